@@ -1,0 +1,98 @@
+"""A bundle folder: nothing in it is used before its digest has been checked, nothing in it can execute code."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.manifest import FileEntry, Manifest, digest_of, read_manifest
+from stpr.runtime.contract.preprocess import Array
+
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+PARITY = "parity.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A real clip and what PyTorch made of it: the bundle's proof of itself."""
+
+    frames: Array  # (1, T, H, W, 3) uint8
+    features: Array  # (1, T, D)
+    logits: Array  # (1, C)
+    routing: Array  # (1, E)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A folder whose files have the sizes and digests that its manifest lists."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        """Identity of the bundle: the manifest's digest."""
+        return digest_of(self.manifest)
+
+    def graph(self, name: str) -> Path:
+        """The ONNX file of `encoder`, `head` or `clip`."""
+        return self.path / self.manifest.graphs[name].file
+
+    def golden(self) -> Golden:
+        """The golden clip; raises BundleError if the file does not hold one."""
+        file = self.path / GOLDEN
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return Golden(**{key: arrays[key] for key in Golden.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{file} holds no golden clip ({error}); export the stage again.") from error
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Size and SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return FileEntry(bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read the manifest and check every file against it. Raises BundleError naming the first that does not hold."""
+    manifest_file = path / MANIFEST
+    if not manifest_file.is_file():
+        raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
+    manifest = read_manifest(manifest_file.read_bytes(), str(manifest_file))
+    for name, entry in manifest.files.items():
+        _check_file(path, name, entry)
+    return Bundle(path, manifest)
+
+
+def newest_bundle(root: Path) -> Path:
+    """The bundle under `root` (`NAME/stage-N/`) that was written last; raises BundleError if there is none."""
+    found = sorted(root.glob(f"*/stage-*/{MANIFEST}"), key=lambda file: file.stat().st_mtime_ns)
+    if not found:
+        raise BundleError(
+            f"no bundle under {root}/: export one with `stpr-export --stage N`, or name one with --bundle DIR."
+        )
+    return found[-1].parent
+
+
+def _check_file(root: Path, name: str, entry: FileEntry) -> None:
+    file = root / name
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise BundleError(f"{root / MANIFEST} lists {name!r}, which lies outside the bundle; do not use this bundle.")
+    if not file.is_file():
+        raise BundleError(f"{file} is missing; copy the bundle again.")
+    found = file_entry(file)
+    if found != entry:
+        raise BundleError(
+            f"{file} is not the file that was exported (sha256 {found.sha256[:12]}… with {found.bytes} bytes instead of"
+            f" {entry.sha256[:12]}… with {entry.bytes}); copy the bundle again."
+        )

@@ -1,0 +1,62 @@
+"""What becomes of one frame: geometry here, on uint8; normalisation inside the graph, from the same spec.
+
+Training, export and device all call `preprocess`, so the three agree bit for bit. Nothing here knows BGR.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from stpr.runtime.contract.errors import ContractError
+
+Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3), RGB
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one RGB frame becomes encoder input. No field has a default: a silent default is how skew begins."""
+
+    height: int
+    width: int
+    resize: Literal["crop", "stretch"]  # keep the shape and cut the middle, or squeeze the entire frame
+    crop_fraction: float  # of the largest centred box of the output's shape; 1 keeps all of it
+    mean: tuple[float, float, float]  # RGB, for pixels in [0, 1]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Refuse what no frame could be brought to."""
+        if min(self.height, self.width) < 1:
+            raise ContractError(f"preprocess height and width must be positive, got {self.height}x{self.width}.")
+        if not 0 < self.crop_fraction <= 1:
+            raise ContractError(f"preprocess crop_fraction must be in (0, 1], got {self.crop_fraction}.")
+        if min(self.std) <= 0:
+            raise ContractError(f"preprocess std must be positive, got {self.std}.")
+
+
+def preprocess(image: Image, spec: PreprocessSpec) -> Image:
+    """Bring one frame `(H, W, 3)` uint8 RGB of any size to `(height, width, 3)` uint8 RGB."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ContractError(f"a frame must be uint8 (H, W, 3), got {image.dtype} {image.shape}.")
+    if spec.resize == "crop":
+        image = _centre_box(image, spec)
+    height, width = image.shape[:2]
+    if (height, width) == (spec.height, spec.width):
+        return np.ascontiguousarray(image)
+    # Averaging areas is the antialiasing that shrinking needs; enlarging with it would give blocks.
+    shrinks = height >= spec.height and width >= spec.width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (spec.width, spec.height), interpolation=method), dtype=np.uint8)
+
+
+def _centre_box(image: Image, spec: PreprocessSpec) -> Image:
+    """The centred box of the output's shape, `crop_fraction` of the largest that fits."""
+    height, width = image.shape[:2]
+    scale = min(height / spec.height, width / spec.width) * spec.crop_fraction
+    box_height, box_width = max(1, round(spec.height * scale)), max(1, round(spec.width * scale))
+    top, left = (height - box_height) // 2, (width - box_width) // 2
+    return image[top : top + box_height, left : left + box_width]

@@ -1,0 +1,46 @@
+"""The seam between a bundle's graphs and whatever runs them on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
+from stpr.runtime.contract.preprocess import Array
+
+
+class Engine(Protocol):
+    """Runs one graph of a bundle. Not thread-safe; close it when done."""
+
+    @property
+    def name(self) -> str:
+        """What really runs the graph, as asked back from the library: such as "onnxruntime CPUExecutionProvider"."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once; every output by name."""
+
+    def close(self) -> None:
+        """Give the memory back."""
+
+
+def check_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> None:
+    """Raise EngineError unless the feeds are what the graph takes: names, element types, fixed axes."""
+    expected = {tensor.name: tensor for tensor in spec.inputs}
+    if feeds.keys() != expected.keys():
+        raise EngineError(f"{spec.file} takes {sorted(expected)}, received {sorted(feeds)}.")
+    for name, array in feeds.items():
+        if not _fits(expected[name], array):
+            raise EngineError(
+                f"{spec.file} takes {name} {expected[name].dtype}{list(expected[name].shape)},"
+                f" received {array.dtype}{list(array.shape)}."
+            )
+
+
+def _fits(tensor: TensorSpec, array: Array) -> bool:
+    same_rank = array.ndim == len(tensor.shape)
+    return (
+        array.dtype.name == tensor.dtype
+        and same_rank
+        and all(isinstance(wanted, str) or wanted == got for wanted, got in zip(tensor.shape, array.shape, strict=True))
+    )
