@@ -1,1 +1,29 @@
 """The graphs of a bundle, run here: one small seam, one file per engine."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.engines.engine import Engine
+from stpr.runtime.engines.onnxruntime import open_cpu, open_cuda, open_tensorrt
+
+ENGINES: Mapping[str, Callable[[Path, int | None], Engine]] = {
+    "onnxruntime": open_cpu,
+    "onnxruntime-cuda": open_cuda,
+    "onnxruntime-tensorrt": open_tensorrt,
+}
+
+
+def open_engine(name: str, graph: Path, *, threads: int | None = None) -> Engine:
+    """The engine of that name with `graph` loaded; `threads` caps the CPU threads of one run (None: all cores).
+
+    Raises EngineError for an unknown name, and when the graph can't run here the way that was asked for.
+    """
+    if name not in ENGINES:
+        near = difflib.get_close_matches(name, ENGINES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise EngineError(f"there is no engine {name!r}: {hint}choose one of {', '.join(ENGINES)}.")
+    return ENGINES[name](graph, threads)

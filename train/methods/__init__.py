@@ -1,0 +1,15 @@
+"""What a stage changes, one small file per method. Each is one function: learn a stage in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from stpr.train.config import Recipe
+from stpr.train.data.inputs import StageInputs
+from stpr.train.learner import Fit, Terms
+from stpr.train.methods import finetune, stpr
+from stpr.train.model.stpr import StPR
+
+Learn = Callable[[StPR, tuple[str, ...], StageInputs, Recipe, Fit], list[Terms]]
+
+METHODS: Mapping[str, Learn] = {"stpr": stpr.learn, "finetune": finetune.learn}

@@ -1,0 +1,67 @@
+"""`stpr-check`: does this bundle do on this machine what it did where it was exported?"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stpr.runtime.contract.bundle import Bundle, open_bundle
+from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import check_feeds
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was checked."""
+
+    what: str
+    found: str
+    holds: bool
+
+
+def check_bundle(path: Path, engine: str, *, threads: int | None = None) -> list[Line]:
+    """Check digests, then the golden clip through all three graphs. Raises BundleError or EngineError."""
+    bundle = open_bundle(path)
+    golden, manifest = bundle.golden(), bundle.manifest
+    files = manifest.files.values()
+    megabytes = sum(entry.bytes for entry in files) / 1e6
+    lines = [Line("digests", f"{len(files)} files, {megabytes:.1f} MB as exported", holds=True)]
+    encoded, used = _run(bundle, "encoder", engine, {"frames": golden.frames[0]}, threads)
+    lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
+    features = encoded["features"][np.newaxis]
+    lines.append(_close("encoder: features", features, golden.features, manifest.parity.tolerance))
+    for graph, feeds in (("head", {"features": features}), ("clip", {"frames": golden.frames})):
+        outputs, _ = _run(bundle, graph, engine, feeds, threads)
+        wanted = {"logits": golden.logits, "routing": golden.routing}
+        lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.parity.tolerance) for key in wanted]
+        lines.append(_same_top(graph, outputs["logits"], golden.logits, manifest.class_names))
+    return lines
+
+
+def difference(found: Array, wanted: Array) -> float:
+    """The largest difference, relative to the largest wanted value where that exceeds 1; infinite for bad shapes."""
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max())))
+
+
+def _run(
+    bundle: Bundle, graph: str, engine: str, feeds: dict[str, Array], threads: int | None
+) -> tuple[dict[str, Array], str]:
+    check_feeds(bundle.manifest.graphs[graph], feeds)
+    with closing(open_engine(engine, bundle.graph(graph), threads=threads)) as opened:
+        return opened.run(feeds), opened.name
+
+
+def _close(what: str, found: Array, wanted: Array, tolerance: float) -> Line:
+    worst = difference(found, wanted)
+    return Line(what, f"off by {worst:.1e}, allowed {tolerance:.1e}", holds=worst <= tolerance)
+
+
+def _same_top(graph: str, found: Array, wanted: Array, names: tuple[str, ...]) -> Line:
+    got, expected = names[int(found[0].argmax())], names[int(wanted[0].argmax())]
+    return Line(f"{graph}: top-1", got if got == expected else f"{got} instead of {expected}", holds=got == expected)

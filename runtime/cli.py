@@ -1,0 +1,105 @@
+"""The commands of a device: `stpr-run` and `stpr-check`. Options here, the work in live.py and check.py.
+
+OpenCV, numpy and the engines are imported when a command runs: `--help` is quick, and a missing library is one line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+import click
+
+from stpr.runtime.contract.errors import BundleError, StprError
+
+engine_option = click.option(
+    "--engine",
+    default="onnxruntime",
+    show_default=True,
+    help="onnxruntime (CPU), onnxruntime-cuda or onnxruntime-tensorrt.",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads of one run [default: all cores]."
+)
+
+
+@click.command()
+@click.option("--camera", type=click.IntRange(min=0), metavar="N", help="A camera by its number.")
+@click.option(
+    "--source",
+    metavar="URI",
+    help="v4l2://DEV, csi://N, rtsp://…, http(s)://…, a video, a folder of images, or synthetic:motions.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A bundle from stpr-export [default: the newest under bundles/].",
+)
+@engine_option
+@click.option("--headless", is_flag=True, help="No window.")
+@click.option("--json", metavar="FILE|-", help="Append predictions to FILE, or write them to standard output.")
+@click.option("--record", type=click.Path(path_type=Path), metavar="FILE", help="Record what is seen to a .mp4 file.")
+@threads_option
+def run(  # noqa: PLR0913  (one parameter per option is click's way)
+    *,
+    camera: int | None,
+    source: str | None,
+    bundle: Path | None,
+    engine: str,
+    headless: bool,
+    json: str | None,
+    record: Path | None,
+    threads: int | None,
+) -> None:
+    """Recognize actions live, from a camera, a stream or a file."""
+    if (camera is None) == (source is None):
+        raise click.UsageError("say what to watch with --camera N or --source URI, one of the two.")
+    _need_opencv()
+    from stpr.runtime.live import Options, run_live
+
+    options = Options(
+        source=str(camera) if source is None else source,
+        bundle=bundle,
+        engine=engine,
+        threads=threads,
+        headless=headless,
+        json=json,
+        record=record,
+    )
+    run_live(options)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@engine_option
+@threads_option
+def check(*, bundle: Path, engine: str, threads: int | None) -> None:
+    """Prove that BUNDLE is whole and does on this machine what it did where it was exported."""
+    _need_opencv()
+    from stpr.runtime.check import check_bundle
+
+    lines = check_bundle(bundle, engine, threads=threads)
+    width = max(len(line.what) for line in lines)
+    for line in lines:
+        click.echo(f"{'ok  ' if line.holds else 'FAIL'}  {line.what:<{width}}  {line.found}")
+    if not all(line.holds for line in lines):
+        raise BundleError(
+            f"{bundle} does not do on {engine} what it was exported to do; try another --engine, or export it again."
+        )
+
+
+def _need_opencv() -> None:
+    """Import OpenCV, quietly: what it finds wrong with cameras and files is said by us, once."""
+    # Read by OpenCV when its FFmpeg part first runs; there is no call for it. A user's own setting stays.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        raise StprError(
+            f'OpenCV can\'t be imported here ({error}): `pip install "stpr[server]"`, or "stpr[desktop]" for a window.'
+        ) from error
+    # OpenCV 4 has it in the one place, 5 in the other.
+    home = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+    home.setLogLevel(0)

@@ -1,0 +1,71 @@
+"""From logits and routing weights to what is said of a moment."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.manifest import Manifest
+from stpr.runtime.contract.preprocess import Array
+
+TOP = 3
+State: TypeAlias = Literal["known", "unknown", "warming_up"]
+
+
+class BundleId(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bundle spoke."""
+
+    name: str
+    stage: int
+    digest: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The label with its score, the runners-up, and the weight that each stage's expert had."""
+
+    label: str | None = None
+    score: float = 0.0
+    top: tuple[tuple[str, float], ...] = ()
+    routing: dict[str, float] = {}
+    state: State = "warming_up"
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `--json`: a decision, when and on which frame it fell, and by which bundle."""
+
+    time: str  # ISO 8601 with the zone
+    frame: int
+    label: str | None
+    score: float
+    top: tuple[tuple[str, float], ...]
+    routing: dict[str, float]  # stage -> weight
+    state: State
+    latency_ms: float  # capture to prediction for live sources, processing time for files
+    bundle: BundleId
+
+
+WARMING_UP = Decision()
+
+
+def decide(manifest: Manifest, logits: Array, routing: Array) -> Decision:
+    """The decision for one clip's logits `(C,)` and routing `(E,)`. Raises EngineError for numbers that are none."""
+    if not (np.isfinite(logits).all() and np.isfinite(routing).all()):
+        raise EngineError(
+            "the head gave numbers that are not finite; check the bundle on this machine with `stpr-check`,"
+            " or export it with --precision fp32."
+        )
+    scores = softmax(logits, manifest.temperature)
+    best = np.argsort(-logits, kind="stable")[:TOP]  # by logits: scores of near-equal ones round to a tie
+    top = tuple((manifest.class_names[index], round(float(scores[index]), 6)) for index in best)
+    weights = {str(stage): round(float(weight), 6) for stage, weight in enumerate(routing, start=1)}
+    return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known")
+
+
+def softmax(logits: Array, temperature: float) -> Array:
+    """Scores `(C,)` that sum to 1, in float64: the softmax of logits / temperature."""
+    scaled = (logits.astype(np.float64) - logits.max()) / temperature
+    powers = np.exp(scaled)
+    return np.asarray(powers / powers.sum())

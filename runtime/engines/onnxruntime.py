@@ -1,0 +1,121 @@
+"""ONNX Runtime on the CPU, on CUDA or through its TensorRT provider, and never on another than was asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.engines.engine import Engine
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+def open_cpu(graph: Path, threads: int | None) -> Engine:
+    """A graph on the CPU."""
+    return OnnxRuntimeEngine(graph, (CPU,), threads=threads)
+
+
+def open_cuda(graph: Path, threads: int | None) -> Engine:
+    """A graph on an NVIDIA GPU."""
+    return OnnxRuntimeEngine(graph, (CUDA,), threads=threads)
+
+
+def open_tensorrt(graph: Path, threads: int | None) -> Engine:
+    """A graph on an NVIDIA GPU through TensorRT; what TensorRT does not know runs on CUDA."""
+    return OnnxRuntimeEngine(graph, (TENSORRT, CUDA), threads=threads)
+
+
+class OnnxRuntimeEngine:
+    """One inference session whose provider is the one that was asked for."""
+
+    def __init__(self, graph: Path, providers: Sequence[str], *, threads: int | None = None) -> None:
+        """Raises EngineError when the library, the provider or the graph is not usable."""
+        library = _load(providers[0])
+        options = library.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong is raised, and said once
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        if providers[0] != CPU:
+            # Else a provider that can't load, or nodes it does not know, end on the CPU without a word.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        self._graph = graph
+        self._errors = _errors(library)
+        self._session = _start(library, graph, options, providers)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        # Else a provider that fails during a run is replaced by the CPU for good.
+        self._session.disable_fallback()
+
+    @property
+    def name(self) -> str:
+        """What really runs the graph."""
+        return f"onnxruntime {self._session.get_providers()[0]}"
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once; every output by name. Raises EngineError when the library gives up."""
+        try:
+            return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
+        except self._errors as error:
+            raise EngineError(f"{self._graph} failed on {self.name}: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Give the memory back."""
+        del self._session
+
+
+def _start(library: Any, graph: Path, options: Any, providers: Sequence[str]) -> Any:
+    wanted = providers[0]
+    try:
+        session = library.InferenceSession(str(graph), options, providers=list(providers), enable_fallback=False)
+    except _errors(library) as error:
+        raise EngineError(f"{graph} can't run on {wanted}: {_first_line(error)}; {_remedy(wanted)}") from error
+    if session.get_providers()[0] != wanted:
+        raise EngineError(f"asked for {wanted}, got {session.get_providers()[0]}: {_remedy(wanted)}")
+    return session
+
+
+def _load(wanted: str) -> Any:
+    try:
+        library = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineError(f"onnxruntime can't be imported here ({error}): {_remedy(wanted)}") from error
+    if not hasattr(library, "InferenceSession"):
+        raise EngineError(f"the onnxruntime that is installed here is damaged: {_remedy(wanted)}")
+    if wanted not in library.get_available_providers():
+        raise EngineError(f"the onnxruntime {library.__version__} here has no {wanted}: {_remedy(wanted)}")
+    return library
+
+
+def _remedy(wanted: str) -> str:
+    """What to install; two flavours at once overwrite each other's files, so that case is named first."""
+    extra = "server" if wanted == CPU else "gpu"
+    present = [f"{name} {version}" for name in ("onnxruntime", "onnxruntime-gpu") if (version := _version(name))]
+    if len(present) > 1:
+        return (
+            f"{' and '.join(present)} are both installed and overwrite each other; run"
+            f' `pip uninstall onnxruntime onnxruntime-gpu`, then `pip install "stpr[{extra}]"`.'
+        )
+    cpu = "" if wanted == CPU else ", or use --engine onnxruntime for the CPU"
+    return f'`pip install "stpr[{extra}]"`{cpu}.'
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _errors(library: Any) -> tuple[type[Exception], ...]:
+    """ONNX Runtime's own exceptions: they have no common base below Exception."""
+    known = vars(library.capi.onnxruntime_pybind11_state).values()
+    own = tuple(kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception))
+    return (RuntimeError, ValueError, *own)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,70 @@
+"""Frames in, from anywhere. Read in this order: frame, files (recorded), capture, live (a thread around a capture).
+
+A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, a file, a folder of images, or
+`synthetic:motions` (the embedded set as an endless stream, with the true label on each frame).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from stpr.runtime import motions
+from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.sources.capture import (
+    MotionsCapture,
+    connect_camera,
+    connect_csi,
+    connect_stream,
+    connect_v4l2,
+    masked,
+)
+from stpr.runtime.sources.files import open_file, open_folder
+from stpr.runtime.sources.frame import Frame, Source, WhenBehind
+from stpr.runtime.sources.live import LiveSource
+
+__all__ = ["SYNTHETIC", "Frame", "Source", "WhenBehind", "open_source"]
+
+SYNTHETIC = "synthetic:motions"
+
+
+def open_source(uri: str) -> Source:
+    """Open what `uri` names; live ones connect at once. Raises SourceError naming what else could be tried."""
+    if uri.isdecimal():
+        return LiveSource(f"camera {uri}", partial(connect_camera, int(uri)))
+    if uri == SYNTHETIC:
+        return LiveSource(uri, MotionsCapture, fps=motions.FPS)
+    scheme, separator, rest = uri.partition("://")
+    if separator:
+        if scheme not in _SCHEMES:
+            raise SourceError(f"sources of kind {scheme}:// are not known; known are {', '.join(_SCHEMES)}.")
+        return _SCHEMES[scheme](uri, rest)
+    path = Path(uri)
+    if path.is_dir():
+        return open_folder(path)
+    if path.is_file():
+        return open_file(path)
+    raise SourceError(f"there is no file or folder {uri}; check the path, or try --source {SYNTHETIC}.")
+
+
+def _open_stream(uri: str, _: str) -> Source:
+    return LiveSource(masked(uri), partial(connect_stream, uri))
+
+
+def _open_v4l2(uri: str, device: str) -> Source:
+    return LiveSource(uri, partial(connect_v4l2, device))
+
+
+def _open_csi(uri: str, sensor: str) -> Source:
+    return LiveSource(uri, partial(connect_csi, sensor))
+
+
+_SCHEMES: Mapping[str, Callable[[str, str], Source]] = {
+    "csi": _open_csi,
+    "v4l2": _open_v4l2,
+    "rtsp": _open_stream,
+    "rtsps": _open_stream,
+    "http": _open_stream,
+    "https": _open_stream,
+}

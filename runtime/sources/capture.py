@@ -1,0 +1,141 @@
+"""What a live source reads from: a camera, a network stream, or the embedded motions.
+
+A connect function opens the capture or raises SourceError. OpenCV's BGR ends here: nothing after this package knows it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import cv2
+import numpy as np
+
+from stpr.runtime import motions
+from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.preprocess import Image
+
+STALL_SECONDS = 5.0  # a stream without a frame for so long is lost
+ELSEWHERE = "try --source FILE or --source synthetic:motions"
+Shot: TypeAlias = tuple[Image, str | None]  # an RGB image and, where known, its true class
+
+# nvarguscamerasrc is the only way to a Jetson's CSI camera (raw Bayer otherwise); one buffer, or delay builds up.
+CSI_PIPELINE = (
+    "nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 !"
+    " nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR !"
+    " appsink drop=true max-buffers=1 sync=false"
+)
+
+
+class Capture(Protocol):
+    """Something that can be read frame by frame until it is lost."""
+
+    def read(self) -> Shot | None:
+        """Wait for the next frame; None when there are no more, or none came in time."""
+
+    def close(self) -> None:
+        """Give the device back."""
+
+
+class OpenCvCapture:
+    """A camera or stream that OpenCV has opened."""
+
+    def __init__(self, device: cv2.VideoCapture) -> None:
+        self._device = device
+
+    def read(self) -> Shot | None:
+        """The next frame in RGB, or None."""
+        image = read_rgb(self._device)
+        return None if image is None else (image, None)
+
+    def close(self) -> None:
+        """Give the device back."""
+        self._device.release()
+
+
+class MotionsCapture:
+    """The embedded motions at their own pace, each frame with its true class."""
+
+    def __init__(self, *, seed: int = 0, fps: float = motions.FPS) -> None:
+        self._shots: Iterator[tuple[Image, str]] = motions.stream(seed, fps)
+        self._period = 1 / fps
+        self._due = time.monotonic()
+
+    def read(self) -> Shot | None:
+        """The next frame, when its time has come."""
+        shot = next(self._shots)
+        self._due = max(self._due + self._period, time.monotonic() - self._period)
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        return shot
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def read_rgb(device: cv2.VideoCapture) -> Image | None:
+    """The next frame `(H, W, 3)` in RGB, or None at the end."""
+    read, image = device.read()
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8) if read else None
+
+
+def connect_camera(index: int) -> Capture:
+    """The camera of that number; raises SourceError where there is none."""
+    device = cv2.VideoCapture(index)
+    if not device.isOpened():
+        raise SourceError(f"no camera {index} here: {_why_no_camera(Path(f'/dev/video{index}'))}; {ELSEWHERE}.")
+    return OpenCvCapture(device)
+
+
+def connect_v4l2(path: str) -> Capture:
+    """The camera behind a device file, such as /dev/video0 or a link in /dev/v4l/by-id."""
+    file = Path(path).resolve()
+    number = re.fullmatch(r"/dev/video(\d+)", str(file))
+    # By number where there is one: OpenCV opens cameras by name only in some of its builds.
+    device = cv2.VideoCapture(int(number[1]) if number else str(file), cv2.CAP_V4L2)
+    if not device.isOpened():
+        raise SourceError(f"no camera v4l2://{path} here: {_why_no_camera(Path(path))}; {ELSEWHERE}.")
+    return OpenCvCapture(device)
+
+
+def connect_csi(sensor: str) -> Capture:
+    """A Jetson's CSI camera; raises SourceError where OpenCV has no GStreamer or the sensor does not answer."""
+    if not sensor.isdecimal():
+        raise SourceError(f"csi://{sensor} names no sensor; write csi://0 for the first.")
+    if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
+        raise SourceError(
+            f"csi://{sensor} needs an OpenCV with GStreamer, and the one here ({cv2.__version__}) has none;"
+            " remove the opencv-python wheels so that JetPack's own OpenCV is found."
+        )
+    device = cv2.VideoCapture(CSI_PIPELINE.format(sensor=sensor), cv2.CAP_GSTREAMER)
+    if not device.isOpened():
+        raise SourceError(f"no camera csi://{sensor} here: nvarguscamerasrc did not open it; {ELSEWHERE}.")
+    return OpenCvCapture(device)
+
+
+def connect_stream(url: str, *, stall_seconds: float = STALL_SECONDS) -> Capture:
+    """A network stream; a read that waits longer than `stall_seconds` ends it."""
+    patience = round(stall_seconds * 1000)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
+    device = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+    if not device.isOpened():
+        raise SourceError(
+            f"no stream at {masked(url)}: nothing there could be opened within {stall_seconds:g} s;"
+            f" check the address, the credentials and the network, or {ELSEWHERE}."
+        )
+    return OpenCvCapture(device)
+
+
+def masked(url: str) -> str:
+    """The address without user, password and query: fit for messages and logs."""
+    # Greedy to the last @: passwords hold @ and / more often than paths hold @.
+    return re.sub(r"\?.*", "?***", re.sub(r"://.*@", "://***@", url))
+
+
+def _why_no_camera(file: Path) -> str:
+    if file.exists():
+        return f"{file} is there but can't be opened (in use, or no permission: is the user in the group `video`?)"
+    others = sorted(str(path) for path in Path("/dev").glob("video*"))
+    return f"{file} does not exist" + (f", only {', '.join(others)}" if others else "")

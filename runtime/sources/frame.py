@@ -1,0 +1,60 @@
+"""What a source gives: frames in RGB, each with the time at which it was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from stpr.runtime.contract.preprocess import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One RGB image and when it was captured."""
+
+    image: Image  # (H, W, 3) uint8, RGB
+    index: int  # from 0, dropped frames counted
+    captured_at: float  # seconds: the monotonic clock for cameras and streams, media time for files
+    label: str | None = None  # the true class, where the source knows it
+
+
+class WhenBehind(Enum):
+    """What a source does when its reader is slower than it is."""
+
+    DROP_OLDEST = "drop oldest"  # the reader gets the newest frame; what it missed is counted
+    WAIT = "wait"  # every frame, however late
+
+
+class Source(Protocol):
+    """Frames in order. Iterate once; `stop` ends the iteration, `close` gives the device back."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it; holds no credentials."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come by the clock rather than as fast as they are read."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second as announced; None where only the clock can tell."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames that nobody took before a newer one came."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often a lost connection came back."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames; raises SourceError when the source breaks."""
+
+    def stop(self) -> None:
+        """End the iteration soon, from any thread or signal handler."""
+
+    def close(self) -> None:
+        """Release the device or file."""

@@ -1,0 +1,77 @@
+"""The live clip: the frame features of the last span of time, whatever the camera's rate.
+
+Time since the first frame is cut into slots one period long, and the middle of each asks for a frame, as training asks
+for the middle of each part of a video (`sampling.centre_frames`). Only those frames are encoded:
+
+    time      |----p----|----p----|----p----|----p----|
+    slot           x         x         x         x         T = 4: the last four make a clip
+    frames    . . . . . . . . . . . . . . . . . . . . .
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.contract.sampling import ClipSpec
+
+# Two frames of a clip lost in a row are a hole in the action. Bursts of a network stream (0.4-0.5 s) are not, even
+# when the periods are short.
+GAP_PERIODS, GAP_SECONDS = 2.0, 1.0
+SAME_TIME = 1e-6  # seconds; index / fps and a multiple of the period differ by rounding alone
+
+
+class FeatureWindow:
+    """The frame features of the last clip span, oldest first: all that a live run remembers."""
+
+    def __init__(self, clip: ClipSpec, *, frame_seconds: float = 0.0) -> None:
+        """`frame_seconds` is how long a frame stands (1 / fps of a file); 0 where nobody knows when the next comes.
+
+        A standing frame also serves the slots before the next one, so a file of exactly `span_seconds` gives the very
+        frames that training took. Without it, a slot takes the first frame at or after its time.
+        """
+        self._clip = clip
+        self._stands = max(frame_seconds, 2 * SAME_TIME)
+        self._gap = max(GAP_PERIODS * clip.period, GAP_SECONDS) + frame_seconds
+        self._features: deque[Array] = deque(maxlen=clip.frames)
+        self._start = self._last = math.nan
+        self._filled = 0  # slots since the start
+
+    def wants(self, captured_at: float) -> bool:
+        """Show each frame's time here, in order: does it open a slot? After a gap the window is empty again."""
+        if not 0 <= captured_at - self._last <= self._gap:
+            self.reset()
+            self._start = captured_at
+        self._last = captured_at
+        return self._due(captured_at) > self._filled
+
+    def push(self, feature: Array, captured_at: float) -> None:
+        """Fill all slots that are open at this time with a frame feature `(D,)`: several, when frames come slower."""
+        if self.wants(captured_at):
+            due = self._due(captured_at)
+            self._features.extend([feature] * min(due - self._filled, self._clip.frames))
+            self._filled = due
+
+    def is_full(self) -> bool:
+        """Whether the last span of time is covered."""
+        return len(self._features) == self._clip.frames
+
+    def as_clip(self) -> Array:
+        """The window as `(1, T, D)`, oldest first: a copy, for engines may keep their buffers. Only when full."""
+        if not self.is_full():
+            raise ValueError(f"the window holds {len(self._features)} of {self._clip.frames} frame features.")
+        return np.stack(self._features)[np.newaxis]
+
+    def reset(self) -> None:
+        """Forget everything: a new scene, or the camera came back."""
+        self._features.clear()
+        self._start = self._last = math.nan
+        self._filled = 0
+
+    def _due(self, captured_at: float) -> int:
+        """How many slots since the start this frame has reached: slot i lies at (i + 0.5) periods."""
+        reached = captured_at - self._start + self._stands - SAME_TIME
+        return math.ceil(reached / self._clip.period - 0.5)

@@ -1,0 +1,83 @@
+"""The house rules that a reader relies on: who may import whom, and that nothing generic is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+
+ROOT = Path(__file__).parents[2]
+RUNTIME_MODULES = sorted(
+    ".".join(["stpr", *file.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+    for file in (ROOT / "runtime").rglob("*.py")
+)
+HEAVY = ("torch", "torchvision", "onnx", "onnxscript", "transformers", "accelerate", "matplotlib", "rich")
+BLOCKER = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY!r}:
+            raise ImportError(f"the device has no {{name}}")
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd="/")
+
+
+def test_every_runtime_module_imports_without_the_heavy_packages() -> None:
+    imports = "\n".join(f"import {name}" for name in RUNTIME_MODULES)
+    done = run(BLOCKER + imports)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_blocker_blocks() -> None:
+    assert "the device has no torch" in run(BLOCKER + "import torch").stderr
+
+
+@pytest.mark.parametrize("name", ["train", "export", "runtime"])
+def test_no_generic_name_is_importable_from_elsewhere(name: str) -> None:
+    assert "ModuleNotFoundError" in run(f"import {name}").stderr
+
+
+def test_every_package_folder_is_mapped() -> None:
+    code = "import setuptools; setuptools.setup = lambda **given: print(*given['packages'], sep='\\n'); import setup"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    folders = {
+        ".".join(["stpr", *file.parent.relative_to(ROOT).parts])
+        for top in ("train", "export", "runtime")
+        for file in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(done.stdout.split()) == folders
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    for top in ("train", "export", "runtime"):
+        for file in (ROOT / top).rglob("*.py"):
+            assert (file.parent / "__init__.py").is_file(), (
+                f"{file.parent} has no __init__.py and would not be installed"
+            )
+
+
+def test_type_checkers_see_the_very_folders() -> None:
+    for top in ("train", "export", "runtime"):
+        assert (ROOT / "tools" / "typing" / "stpr" / top).resolve() == ROOT / top
+
+
+def test_flavours_of_one_library_are_never_hard_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base = " ".join(project["dependencies"])
+    assert not any(name in base for name in ("onnxruntime", "opencv", "torch", "tensorrt"))
+    for extra, wants in project["optional-dependencies"].items():
+        text = " ".join(wants)
+        assert text.count("opencv-python") <= 1, extra
+        assert text.count("onnxruntime") <= 1, extra
+
+
+def test_constraints_hold_names_and_versions_only() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(line.count("==") == 1 and "/" not in line and "@" not in line for line in lines)

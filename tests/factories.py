@@ -1,0 +1,195 @@
+"""Valid things by default; a test changes the one field it is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry
+from stpr.runtime.contract.manifest import (
+    ClassEntry,
+    FileEntry,
+    GraphSpec,
+    Manifest,
+    ParitySummary,
+    TensorSpec,
+    manifest_bytes,
+)
+from stpr.runtime.contract.preprocess import Image, PreprocessSpec
+from stpr.runtime.contract.sampling import ClipSpec
+
+FRAMES, SIDE, WIDTH, STAGES = 4, 8, 6, 2  # T, H and W, D, E
+CLASSES = (("wave", 1), ("jump", 1), ("turn", 2))
+Floats = npt.NDArray[np.float32]
+
+
+def make_clip_spec(**changes: Any) -> ClipSpec:
+    """Four frames a second."""
+    return msgspec.structs.replace(ClipSpec(frames=FRAMES, span_seconds=1.0), **changes)
+
+
+def make_preprocess_spec(**changes: Any) -> PreprocessSpec:
+    """A centre crop to 8x8."""
+    spec = PreprocessSpec(
+        height=SIDE, width=SIDE, resize="crop", crop_fraction=1.0, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+    )
+    return msgspec.structs.replace(spec, **changes)
+
+
+def make_manifest(**changes: Any) -> Manifest:
+    """Stage 2 of a bundle with three classes; its files are made up."""
+    names = [spec.file for spec in _graph_specs().values()]
+    manifest = Manifest(
+        schema=1,
+        name="toy",
+        stage=STAGES,
+        classes=tuple(ClassEntry(name=name, stage=stage) for name, stage in CLASSES),
+        clip=make_clip_spec(),
+        preprocess=make_preprocess_spec(),
+        temperature=0.1,
+        precision="fp32",
+        graphs=_graph_specs(),
+        files={name: FileEntry(bytes=1, sha256="0" * 64) for name in (*names, GOLDEN, PARITY)},
+        parity=ParitySummary(
+            clips=1,
+            worst_logits=1e-7,
+            worst_routing=1e-7,
+            top1_agreement=1.0,
+            routing_agreement=1.0,
+            tolerance=1e-5,
+        ),
+        provenance={"recipe": "toy"},
+    )
+    return msgspec.structs.replace(manifest, **changes)
+
+
+def make_bundle(folder: Path, **changes: Any) -> Path:
+    """A bundle on disk whose three graphs really run; `changes` are the manifest's. Returns `folder`/toy/stage-2."""
+    path = folder / "toy" / f"stage-{STAGES}"
+    path.mkdir(parents=True)
+    _write_graphs(path)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (1, FRAMES, SIDE, SIDE, 3), dtype=np.uint8)
+    features = encode(frames[0])[np.newaxis]
+    logits, routing = judge(features)
+    np.savez(path / GOLDEN, frames=frames, features=features, logits=logits, routing=routing)
+    (path / PARITY).write_text("{}\n")
+    files = {file.name: file_entry(file) for file in sorted(path.iterdir())}
+    (path / MANIFEST).write_bytes(manifest_bytes(make_manifest(files=files, **changes)))
+    return path
+
+
+def encode(frames: Image) -> Floats:
+    """What the encoder graph computes, in numpy: `(N, H, W, 3)` -> `(N, D)`."""
+    weights = _weights()
+    means = frames.astype(np.float32).mean(axis=(1, 2))
+    return np.asarray(means @ weights["encoder"] + weights["bias"], np.float32)
+
+
+def judge(features: Floats) -> tuple[Floats, Floats]:
+    """What the head graph computes, in numpy: `(B, T, D)` -> `(B, C)`, `(B, E)`; the order of the frames matters."""
+    weights = _weights()
+    mixed = (features * weights["time"]).sum(axis=1)
+    return np.asarray(mixed @ weights["classes"], np.float32), np.asarray(mixed @ weights["stages"], np.float32)
+
+
+def make_video(path: Path, *, frames: int = 24, fps: float = 8.0, size: tuple[int, int] = (64, 48)) -> Path:
+    """A video in which every frame looks different, for each codec that OpenCV always has (.avi, .mp4)."""
+    codec = "MJPG" if path.suffix == ".avi" else "mp4v"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
+    for index in range(frames):
+        image = np.full((size[1], size[0], 3), 10 * index % 256, np.uint8)
+        cv2.circle(image, (size[0] * index // frames, size[1] // 2), 9, (40, 200, 255), cv2.FILLED)
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def _weights() -> dict[str, Floats]:
+    rng = np.random.default_rng(7)
+    shapes = {
+        "encoder": (3, WIDTH),
+        "bias": (WIDTH,),
+        "time": (FRAMES, 1),
+        "classes": (WIDTH, len(CLASSES)),
+        "stages": (WIDTH, STAGES),
+    }
+    made = {name: rng.normal(0.0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    made["encoder"] /= 64  # pixels are large
+    return made
+
+
+def _graph_specs() -> dict[str, GraphSpec]:
+    frame = (SIDE, SIDE, 3)
+    inputs = {
+        "encoder": TensorSpec(name="frames", dtype="uint8", shape=("frames", *frame)),
+        "head": TensorSpec(name="features", dtype="float32", shape=("batch", FRAMES, WIDTH)),
+        "clip": TensorSpec(name="frames", dtype="uint8", shape=("batch", FRAMES, *frame)),
+    }
+    features = TensorSpec(name="features", dtype="float32", shape=("frames", WIDTH))
+    judged = (
+        TensorSpec(name="logits", dtype="float32", shape=("batch", len(CLASSES))),
+        TensorSpec(name="routing", dtype="float32", shape=("batch", STAGES)),
+    )
+    return {
+        name: GraphSpec(file=f"{name}.onnx", inputs=(tensor,), outputs=(features,) if name == "encoder" else judged)
+        for name, tensor in inputs.items()
+    }
+
+
+def _write_graphs(path: Path) -> None:
+    from onnx import helper
+
+    def reshape(source: str, target: str, shape: str) -> Any:
+        return helper.make_node("Reshape", [source, shape], [target])
+
+    def encoder(source: str, target: str) -> list[Any]:
+        return [
+            helper.make_node("Cast", [source], ["pixels"], to=1),
+            helper.make_node("ReduceMean", ["pixels", "sides"], ["means"], keepdims=0),
+            helper.make_node("Gemm", ["means", "encoder", "bias"], [target]),
+        ]
+
+    head = [
+        helper.make_node("Mul", ["features", "time"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "second"], ["mixed"], keepdims=0),
+        helper.make_node("MatMul", ["mixed", "classes"], ["logits"]),
+        helper.make_node("MatMul", ["mixed", "stages"], ["routing"]),
+    ]
+    joined = [
+        reshape("frames", "images", "image_shape"),
+        *encoder("images", "stacked"),
+        reshape("stacked", "features", "clip_shape"),
+        *head,
+    ]
+    for name, nodes in (("encoder", encoder("frames", "features")), ("head", head), ("clip", joined)):
+        _write_graph(path, name, nodes)
+
+
+def _write_graph(path: Path, name: str, nodes: list[Any]) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    shapes = {
+        "image_shape": np.array([-1, SIDE, SIDE, 3]),
+        "clip_shape": np.array([-1, FRAMES, WIDTH]),
+        "sides": np.array([1, 2]),
+        "second": np.array([1]),
+    }
+    used = {tensor for node in nodes for tensor in node.input}
+    constants = [numpy_helper.from_array(array, key) for key, array in (_weights() | shapes).items() if key in used]
+    types = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
+
+    def described(tensors: tuple[TensorSpec, ...]) -> list[Any]:
+        return [helper.make_tensor_value_info(tensor.name, types[tensor.dtype], tensor.shape) for tensor in tensors]
+
+    spec = _graph_specs()[name]
+    graph = helper.make_graph(nodes, name, described(spec.inputs), described(spec.outputs), constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, path / spec.file)

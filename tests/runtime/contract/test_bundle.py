@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, newest_bundle, open_bundle
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.manifest import FileEntry, digest_of, manifest_bytes
+from tests.factories import make_bundle, make_manifest
+
+FILES = ("encoder.onnx", "head.onnx", "clip.onnx", "golden.npz", "parity.json", MANIFEST)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+def test_a_whole_bundle_opens(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    assert set(opened.manifest.files) == set(FILES) - {MANIFEST}
+    assert opened.digest == digest_of(opened.manifest)
+    assert opened.graph("head") == bundle / "head.onnx"
+    golden = opened.golden()
+    assert golden.frames.dtype == np.uint8
+    assert golden.features.shape[:2] == golden.frames.shape[:2]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_byte_of_any_file_is_noticed(bundle: Path, name: str) -> None:
+    file = bundle / name
+    whole = file.read_bytes()
+    try:
+        for position in {0, len(whole) - 1, *range(0, len(whole), max(1, len(whole) // 40))}:
+            changed = bytearray(whole)
+            changed[position] ^= 0x20
+            file.write_bytes(changed)
+            with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+                open_bundle(bundle)
+    finally:
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_or_cut_file_is_named(tmp_path: Path, name: str) -> None:
+    path = make_bundle(tmp_path)
+    whole = (path / name).read_bytes()
+    (path / name).write_bytes(whole[:-1])
+    with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+        open_bundle(path)
+    (path / name).unlink()
+    with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+        open_bundle(path)
+
+
+@pytest.mark.parametrize("outside", ["../secret", "/etc/hostname"])
+def test_files_outside_the_bundle_are_never_read(tmp_path: Path, outside: str) -> None:
+    files = make_manifest().files | {outside: FileEntry(bytes=1, sha256="0" * 64)}
+    (tmp_path / MANIFEST).write_bytes(manifest_bytes(make_manifest(files=dict(sorted(files.items())))))
+    with pytest.raises(BundleError, match=r"outside the bundle|is missing") as caught:
+        open_bundle(tmp_path)
+    assert "outside the bundle" in str(caught.value)
+
+
+def test_a_golden_file_without_a_clip_is_refused(bundle: Path, tmp_path: Path) -> None:
+    del bundle
+    path = make_bundle(tmp_path)
+    opened = open_bundle(path)
+    np.savez(path / GOLDEN, frames=np.zeros(1))
+    with pytest.raises(BundleError, match="holds no golden clip"):
+        opened.golden()
+
+
+def test_the_newest_bundle_is_the_one_written_last(tmp_path: Path) -> None:
+    old, new = make_bundle(tmp_path / "a").parent, make_bundle(tmp_path / "b").parent
+    root = tmp_path / "bundles"
+    root.mkdir()
+    old, new = old.rename(root / "old"), new.rename(root / "new")
+    os.utime(old / "stage-2" / MANIFEST, ns=(1, 1))
+    assert newest_bundle(root) == new / "stage-2"
+
+
+def test_no_bundle_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no bundle under .*stpr-export --stage N.*--bundle DIR"):
+        newest_bundle(tmp_path)
+    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest\.json"):
+        open_bundle(tmp_path)

@@ -1,0 +1,129 @@
+"""A real stream over the loopback: MJPEG over HTTP, as cheap cameras send it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+
+from stpr.runtime.contract.sampling import ClipSpec
+from stpr.runtime.sources.capture import connect_stream
+from stpr.runtime.sources.live import LiveSource
+from stpr.runtime.window import FeatureWindow
+
+FPS = 30
+
+
+class Camera(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.alive, self.silent = True, False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/video"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Camera
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        number = 0
+        while self.server.alive:
+            if not self.server.silent:
+                image = np.full((48, 64, 3), (0, 0, 250), np.uint8)  # red, in OpenCV's BGR
+                jpeg = cv2.imencode(".jpg", cv2.circle(image, (number % 64, 24), 9, (0, 0, 0), -1))[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+                number += 1
+            time.sleep(1 / FPS)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def camera(port: int = 0) -> Iterator[Camera]:
+    server = Camera(port)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.alive = False
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def live(url: str) -> LiveSource:
+    return LiveSource("stream", partial(connect_stream, url, stall_seconds=1.0), first_pause=0.05)
+
+
+def test_frames_come_at_the_cameras_pace_in_rgb() -> None:
+    with camera() as server, closing(live(server.url)) as source:
+        frames = [frame for frame, _ in zip(source, range(30), strict=False)]
+    assert frames[-1].image[0, 0, 0] > 240
+    assert frames[-1].image[0, 0, 2] < 15
+    seconds = frames[-1].captured_at - frames[0].captured_at
+    assert 0.5 < seconds < 3  # at 30 a second, whatever the stream announces
+
+
+def test_a_killed_server_empties_the_window_and_is_found_again() -> None:
+    window = FeatureWindow(ClipSpec(frames=4, span_seconds=0.4))
+    states = []
+    with camera() as server:
+        source = live(server.url)
+        port = server.server_port
+        frames = iter(source)
+        while not window.is_full():
+            frame = next(frames)
+            window.push(np.array([frame.captured_at]), frame.captured_at)
+        states.append(window.is_full())
+    time.sleep(1.2)
+    with camera(port), closing(source):
+        back = time.monotonic()
+        while not states[-1] or len(states) == 1:
+            frame = next(frames)
+            if frame.captured_at > back:
+                window.push(np.array([frame.captured_at]), frame.captured_at)
+                states.append(window.is_full())
+    assert source.reconnects >= 1
+    assert states[1] is False
+    assert window.as_clip().min() > back
+
+
+def test_a_server_that_falls_silent_is_left_for_a_new_connection() -> None:
+    with camera() as server, closing(live(server.url)) as source:
+        frames = iter(source)
+        next(frames)
+        server.silent = True
+        started = time.monotonic()
+        while source.reconnects == 0 and time.monotonic() - started < 8:
+            time.sleep(0.05)
+            if time.monotonic() - started > 2:
+                server.silent = False
+        assert source.reconnects == 1
+        assert next(frames).captured_at > started
+
+
+def test_a_slow_reader_is_never_far_behind() -> None:
+    with camera() as server, closing(live(server.url)) as source:
+        ages = []
+        for frame, _ in zip(source, range(8), strict=False):
+            ages.append(time.monotonic() - frame.captured_at)
+            time.sleep(0.15)
+        assert source.dropped > 8
+    assert max(ages) < 0.5
+    assert np.mean(ages[4:]) < np.mean(ages[:4]) + 0.1

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from stpr.runtime.check import check_bundle, difference
+from stpr.runtime.cli import check
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry
+from stpr.runtime.contract.manifest import manifest_bytes, read_manifest
+from tests.factories import make_bundle
+
+
+def replace_golden(bundle: Path, **changes: float) -> None:
+    """A golden clip on which other values are said to be right, in a bundle whose digests hold."""
+    with np.load(bundle / GOLDEN) as arrays:
+        changed = {key: arrays[key] + np.asarray(changes.get(key, 0), arrays[key].dtype) for key in arrays.files}
+    np.savez(bundle / GOLDEN, **changed)
+    manifest = read_manifest((bundle / MANIFEST).read_bytes(), "manifest")
+    files = manifest.files | {GOLDEN: file_entry(bundle / GOLDEN)}
+    (bundle / MANIFEST).write_bytes(manifest_bytes(msgspec.structs.replace(manifest, files=files)))
+
+
+def test_a_bundle_that_is_as_exported_holds(tmp_path: Path) -> None:
+    lines = check_bundle(make_bundle(tmp_path), "onnxruntime", threads=1)
+    assert [line.what for line in lines] == [
+        "digests",
+        "engine",
+        "encoder: features",
+        "head: logits",
+        "head: routing",
+        "head: top-1",
+        "clip: logits",
+        "clip: routing",
+        "clip: top-1",
+    ]
+    assert all(line.holds for line in lines)
+    assert lines[1].found == "onnxruntime CPUExecutionProvider, fp32 as exported"
+
+
+@pytest.mark.parametrize(
+    ("key", "failing"),
+    [
+        ("features", {"encoder: features"}),
+        ("logits", {"head: logits", "clip: logits"}),
+        ("routing", {"head: routing", "clip: routing"}),
+        ("frames", {"encoder: features", "head: logits", "head: routing", "clip: logits", "clip: routing"}),
+    ],
+)
+def test_any_value_that_is_off_fails_by_name(tmp_path: Path, key: str, failing: set[str]) -> None:
+    bundle = make_bundle(tmp_path)
+    replace_golden(bundle, **{key: 9 if key == "frames" else 1e-3})
+    lines = check_bundle(bundle, "onnxruntime", threads=1)
+    assert failing <= {line.what for line in lines if not line.holds} <= failing | {"head: top-1", "clip: top-1"}
+
+
+def test_the_command_prints_a_table_and_exits_by_it(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    good = CliRunner().invoke(check, [str(bundle)])
+    assert good.exit_code == 0, good.output
+    assert [line[:4] for line in good.output.splitlines()] == ["ok  "] * 9
+    replace_golden(bundle, routing=0.5)
+    bad = CliRunner().invoke(check, [str(bundle)])
+    assert bad.exit_code == 2
+    assert bad.output.count("FAIL") == 2
+    assert "does not do on onnxruntime what it was exported to do" in bad.output.splitlines()[-1]
+
+
+def test_a_damaged_bundle_is_one_line(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    (bundle / "head.onnx").write_bytes(b"something else")
+    result = CliRunner().invoke(check, [str(bundle)])
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: ")
+    assert "head.onnx is not the file that was exported" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_difference_is_relative_where_values_are_large_and_infinite_where_they_are_none() -> None:
+    ones = np.ones((1, 3))
+    assert difference(ones + 0.25, ones) == 0.25
+    assert difference(100 * ones + 1, 100 * ones) == 0.01
+    assert difference(ones[:, :2], ones) == np.inf
+    assert difference(ones * np.nan, ones) == np.inf

@@ -1,0 +1,137 @@
+"""`stpr-run` as its users meet it: real processes, a real bundle, real videos."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+from click.testing import CliRunner
+
+from stpr.runtime.cli import run
+from tests.factories import make_bundle, make_video
+
+MAIN = "from stpr.runtime.cli import run; run()"
+SUMMARY = (
+    r"(\d+) frames, (\d+) encoded, 0 dropped, 0 reconnects, [\d.]+ fps, latency p50 [\d.]+, p95 [\d.]+, p99 [\d.]+ ms"
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("work") / "bundles")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("videos") / "clip.avi", frames=24, fps=8)
+
+
+def stpr_run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", MAIN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=cwd, check=False)
+
+
+def test_the_newest_bundle_watches_a_file(bundle: Path, video: Path) -> None:
+    done = stpr_run("--source", video, "--headless", "--json", "-", cwd=bundle.parents[2])
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["state"] for line in lines] == ["warming_up"] * 3 + ["known"] * 9
+    assert list(lines[-1]) == ["time", "frame", "label", "score", "top", "routing", "state", "latency_ms", "bundle"]
+    assert lines[-1]["bundle"]["name"] == "toy"
+    assert lines[-1]["label"] in {"wave", "jump", "turn"}
+    start, end = done.stderr.splitlines()
+    assert start.endswith(f"stage 2 on onnxruntime CPUExecutionProvider, watching {video}")
+    counts = re.fullmatch(SUMMARY, end)
+    assert counts is not None, end
+    assert (counts[1], counts[2]) == ("24", "12")
+
+
+def test_pictures_are_recorded_and_a_machine_without_a_window_says_so_once(
+    bundle: Path, video: Path, tmp_path: Path
+) -> None:
+    done = stpr_run("--source", video, "--bundle", bundle, "--record", tmp_path / "out.mp4")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("running headless") == 1
+    assert cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 24
+    assert re.search(r"^\d\d:\d\d:\d\d  (wave|jump|turn) \d+%  stage [12]$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_a_run_cleanly(bundle: Path, tmp_path: Path, number: signal.Signals) -> None:
+    out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    arguments = ["--source", "synthetic:motions", "--bundle", bundle, "--headless", "--json", out, "--record", video]
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 15
+    while not (out.exists() and b'"known"' in out.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 0, said
+    assert re.fullmatch(SUMMARY.replace("0 dropped", r"\d+ dropped"), said.splitlines()[-1])
+    assert all(json.loads(line) for line in out.read_text().splitlines())
+    assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) > 10
+
+
+def test_a_missing_camera_is_one_line_and_code_2(bundle: Path) -> None:
+    if Path("/dev/video0").exists():
+        pytest.skip("this machine has a camera")
+    done = stpr_run("--camera", "0", "--bundle", bundle)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "Error: no camera 0 here: /dev/video0 does not exist; try --source FILE or --source synthetic:motions.\n"
+    )
+
+
+def test_a_file_cut_short_says_what_was_seen_and_what_is_wrong(bundle: Path, video: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    done = stpr_run("--source", cut, "--bundle", bundle, "--headless", "--json", "-")
+    assert done.returncode == 2
+    assert done.stdout.count("\n") > 0
+    summary, error = done.stderr.splitlines()[-2:]
+    assert re.match(r"\d+ frames, ", summary)
+    assert re.fullmatch(r"Error: .*cut\.avi ended after \d+ of the 24 frames .*", error)
+
+
+def test_a_source_shorter_than_a_clip_says_why_nothing_was_predicted(bundle: Path, tmp_path: Path) -> None:
+    short = make_video(tmp_path / "short.avi", frames=4, fps=8)
+    done = stpr_run("--source", short, "--bundle", bundle, "--headless")
+    assert done.returncode == 0
+    assert "no prediction: the source never gave frames for an unbroken 1 s, the span of a clip" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--camera N or --source URI"),
+        (["--camera", "0", "--source", "a.mp4"], "--camera N or --source URI"),
+        (["--camera", "-1"], "-1 is not in the range"),
+        (["--source", "a.mp4", "--bundle", "nowhere"], "nowhere is no bundle"),
+        (["--source", "a.mp4"], "no bundle under bundles/"),
+    ],
+)
+def test_what_is_asked_wrongly_ends_with_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(run, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    result = CliRunner().invoke(run, ["--source", "a.mp4"])
+    assert result.exit_code == 2
+    assert "OpenCV can't be imported here" in result.output
+    assert 'pip install "stpr[server]"' in result.output

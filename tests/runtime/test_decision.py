@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.decision import WARMING_UP, decide, softmax
+from tests.factories import CLASSES, make_manifest
+
+numbers = st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3).map(lambda values: np.array(values, np.float32))
+ROUTING = np.array([0.25, 0.75], np.float32)
+
+
+@given(logits=numbers, temperature=st.floats(1e-3, 10))
+def test_scores_are_a_distribution_in_the_order_of_the_logits(logits: np.ndarray, temperature: float) -> None:
+    scores = softmax(logits, temperature)
+    assert scores.sum() == pytest.approx(1)
+    assert (scores >= 0).all()
+    assert (np.diff(scores[np.argsort(logits, kind="stable")]) >= 0).all()
+
+
+@given(logits=numbers)
+def test_a_decision_names_the_largest_logit_and_its_runners_up(logits: np.ndarray) -> None:
+    decision = decide(make_manifest(), logits, ROUTING)
+    names = [name for name, _ in CLASSES]
+    assert decision.state == "known"
+    assert decision.label == names[int(logits.argmax())]
+    assert (decision.label, decision.score) == decision.top[0]
+    assert sorted(name for name, _ in decision.top) == sorted(names)
+    assert [score for _, score in decision.top] == sorted((score for _, score in decision.top), reverse=True)
+    assert decision.routing == {"1": 0.25, "2": 0.75}
+
+
+def test_temperature_is_the_manifests() -> None:
+    logits = np.array([1.0, 0.0, 0.0], np.float32)
+    sharp, flat = (decide(make_manifest(temperature=value), logits, ROUTING).score for value in (0.1, 10.0))
+    assert sharp == pytest.approx(1 / (1 + 2 * np.exp(-10)), abs=1e-6)
+    assert flat == pytest.approx(1 / (1 + 2 * np.exp(-0.1)), abs=1e-6)
+
+
+def test_warming_up_says_nothing() -> None:
+    plain = msgspec.to_builtins(WARMING_UP)
+    assert plain == {"label": None, "score": 0.0, "top": (), "routing": {}, "state": "warming_up"}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_are_never_named(bad: float) -> None:
+    with pytest.raises(EngineError, match=r"not finite.*stpr-check"):
+        decide(make_manifest(), np.array([0.1, bad, 0.2], np.float32), ROUTING)
+    with pytest.raises(EngineError, match="not finite"):
+        decide(make_manifest(), np.zeros(3, np.float32), np.array([bad, 0], np.float32))

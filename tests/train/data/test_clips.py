@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.preprocess import PreprocessSpec, preprocess
+from stpr.runtime.contract.sampling import centre_frames
+from stpr.train.data import clips
+from stpr.train.data.clips import SIDES, Augment, load_ahead, load_clip, load_draws, median_span
+from stpr.train.data.videos import VideoFile, read_frames
+
+TOTAL, HEIGHT, WIDTH = 40, 60, 100
+FULL = Augment(multi_scale_crop=True, flip=True)
+PLAIN = Augment(multi_scale_crop=False, flip=False)
+
+
+def spec(**changes: object) -> PreprocessSpec:
+    whole = PreprocessSpec(
+        height=24, width=24, resize="crop", crop_fraction=0.875, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+    )
+    return msgspec.structs.replace(whole, **changes)
+
+
+def write_video(path: Path, frames: int = TOTAL) -> Path:
+    """Red grows with the frame's number, green from left to right, blue from top to bottom."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (WIDTH, HEIGHT))
+    assert writer.isOpened()
+    for index in range(frames):
+        picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        picture[:, :, 2] = 5 * index
+        picture[:, :, 1] = np.linspace(0, 250, WIDTH)
+        picture[:, :, 0] = np.linspace(0, 250, HEIGHT)[:, None]
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("set") / "wave" / "video.avi")
+
+
+@pytest.mark.parametrize("resize", ["crop", "stretch"])
+@pytest.mark.parametrize("frames", [1, 4, 8, 50])
+def test_without_a_generator_the_clip_is_the_test_view(video: Path, resize: str, frames: int) -> None:
+    chosen = spec(resize=resize)
+    clip = load_clip(video, frames=frames, spec=chosen, augment=FULL, rng=None)
+    expected = [preprocess(image, chosen) for image in read_frames(video, centre_frames(TOTAL, frames))]
+    assert clip.dtype == np.uint8
+    np.testing.assert_array_equal(clip, np.stack(expected))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), frames=st.integers(1, 10))
+def test_a_training_view_takes_one_frame_from_each_part(video: Path, seed: int, frames: int) -> None:
+    clip = load_clip(video, frames=frames, spec=spec(), augment=None, rng=np.random.default_rng(seed))
+    numbers = np.rint(clip[..., 0].mean(axis=(1, 2)) / 5).astype(int)
+    assert list(numbers) == sorted(numbers)
+    for part, number in enumerate(numbers):
+        assert part * TOTAL // frames <= number < (part + 1) * TOTAL // frames
+
+
+def test_nothing_asked_for_changes_only_the_frames(video: Path) -> None:
+    none, plain = (
+        load_clip(video, frames=8, spec=spec(), augment=augment, rng=np.random.default_rng(3))
+        for augment in (None, PLAIN)
+    )
+    np.testing.assert_array_equal(none, plain)
+
+
+def test_a_generator_gives_other_clips_each_time_and_the_same_again(video: Path) -> None:
+    def three() -> list[bytes]:
+        rng = np.random.default_rng(5)
+        return [load_clip(video, frames=4, spec=spec(), augment=FULL, rng=rng).tobytes() for _ in range(3)]
+
+    assert three() == three()
+    assert len(set(three())) == 3
+
+
+def boxes(clips: np.ndarray) -> np.ndarray:
+    """What each frame of `(..., H, W, 3)` shows of the picture: left, right, top, bottom, as parts of the whole."""
+    green, blue = clips[..., 1].mean(axis=-2) / 250, clips[..., 2].mean(axis=-1) / 250
+    return np.stack([green[..., 0], green[..., -1], blue[..., 0], blue[..., -1]], axis=-1)
+
+
+@pytest.mark.parametrize("resize", ["crop", "stretch"])
+def test_all_frames_of_a_view_are_cut_and_mirrored_alike(video: Path, resize: str) -> None:
+    clips = load_draws(video, draws=40, frames=4, spec=spec(resize=resize), augment=FULL, seed=1)
+    found = boxes(clips[1:])
+    np.testing.assert_allclose(found, found[:, :1].repeat(4, axis=1), atol=0.02)
+    assert {bool(mirrored) for mirrored in found[:, 0, 0] > found[:, 0, 1]} == {True, False}
+    assert len({tuple(np.round(box, 1)) for box in found[:, 0]}) > 10
+
+
+@pytest.mark.parametrize(("resize", "largest"), [("crop", (1.0, HEIGHT / WIDTH)), ("stretch", (1.0, 1.0))])
+def test_boxes_have_the_sides_and_places_of_tsn(video: Path, resize: str, largest: tuple[float, float]) -> None:
+    augment = Augment(multi_scale_crop=True, flip=False)
+    clips = load_draws(video, draws=120, frames=1, spec=spec(resize=resize), augment=augment, seed=2)
+    places = set()
+    for left, right, top, bottom in boxes(clips[1:, 0]):
+        height, width = (bottom - top) / largest[0], (right - left) / largest[1]
+        # The outermost of 24 output pixels show the middle of what they cover: 23/24 of the side.
+        assert min(abs(height - a * 23 / 24) + abs(width - b * 23 / 24) for a, b in SIDES) < 0.05
+        if max(height, width) < 0.9:  # a box with room to lie in
+            places.add((where(left, right), where(top, bottom)))
+    corners = {(across, down) for across in ("start", "end") for down in ("start", "end")}
+    assert places == corners | {("middle", "middle")}
+
+
+def where(start: float, end: float) -> str:
+    """Where between 0 and 1 a span lies."""
+    if abs(start + end - 1) < 0.04:
+        return "middle"
+    return "start" if start < 0.04 else "end" if end > 0.94 else f"{start} to {end}"
+
+
+def test_sides_are_at_most_one_step_apart() -> None:
+    alike = {(1.0, 1.0), (0.875, 0.875), (0.75, 0.75), (0.66, 0.66)}
+    flat = {(0.875, 1.0), (0.75, 0.875), (0.66, 0.75)}
+    assert len(SIDES) == 10
+    assert set(SIDES) == alike | flat | {(width, height) for height, width in flat}
+
+
+def test_mirroring_alone_mirrors_about_half(video: Path) -> None:
+    augment = Augment(multi_scale_crop=False, flip=True)
+    clips = load_draws(video, draws=60, frames=1, spec=spec(), augment=augment, seed=0)
+    mirrored = boxes(clips[1:, 0])[:, 0] > 0.5
+    assert 15 <= mirrored.sum() <= 45
+    np.testing.assert_allclose(clips[1:, 0][mirrored][0][:, ::-1, 1:], clips[0, 0][..., 1:], atol=3)
+
+
+def test_draws_begin_with_the_test_view(video: Path) -> None:
+    clips = load_draws(video, draws=3, frames=4, spec=spec(), augment=FULL, seed=0)
+    assert clips.shape == (4, 4, 24, 24, 3)
+    np.testing.assert_array_equal(clips[0], load_clip(video, frames=4, spec=spec(), augment=None, rng=None))
+    assert len({clip.tobytes() for clip in clips}) == 4
+
+
+def test_more_draws_keep_the_earlier_ones(video: Path) -> None:
+    few, many = (load_draws(video, draws=draws, frames=4, spec=spec(), augment=FULL, seed=0) for draws in (2, 5))
+    np.testing.assert_array_equal(few, many[:3])
+
+
+def test_draws_depend_on_seed_and_name_but_not_on_the_place(video: Path, tmp_path: Path) -> None:
+    def draws(path: Path, seed: int = 0) -> bytes:
+        return load_draws(path, draws=2, frames=4, spec=spec(), augment=FULL, seed=seed)[1:].tobytes()
+
+    for name in ("moved/wave/video.avi", "moved/wave/other.avi", "moved/clap/video.avi"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(video, tmp_path / name)
+    assert draws(video) == draws(tmp_path / "moved/wave/video.avi")
+    assert draws(video) != draws(video, seed=1)
+    assert len({draws(path) for path in (tmp_path / "moved").glob("*/*.avi")}) == 3
+
+
+def test_all_draws_share_one_pass(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    class Counted(VideoFile):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(clips, "VideoFile", Counted)
+    load_draws(video, draws=9, frames=8, spec=spec(), augment=FULL, seed=0)
+    assert opened == [video]
+
+
+def announce(path: Path, frames: int) -> Path:
+    """Write another number of frames into the headers of an AVI: what `avih` and `strh` announce."""
+    raw = bytearray(path.read_bytes())
+    for tag, offset in ((b"avih", 24), (b"strh", 40)):
+        start = raw.find(tag) + offset
+        raw[start : start + 4] = frames.to_bytes(4, "little")
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("announced", [TOTAL - 3, TOTAL + 2, 0])
+def test_clips_are_drawn_from_the_frames_that_are_there(video: Path, tmp_path: Path, announced: int) -> None:
+    (tmp_path / "wave").mkdir()
+    wrong = announce(Path(shutil.copy(video, tmp_path / "wave" / "video.avi")), announced)
+    with VideoFile(wrong) as opened:
+        assert opened.announced == announced
+    for augment in (None, FULL):
+        found, expected = (
+            load_draws(path, draws=3, frames=TOTAL, spec=spec(), augment=augment, seed=0) for path in (wrong, video)
+        )
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_video_that_is_cut_off_stops_the_run(video: Path, tmp_path: Path) -> None:
+    shorter = tmp_path / "short.avi"
+    shorter.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    for rng in (None, np.random.default_rng(0)):
+        with pytest.raises(DataError, match=r"short\.avi announces 40 frames but ends after"):
+            load_clip(shorter, frames=1, spec=spec(), augment=None, rng=rng)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_loading_ahead_keeps_the_order_and_its_distance(workers: int) -> None:
+    started = 0
+    lock = threading.Lock()
+
+    def load(item: int) -> int:
+        nonlocal started
+        with lock:
+            started += 1
+        return item * item
+
+    for taken, value in enumerate(load_ahead(range(50), load, workers=workers)):
+        assert value == taken * taken
+        assert started <= taken + 1 + 2 * workers
+    assert started == 50
+
+
+def test_loading_ahead_raises_what_was_raised(video: Path, tmp_path: Path) -> None:
+    def load(path: Path) -> int:
+        return len(load_clip(path, frames=2, spec=spec(), augment=None, rng=None))
+
+    found = load_ahead([video, tmp_path / "gone.avi", video], load, workers=2)
+    assert next(found) == 2
+    with pytest.raises(DataError, match=r"gone\.avi is missing"):
+        next(found)
+
+
+def test_workers_do_not_change_the_clips(video: Path) -> None:
+    def load(seed: int) -> bytes:
+        return load_draws(video, draws=2, frames=4, spec=spec(), augment=FULL, seed=seed).tobytes()
+
+    one, three = (list(load_ahead(range(6), load, workers=workers)) for workers in (1, 3))
+    assert one == three
+
+
+def test_the_typical_span_is_the_median(tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / f"{frames}.avi", frames) for frames in (20, 30, 50)]
+    assert median_span(videos) == pytest.approx(1.5, rel=0.01)
+    assert median_span(videos, at_most=1) == pytest.approx(1.5, rel=0.01)  # the middle one of the list
+    with pytest.raises(DataError, match="no training video to take the typical length from"):
+        median_span([])
+
+
+@pytest.mark.parametrize("raw", [b'{"multi_scale_crop": true, "flip": false, "jitter": 1}', b'{"flip": true}'])
+def test_augmentation_is_spelt_out(raw: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"unknown field `jitter`|missing required field"):
+        msgspec.json.decode(raw, type=Augment)
+
+
+def test_real_clips_fill_a_batch(shared_data: Path) -> None:
+    paths = sorted((shared_data / "asl24" / "clips" / "A").iterdir())[:4]
+
+    def load(path: Path) -> np.ndarray:
+        return load_draws(path, draws=2, frames=8, spec=spec(height=224, width=224), augment=FULL, seed=0)
+
+    batch = np.stack(list(load_ahead(paths, load, workers=2)))
+    assert batch.shape == (4, 3, 8, 224, 224, 3)
+    assert median_span(paths) == pytest.approx(32 / 30, rel=0.01)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.preprocess import Image
+from stpr.train.data.videos import VideoFile, VideoInfo, probe, read_frames
+
+FRAMES, RATE = 60, 25.0
+
+
+def write_video(path: Path, codec: str = "MJPG", frames: int = FRAMES) -> Path:
+    """Frame i is a plain red of strength 4 i, so that each frame tells its number and the order of the channels."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), RATE, (64, 48))
+    assert writer.isOpened()
+    noise = np.random.default_rng(0).integers(0, 40, (48, 64), dtype=np.uint8)
+    for index in range(frames):
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:, :, 2] = 4 * index
+        picture[:, :, 1] = noise  # something to compress
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def facts(info: VideoInfo) -> tuple[int, float]:
+    return info.frames, info.fps
+
+
+def number_of(picture: Image) -> int:
+    return round(float(picture[:, :, 0].mean()) / 4)
+
+
+def cut(path: Path, part: float) -> Path:
+    whole = path.read_bytes()
+    shorter = path.with_name(f"cut{path.suffix}")
+    shorter.write_bytes(whole[: int(len(whole) * part)])
+    return shorter
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("videos") / "video.avi")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.avi", "MJPG"), ("a.avi", "XVID"), ("a.mp4", "mp4v"), ("a.mkv", "XVID"), ("a.webm", "VP80")]
+)
+def test_intact_videos_of_every_container(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_video(tmp_path / name, codec)
+    info = probe(path)
+    assert info.frames == FRAMES
+    assert info.fps == pytest.approx(RATE, rel=1e-3)
+    assert info.seconds == pytest.approx(FRAMES / RATE, rel=1e-3)
+    assert [number_of(picture) for picture in read_frames(path, [0, 17, 59])] == pytest.approx([0, 17, 59], abs=1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(indices=st.lists(st.integers(0, FRAMES - 1), max_size=12))
+def test_frames_come_as_asked(video: Path, indices: list[int]) -> None:
+    pictures = read_frames(video, indices)
+    assert [number_of(picture) for picture in pictures] == indices
+    for picture in pictures:
+        assert picture.shape == (48, 64, 3)
+        assert picture.dtype == np.uint8
+        assert picture[:, :, 2].mean() < 30  # red came first: RGB
+
+
+def test_wanted_frames_come_in_order_and_once(video: Path) -> None:
+    with VideoFile(video) as opened:
+        found = list(opened.frames([40, 3, 40, 1000]))
+        assert [index for index, _ in found] == [3, 40]
+        assert facts(opened.info()) == pytest.approx((FRAMES, RATE), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "part", "message"),
+    [
+        ("a.avi", "MJPG", 0.5, "announces 60 frames but ends after [23][0-9]:"),
+        ("a.avi", "XVID", 0.9, "announces 60 frames but ends after 5[0-9]:"),
+        ("a.mkv", "XVID", 0.5, "announces 60 frames but ends after"),
+        ("a.webm", "VP80", 0.9, "announces 60 frames but ends after"),
+        ("a.mp4", "mp4v", 0.5, "can't be opened"),  # its index is at the end
+        ("a.avi", "MJPG", 0.0, "can't be opened"),
+    ],
+)
+def test_a_video_that_is_cut_off_is_named(tmp_path: Path, name: str, codec: str, part: float, message: str) -> None:
+    shorter = cut(write_video(tmp_path / name, codec), part)
+    with pytest.raises(DataError, match=message) as caught:
+        probe(shorter)
+    assert str(shorter) in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_video_damaged_inside_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", "mp4v")
+    raw = bytearray(path.read_bytes())
+    data = raw.find(b"mdat")
+    middle = data + (raw.find(b"moov") - data) // 2
+    raw[middle : middle + 3000] = b"\xff" * 3000
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"a\.mp4 announces 60 frames but ends after"):
+        probe(path)
+
+
+def claim_rate(path: Path, rate: int) -> Path:
+    """Write another rate into a Matroska file (its element DefaultDuration), as files of a varying rate bear."""
+    raw = bytearray(path.read_bytes())
+    start = raw.find(b"\x23\xe3\x83")
+    size = raw[start + 3] & 0x7F
+    raw[start + 4 : start + 4 + size] = (10**9 // rate).to_bytes(size, "big")
+    path.write_bytes(raw)
+    return path
+
+
+def test_a_count_estimated_from_a_wrong_rate_is_not_believed(tmp_path: Path) -> None:
+    path = claim_rate(write_video(tmp_path / "a.mkv", "XVID"), 50)
+    with VideoFile(path) as opened:
+        assert opened.announced == 2 * FRAMES
+    assert facts(probe(path)) == pytest.approx((FRAMES, RATE), rel=1e-3)
+    with pytest.raises(DataError, match="announces 120 frames but ends after"):
+        probe(cut(path, 0.8))
+
+
+def test_a_container_without_frames_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi")
+    raw = path.read_bytes()
+    path.write_bytes(raw[: raw.find(b"movi") + 4])
+    with pytest.raises(DataError, match=r"a\.avi holds no frame that can be decoded"):
+        probe(path)
+
+
+def test_an_absurd_rate_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi")
+    raw = bytearray(path.read_bytes())
+    rate = raw.find(b"strh") + 32
+    raw[rate : rate + 4] = (10**6 * int.from_bytes(raw[rate - 4 : rate], "little")).to_bytes(4, "little")
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"a\.avi has no usable frame rate \(1000000"):
+        probe(path)
+
+
+def test_a_frame_beyond_the_end_is_named(video: Path) -> None:
+    with pytest.raises(DataError, match=r"ends before frame 60 \(it announces 60 frames\)"):
+        read_frames(video, [5, 60, 61])
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "is missing"), (b"no video", "can't be opened")])
+def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "video_001.mp4"  # digits: OpenCV would try it as a sequence of images
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        probe(path)
+
+
+def test_reading_stops_after_the_last_wanted_frame(tmp_path: Path) -> None:
+    shorter = cut(write_video(tmp_path / "a.avi"), 0.5)
+    assert [number_of(picture) for picture in read_frames(shorter, [3, 3, 0])] == [3, 3, 0]
+
+
+QUIET = """
+import sys
+from pathlib import Path
+from stpr.runtime.contract.errors import DataError
+from stpr.train.data.videos import probe, quiet_decoder
+if sys.argv[2] == "quiet":
+    quiet_decoder()
+try:
+    probe(Path(sys.argv[1]))
+except DataError as error:
+    print(error.message)
+"""
+
+
+def test_the_decoder_can_be_kept_quiet(tmp_path: Path) -> None:
+    shorter = cut(write_video(tmp_path / "a.mp4", "mp4v"), 0.5)
+    noise = {}
+    for mode in ("loud", "quiet"):
+        done = subprocess.run(
+            [sys.executable, "-c", QUIET, str(shorter), mode], capture_output=True, text=True, check=True
+        )
+        assert "can't be opened" in done.stdout
+        noise[mode] = done.stderr
+    assert "moov atom not found" in noise["loud"]
+    assert noise["quiet"] == ""
+
+
+def test_real_videos_hold_what_they_announce(shared_data: Path) -> None:
+    counts = {path.name: probe(path).frames for path in sorted((shared_data / "videos").iterdir())}
+    assert counts == {
+        "mmaction2_S001C001P001R001A001_rgb.avi": 103,
+        "mmaction2_demo.mp4": 280,
+        "mmaction2_demo_skeleton.mp4": 72,
+        "mmaction2_part_0.mp4": 32,
+        "mmaction2_part_1.mp4": 32,
+        "mmaction2_test.avi": 164,
+        "mmaction2_test.mp4": 300,
+    }
+
+
+@pytest.mark.parametrize(("name", "part"), [("mmaction2_test.avi", 0.5), ("mmaction2_test.avi", 0.9)])
+def test_a_real_video_cut_off_is_named(shared_data: Path, tmp_path: Path, name: str, part: float) -> None:
+    path = tmp_path / name
+    path.write_bytes((shared_data / "videos" / name).read_bytes())
+    with pytest.raises(DataError, match="announces 164 frames but ends after"):
+        probe(cut(path, part))
+
+
+def test_real_clips_are_all_alike(shared_data: Path) -> None:
+    for folder in sorted((shared_data / "asl24" / "clips").iterdir()):
+        assert facts(probe(min(folder.iterdir()))) == pytest.approx((32, 30.0), rel=1e-3)

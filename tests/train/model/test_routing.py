@@ -1,0 +1,152 @@
+"""Routing and fusion against a slow reading of method §4.3 and §4.4."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stpr.train.model.experts import ExpertSettings
+from stpr.train.model.routing import RouterSettings
+from stpr.train.model.statistics import StatisticsSettings
+from stpr.train.model.stpr import FusionSettings, Head, HeadSettings
+
+STAGES = (2, 1, 3)
+FRAMES, WIDTH = 4, 8
+
+
+def make_head(**settings: object) -> Head:
+    """Three stages with random contents everywhere."""
+    torch.manual_seed(0)
+    expert = ExpertSettings(layers=1)
+    head = Head(frames=FRAMES, width=WIDTH, settings=HeadSettings(expert=expert, **settings))  # type: ignore[arg-type]
+    for classes in STAGES:
+        head.add_stage(torch.randn(classes, WIDTH))
+        if head.statistics is not None:
+            labels = torch.arange(classes).repeat(12)
+            described = head.statistics.describe(torch.randn(len(labels), FRAMES, WIDTH))
+            head.statistics.observe(described, labels, classes)
+    head.anchors.copy_(torch.randn_like(head.anchors))
+    with torch.no_grad():
+        for value in head.experts.parameters():
+            value.copy_(0.3 * torch.randn(value.shape))
+    return head.double().eval()
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))
+
+
+def slow_scores(head: Head, features: np.ndarray, outputs: np.ndarray) -> list[float]:
+    """r_k = max over c in C_k of cos(V^tem_k, anchor_c), for one clip."""
+    anchors, first, scores = head.anchors.numpy(), 0, []
+    for output, classes in zip(outputs, STAGES, strict=True):
+        temporal = output - features.mean(axis=0)
+        scores.append(max(cosine(temporal, anchor) for anchor in anchors[first : first + classes]))
+        first += classes
+    return scores
+
+
+def slow_weights(kind: str, scores: list[float], temperature: float) -> list[float]:
+    if kind == "raw":
+        return scores
+    if kind == "softmax":
+        shares = [math.exp(score / temperature) for score in scores]
+        return [share / sum(shares) for share in shares]
+    if kind == "top1":
+        return [1.0 if score == max(scores) else 0.0 for score in scores]
+    return [1 / len(scores)] * len(scores)
+
+
+@pytest.mark.parametrize("kind", ["raw", "softmax", "top1", "equal"])
+def test_routing_and_fusion_are_the_formulas(kind: str) -> None:
+    head = make_head(router=RouterSettings(kind=kind, temperature=0.3))  # type: ignore[arg-type]
+    clips = torch.randn(5, FRAMES, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        logits, routing = head(clips)
+        outputs = torch.stack([expert(clips) for expert in head.experts], dim=1).numpy()
+    for row, clip in enumerate(clips.numpy()):
+        weights = slow_weights(kind, slow_scores(head, clip, outputs[row]), 0.3)
+        np.testing.assert_allclose(routing[row], weights, atol=1e-12)
+        static = clip.mean(axis=0)
+        fused = static / np.linalg.norm(static)
+        for weight, output in zip(weights, outputs[row], strict=True):
+            fused = fused + weight * output / np.linalg.norm(output)
+        expected = [cosine(fused, vector) for vector in head.class_vectors.numpy()]
+        np.testing.assert_allclose(logits[row], expected, atol=1e-12)
+
+
+def slow_log_likelihoods(described: np.ndarray, labels: np.ndarray, points: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Gaussian log-densities, one covariance shared by all classes, written out."""
+    classes = sorted(set(labels))
+    means = {c: described[labels == c].mean(axis=0) for c in classes}
+    centred = np.concatenate([described[labels == c] - means[c] for c in classes])
+    covariance = centred.T @ centred / (len(described) - len(classes))
+    diagonal = np.diag(np.diag(covariance))
+    inverse = np.linalg.inv((1 - shrinkage) * covariance + shrinkage * diagonal)
+    return np.array([[-0.5 * (x - means[c]) @ inverse @ (x - means[c]) for c in classes] for x in points])
+
+
+def test_the_likelihood_router_is_the_shared_covariance_posterior() -> None:
+    settings = StatisticsSettings(parts=("mean", "difference", "deviation", "cosines"), shrinkage=0.2)
+    head = make_head(router=RouterSettings(kind="likelihood"), statistics=settings)
+    assert head.statistics is not None
+    torch.manual_seed(0)
+    described, labels, first = [], [], 0
+    generator_head = Head(frames=FRAMES, width=WIDTH, settings=HeadSettings(expert=ExpertSettings(layers=1)))
+    for classes in STAGES:  # the very draws of make_head
+        generator_head.add_stage(torch.randn(classes, WIDTH))
+        rows = torch.arange(classes).repeat(12)
+        described.append(head.statistics.float().describe(torch.randn(len(rows), FRAMES, WIDTH)))
+        labels.append(rows + first)
+        first += classes
+    head.double()
+    clips = torch.randn(4, FRAMES, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        _, routing = head(clips)
+        points = head.statistics.describe(clips).numpy()
+    likelihoods = slow_log_likelihoods(
+        torch.cat(described).double().numpy(), torch.cat(labels).numpy(), points, settings.shrinkage
+    )
+    posterior = np.exp(likelihoods - likelihoods.max(axis=1, keepdims=True))
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    ends = np.cumsum(STAGES)
+    expected = np.stack([posterior[:, end - n : end].sum(axis=1) for end, n in zip(ends, STAGES, strict=True)], axis=1)
+    np.testing.assert_allclose(routing, expected, atol=1e-3)
+
+
+def test_statistics_do_not_depend_on_the_order_of_stages() -> None:
+    """Closed form: seeing stage B before stage A gives the same likelihoods, up to the order of classes."""
+    torch.manual_seed(1)
+    first, second = torch.randn(20, FRAMES, WIDTH), torch.randn(30, FRAMES, WIDTH)
+    labels = {20: torch.arange(20) % 2, 30: torch.arange(30) % 3}
+    points = torch.randn(6, FRAMES, WIDTH)
+
+    def learnt(*parts: torch.Tensor) -> torch.Tensor:
+        head = Head(frames=FRAMES, width=WIDTH, settings=HeadSettings(router=RouterSettings(kind="likelihood")))
+        assert head.statistics is not None
+        for part in parts:
+            rows = labels[len(part)]
+            head.statistics.observe(head.statistics.describe(part), rows, int(rows.max()) + 1)
+        return head.statistics.log_likelihoods(points)
+
+    there, back = learnt(first, second), learnt(second, first)
+    torch.testing.assert_close(there, back[:, [3, 4, 0, 1, 2]], rtol=1e-3, atol=1e-3)
+
+
+def test_evidence_adds_the_posterior_mean_class_vector() -> None:
+    """With only evidence left of V, a posterior that is sure gives its class vector."""
+    head = make_head(router=RouterSettings(kind="likelihood"), fusion=FusionSettings(static=0.0, evidence=1e6))
+    clips = 4 * torch.randn(64, FRAMES, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        logits, _ = head(clips)
+        assert head.statistics is not None
+        posterior = torch.softmax(head.statistics.log_likelihoods(clips), dim=1)
+    sure = posterior.amax(dim=1) > 0.999
+    assert sure.sum() > 5
+    assert torch.equal(logits[sure].argmax(dim=1), posterior[sure].argmax(dim=1))
+    torch.testing.assert_close(
+        logits[sure].amax(dim=1), torch.ones(int(sure.sum()), dtype=torch.float64), atol=1e-2, rtol=0
+    )

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import base64
+import itertools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.train.figures import (
+    FAINT,
+    accuracy_figure,
+    confusion_figure,
+    forgetting_figure,
+    losses_figure,
+    routing_figure,
+)
+from stpr.train.metrics import Metrics, average_incremental, backward_forgetting, write_metrics
+from stpr.train.report import CAPTIONS, write_report
+
+
+def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = True) -> Metrics:
+    """Figures of a run that loses two points per later stage."""
+    count, stages = sum(sizes), len(sizes)
+    classes = [f"class_{number}" for number in range(count)]
+    edges = [0, *np.cumsum(sizes).tolist()]
+    accuracy = [[0.98 - 0.02 * (row - stage) for stage in range(row + 1)] for row in range(stages)]
+    seen = [float(np.mean(row)) for row in accuracy]
+    return Metrics(
+        method=method,
+        seed=7,
+        classes=classes,
+        stages=[classes[start:end] for start, end in itertools.pairwise(edges)],
+        accuracy=accuracy,
+        seen=seen,
+        final=seen[-1],
+        average_incremental=average_incremental(seen),
+        backward_forgetting=backward_forgetting(accuracy),
+        seconds=3725.0,
+        environment={"command": "stpr-train motions --out 'runs/<a|b>'", "torch": "2.13.0"},
+        confusion=(np.eye(count, dtype=int) * 9 + 1).tolist(),
+        routing=[[1 / stages] * stages for _ in sizes] if learns_by_epochs else [],
+        curves=[[{"contrast": 2.0, "preservation": 0.01}] * 3 if learns_by_epochs else [] for _ in sizes],
+    )
+
+
+def save(root: Path, name: str, metrics: Metrics) -> Path:
+    run = root / name
+    run.mkdir()
+    write_metrics(run, metrics)
+    return run
+
+
+class Page(HTMLParser):
+    """The pictures, links and text of a page; `handle_starttag` sees malformed nesting too."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "img":
+            self.images.append(found["src"] or "")
+        elif found.get("href") or found.get("src"):
+            self.links.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    lda = save(root, "lda", made_up([2, 1, 1, 2], method="lda", learns_by_epochs=False))
+    path = save(root, "stpr", made_up([2, 1, 1]))
+    assert write_report(path, {"streaming <LDA>": lda}) == path / "report" / "index.html"
+    return path
+
+
+def test_every_picture_is_drawn(run: Path) -> None:
+    assert {path.name for path in (run / "report").iterdir()} == {
+        "report.md", "index.html", *(f"{name}.png" for name in CAPTIONS)
+    }  # fmt: skip
+    for name in CAPTIONS:
+        picture = cv2.imread(str(run / "report" / f"{name}.png"))
+        assert picture is not None
+        assert min(picture.shape[:2]) > 300
+        assert picture.std() > 10  # not a white sheet
+
+
+def test_the_page_needs_nothing_beside_it(run: Path) -> None:
+    page = Page((run / "report" / "index.html").read_text(encoding="utf-8"))
+    assert page.links == []
+    for name, source in zip(CAPTIONS, page.images, strict=True):
+        kind, data = source.split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data) == (run / "report" / f"{name}.png").read_bytes()
+
+
+def test_page_and_markdown_say_the_same(run: Path) -> None:
+    page = Page((run / "report" / "index.html").read_text(encoding="utf-8")).text
+    markdown = (run / "report" / "report.md").read_text(encoding="utf-8")
+    metrics = made_up([2, 1, 1])
+    figures = [f"{100 * share:.1f} %" for share in (metrics.final, metrics.average_incremental, 0.03)]
+    for text in (page, markdown.replace("\\|", "|")):
+        positions = [text.index(figure) for figure in ("stpr (this run)", *figures, "1 h 2 min", "streaming <LDA>")]
+        assert positions == sorted(positions)
+        assert "stpr-train motions --out 'runs/<a|b>'" in text
+        assert "class_0, class_1" in text
+        assert "stpr: 4 classes in 3 stages" in text
+    for name in CAPTIONS:
+        assert f"({name}.png)" in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3, 7}
+
+
+def test_what_a_method_lacks_is_left_out(tmp_path: Path) -> None:
+    closed = save(tmp_path, "lda", made_up([2, 1], learns_by_epochs=False))
+    (closed / "report").mkdir()
+    (closed / "report" / "losses.png").touch()  # of an earlier run in this folder
+    page = write_report(closed)
+    assert {path.stem for path in page.parent.glob("*.png")} == {"accuracy", "forgetting", "confusion"}
+    assert len(Page(page.read_text(encoding="utf-8")).images) == 3
+
+
+@pytest.mark.parametrize("sizes", [[1], [3], [4, *[2] * 14], [60, 60]])
+def test_pictures_are_drawn_at_any_size(sizes: list[int]) -> None:
+    metrics = made_up(sizes)
+    figures = [
+        accuracy_figure(metrics, {}), forgetting_figure(metrics), confusion_figure(metrics),
+        routing_figure(metrics), losses_figure(metrics),
+    ]  # fmt: skip
+    for figure in figures:
+        width, height = figure.get_size_inches()
+        assert min(width, height) > 2.5
+        assert max(width, height) <= 20
+        figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("count", "numbered", "named"), [(30, True, True), (31, False, True), (101, False, True), (174, False, False)]
+)
+def test_many_classes_stay_legible(count: int, numbered: bool, named: bool) -> None:
+    axes = confusion_figure(made_up([count])).axes[0]
+    assert bool(axes.texts) == numbered
+    assert ("class_0" in [label.get_text() for label in axes.get_yticklabels()]) == named
+    assert ("(%)" in axes.get_title()) == numbered
+
+
+def test_a_stage_that_is_forgotten_entirely_bears_a_nought() -> None:
+    metrics = msgspec.structs.replace(made_up([1, 1]), accuracy=[[1.0], [0.0, 1.0]])
+    numbers = [text.get_text() for text in forgetting_figure(metrics).axes[0].texts]
+    assert numbers == ["100", "0", "100"]
+
+
+def test_raw_routing_cosines_may_be_negative() -> None:
+    metrics = msgspec.structs.replace(made_up([1, 1]), routing=[[0.5, -0.4], [-0.1, 0.6]])
+    axes = routing_figure(metrics).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["50", "-40", "-10", "60"]
+    assert axes.images[0].get_clim() == (-0.4, 1.0)
+
+
+def test_each_loss_term_has_a_panel_of_its_own() -> None:
+    epochs = [
+        {"contrast": 10.0**-epoch, "preservation": 1.0 - epoch, "total": 1.0, "anchors": 2.0} for epoch in range(4)
+    ]
+    metrics = msgspec.structs.replace(made_up([1, 1]), curves=[epochs, epochs[:2]])
+    panels = {axes.get_title(): axes for axes in losses_figure(metrics).axes}
+    assert list(panels) == ["contrast", "preservation", "total", "anchors"]
+    scales = [axes.get_yscale() for axes in panels.values()]
+    assert scales == ["log", "linear", "linear", "linear"]
+    first, second = (
+        np.asarray(line.get_xdata()).tolist() for line in panels["total"].get_lines() if line.get_color() != FAINT
+    )
+    assert (first, second) == ([1, 2, 3, 4], [5, 6])
+
+
+def test_a_run_to_compare_with_must_have_figures(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no metrics\.json"):
+        write_report(run, {"other": tmp_path})

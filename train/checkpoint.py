@@ -1,0 +1,193 @@
+"""Stage checkpoints: all that is left of a stage, written whole or not at all (safetensors, JSON, CSV)."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.runtime.contract.sampling import ClipSpec
+from stpr.train.config import Recipe, load_recipe
+from stpr.train.model.backbone import load_backbone
+from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.stpr import Head, StPR
+
+TENSORS = "model.safetensors"
+RECORD = "stage.json"
+PREDICTIONS = "predictions.csv"
+RECIPE = "recipe.toml"
+KINDS = {  # first part of a tensor's name that says what it is
+    "encoder.projection": "projection",
+    "encoder": "adapter",
+    "head.experts": "expert",
+    "head.anchors": "anchors",
+    "head.class_vectors": "class vectors",
+    "head.statistics": "class statistics",
+    "importance": "channel importance",
+}
+
+
+class KeptTensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tensor that outlives its stage."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+class BackboneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The frozen network that a run stands on; its weights are not copied."""
+
+    source: str
+    digest: str
+
+
+class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`stage.json`: what this checkpoint knows and every tensor it keeps."""
+
+    stage: int
+    stages: tuple[tuple[str, ...], ...]  # classes learnt so far, by stage, in learning order
+    clip: ClipSpec
+    preprocess: PreprocessSpec
+    temperature: float
+    backbone: BackboneRecord
+    method: str
+    seed: int
+    sha256: str  # of model.safetensors
+    kept: tuple[KeptTensor, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All classes in logit order."""
+        return tuple(name for stage in self.stages for name in stage)
+
+
+def stage_folder(run: Path, stage: int) -> Path:
+    """Where stage `stage` of a run lies."""
+    return run / f"stage-{stage}"
+
+
+def kept_tensors(model: StPR) -> dict[str, Tensor]:
+    """Everything that is saved: the model's state without the frozen backbone."""
+    return {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+        if (not name.startswith("encoder.backbone") or ".adapter." in name) and value.numel() > 0
+    }
+
+
+def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) -> Path:
+    """Write `run/stage-N`; the record's digest and list of tensors are filled in here."""
+    target = stage_folder(run, record.stage)
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    tensors = kept_tensors(model)
+    save_file(tensors, part / TENSORS)
+    record = msgspec.structs.replace(
+        record,
+        sha256=hashlib.sha256((part / TENSORS).read_bytes()).hexdigest(),
+        kept=tuple(
+            KeptTensor(name=name, kind=_kind(name), shape=tuple(value.shape), bytes=value.nbytes)
+            for name, value in sorted(tensors.items())
+        ),
+    )
+    (part / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
+    (part / PREDICTIONS).write_text(predictions, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    part.replace(target)
+    return target
+
+
+def finished_stages(run: Path) -> int:
+    """How many stages of a run are complete on disk, counted from the first."""
+    stage = 0
+    while (stage_folder(run, stage + 1) / RECORD).is_file():
+        stage += 1
+    return stage
+
+
+def read_record(run: Path, stage: int) -> StageRecord:
+    """Read `stage.json`; raises CheckpointError if the stage is not there or damaged."""
+    file = stage_folder(run, stage) / RECORD
+    if not file.is_file():
+        done = finished_stages(run)
+        has = f"has stages 1 to {done}" if done else "has no finished stage"
+        raise CheckpointError(f"{run} {has}, not stage {stage}; train further or choose another --stage.")
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=StageRecord)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
+
+
+def build_model(recipe: Recipe) -> StPR:
+    """The network of a recipe before its first stage: the one place where its parts are put together."""
+    backbone = load_backbone(recipe.backbone.source)
+    encoder = FrameEncoder(backbone=backbone, adapter=recipe.adapter, projection=recipe.backbone.projection)
+    return StPR(encoder=encoder, head=Head(frames=recipe.sampling.frames, width=encoder.width, settings=recipe.head))
+
+
+def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
+    """The network as it was after a stage; raises CheckpointError if anything is not as it was saved."""
+    recipe = load_recipe(str(run / RECIPE))
+    record = read_record(run, stage)
+    model = build_model(recipe)
+    _check_backbone(model, record)
+    file = stage_folder(run, stage) / TENSORS
+    restore(model, _read_tensors(file, record), record, grows=recipe.method != "finetune")
+    return model.eval(), record, recipe
+
+
+def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, *, grows: bool) -> None:
+    """Give a freshly built model the shape and the values of a checkpoint."""
+    head = model.head
+    for index, classes in enumerate(record.stages):
+        room = torch.zeros(len(classes), head.width)
+        if grows or index == 0:
+            head.add_stage(room)
+        else:
+            head.add_classes(room)
+    for name, value in tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if leaf in module._buffers:
+            module._buffers[leaf] = torch.empty_like(value)  # buffers that grow with the classes
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    lost = [name for name in missing if name in kept_tensors(model)]
+    if lost or unexpected:
+        raise CheckpointError(f"stage {record.stage} does not fit its recipe: missing {lost}, unknown {unexpected}.")
+    if head.statistics is not None:
+        head.statistics.refresh()
+
+
+def _kind(name: str) -> str:
+    return next(kind for prefix, kind in KINDS.items() if name.startswith(prefix))
+
+
+def _read_tensors(file: Path, record: StageRecord) -> dict[str, Tensor]:
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} can't be read ({error}); train the stage again.") from error
+    if found != record.sha256:
+        raise CheckpointError(f"{file} is not the file that was saved (its sha256 differs); train the stage again.")
+    return tensors
+
+
+def _check_backbone(model: StPR, record: StageRecord) -> None:
+    found = model.encoder.backbone.digest()
+    if found != record.backbone.digest:
+        raise CheckpointError(
+            f"backbone {record.backbone.source} holds other weights (sha256 {found[:12]}…) than the run was trained"
+            f" with ({record.backbone.digest[:12]}…); put the same network there."
+        )

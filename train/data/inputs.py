@@ -1,0 +1,117 @@
+"""What a stage is learnt from: clips read anew at every epoch, or their frozen features encoded once.
+
+When nothing upstream of the adapters trains, each draw of a clip is encoded once and lives in memory until the
+stage ends. Otherwise pixels are decoded again for every epoch. Neither leaves anything on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.config import SamplingSettings
+from stpr.train.data.annotations import Video
+from stpr.train.data.clips import Clip, load_ahead, load_draws
+from stpr.train.model.encoder import FrameEncoder
+
+Advance = Callable[[int], None]  # told after every clip how many are done
+
+
+class StageInputs(Protocol):
+    """Clips of one stage with their labels: rows in learning order of the classes."""
+
+    @property
+    def labels(self) -> Tensor:
+        """`(n,)`, positions of the classes in learning order."""
+
+    def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled batches of one random draw per clip, and their labels; the last batch may be small."""
+
+    def centre(self, *, batch: int) -> Iterator[Tensor]:
+        """Batches of the centre view of every clip, in order."""
+
+
+def shuffled(count: int, *, seed: int) -> Tensor:
+    """A permutation that depends on nothing but the seed."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+class FrozenFeatures:
+    """Frozen features `(n, draws + 1, T, W)`: the centre view first, then the random draws."""
+
+    def __init__(self, features: Tensor, labels: Tensor) -> None:
+        self.features = features
+        self.labels = labels
+
+    def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled batches; each clip goes through its draws in turn, starting somewhere else than its neighbour."""
+        draws = self.features.shape[1] - 1
+        order = shuffled(len(self.labels), seed=seed)
+        for rows in torch.split(order, batch):
+            draw = 1 + (rows + number) % draws if draws else torch.zeros_like(rows)
+            yield self.features[rows, draw], self.labels[rows]
+
+    def centre(self, *, batch: int) -> Iterator[Tensor]:
+        """Batches of the centre views."""
+        yield from torch.split(self.features[:, 0], batch)
+
+
+class PixelClips:
+    """Clips as uint8 frames `(T, H, W, 3)`, decoded when they are asked for."""
+
+    def __init__(
+        self, videos: Sequence[Video], labels: Tensor, *, spec: PreprocessSpec, sampling: SamplingSettings, seed: int
+    ) -> None:
+        self.videos = videos
+        self.labels = labels
+        self.spec = spec
+        self.sampling = sampling
+        self.seed = seed
+
+    def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled batches, each clip drawn anew."""
+        rows = shuffled(len(self.labels), seed=seed)
+        videos = [self.videos[row] for row in rows.tolist()]
+
+        def draw(video: Video) -> Clip:
+            views = self.views(video, draws=1, seed=self.seed + 1 + number)
+            drawn: Clip = views[1]
+            return drawn
+
+        yield from zip(self._batches(videos, draw, batch), torch.split(self.labels[rows], batch), strict=True)
+
+    def centre(self, *, batch: int) -> Iterator[Tensor]:
+        """Batches of the centre views."""
+        return self._batches(self.videos, lambda video: self.views(video, draws=0, seed=0)[0], batch)
+
+    def views(self, video: Video, *, draws: int, seed: int) -> Clip:
+        """The centre view and `draws` random draws of a video: `(1 + draws, T, H, W, 3)` uint8."""
+        sampling = self.sampling
+        return load_draws(
+            video.path, draws=draws, frames=sampling.frames, spec=self.spec, augment=sampling.augment, seed=seed
+        )
+
+    def _batches(self, videos: Sequence[Video], load: Callable[[Video], Clip], batch: int) -> Iterator[Tensor]:
+        clips = load_ahead(videos, load, workers=self.sampling.workers)
+        while part := list(islice(clips, batch)):
+            yield torch.from_numpy(np.stack(part))
+
+
+@torch.no_grad()
+def encode_frozen(clips: PixelClips, encoder: FrameEncoder, *, draws: int, advance: Advance) -> FrozenFeatures:
+    """Decode every video once and encode its centre view and its draws; decoding runs ahead on threads."""
+
+    def load(video: Video) -> Tensor:
+        return torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed))
+
+    rows = []
+    for done, views in enumerate(load_ahead(clips.videos, load, workers=clips.sampling.workers), start=1):
+        rows.append(encoder.frozen(views.to(encoder.mean.device)).cpu())
+        advance(done)
+    return FrozenFeatures(torch.stack(rows), clips.labels)

@@ -1,0 +1,46 @@
+"""FSSD, frame-shared semantics distillation: hold on to the channels that matter and that are stable (method §3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class PreservationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """L_FSSD's weight w and its open points (method §3.3), each with the default argued there."""
+
+    weight: float = 1e4
+    classes: Literal["new", "old"] = "new"  # (1) A: this stage's classes under the old encoder; B: stored, averaged
+    sign: Literal["clamp", "absolute"] = "clamp"  # (2) of a negative T·mu
+    variance: Literal["clips", "frames"] = "clips"  # (3) over frame means, or over all frames
+    clip_quantile: float = 0.99  # (3) importance above this quantile is cut
+    epsilon: float = 1e-6
+    normalise: bool = True  # (4) unit-length features and class vectors
+
+
+def importance(features: Tensor, labels: Tensor, class_vectors: Tensor, settings: PreservationSettings) -> Tensor:
+    """I = T·mu / sigma² per class and channel `(K, D)` of features `(n, T, D)` and labels `(n,)` (method §3.1)."""
+    clips = features.mean(dim=1)
+    if settings.normalise:
+        features, clips = F.normalize(features, dim=-1), F.normalize(clips, dim=-1)
+        class_vectors = F.normalize(class_vectors, dim=-1)
+    rows = []
+    for index, vector in enumerate(class_vectors):
+        mine = labels == index
+        spread = clips[mine] if settings.variance == "clips" else features[mine].flatten(0, 1)
+        variance = spread.var(dim=0, unbiased=False) + settings.epsilon
+        rows.append(vector * clips[mine].mean(dim=0) / variance)
+    weights = torch.stack(rows)
+    weights = weights.abs() if settings.sign == "absolute" else weights.clamp_min(0)
+    return weights.clamp_max(torch.quantile(weights.flatten().float(), settings.clip_quantile))
+
+
+def preservation(new: Tensor, old: Tensor, weights: Tensor, *, normalise: bool) -> Tensor:
+    """L_FSSD = mean over clips and channels of I · (V̄_old - V̄_new)²; all `(B, D)`, `weights` per clip (method §3.2)."""
+    if normalise:
+        new, old = F.normalize(new, dim=-1), F.normalize(old, dim=-1)
+    return (weights * (old - new).square()).mean()

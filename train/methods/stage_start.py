@@ -1,0 +1,45 @@
+"""What every method does when a stage begins: projection, class vectors, features of the centre views."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stpr.train.config import Recipe
+from stpr.train.data.inputs import StageInputs
+from stpr.train.model.class_vectors import code_vectors, prototype_vectors, text_vectors
+from stpr.train.model.encoder import FrameEncoder, Projection
+
+BATCH = 32
+
+
+@torch.no_grad()
+def encode_centre(encoder: FrameEncoder, inputs: StageInputs) -> Tensor:
+    """Frame features `(n, T, D)` of the centre view of every clip."""
+    device = encoder.mean.device
+    return torch.cat([encoder(part.to(device)) for part in inputs.centre(batch=BATCH)])
+
+
+@torch.no_grad()
+def fit_projection(encoder: FrameEncoder, inputs: StageInputs) -> None:
+    """Fit the projection, where there is one, to all frames of the first stage's centre views."""
+    if isinstance(encoder.projection, Projection):
+        encoder.projection.fit(_frozen_centre(encoder, inputs).flatten(0, 1))
+
+
+def class_vectors_of(classes: tuple[str, ...], inputs: StageInputs, encoder: FrameEncoder, recipe: Recipe) -> Tensor:
+    """T_c of a stage's classes, `(c, D)`; text features must be as wide as the frame feature."""
+    settings = recipe.class_vectors
+    if settings.kind == "text":
+        return text_vectors(classes, source=recipe.backbone.source, prompt=settings.prompt)
+    if settings.kind == "codes":
+        return code_vectors(classes, encoder.width)
+    with torch.no_grad():
+        static = encoder.projection(_frozen_centre(encoder, inputs)).mean(dim=1)
+    return prototype_vectors(static.cpu(), inputs.labels - int(inputs.labels.min()), len(classes))
+
+
+def _frozen_centre(encoder: FrameEncoder, inputs: StageInputs) -> Tensor:
+    device = encoder.mean.device
+    parts = (part.to(device) for part in inputs.centre(batch=BATCH))
+    return torch.cat([encoder.frozen(part) if part.dtype == torch.uint8 else part for part in parts])

@@ -1,0 +1,127 @@
+"""What a run is judged by (method §7): pure functions on labels and tables, and the file `metrics.json`.
+
+Accuracies are fractions in 0..1. In the table `accuracy`, row i is the state after stage i + 1 and column j the test
+clips of stage j + 1, so row i has i + 1 entries: what has not been learnt yet has none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from stpr.runtime.contract.errors import CheckpointError
+
+METRICS: Final = "metrics.json"
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All figures of a run, after the last stage learnt so far. Raises ValueError if they contradict each other."""
+
+    method: str
+    seed: int
+    classes: list[str]  # in the order in which they were learnt
+    stages: list[list[str]]
+    accuracy: list[list[float]]
+    seen: list[float]  # after each stage, on the test clips of all classes seen so far
+    final: float
+    average_incremental: float
+    backward_forgetting: float
+    seconds: float
+    environment: dict[str, str]  # versions, machine, and the command
+    confusion: list[list[int]]  # clips after the last stage; row = true class, column = predicted class
+    routing: list[list[float]]  # mean weight that clips of a stage (row) give to each expert; empty without experts
+    curves: list[list[dict[str, float]]]  # stage -> epoch -> loss term -> mean; an empty stage learnt in closed form
+
+    def __post_init__(self) -> None:
+        """Refuse figures of different runs put together."""
+        stages, classes = len(self.stages), len(self.classes)
+        if self.classes != list(itertools.chain.from_iterable(self.stages)) or not stages:
+            raise ValueError("`classes` must be the classes of `stages` in order")
+        if [len(row) for row in self.accuracy] != list(range(1, stages + 1)) or len(self.seen) != stages:
+            raise ValueError(
+                f"`accuracy` and `seen` must have a row for each of the {stages} stages, row i of i entries"
+            )
+        if [len(row) for row in self.confusion] != [classes] * classes:
+            raise ValueError(f"`confusion` must be {classes} x {classes}, one row and column for each class")
+        if not all(0 <= value <= 1 for row in [*self.accuracy, self.seen] for value in row):
+            raise ValueError("accuracies must be fractions in 0..1")
+        if len(self.routing) not in (0, stages) or len({len(row) for row in self.routing}) > 1:
+            raise ValueError(f"`routing` must be empty or have {stages} rows of equal length")
+
+
+def read_metrics(run: Path) -> Metrics:
+    """The figures of a run folder. Raises CheckpointError if it has none or they are damaged."""
+    file = run / METRICS
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Metrics)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{run} has no {METRICS}: no stage is learnt there yet; name another run.") from error
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} can't be read ({error}); learn the run's last stage again.") from error
+
+
+def write_metrics(run: Path, metrics: Metrics) -> Path:
+    """Write `metrics.json` into the run folder."""
+    file = run / METRICS
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=1) + b"\n")
+    return file
+
+
+def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """A_b: the part of all given clips (N,) that is recognised, pooled, so that a larger class counts for more."""
+    true, guess = _indices(labels, predicted)
+    return float(np.mean(true == guess))
+
+
+def accuracy_row(labels: npt.ArrayLike, predicted: npt.ArrayLike, sizes: Sequence[int]) -> list[float]:
+    """R_b1..R_bb: accuracy on the test clips of each stage seen so far.
+
+    `labels` and `predicted` (N,) are places in the learning order; `sizes` are the class counts of the stages.
+    """
+    true, guess = _indices(labels, predicted)
+    ends = np.cumsum(sizes)
+    stage = np.searchsorted(ends, true, side="right")
+    clips = np.bincount(stage, minlength=len(sizes))
+    if len(clips) > len(sizes) or not clips.all():
+        raise ValueError(f"each of the stages of {list(sizes)} classes needs test clips, and no other may have any")
+    hits = np.bincount(stage, weights=true == guess, minlength=len(sizes))
+    return [float(value) for value in hits / clips]
+
+
+def average_incremental(seen: Sequence[float]) -> float:
+    """The mean over stages of the accuracy on all classes seen so far: the "Acc" of the TCD benchmark's tables."""
+    return float(np.mean(seen))
+
+
+def backward_forgetting(accuracy: Sequence[Sequence[float]]) -> float:
+    """BWF = 1/(N-1) sum over j < N of R_jj - R_Nj: what was known right after its stage and is lost at the end.
+
+    A plain mean over stages, whatever their size (vCLIMB's code weighs by class counts: the same where stages are
+    equal). 0 for one stage; negative if later stages help earlier ones.
+    """
+    last = len(accuracy) - 1
+    lost = [accuracy[stage][stage] - accuracy[last][stage] for stage in range(last)]
+    return float(np.mean(lost)) if lost else 0.0
+
+
+def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Clips of each true class (row) by predicted class (column): `(count, count)`."""
+    true, guess = _indices(labels, predicted)
+    if max(true.max(), guess.max()) >= count:
+        raise ValueError(f"labels and predictions must be below {count}")
+    return np.bincount(true * count + guess, minlength=count * count).reshape(count, count)
+
+
+def _indices(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    true, guess = np.asarray(labels), np.asarray(predicted)
+    if true.shape != guess.shape or true.ndim != 1 or true.size == 0:
+        raise ValueError(f"labels and predictions must be two lists of one length, got {true.shape} and {guess.shape}")
+    if min(true.min(), guess.min()) < 0:
+        raise ValueError("labels and predictions must not be negative")
+    return true.astype(np.int64), guess.astype(np.int64)

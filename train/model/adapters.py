@@ -1,0 +1,64 @@
+"""Adapters A_b: the only part of the encoder that is tuned, one set handed from stage to stage (method §2.1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.model.backbone import Backbone
+
+
+class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where adapters sit and how large they are; the paper leaves all of this open but their form."""
+
+    place: Literal["blocks", "feature", "none"] = "blocks"  # in every transformer block, behind the network, nowhere
+    bottleneck: int = 64
+    scale: float = 0.1
+
+
+class Adapter(nn.Module):
+    """Down-projection, ReLU, up-projection; zero at the start, so stage 1 begins at the frozen network."""
+
+    def __init__(self, width: int, settings: AdapterSettings) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, settings.bottleneck)
+        self.up = nn.Linear(settings.bottleneck, width)
+        self.scale = settings.scale
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is to be added to the residual branch: same shape as `x`."""
+        out: Tensor = self.scale * self.up(F.relu(self.down(x)))
+        return out
+
+
+class AdaptedBranch(nn.Module):
+    """A frozen residual branch with an adapter in parallel: it reads the same normalised input."""
+
+    def __init__(self, frozen: nn.Module, adapter: Adapter) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.adapter = adapter
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The branch's output plus the adapter's."""
+        out: Tensor = self.frozen(x) + self.adapter(x)
+        return out
+
+
+def insert_adapters(backbone: Backbone, settings: AdapterSettings) -> None:
+    """Put an adapter beside the MLP of every transformer block; raises RecipeError if the network has none."""
+    blocks = backbone.transformer_blocks()
+    if not blocks:
+        raise RecipeError(
+            f'[adapter] place = "blocks": {backbone.source} has no transformer blocks; use place = "feature".'
+        )
+    for block in blocks:
+        mlp: nn.Module = block.mlp  # type: ignore[assignment]
+        width = int(next(mlp.parameters()).shape[-1])
+        block.mlp = AdaptedBranch(mlp, Adapter(width, settings))

@@ -1,0 +1,73 @@
+"""The spatio-temporal encoder G_b of one stage (method §2.2), and its input decomposed (method §12.1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Form of an expert. Layers and heads are the paper's, the rest is open there."""
+
+    layers: int = 3
+    heads: int = 2
+    mlp_ratio: int = 4
+    dropout: float = 0.0
+    input: Literal["frames", "residual"] = "frames"  # the paper's, or what the frames say beyond their mean
+    start: Literal["copy", "fresh"] = "copy"  # of the expert before
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block whose two branches start at zero, so a fresh expert is the identity."""
+
+    def __init__(self, width: int, settings: ExpertSettings) -> None:
+        super().__init__()
+        self.heads = settings.heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.up = nn.Linear(width, settings.mlp_ratio * width)
+        self.down = nn.Linear(settings.mlp_ratio * width, width)
+        self.dropout = nn.Dropout(settings.dropout)
+        for layer in (self.out, self.down):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, T, D)` -> `(B, T, D)`."""
+        x = x + self.dropout(self.out(self._attention(self.norm_attention(x))))
+        out: Tensor = x + self.dropout(self.down(F.gelu(self.up(self.norm_mlp(x)))))
+        return out
+
+    def _attention(self, x: Tensor) -> Tensor:
+        frames, width = x.shape[1:]
+        query, key, value = (
+            part.reshape(-1, frames, self.heads, width // self.heads).transpose(1, 2)  # (B, heads, T, D / heads)
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return mixed.transpose(1, 2).reshape(-1, frames, width)
+
+
+class Expert(nn.Module):
+    """Frame features `(B, T, D)` -> V^st `(B, D)`: learned positions, blocks, outer residual, mean over frames."""
+
+    def __init__(self, frames: int, width: int, settings: ExpertSettings) -> None:
+        super().__init__()
+        self.decomposes = settings.input == "residual"
+        self.positions = nn.Parameter(0.02 * torch.randn(frames, width))
+        self.blocks = nn.ModuleList(Block(width, settings) for _ in range(settings.layers))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """V^st. By the letter mean(V + blocks(V)); decomposed V̄ + mean(blocks(V - V̄)): the static part goes around."""
+        static = features.mean(dim=1)  # (B, D)
+        seen = features - static[:, None] if self.decomposes else features
+        x = seen + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return static + (x - self.positions - seen).mean(dim=1)

@@ -1,0 +1,97 @@
+"""Clip statistics under one covariance shared by all stages: closed form, exemplar-free, comparable across stages.
+
+The decomposed parts of a clip (its mean, and what its frames do around the mean) are Gaussian per class with one
+within-class covariance (streaming LDA; method §12.1 (7)). Means and scatter are sums over clips, so their size does
+not depend on how many clips there were.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+Part = Literal["mean", "difference", "deviation", "cosines"]
+COSINES = 4
+
+
+class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of a clip is described, and how far the covariance is drawn to its diagonal."""
+
+    parts: tuple[Part, ...] = ("mean", "difference", "deviation")
+    shrinkage: float = 0.1
+
+
+def cosine_terms(frames: int) -> Tensor:
+    """The first COSINES non-constant terms of the orthonormal cosine transform over time: `(COSINES, T)`."""
+    time = (torch.arange(frames, dtype=torch.float64) + 0.5) * math.pi / frames
+    order = torch.arange(1, min(COSINES, frames - 1) + 1, dtype=torch.float64)
+    terms: Tensor = (2 / frames) ** 0.5 * torch.cos(order[:, None] * time)
+    return terms.float()
+
+
+class ClipStatistics(nn.Module):
+    """Describes clips `(B, T, D)` by `(B, S)` and tells how well each class seen so far explains them."""
+
+    def __init__(self, frames: int, width: int, settings: StatisticsSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.cosines: Tensor
+        self.register_buffer("cosines", cosine_terms(frames), persistent=False)
+        size = self.describe(torch.zeros(1, frames, width)).shape[1]
+        self.means: Tensor
+        self.scatter: Tensor
+        self.count: Tensor
+        self.weight: Tensor
+        self.bias: Tensor
+        self.register_buffer("means", torch.zeros(0, size))
+        self.register_buffer("scatter", torch.zeros(size, size))
+        self.register_buffer("count", torch.zeros(()))
+        # Derived from the three above by `refresh`.
+        self.register_buffer("weight", torch.zeros(0, size), persistent=False)
+        self.register_buffer("bias", torch.zeros(0), persistent=False)
+
+    def describe(self, features: Tensor) -> Tensor:
+        """The decomposed parts of clips `(B, T, D)`, side by side: `(B, S)`."""
+        static = features.mean(dim=1)
+        residual = features - static[:, None]
+        half = features.shape[1] // 2
+        parts = {
+            "mean": lambda: static,
+            "difference": lambda: residual[:, half:].mean(dim=1) - residual[:, :half].mean(dim=1),
+            "deviation": lambda: (residual.square().mean(dim=1) + 1e-6).sqrt(),
+            "cosines": lambda: (self.cosines @ residual).flatten(1),
+        }
+        return torch.cat([parts[name]() for name in self.settings.parts], dim=1)
+
+    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+        """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
+        one_hot = torch.nn.functional.one_hot(labels, classes).to(described)
+        means = (one_hot.T @ described) / one_hot.sum(dim=0)[:, None]
+        centred = (described - means[labels]).double()
+        self.means = torch.cat([self.means, means])
+        self.scatter = self.scatter + (centred.T @ centred).float()
+        self.count = self.count + len(described)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Turn means and scatter into one linear map: log-likelihoods up to a term all classes share."""
+        degrees = max(1.0, float(self.count) - len(self.means))
+        covariance = self.scatter.double() / degrees
+        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+        correlation = covariance / scale / scale[:, None]
+        share = self.settings.shrinkage
+        correlation = (1 - share) * correlation + share * torch.eye(
+            len(scale), dtype=torch.float64, device=scale.device
+        )
+        means = self.means.double() / scale
+        solved = torch.linalg.solve(correlation, means.T).T  # (C, S)
+        self.weight = (solved / scale).float()
+        self.bias = (-0.5 * (solved * means).sum(dim=1)).float()
+
+    def log_likelihoods(self, features: Tensor) -> Tensor:
+        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
+        return self.describe(features) @ self.weight.T + self.bias

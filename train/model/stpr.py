@@ -1,0 +1,125 @@
+"""The whole network (method §2, §4), and the one place that wires it.
+
+frames ─▶ FrameEncoder ─▶ features ─┬─▶ mean over frames ──────────────── static ──┐
+uint8                     (B,T,D)   ├─▶ expert 1 … expert E ─▶ outputs (B,E,D) ────┤
+                                    └─▶ clip statistics ─▶ posterior (B,C) ──┐     ▼
+                                                 temporal = outputs - static ─▶ router ─▶ fuse ─▶ cosine ─▶ logits
+"""
+
+from __future__ import annotations
+
+import copy
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.experts import Expert, ExpertSettings
+from stpr.train.model.routing import ROUTERS, Evidence, RouterSettings
+from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
+
+
+class FusionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """V = static · V̄ + Σ r_k V^st_k + evidence · Σ p_c T_c; the paper's form is static = 1, evidence = 0."""
+
+    static: float = 1.0
+    evidence: float = 0.0
+    normalise: bool = True  # bring V̄ and every V^st_k to unit length first
+
+
+class HeadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything behind the frame feature."""
+
+    expert: ExpertSettings = ExpertSettings()
+    router: RouterSettings = RouterSettings()
+    fusion: FusionSettings = FusionSettings()
+    statistics: StatisticsSettings = StatisticsSettings()
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether anything asks for the clip statistics."""
+        return self.router.kind == "likelihood" or self.fusion.evidence > 0
+
+
+class Head(nn.Module):
+    """Frame features `(B, T, D)` -> logits `(B, C)` (cosines) and routing `(B, E)`, over all stages so far."""
+
+    def __init__(self, *, frames: int, width: int, settings: HeadSettings) -> None:
+        super().__init__()
+        self.frames, self.width, self.settings = frames, width, settings
+        self.experts = nn.ModuleList()
+        self.statistics = ClipStatistics(frames, width, settings.statistics) if settings.keeps_statistics else None
+        self.class_vectors: Tensor
+        self.anchors: Tensor
+        self.membership: Tensor
+        self.register_buffer("class_vectors", torch.zeros(0, width))
+        self.register_buffer("anchors", torch.zeros(0, width))
+        self.register_buffer("membership", torch.zeros(0, 0), persistent=False)
+
+    def add_stage(self, class_vectors: Tensor) -> Expert:
+        """Make room for a stage with these class vectors `(c, D)`; returns its new expert, the old ones frozen."""
+        self.experts.requires_grad_(requires_grad=False)
+        copies = len(self.experts) > 0 and self.settings.expert.start == "copy"
+        expert = (
+            copy.deepcopy(self.experts[-1]).requires_grad_(requires_grad=True)
+            if copies
+            else Expert(self.frames, self.width, self.settings.expert)
+        ).to(self.class_vectors.device)
+        self.experts.append(expert)
+        self.add_classes(class_vectors)
+        assert isinstance(expert, Expert)
+        return expert
+
+    def add_classes(self, class_vectors: Tensor) -> None:
+        """Give the newest expert more classes: their vectors `(c, D)` and, until they are known, zero anchors."""
+        self.class_vectors = torch.cat([self.class_vectors, class_vectors.to(self.class_vectors)])
+        self.anchors = torch.cat([self.anchors, torch.zeros_like(class_vectors).to(self.anchors)])
+        owners = F.pad(self.membership, (0, len(self.experts) - self.membership.shape[1], 0, len(class_vectors)))
+        owners[-len(class_vectors) :, -1] = 1
+        self.membership = owners
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)` and routing `(B, E)`."""
+        outputs = torch.stack([expert(features) for expert in self.experts], dim=1)  # (B, E, D)
+        return self.combine(features, outputs)
+
+    def combine(self, features: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Route, fuse and match: V = V̄ + Σ r_k V^st_k, logits = cos(V, T_c) (method §4.3)."""
+        fusion = self.settings.fusion
+        static = features.mean(dim=1)  # (B, D)
+        posterior = (
+            None if self.statistics is None else torch.softmax(self.statistics.log_likelihoods(features), dim=-1)
+        )
+        evidence = Evidence(
+            temporal=outputs - static[:, None],
+            anchors=self.anchors,
+            membership=self.membership,
+            posterior=posterior,
+            temperature=self.settings.router.temperature,
+        )
+        routing = ROUTERS[self.settings.router.kind](evidence)
+        if fusion.normalise:
+            static, outputs = F.normalize(static, dim=-1), F.normalize(outputs, dim=-1)
+        fused = fusion.static * static + (routing[:, None] @ outputs)[:, 0]  # (B, D)
+        if fusion.evidence > 0 and posterior is not None:
+            fused = fused + fusion.evidence * (posterior @ self.class_vectors)
+        return F.normalize(fused, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T, routing
+
+
+class StPR(nn.Module):
+    """Encoder and head together: clips `(B, T, H, W, 3)` uint8, or their frozen features, to logits and routing."""
+
+    def __init__(self, *, encoder: FrameEncoder, head: Head) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        # Channel importance of old classes: kept only where preservation.classes = "old" (method §3.3 (1) B).
+        self.importance: Tensor
+        self.register_buffer("importance", torch.zeros(0, head.width))
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)` and routing `(B, E)`."""
+        logits, routing = self.head(self.encoder(inputs))
+        return logits, routing

@@ -1,0 +1,266 @@
+"""The loop over stages, as in the paper: learn a stage, forget its videos, test on every class seen so far."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import accelerate
+import numpy as np
+import torch
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.sampling import ClipSpec
+from stpr.train.checkpoint import (
+    RECIPE,
+    BackboneRecord,
+    StageRecord,
+    build_model,
+    finished_stages,
+    load_stage,
+    save_stage,
+)
+from stpr.train.config import Recipe, load_recipe, write_recipe
+from stpr.train.data.annotations import Video
+from stpr.train.data.clips import median_span
+from stpr.train.data.inputs import PixelClips, StageInputs, encode_frozen
+from stpr.train.data.stages import Stage
+from stpr.train.learner import Fit, Terms
+from stpr.train.methods import METHODS
+from stpr.train.metrics import (
+    Metrics,
+    average_incremental,
+    backward_forgetting,
+    confusion,
+    read_metrics,
+    seen_accuracy,
+    write_metrics,
+)
+from stpr.train.model.stpr import StPR
+
+TEST_BATCH = 64
+
+
+class Progress(Protocol):
+    """Whoever shows how far a run is."""
+
+    def encoding(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` clips were decoded and encoded."""
+
+    def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
+        """An epoch of a stage ended with these mean loss terms."""
+
+    def tested(self, stage: int, seen: float) -> None:
+        """A stage was learnt and tested on all classes seen so far."""
+
+
+@dataclass(slots=True)
+class Tested:
+    """Predictions for the test clips of all stages seen so far, in order of stage and path."""
+
+    videos: list[Video]
+    labels: np.ndarray[tuple[int], np.dtype[np.int64]]
+    stages: np.ndarray[tuple[int], np.dtype[np.int64]]  # the stage each label belongs to, from 1
+    predicted: np.ndarray[tuple[int], np.dtype[np.int64]]
+    routing: np.ndarray[tuple[int, int], np.dtype[np.float32]]  # (n, E)
+
+    def accuracy_row(self) -> list[float]:
+        """Accuracy on the clips of each stage seen."""
+        right = self.predicted == self.labels
+        return [float(right[self.stages == stage].mean()) for stage in range(1, int(self.stages.max()) + 1)]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a recipe over its stages."""
+
+    recipe: Recipe
+    stages: list[Stage]
+    videos: list[Video]
+    out: Path
+    progress: Progress
+    model: StPR
+    accelerator: accelerate.Accelerator
+    span: float
+    tests: dict[int, StageInputs] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """All classes in learning order."""
+        return [name for stage in self.stages for name in stage.classes]
+
+    def videos_of(self, stage: Stage, split: str) -> list[Video]:
+        """The stage's videos of a split, sorted by path."""
+        return [video for video in self.videos if video.split == split and video.label in stage.classes]
+
+    def inputs(self, stage: Stage, split: str) -> StageInputs:
+        """The stage's clips, encoded once if nothing upstream of the adapters trains."""
+        videos = self.videos_of(stage, split)
+        order = {name: position for position, name in enumerate(self.classes)}
+        labels = torch.tensor([order[video.label] for video in videos])
+        encoder, sampling, seed = self.model.encoder, self.recipe.sampling, self.recipe.seed
+        clips = PixelClips(videos, labels, spec=encoder.backbone.spec, sampling=sampling, seed=seed)
+        if encoder.upstream_trains:
+            return clips
+        what = f"stage {stage.index} {split}"
+        return encode_frozen(
+            clips,
+            encoder,
+            draws=sampling.draws if split == "train" else 0,
+            advance=lambda done: self.progress.encoding(what, done, len(videos)),
+        )
+
+
+def run_protocol(run: Run, *, resume: bool, last: int) -> Metrics:
+    """Learn the stages in order up to `last`; after each, test, save a checkpoint and rewrite `metrics.json`."""
+    metrics = _resume(run) if resume else None
+    if metrics is None:
+        _begin(run)
+    done = 0 if metrics is None else len(metrics.stages)
+    for stage in run.stages[done:last]:
+        started = time.monotonic()
+        inputs = run.inputs(stage, "train")
+        curves = METHODS[run.recipe.method](run.model, stage.classes, inputs, run.recipe, _fit(run, stage))
+        del inputs  # from here on nothing of the stage's videos is left but the model's tensors
+        tested = test(run, upto=stage)
+        save_stage(run.out, run.model, _record(run, stage), _predictions(run, tested))
+        metrics = _metrics(run, metrics, tested, curves, time.monotonic() - started)
+        write_metrics(run.out, metrics)
+        run.progress.tested(stage.index, metrics.final)
+    assert metrics is not None
+    return metrics
+
+
+@torch.no_grad()
+def test(run: Run, *, upto: Stage) -> Tested:
+    """Classify the test clips of every stage up to `upto`, all classes seen competing, without a task id."""
+    model = run.model.eval()
+    seen = run.stages[: upto.index]
+    predicted, routing, labels, stages = [], [], [], []
+    for stage in seen:
+        if stage.index not in run.tests:
+            run.tests[stage.index] = run.inputs(stage, "test")
+        inputs = run.tests[stage.index]
+        for batch in inputs.centre(batch=TEST_BATCH):
+            logits, weights = model(batch.to(run.accelerator.device))
+            predicted.append(logits.argmax(dim=1).cpu().numpy())
+            routing.append(weights.cpu().numpy())
+        labels.append(inputs.labels.numpy())
+        stages.append(np.full(len(inputs.labels), stage.index))
+    return Tested(
+        videos=[video for stage in seen for video in run.videos_of(stage, "test")],
+        labels=np.concatenate(labels),
+        stages=np.concatenate(stages),
+        predicted=np.concatenate(predicted),
+        routing=np.concatenate(routing),
+    )
+
+
+def prepare(recipe: Recipe, videos: Sequence[Video], stages: list[Stage], out: Path, progress: Progress) -> Run:
+    """Build the network and gather what a run needs; nothing is learnt yet."""
+    accelerator = accelerate.Accelerator()
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe)
+    model.to(accelerator.device)
+    known = {name for stage in stages for name in stage.classes}
+    used = [video for video in videos if video.label in known]
+    span = median_span([video.path for video in used if video.split == "train"])
+    return Run(recipe, stages, used, out, progress, model, accelerator, span)
+
+
+def _fit(run: Run, stage: Stage) -> Fit:
+    settings, seed = run.recipe.optimizer, run.recipe.seed * 1000 + stage.index
+    torch.manual_seed(seed)
+    return Fit(
+        epochs=settings.epochs_first if stage.index == 1 else settings.epochs_later,
+        optimizer=settings,
+        seed=seed,
+        accelerator=run.accelerator,
+        on_epoch=lambda number, total, terms: run.progress.epoch(stage.index, number, total, terms),
+    )
+
+
+def _begin(run: Run) -> None:
+    done = finished_stages(run.out)
+    if done:
+        raise RecipeError(f"{run.out} holds a run with {done} stages; go on with --resume or choose another --out.")
+    run.out.mkdir(parents=True, exist_ok=True)
+    write_recipe(run.recipe, run.out / RECIPE)
+
+
+def _resume(run: Run) -> Metrics | None:
+    """Take up a run after its last complete stage; the recipe must be the one it was begun with."""
+    if finished_stages(run.out) == 0:
+        return None
+    if load_recipe(str(run.out / RECIPE)) != run.recipe:
+        raise RecipeError(f"{run.out} was begun with another recipe; resume with that one or choose another --out.")
+    metrics = read_metrics(run.out)
+    run.model = load_stage(run.out, len(metrics.stages))[0].to(run.accelerator.device)
+    return metrics
+
+
+def _record(run: Run, stage: Stage) -> StageRecord:
+    backbone = run.model.encoder.backbone
+    return StageRecord(
+        stage=stage.index,
+        stages=tuple(earlier.classes for earlier in run.stages[: stage.index]),
+        clip=ClipSpec(frames=run.recipe.sampling.frames, span_seconds=run.span),
+        preprocess=backbone.spec,
+        temperature=run.recipe.contrast.temperature,
+        backbone=BackboneRecord(source=run.recipe.backbone.source, digest=backbone.digest()),
+        method=run.recipe.method,
+        seed=run.recipe.seed,
+        sha256="",
+        kept=(),
+    )
+
+
+def _metrics(run: Run, before: Metrics | None, tested: Tested, curves: list[Terms], seconds: float) -> Metrics:
+    learnt = run.stages[: len(before.stages) + 1 if before else 1]
+    accuracy = [*(before.accuracy if before else []), tested.accuracy_row()]
+    seen = [*(before.seen if before else []), seen_accuracy(tested.labels, tested.predicted)]
+    classes = [name for stage in learnt for name in stage.classes]
+    return Metrics(
+        method=run.recipe.method,
+        seed=run.recipe.seed,
+        classes=classes,
+        stages=[list(stage.classes) for stage in learnt],
+        accuracy=accuracy,
+        seen=seen,
+        final=seen[-1],
+        average_incremental=average_incremental(seen),
+        backward_forgetting=backward_forgetting(accuracy),
+        seconds=seconds + (before.seconds if before else 0.0),
+        environment=_environment(),
+        confusion=confusion(tested.labels, tested.predicted, len(classes)).tolist(),
+        routing=[tested.routing[tested.stages == stage.index].mean(axis=0).tolist() for stage in learnt],
+        curves=[*(before.curves if before else []), curves],
+    )
+
+
+def _predictions(run: Run, tested: Tested) -> str:
+    """`predictions.csv`: clip path, label, predicted label."""
+    names, text = run.classes, io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "predicted"])
+    for video, guess in zip(tested.videos, tested.predicted, strict=True):
+        writer.writerow([video.path, video.label, names[guess]])
+    return text.getvalue()
+
+
+def _environment() -> dict[str, str]:
+    packages = ("stpr", "torch", "transformers", "accelerate", "numpy")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": str(torch.get_num_threads()),
+        **{name: version(name) for name in packages},
+    }

@@ -1,0 +1,132 @@
+"""The report of a run: pictures, a Markdown page, and one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from stpr.train.figures import accuracy_figure, confusion_figure, forgetting_figure, losses_figure, routing_figure
+from stpr.train.metrics import Metrics, read_metrics
+
+CAPTIONS: Final = {
+    "accuracy": "Accuracy after each stage: on all classes seen so far, and what became of each stage's classes.",
+    "forgetting": "Accuracy on the test clips of each stage (column) after each stage learnt (row).",
+    "confusion": "Which class was taken for which after the last stage; lines part the stages.",
+    "routing": "The mean weight that a stage's test clips (row) give to each stage's expert (column).",
+    "losses": "Loss terms, epoch by epoch; grey lines part the stages.",
+}
+HEADINGS: Final = ("run", "final", "average incremental", "backward forgetting", "seed", "time")
+
+
+def write_report(run: Path, compare: Mapping[str, Path] | None = None) -> Path:
+    """Draw `run/metrics.json` into `run/report/`; `compare` names other run folders to set beside it.
+
+    Returns the HTML page. Raises CheckpointError if a run has no readable figures.
+    """
+    metrics = read_metrics(run)
+    others = {name: read_metrics(path) for name, path in (compare or {}).items()}
+    folder = run / "report"
+    folder.mkdir(exist_ok=True)
+    pictures = _draw(metrics, others)
+    for name in CAPTIONS:
+        (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier report, which may have had more to show
+    for name, figure in pictures.items():
+        figure.savefig(folder / f"{name}.png")
+    rows = [_row(f"{metrics.method} (this run)", metrics), *(_row(name, other) for name, other in others.items())]
+    title = f"{metrics.method}: {len(metrics.classes)} classes in {len(metrics.stages)} stages"
+    (folder / "report.md").write_text(_markdown(title, metrics, rows, list(pictures)), encoding="utf-8")
+    page = folder / "index.html"
+    page.write_text(_html(title, metrics, rows, {name: folder / f"{name}.png" for name in pictures}), encoding="utf-8")
+    return page
+
+
+def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:
+    figures = {
+        "accuracy": accuracy_figure(metrics, others),
+        "forgetting": forgetting_figure(metrics),
+        "confusion": confusion_figure(metrics),
+    }
+    if metrics.routing:
+        figures["routing"] = routing_figure(metrics)
+    if any(epoch for epochs in metrics.curves for epoch in epochs):
+        figures["losses"] = losses_figure(metrics)
+    return figures
+
+
+def _row(name: str, metrics: Metrics) -> tuple[str, ...]:
+    shares = (metrics.final, metrics.average_incremental, metrics.backward_forgetting)
+    return (name, *(f"{100 * share:.1f} %" for share in shares), str(metrics.seed), _duration(metrics.seconds))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _markdown(title: str, metrics: Metrics, rows: list[tuple[str, ...]], pictures: list[str]) -> str:
+    parts = [f"# {title}", _markdown_table(HEADINGS, rows)]
+    parts += [f"![{CAPTIONS[name]}]({name}.png)\n\n{CAPTIONS[name]}" for name in pictures]
+    stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
+    parts += ["## Stages", _markdown_table(("stage", "classes"), stages)]
+    parts += ["## Made with", _markdown_table(("what", "which"), sorted(metrics.environment.items()))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(headings: tuple[str, ...], rows: list[tuple[str, str]] | list[tuple[str, ...]]) -> str:
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _html(title: str, metrics: Metrics, rows: list[tuple[str, ...]], pictures: Mapping[str, Path]) -> str:
+    figures = "\n".join(_html_figure(CAPTIONS[name], path.read_bytes()) for name, path in pictures.items())
+    stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
+    return PAGE.substitute(
+        title=html.escape(title),
+        figures_table=_html_table(HEADINGS, rows),
+        figures=figures,
+        stages=_html_table(("stage", "classes"), stages),
+        environment=_html_table(("what", "which"), sorted(metrics.environment.items())),
+    )
+
+
+def _html_figure(caption: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+
+
+def _html_table(headings: tuple[str, ...], rows: list[tuple[str, str]] | list[tuple[str, ...]]) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings)
+    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
+
+PAGE: Final = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; vertical-align: top; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #ddd; }
+td { overflow-wrap: anywhere; }
+figure { margin: 2rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #666; font-size: .9rem; }
+</style>
+<h1>$title</h1>
+$figures_table
+$figures
+<h2>Stages</h2>
+$stages
+<h2>Made with</h2>
+$environment
+</html>
+""")
