@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.adapters import Adapter, AdapterSettings, insert_adapters
 from stpr.train.model.backbone import Backbone
 
@@ -47,9 +48,14 @@ class FrameEncoder(nn.Module):
     def __init__(self, *, backbone: Backbone, adapter: AdapterSettings, projection: int) -> None:
         super().__init__()
         self.backbone = backbone
+        if projection > backbone.width:
+            raise RecipeError(
+                f"[backbone] projection: {projection} is wider than the {backbone.width} features of"
+                f" {backbone.source}; use at most that many, or 0 to keep them all."
+            )
         self.width = projection or backbone.width
         self.projection = Projection(backbone.width, projection) if projection else nn.Identity()
-        self.adapter = Adapter(self.width, adapter) if adapter.place == "feature" else nn.Identity()
+        self.adapter = Adapter(self.width, adapter) if adapter.place == "feature" else None
         if adapter.place == "blocks":
             insert_adapters(backbone, adapter)
         self.upstream_trains = adapter.place == "blocks"
@@ -68,8 +74,8 @@ class FrameEncoder(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Frames or their frozen features -> frame features `(…, D)`."""
         frozen = self.frozen(inputs) if inputs.dtype == torch.uint8 else inputs
-        features: Tensor = self.adapter(self.projection(frozen))
-        return features
+        projected: Tensor = self.projection(frozen)
+        return projected if self.adapter is None else projected + self.adapter(projected)
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The parameters that are tuned from stage to stage."""

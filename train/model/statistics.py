@@ -8,11 +8,13 @@ not depend on how many clips there were.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import torch
 from torch import Tensor, nn
+
+from stpr.train.ranges import Share
 
 Part = Literal["mean", "difference", "deviation", "cosines"]
 COSINES = 4
@@ -21,8 +23,8 @@ COSINES = 4
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What of a clip is described, and how far the covariance is drawn to its diagonal."""
 
-    parts: tuple[Part, ...] = ("mean", "difference", "deviation")
-    shrinkage: float = 0.1
+    parts: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)] = ("mean", "difference", "deviation")
+    shrinkage: Share = 0.1
 
 
 def cosine_terms(frames: int) -> Tensor:
@@ -45,12 +47,14 @@ class ClipStatistics(nn.Module):
         self.means: Tensor
         self.scatter: Tensor
         self.count: Tensor
+        self.centre: Tensor
         self.weight: Tensor
         self.bias: Tensor
         self.register_buffer("means", torch.zeros(0, size))
         self.register_buffer("scatter", torch.zeros(size, size))
         self.register_buffer("count", torch.zeros(()))
         # Derived from the three above by `refresh`.
+        self.register_buffer("centre", torch.zeros(size), persistent=False)
         self.register_buffer("weight", torch.zeros(0, size), persistent=False)
         self.register_buffer("bias", torch.zeros(0), persistent=False)
 
@@ -87,11 +91,15 @@ class ClipStatistics(nn.Module):
         correlation = (1 - share) * correlation + share * torch.eye(
             len(scale), dtype=torch.float64, device=scale.device
         )
-        means = self.means.double() / scale
+        # Measured from the middle of the classes, and less what all of them share: large numbers that cancel would
+        # cost float32 three digits.
+        self.centre = self.means.mean(dim=0)
+        means = (self.means.double() - self.centre) / scale
         solved = torch.linalg.solve(correlation, means.T).T  # (C, S)
-        self.weight = (solved / scale).float()
-        self.bias = (-0.5 * (solved * means).sum(dim=1)).float()
+        bias = -0.5 * (solved * means).sum(dim=1)
+        self.weight = ((solved - solved.mean(dim=0)) / scale).float()
+        self.bias = (bias - bias.mean()).float()
 
     def log_likelihoods(self, features: Tensor) -> Tensor:
         """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
-        return self.describe(features) @ self.weight.T + self.bias
+        return (self.describe(features) - self.centre) @ self.weight.T + self.bias

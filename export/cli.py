@@ -1,0 +1,65 @@
+"""`stpr-export`: a stage's model with all its experts as a bundle for the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stpr.export.folder import whole_or_nothing
+from stpr.export.pipeline import CLIPS, Steps, export_stage
+from stpr.export.show import ShownSteps, new_console, show_bundle
+from stpr.export.to_tensorrt import build_engine, find_library
+from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.train.checkpoint import RECIPE, RECORD
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--stage", type=click.IntRange(min=1), required=True, help="The stage to export, with all before it.")
+@click.option("--run", type=click.Path(path_type=Path), help="Run folder.  [default: the newest under runs/]")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
+@click.option("--clips", type=click.IntRange(min=1), default=CLIPS, help="Prove it on at most so many test clips.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "tensorrt"]),
+    default="onnx",
+    help="tensorrt: also build engines for this very machine.",
+)
+def main(*, stage: int, run: Path | None, out: Path, clips: int, form: str) -> None:
+    """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
+    console = new_console()
+    step = ShownSteps(console)
+    folder = newest_run(Path("runs")) if run is None else run
+    if not (folder / RECIPE).is_file():
+        raise CheckpointError(
+            f"{folder} is no run: it has no {RECIPE}; name a folder that stpr-train wrote with --run."
+        )
+    library = find_library() if form == "tensorrt" else None
+    bundle = export_stage(folder, stage, out, clips=clips, step=step)
+    if library is not None:
+        engines = build_engines(bundle, library, step)
+        console.print(f"engines for this machine alone: {engines}", soft_wrap=True)
+    show_bundle(console, bundle)
+
+
+def newest_run(root: Path) -> Path:
+    """The run under `root` whose last stage was written last; raises CheckpointError if there is none."""
+    found = sorted(root.glob(f"*/stage-*/{RECORD}"), key=lambda file: file.stat().st_mtime_ns)
+    if not found:
+        raise CheckpointError(f"no run under {root}/: train one with `stpr-train motions`, or name one with --run DIR.")
+    return found[-1].parent.parent
+
+
+def build_engines(bundle: Path, library: object, step: Steps) -> Path:
+    """Build each graph of a bundle into `engines/` beside it, which is no part of it; returns that folder."""
+    opened = open_bundle(bundle)
+    target = bundle.parent / "engines" / bundle.name
+    # The encoder and the head are in the clip graph once more.
+    needs = 2 * sum(entry.bytes for entry in opened.manifest.files.values())
+    with whole_or_nothing(target, needs=needs) as folder:
+        for name in opened.manifest.graphs:
+            with step(f"build a TensorRT engine of {name}.onnx"):
+                build_engine(opened.graph(name), folder / f"{name}.engine", library=library)
+    return target

@@ -1,0 +1,99 @@
+"""Where the model is cut into graphs, and what each graph takes and gives.
+
+encoder.onnx   frames (N,H,W,3) uint8 ─▶ features (N,D)
+head.onnx      features (B,T,D) ─┬─▶ expert 1 … expert E ─▶ outputs (B,E,D) ─┐
+                                 └────────────────────────────────▶ combine ─┴─▶ logits (B,C), routing (B,E)
+clip.onnx      frames (B,T,H,W,3) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ logits, routing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.model.stpr import Head, StPR
+
+BATCH = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A module to be traced: an example of each input (their first axis is the batch), and the names of its outputs."""
+
+    name: str
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+
+
+class Combine(nn.Module):
+    """A head without its experts: features `(B, T, D)` and outputs `(B, E, D)` -> logits `(B, C)`, routing `(B, E)`."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = Head(frames=head.frames, width=head.width, settings=head.settings)
+        self.head.class_vectors = head.class_vectors
+        self.head.anchors = head.anchors
+        self.head.membership = head.membership
+        self.head.statistics = head.statistics
+
+    def forward(self, features: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and routing."""
+        return self.head.combine(features, outputs)
+
+
+def encoder_piece(model: StPR) -> Piece:
+    """The frame encoder with normalisation inside."""
+    spec = model.encoder.backbone.spec
+    frames = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
+    return Piece("encoder", model.encoder, {"frames": frames}, ("features",))
+
+
+def expert_piece(model: StPR) -> Piece:
+    """The first expert, as the pattern of all."""
+    head = model.head
+    return Piece("expert", head.experts[0], {"features": torch.zeros(2, head.frames, head.width)}, ("output",))
+
+
+def combine_piece(model: StPR) -> Piece:
+    """What makes logits and routing of the experts' outputs."""
+    head = model.head
+    inputs = {
+        "features": torch.zeros(2, head.frames, head.width),
+        "outputs": torch.zeros(2, len(head.experts), head.width),
+    }
+    return Piece("combine", Combine(head).eval(), inputs, ("logits", "routing"))
+
+
+def graph_specs(model: StPR) -> dict[str, GraphSpec]:
+    """What the three graphs of a bundle take and give; B and N are the free axis "batch"."""
+    head, spec = model.head, model.encoder.backbone.spec
+    features = _tensor("features", "float32", head.frames, head.width)
+    decision = (
+        _tensor("logits", "float32", len(head.class_vectors)),
+        _tensor("routing", "float32", len(head.experts)),
+    )
+    frame, clip = _frames(spec), _frames(spec, head.frames)
+    return {
+        "encoder": _graph("encoder", (frame,), (_tensor("features", "float32", head.width),)),
+        "head": _graph("head", (features,), decision),
+        "clip": _graph("clip", (clip,), decision),
+    }
+
+
+def _graph(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> GraphSpec:
+    return GraphSpec(file=f"{name}.onnx", inputs=inputs, outputs=outputs)
+
+
+def _frames(spec: PreprocessSpec, *lead: int) -> TensorSpec:
+    return _tensor("frames", "uint8", *lead, spec.height, spec.width, 3)
+
+
+def _tensor(name: str, dtype: Literal["uint8", "float32"], *shape: int) -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, shape=(BATCH, *shape))

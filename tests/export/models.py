@@ -1,0 +1,137 @@
+"""Small networks with every number drawn at random: nothing is zero, one or equal to something else by construction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.model.adapters import AdapterSettings
+from stpr.train.model.backbone import Backbone
+from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.experts import ExpertSettings
+from stpr.train.model.routing import RouterSettings
+from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
+from stpr.train.model.stpr import FusionSettings, Head, HeadSettings, StPR
+
+SIDE = 32
+CLASSES = 2  # per stage
+Kind = Literal["clip", "mobilenet"]
+RouterKind = Literal["raw", "softmax", "top1", "equal", "likelihood"]
+
+
+def random_backbone(kind: Kind) -> Backbone:
+    """A CLIP or MobileNetV2 of a few thousand weights."""
+    spec = PreprocessSpec(
+        height=SIDE, width=SIDE, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25)
+    )
+    return Backbone(_randomise(_network(kind)), spec, source=kind)
+
+
+def save_backbone(folder: Path) -> str:
+    """The CLIP as a folder that a recipe can name; returns its path."""
+    torch.manual_seed(1)
+    network: Any = _randomise(_network("clip"))
+    network.save_pretrained(folder)
+    size = {"height": SIDE, "width": SIDE}
+    processor = {"size": size, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.25]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return str(folder)
+
+
+def _network(kind: Kind) -> nn.Module:
+    network: nn.Module
+    if kind == "clip":
+        config: Any = transformers.CLIPVisionConfig(
+            hidden_size=24,
+            intermediate_size=48,
+            projection_dim=20,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=SIDE,
+            patch_size=8,
+            attn_implementation="sdpa",
+        )
+        network = transformers.CLIPVisionModelWithProjection(config)
+    else:
+        config = transformers.MobileNetV2Config(image_size=SIDE, depth_multiplier=0.25, tf_padding=True)
+        network = transformers.MobileNetV2Model(config)
+    return network
+
+
+def random_model(
+    *,
+    backbone: Backbone,
+    stages: int,
+    frames: int = 4,
+    place: Literal["blocks", "feature", "none"] = "none",
+    projection: int = 16,
+    settings: HeadSettings | None = None,
+) -> StPR:
+    """A network after `stages` stages of two classes each."""
+    adapter = AdapterSettings(place=place, bottleneck=4, scale=0.5)
+    encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=projection)
+    head = Head(frames=frames, width=encoder.width, settings=settings or head_settings("raw"))
+    model = StPR(encoder=encoder, head=head)
+    _randomise(encoder.projection)
+    for _ in range(stages):
+        add_random_stage(model)
+    return model.eval()
+
+
+def add_random_stage(model: StPR) -> None:
+    """What learning a stage does to a network, with random outcomes: new adapters, a new expert, the old ones kept."""
+    for name, value in model.encoder.named_parameters():
+        if "adapter" in name:
+            _draw(name, value)
+    head = model.head
+    expert = head.add_stage(torch.randn(CLASSES, head.width))
+    _randomise(expert)
+    head.anchors = torch.cat([head.anchors[:-CLASSES], torch.randn(CLASSES, head.width)])
+    if head.statistics is not None:
+        _observe(head.statistics, head)
+
+
+def head_settings(
+    router: RouterKind,
+    *,
+    sees: Literal["frames", "residual"] = "frames",
+    evidence: float = 0.0,
+    normalise: bool = True,
+) -> HeadSettings:
+    """A head of small experts with all four parts of the clip statistics where it keeps any."""
+    return HeadSettings(
+        expert=ExpertSettings(layers=1, heads=2, mlp_ratio=2, input=sees),
+        router=RouterSettings(kind=router),
+        fusion=FusionSettings(evidence=evidence, normalise=normalise),
+        statistics=StatisticsSettings(parts=("mean", "difference", "deviation", "cosines")),
+    )
+
+
+def _observe(statistics: ClipStatistics, head: Head) -> None:
+    """Classes that overlap, so that no posterior is a plain zero or one."""
+    labels = torch.arange(400) % CLASSES
+    clips = torch.randn(400, head.frames, head.width) + 0.1 * torch.randn(CLASSES, head.frames, head.width)[labels]
+    statistics.observe(statistics.describe(clips), labels, CLASSES)
+
+
+def _randomise(module: nn.Module) -> nn.Module:
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if value.is_floating_point():
+            _draw(name, value)
+    return module
+
+
+@torch.no_grad()
+def _draw(name: str, value: Tensor) -> None:
+    if value.ndim > 1:
+        value.copy_(torch.randn_like(value) * value[0].numel() ** -0.5)
+    elif name.endswith(("running_var", "weight")):
+        value.copy_(torch.rand_like(value) + 0.5)
+    else:
+        value.copy_(0.2 * torch.randn_like(value))

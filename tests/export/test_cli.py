@@ -1,0 +1,88 @@
+"""`stpr-export` as a user meets it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stpr.export.cli import main, newest_run
+from stpr.export.to_tensorrt import LIBRARIES
+from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.errors import CheckpointError
+
+
+def call(*arguments: str | int | Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_newest_run_is_exported_and_what_must_be_shipped_is_said(
+    run: Path, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, before = bundles[0].parent.parent, open_bundle(bundles[2]).digest
+    told = call("--stage", 3, "--out", out, "--clips", 6, folder=run.parent.parent, monkeypatch=monkeypatch)
+    assert told.exit_code == 0, told.output
+    assert open_bundle(bundles[2]).digest == before  # the same stage gives the same bytes
+    lines = {line.split()[0]: line.rstrip() for line in told.output.splitlines() if line.strip()}
+    assert lines["weights/expert-2.bin"].endswith("the same")
+    assert lines["weights/expert-3.bin"].endswith("new")
+    assert lines["weights/backbone.bin"].endswith("the same")
+    assert lines["all"].endswith("bytes to ship")
+    assert "(worst of 3)" in lines["expert"]
+    assert "top-1 100% (live)" in lines["agrees"]
+    assert lines["next:"] == f"next:   stpr-run --bundle {out / 'by-chance' / 'stage-3'} --camera 0"
+    assert [line.split()[1] for line in told.output.splitlines()[:5]] == ["s"] * 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--stage", 9), r"Error: runs/by-chance has stages 1 to 3, not stage 9"),
+        (("--stage", 1, "--run", "nowhere"), r"Error: nowhere is no run: it has no recipe.toml"),
+        (("--stage", 0), r"'--stage': 0 is not in the range"),
+        (("--stage", 1, "--format", "onxx"), r"'onxx' is not one of 'onnx', 'tensorrt'"),
+        ((), r"Missing option '--stage'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    run: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str | int, ...], says: str
+) -> None:
+    told = call(*arguments, folder=run.parent.parent, monkeypatch=monkeypatch)
+    assert told.exit_code == 2
+    assert says in told.output.splitlines()[-1]
+
+
+def test_a_machine_without_tensorrt_is_told_so_before_the_work(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in LIBRARIES:
+        monkeypatch.setitem(sys.modules, name, None)  # what an import that fails leaves
+    arguments = ("--stage", 3, "--format", "tensorrt", "--out", tmp_path)
+    told = call(*arguments, folder=run.parent.parent, monkeypatch=monkeypatch)
+    assert told.exit_code == 2
+    assert told.output.startswith("Error: no TensorRT here (")
+    assert told.output.endswith("or use --format onnx.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_run_the_way_to_one_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = call("--stage", "1", folder=tmp_path, monkeypatch=monkeypatch)
+    assert told.exit_code == 2
+    assert told.output == (
+        "Error: no run under runs/: train one with `stpr-train motions`, or name one with --run DIR.\n"
+    )
+
+
+def test_the_newest_run_is_the_one_whose_stage_was_written_last(tmp_path: Path) -> None:
+    for age, name in enumerate(("new", "old")):
+        record = tmp_path / name / "stage-1" / "stage.json"
+        record.parent.mkdir(parents=True)
+        record.write_text("")
+        os.utime(record, (1000 - age, 1000 - age))
+    assert newest_run(tmp_path) == tmp_path / "new"
+    with pytest.raises(CheckpointError, match=r"no run under .*/old/"):
+        newest_run(tmp_path / "old")
