@@ -24,6 +24,7 @@ TENSORS = "model.safetensors"
 RECORD = "stage.json"
 PREDICTIONS = "predictions.csv"
 RECIPE = "recipe.toml"
+MEND = "put back the recipe that the run was begun with."
 KINDS = {  # first part of a tensor's name that says what it is
     "encoder.projection": "projection",
     "encoder": "adapter",
@@ -91,6 +92,17 @@ def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) ->
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    try:
+        _write_parts(part, model, record, predictions)
+        shutil.rmtree(target, ignore_errors=True)
+        part.replace(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return target
+
+
+def _write_parts(part: Path, model: StPR, record: StageRecord, predictions: str) -> None:
     tensors = kept_tensors(model)
     save_file(tensors, part / TENSORS)
     record = msgspec.structs.replace(
@@ -103,9 +115,6 @@ def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) ->
     )
     (part / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
     (part / PREDICTIONS).write_text(predictions, encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    part.replace(target)
-    return target
 
 
 def finished_stages(run: Path) -> int:
@@ -148,7 +157,7 @@ def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
 
 
 def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, *, grows: bool) -> None:
-    """Give a freshly built model the shape and the values of a checkpoint."""
+    """Give a freshly built model the shape and the values of a checkpoint; raises CheckpointError if they don't fit."""
     head = model.head
     for index, classes in enumerate(record.stages):
         room = torch.zeros(len(classes), head.width)
@@ -156,17 +165,26 @@ def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, *, gro
             head.add_stage(room)
         else:
             head.add_classes(room)
+    _check_names(model, tensors, record)
     for name, value in tensors.items():
         owner, _, leaf = name.rpartition(".")
         module = model.get_submodule(owner)
         if leaf in module._buffers:
             module._buffers[leaf] = torch.empty_like(value)  # buffers that grow with the classes
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    lost = [name for name in missing if name in kept_tensors(model)]
-    if lost or unexpected:
-        raise CheckpointError(f"stage {record.stage} does not fit its recipe: missing {lost}, unknown {unexpected}.")
+    misfits = [name for name, value in model.state_dict().items() if tensors.get(name, value).shape != value.shape]
+    if misfits:
+        raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {misfits[0]} has another size; {MEND}")
+    model.load_state_dict(tensors, strict=False)
     if head.statistics is not None:
         head.statistics.refresh()
+
+
+def _check_names(model: StPR, tensors: dict[str, Tensor], record: StageRecord) -> None:
+    places = model.state_dict()
+    odd = [f"{name} is unknown" for name in tensors if name not in places]
+    odd += [f"{name} is missing" for name in kept_tensors(model) if name not in tensors]
+    if odd:
+        raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {odd[0]}; {MEND}")
 
 
 def _kind(name: str) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import tomli_w
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import Augment
+from stpr.train.explain import explain, nearest
 from stpr.train.losses.preservation import PreservationSettings
 from stpr.train.model.adapters import AdapterSettings
 from stpr.train.model.class_vectors import ClassVectorSettings
@@ -21,6 +20,7 @@ from stpr.train.model.experts import ExpertSettings
 from stpr.train.model.routing import RouterSettings
 from stpr.train.model.statistics import StatisticsSettings
 from stpr.train.model.stpr import FusionSettings, HeadSettings
+from stpr.train.ranges import Count, CountOrNone, NotNegative, Positive, Seed, ShareBelowOne
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,8 +38,8 @@ class MotionsData(_Section, tag_field="kind", tag="motions", frozen=True):
     """The embedded set, generated into `root` when it is not there yet."""
 
     root: str = "data/motions"
-    train_per_class: int = 100
-    test_per_class: int = 40
+    train_per_class: Count = 100
+    test_per_class: Count = 40
     seed: int = 0
 
 
@@ -65,8 +65,8 @@ DataSettings: TypeAlias = MotionsData | FolderData | CsvData
 class StageSettings(_Section, frozen=True):
     """Either how many classes each stage has, drawn by `seed`, or the classes themselves."""
 
-    sizes: tuple[int, ...] = ()
-    seed: int = 0
+    sizes: tuple[Count, ...] = ()
+    seed: Seed = 0
     classes: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
@@ -79,36 +79,36 @@ class BackboneSettings(_Section, frozen=True):
     """The frozen network: "tiny", a local folder, or a hub id; `projection` 0 keeps its own width."""
 
     source: str
-    projection: int = 0
+    projection: CountOrNone = 0
 
 
 class SamplingSettings(_Section, frozen=True):
     """Frames of a clip, and how many random draws of each training clip are encoded when nothing upstream trains."""
 
-    frames: int = 8
-    draws: int = 4
+    frames: Annotated[int, msgspec.Meta(ge=2)] = 8  # of one frame there is no temporal part
+    draws: CountOrNone = 4
     augment: Augment = Augment(multi_scale_crop=True, flip=True)
-    workers: int = 2  # threads that decode ahead
+    workers: Count = 2  # threads that decode ahead
 
 
 class ContrastSettings(_Section, frozen=True):
     """L_Cont: its temperature, its negatives, and whether the spatial term is used."""
 
-    temperature: float = 0.01
+    temperature: Positive = 0.01
     negatives: Literal["seen", "current"] = "seen"
-    distractors: int = 0  # random unit vectors among the negatives: they stand for classes yet to come
+    distractors: CountOrNone = 0  # random unit vectors among the negatives: they stand for classes yet to come
     spatial: bool = True
 
 
 class OptimizerSettings(_Section, frozen=True):
     """SGD with a cosine to zero (method §6)."""
 
-    rate: float = 0.01
-    batch: int = 40
-    epochs_first: int = 60
-    epochs_later: int = 30
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    rate: Positive = 0.01
+    batch: Count = 40
+    epochs_first: CountOrNone = 60
+    epochs_later: CountOrNone = 30
+    momentum: ShareBelowOne = 0.9
+    weight_decay: NotNegative = 5e-4
 
 
 class Recipe(_Section, frozen=True):
@@ -119,7 +119,7 @@ class Recipe(_Section, frozen=True):
     stages: StageSettings
     backbone: BackboneSettings
     method: Literal["stpr", "finetune"] = "stpr"
-    seed: int = 0
+    seed: Seed = 0
     sampling: SamplingSettings = SamplingSettings()
     class_vectors: ClassVectorSettings = ClassVectorSettings()
     adapter: AdapterSettings = AdapterSettings()
@@ -135,7 +135,8 @@ class Recipe(_Section, frozen=True):
     def head(self) -> HeadSettings:
         """The settings of everything behind the frame feature."""
         if self.method == "finetune":
-            return HeadSettings(expert=self.expert, router=RouterSettings(kind="equal"))
+            fusion = msgspec.structs.replace(self.fusion, evidence=0.0)
+            return HeadSettings(expert=self.expert, router=RouterSettings(kind="equal"), fusion=fusion)
         return HeadSettings(expert=self.expert, router=self.router, fusion=self.fusion, statistics=self.statistics)
 
 
@@ -151,16 +152,19 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
     """
     file = RECIPES / f"{name}.toml" if name in shipped_recipes() else Path(name)
     if not file.is_file():
-        near = _nearest(name, shipped_recipes())
+        near = nearest(name, shipped_recipes())
         raise RecipeError(f"no recipe {name!r}{near}: give a TOML file or one of {', '.join(shipped_recipes())}.")
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file} is not TOML: {error}.") from error
     for change in changes:
-        _apply(tables, change)
+        key, equals, text = change.partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise RecipeError(f"--set {change!r}: write KEY=VALUE, such as --set optimizer.rate=0.02.")
+        _apply(tables, key, _toml_value(text.strip()))
     if root is not None:
-        tables.setdefault("data", {})["root"] = root
+        _apply(tables, "data.root", root)
     return parse_recipe(tables, where=str(file))
 
 
@@ -169,7 +173,7 @@ def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
     try:
         return msgspec.convert(tables, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(str(error))}.") from error
+        raise RecipeError(f"{where}: {explain(str(error), tables, Recipe)}.") from error
 
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
@@ -177,45 +181,20 @@ def write_recipe(recipe: Recipe, file: Path) -> None:
     file.write_text(tomli_w.dumps(msgspec.to_builtins(recipe)), encoding="utf-8")
 
 
-def _apply(tables: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {change!r}: write KEY=VALUE, such as --set optimizer.rate=0.02.")
-    *path, last = key.strip().split(".")
+def _apply(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key; a table that is not there yet is made."""
+    *path, last = (part.strip() for part in key.split("."))
     for part in path:
         tables = tables.setdefault(part, {})
         if not isinstance(tables, dict):
-            raise RecipeError(f"--set {change!r}: {part!r} is a value, not a table of settings.")
-    tables[last] = _toml_value(text.strip())
+            raise RecipeError(f"{key.strip()!r} can't be set: {part!r} is a value, not a table of settings.")
+    tables[last] = value
 
 
 def _toml_value(text: str) -> Any:
+    """What the text means in TOML; a bare word is a string, since nobody should have to quote twice for the shell."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        return text  # a bare word is a string: nobody should have to quote twice for the shell
-
-
-def _explain(message: str) -> str:
-    """The library's message, with the nearest known key where one was misspelt."""
-    unknown = re.search(r"unknown field `(\w+)`", message)
-    if unknown is None:
-        return message
-    place = re.search(r"at `\$\.?(\w*)", message)
-    section = place.group(1) if place else ""
-    names = _field_names(section) if section else list(Recipe.__struct_fields__)
-    table = f"[{section}] " if section else ""
-    return f"{table}has no key {unknown.group(1)!r}{_nearest(unknown.group(1), names)}; it knows {', '.join(names)}"
-
-
-def _field_names(section: str) -> list[str]:
-    if section == "data":
-        fields = {name for kind in (MotionsData, FolderData, CsvData) for name in kind.__struct_fields__}
-        return sorted(fields)
-    hints = {field.name: field.type for field in msgspec.structs.fields(Recipe)}
-    return list(getattr(hints.get(section), "__struct_fields__", ()))
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+        return text
+    return parsed["value"] if len(parsed) == 1 else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.config import OptimizerSettings
 from stpr.train.data.inputs import StageInputs
 
@@ -55,6 +57,16 @@ def fit(objective: nn.Module, inputs: StageInputs, how: Fit) -> list[Terms]:
                 sums[name] = sums.get(name, torch.zeros(())) + term.detach().cpu() * len(labels)
         schedule.step()
         curves.append({name: float(total / clips) for name, total in sums.items()})
+        _check_finite(curves[-1], epoch + 1, settings)
         how.on_epoch(epoch + 1, how.epochs, curves[-1])
     prepared.eval()
     return curves
+
+
+def _check_finite(terms: Terms, epoch: int, settings: OptimizerSettings) -> None:
+    lost = [name for name, value in terms.items() if not math.isfinite(value)]
+    if lost:
+        raise RecipeError(
+            f"learning diverged in epoch {epoch}: {', '.join(lost)} is no longer a number;"
+            f" lower [optimizer] rate ({settings.rate}) or [preservation] weight."
+        )

@@ -67,10 +67,11 @@ def read_metrics(run: Path) -> Metrics:
 
 
 def write_metrics(run: Path, metrics: Metrics) -> Path:
-    """Write `metrics.json` into the run folder."""
+    """Write `metrics.json` into the run folder, whole or not at all."""
     file = run / METRICS
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=1) + b"\n")
-    return file
+    part = file.with_suffix(".part")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=1) + b"\n")
+    return part.replace(file)
 
 
 def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:

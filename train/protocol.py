@@ -35,6 +35,7 @@ from stpr.train.data.stages import Stage
 from stpr.train.learner import Fit, Terms
 from stpr.train.methods import METHODS
 from stpr.train.metrics import (
+    METRICS,
     Metrics,
     average_incremental,
     backward_forgetting,
@@ -122,7 +123,7 @@ def run_protocol(run: Run, *, resume: bool, last: int) -> Metrics:
     """Learn the stages in order up to `last`; after each, test, save a checkpoint and rewrite `metrics.json`."""
     metrics = _resume(run) if resume else None
     if metrics is None:
-        _begin(run)
+        _begin(run, resume=resume)
     done = 0 if metrics is None else len(metrics.stages)
     for stage in run.stages[done:last]:
         started = time.monotonic()
@@ -182,27 +183,44 @@ def _fit(run: Run, stage: Stage) -> Fit:
         epochs=settings.epochs_first if stage.index == 1 else settings.epochs_later,
         optimizer=settings,
         seed=seed,
-        accelerator=run.accelerator,
+        accelerator=accelerate.Accelerator(),  # one per stage: it holds on to all that it prepares, a teacher too
         on_epoch=lambda number, total, terms: run.progress.epoch(stage.index, number, total, terms),
     )
 
 
-def _begin(run: Run) -> None:
+def _begin(run: Run, *, resume: bool) -> None:
     done = finished_stages(run.out)
-    if done:
-        raise RecipeError(f"{run.out} holds a run with {done} stages; go on with --resume or choose another --out.")
-    run.out.mkdir(parents=True, exist_ok=True)
-    write_recipe(run.recipe, run.out / RECIPE)
+    if done and not resume:
+        raise RecipeError(
+            f"{run.out} holds a run with {done} finished stage{'s'[: done > 1]}; go on with --resume or choose another"
+            " --out."
+        )
+    try:
+        run.out.mkdir(parents=True, exist_ok=True)
+        write_recipe(run.recipe, run.out / RECIPE)
+    except OSError as error:
+        raise RecipeError(f"--out {run.out} can't be written ({error.strerror}); choose another folder.") from error
 
 
 def _resume(run: Run) -> Metrics | None:
     """Take up a run after its last complete stage; the recipe must be the one it was begun with."""
-    if finished_stages(run.out) == 0:
+    done = finished_stages(run.out)
+    if done == 0:
         return None
-    if load_recipe(str(run.out / RECIPE)) != run.recipe:
-        raise RecipeError(f"{run.out} was begun with another recipe; resume with that one or choose another --out.")
+    begun = load_recipe(str(run.out / RECIPE))
+    other = [name for name in Recipe.__struct_fields__ if getattr(begun, name) != getattr(run.recipe, name)]
+    if other:
+        raise RecipeError(
+            f"{run.out} was begun with another recipe ({', '.join(other)} differ); resume with that one or choose"
+            " another --out."
+        )
+    if done == 1 and not (run.out / METRICS).is_file():
+        return None  # stopped between the first checkpoint and its figures
     metrics = read_metrics(run.out)
-    run.model = load_stage(run.out, len(metrics.stages))[0].to(run.accelerator.device)
+    model, record, _ = load_stage(run.out, len(metrics.stages))
+    if record.stages != tuple(stage.classes for stage in run.stages[: record.stage]):
+        raise RecipeError(f"{run.out} was begun with other classes; resume with the same data or choose another --out.")
+    run.model = model.to(run.accelerator.device)
     return metrics
 
 

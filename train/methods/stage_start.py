@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
 from stpr.train.model.class_vectors import code_vectors, prototype_vectors, text_vectors
@@ -31,7 +32,13 @@ def class_vectors_of(classes: tuple[str, ...], inputs: StageInputs, encoder: Fra
     """T_c of a stage's classes, `(c, D)`; text features must be as wide as the frame feature."""
     settings = recipe.class_vectors
     if settings.kind == "text":
-        return text_vectors(classes, source=recipe.backbone.source, prompt=settings.prompt)
+        vectors = text_vectors(classes, source=recipe.backbone.source, prompt=settings.prompt)
+        if vectors.shape[1] != encoder.width:
+            raise RecipeError(
+                f'[class_vectors] kind = "text": text features are {vectors.shape[1]} wide and frame features'
+                f' {encoder.width}; set [backbone] projection = 0, or use kind = "prototypes".'
+            )
+        return vectors
     if settings.kind == "codes":
         return code_vectors(classes, encoder.width)
     with torch.no_grad():

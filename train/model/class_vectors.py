@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.model.backbone import quiet, resolve_source
+from stpr.train.model.backbone import first_line, load_pretrained, resolve_source
+
+BYTES: Final = 256  # a byte-level vocabulary has at least these
 
 
 class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,26 +26,34 @@ class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     kind: Literal["text", "prototypes", "codes"] = "text"
     prompt: str = "a video of a person {}."
 
+    def __post_init__(self) -> None:
+        """Refuse a prompt that would say the same of every class."""
+        if "{}" not in self.prompt:
+            raise ValueError(f"[class_vectors] prompt: must hold {{}} where the class name goes, not {self.prompt!r}")
+
 
 def spoken(name: str) -> str:
     """A class name as one would say it: "ApplyEyeMakeup" and "apply_eye_makeup" -> "apply eye makeup" (method §2.3)."""
-    split = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-]+", " ", name)
+    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-]+", " ", name)
     return " ".join(split.split()).lower()
 
 
 def text_vectors(classes: Sequence[str], *, source: str, prompt: str) -> Tensor:
     """CLIP text features `(c, D)` of the prompts, unit length; raises RecipeError if the backbone has no text tower."""
     place = resolve_source(source)
-    quiet()
     try:
-        tower = transformers.CLIPTextModelWithProjection.from_pretrained(place).eval()
+        tower: Any = load_pretrained(transformers.CLIPTextModelWithProjection, place).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError) as error:
+        if len(tokenizer) < BYTES:  # the library makes an empty one where the files are missing
+            raise ValueError("its tokenizer has no vocabulary: vocab.json or tokenizer.json is missing")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise RecipeError(
             f'[class_vectors] kind = "text": {source} has no text tower that loads'
-            f' ({str(error).splitlines()[0]}); use kind = "prototypes".'
+            f' ({first_line(error)}); use kind = "prototypes".'
         ) from error
-    tokens = tokenizer([prompt.format(spoken(name)) for name in classes], padding=True, return_tensors="pt")
+    prompts = [prompt.replace("{}", spoken(name)) for name in classes]
+    longest = tower.config.max_position_embeddings
+    tokens = tokenizer(prompts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
     with torch.no_grad():
         return F.normalize(tower(**tokens).text_embeds, dim=-1)
 

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stpr.train.ranges import Count, ShareBelowOne
+
 
 class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Form of an expert. Layers and heads are the paper's, the rest is open there."""
 
-    layers: int = 3
-    heads: int = 2
-    mlp_ratio: int = 4
-    dropout: float = 0.0
+    layers: Count = 3
+    heads: Count = 2
+    mlp_ratio: Count = 4
+    dropout: ShareBelowOne = 0.0
     input: Literal["frames", "residual"] = "frames"  # the paper's, or what the frames say beyond their mean
     start: Literal["copy", "fresh"] = "copy"  # of the expert before
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stpr.train.ranges import Positive
+
 
 class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`raw` is the paper's formula; `likelihood` weighs experts by the statistics under one shared covariance."""
 
     kind: Literal["raw", "softmax", "top1", "equal", "likelihood"] = "raw"
-    temperature: float = 0.05  # of softmax over anchor cosines
+    temperature: Positive = 0.05  # of softmax over anchor cosines
 
 
 @dataclass(frozen=True, slots=True)

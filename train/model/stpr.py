@@ -15,17 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.experts import Expert, ExpertSettings
 from stpr.train.model.routing import ROUTERS, Evidence, RouterSettings
 from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
+from stpr.train.ranges import NotNegative
 
 
 class FusionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """V = static · V̄ + Σ r_k V^st_k + evidence · Σ p_c T_c; the paper's form is static = 1, evidence = 0."""
 
-    static: float = 1.0
-    evidence: float = 0.0
+    static: NotNegative = 1.0
+    evidence: NotNegative = 0.0
     normalise: bool = True  # bring V̄ and every V^st_k to unit length first
 
 
@@ -48,6 +50,11 @@ class Head(nn.Module):
 
     def __init__(self, *, frames: int, width: int, settings: HeadSettings) -> None:
         super().__init__()
+        if width % settings.expert.heads:
+            raise RecipeError(
+                f"[expert] heads: {settings.expert.heads} heads can't share out {width} features equally;"
+                f" use a number that divides {width}."
+            )
         self.frames, self.width, self.settings = frames, width, settings
         self.experts = nn.ModuleList()
         self.statistics = ClipStatistics(frames, width, settings.statistics) if settings.keeps_statistics else None

@@ -1,0 +1,219 @@
+"""Frozen networks against transformers' own, and everything that may be wrong with a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.model.adapters import AdapterSettings
+from stpr.train.model.backbone import TINY_FOLDER, Backbone, load_backbone, preprocess_spec
+from stpr.train.model.encoder import FrameEncoder
+from tests.train.networks import SIDE, WIDTH, write_clip, write_processor
+
+KINDS = ["clip", "mobilenet", "resnet"]
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(f"{request.param}_folder")
+    return path
+
+
+@pytest.fixture
+def copied(clip_folder: Path, tmp_path: Path) -> Path:
+    """A CLIP that a test may break."""
+    return Path(shutil.copytree(clip_folder, tmp_path / "copied"))
+
+
+def own_features(folder: Path, pixels: torch.Tensor) -> torch.Tensor:
+    """What transformers itself gives for normalised pixels."""
+    network = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        if isinstance(network, transformers.CLIPModel):
+            pooled = network.vision_model(pixel_values=pixels).pooler_output
+            return torch.as_tensor(network.visual_projection(pooled))
+        return torch.as_tensor(network(pixel_values=pixels).pooler_output).flatten(1)
+
+
+@pytest.mark.parametrize(("folder", "blocks"), [("clip", 2), ("mobilenet", 0), ("resnet", 0)], indirect=["folder"])
+def test_features_are_those_of_transformers(folder: Path, blocks: int) -> None:
+    backbone = load_backbone(str(folder))
+    frames = torch.randint(0, 256, (2, 3, SIDE, SIDE, 3), dtype=torch.uint8)
+    mean, std = torch.tensor(backbone.spec.mean), torch.tensor(backbone.spec.std)
+    pixels = ((frames.flatten(0, 1) / 255 - mean) / std).permute(0, 3, 1, 2)
+    expected = own_features(folder, pixels)
+    encoder = FrameEncoder(backbone=backbone, adapter=AdapterSettings(place="none"), projection=0)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(pixels), expected)
+        torch.testing.assert_close(encoder(frames), expected.reshape(2, 3, -1))
+    assert expected.std(dim=0).max() > 1e-3  # not the same for every picture
+    assert backbone.width == expected.shape[1]
+    assert len(backbone.transformer_blocks()) == blocks
+
+
+def test_a_checkpoint_in_half_precision_is_computed_in_full(tmp_path: Path, clip_folder: Path) -> None:
+    backbone = load_backbone(str(write_clip(tmp_path / "half", half=True)))
+    assert {value.dtype for value in backbone.parameters()} == {torch.float32}
+    assert backbone.width == WIDTH
+    assert backbone.digest() != load_backbone(str(clip_folder)).digest()  # other numbers, if only by rounding
+
+
+def test_the_vision_half_alone_is_enough(tmp_path: Path) -> None:
+    assert load_backbone(str(write_clip(tmp_path, vision_only=True, tokenizer=False))).width == WIDTH
+
+
+def test_tiny_is_the_one_that_ships() -> None:
+    assert load_backbone("tiny").digest() == load_backbone(str(TINY_FOLDER)).digest()
+
+
+@pytest.mark.parametrize("folder", KINDS, indirect=True)
+def test_nothing_can_train_or_thaw_it(folder: Path) -> None:
+    backbone = load_backbone(str(folder))
+    holder = torch.nn.Sequential(backbone).train()
+    assert not any(module.training for module in backbone.network.modules())
+    assert not any(value.requires_grad for value in holder.parameters())
+    before = backbone.digest()
+    backbone(torch.randn(4, 3, SIDE, SIDE))
+    assert backbone.digest() == before  # batch statistics too
+
+
+@pytest.mark.parametrize("folder", KINDS, indirect=True)
+def test_the_digest_tells_one_changed_number(folder: Path) -> None:
+    first, second = load_backbone(str(folder)), load_backbone(str(folder))
+    assert first.digest() == second.digest()
+    with torch.no_grad():
+        list(second.parameters())[-1].view(-1)[-1] += 1e-6
+    assert first.digest() != second.digest()
+
+
+def test_a_home_folder_is_understood(clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(clip_folder.parent))
+    assert load_backbone(f"~/{clip_folder.name}").width == WIDTH
+
+
+@pytest.mark.parametrize(
+    ("processor", "resize", "box", "fraction"),
+    [
+        ({"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}, "crop", (224, 224), 1.0),
+        ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}, "crop", (224, 224), 0.875),
+        ({"size": 256, "crop_size": 224}, "crop", (224, 224), 0.875),
+        ({"size": {"height": 224, "width": 192}}, "stretch", (224, 192), 1.0),
+        ({"size": {"height": 224, "width": 224}, "crop_size": {"height": 224, "width": 224}}, "stretch", (224, 224), 1),
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, "crop", (224, 224), 0.875),
+        (
+            {"size": {"height": 256, "width": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True},
+            "crop",
+            (224, 224),
+            0.875,
+        ),
+        (
+            {"size": {"height": 64, "width": 64}, "crop_size": {"height": 56, "width": 56}, "do_center_crop": False},
+            "stretch",
+            (64, 64),
+            1.0,
+        ),
+    ],
+)
+def test_processors_of_every_style(
+    processor: dict[str, Any], resize: str, box: tuple[int, int], fraction: float
+) -> None:
+    colour = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    assert preprocess_spec({**processor, **colour}) == PreprocessSpec(
+        height=box[0],
+        width=box[1],
+        resize="crop" if resize == "crop" else "stretch",
+        crop_fraction=fraction,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+    )
+
+
+def refused(source: str | Path, match: str) -> None:
+    with pytest.raises(RecipeError, match=match) as caught:
+        load_backbone(str(source))
+    assert "\n" not in caught.value.message
+    assert str(source) in caught.value.message
+
+
+def test_a_missing_folder_is_told_before_anything_is_asked_of_a_hub(tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", "there is no folder .*nowhere; name one that holds config.json, or a hub id")
+
+
+@pytest.mark.parametrize("lacking", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_a_folder_that_lacks_a_file(copied: Path, lacking: str) -> None:
+    (copied / lacking).unlink()
+    refused(copied, r"can't be loaded \(.+\); give a local folder or hub id")
+
+
+@pytest.mark.parametrize("damaged", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_a_damaged_file(copied: Path, damaged: str) -> None:
+    file = copied / damaged
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    refused(copied, r"can't be loaded \(.+\); give a local folder or hub id")
+
+
+def test_a_processor_without_a_size(copied: Path) -> None:
+    write_processor(copied, size=None)
+    refused(copied, r"can't be loaded \(KeyError 'size'\)")
+
+
+def test_weights_that_are_not_there_are_not_made_up(copied: Path) -> None:
+    tensors = load_file(copied / "model.safetensors")
+    del tensors["vision_model.encoder.layers.0.mlp.fc1.weight"]
+    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    refused(copied, r"its weights lack 1 tensors of CLIPVisionModelWithProjection, such as vision_model\.enc.*fc1")
+
+
+def test_weights_of_another_size(copied: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    config["vision_config"]["projection_dim"] = config["projection_dim"] = WIDTH + 1
+    (copied / "config.json").write_text(json.dumps(config))
+    refused(copied, r"can't be loaded \(.+\); give")
+
+
+def test_a_picture_size_that_the_network_does_not_take(copied: Path) -> None:
+    write_processor(copied, size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    refused(copied, r"gives no feature vector for a picture of 64x64 \(.+\); name an image network")
+
+
+def test_a_network_that_sees_no_pictures(tmp_path: Path) -> None:
+    config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    write_processor(tmp_path)
+    refused(tmp_path, r"gives no feature vector for a picture of 32x32 \(.+\); name an image network")
+
+
+def test_a_hub_id_that_can_not_be_had_is_one_line_at_once(tmp_path: Path) -> None:
+    command = "from stpr.train.model.backbone import load_backbone; load_backbone('nobody/nothing')"
+    surroundings = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", command], env=surroundings, capture_output=True, text=True, check=False)
+    said = run.stderr.strip().splitlines()[-1]
+    assert "RecipeError: [backbone] source 'nobody/nothing' can't be loaded (" in said
+    assert said.endswith("give a local folder or hub id.")
+
+
+def test_a_real_mobilenet_keeps_its_features(shared_data: Path) -> None:
+    folder = shared_data / "backbones" / "mobilenet_v2"
+    backbone = load_backbone(str(folder))
+    assert (backbone.width, backbone.spec.resize, backbone.spec.crop_fraction) == (1280, "crop", 0.875)
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(pixels), own_features(folder, pixels))
+
+
+def test_it_is_a_module_of_one_network() -> None:
+    backbone = load_backbone("tiny")
+    assert isinstance(backbone, Backbone)
+    assert {name.split(".")[0] for name in backbone.state_dict()} == {"network"}

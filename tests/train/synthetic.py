@@ -1,0 +1,98 @@
+"""Stages of made-up frame features, learnt in milliseconds: a class is a place and a drift in feature space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import accelerate
+import torch
+from torch import Tensor
+
+from stpr.train.checkpoint import build_model
+from stpr.train.config import Recipe, parse_recipe
+from stpr.train.data.inputs import FrozenFeatures
+from stpr.train.learner import Fit, OnEpoch, Terms
+from stpr.train.methods import METHODS
+from stpr.train.model.stpr import StPR
+
+FRAMES, WIDTH = 4, 64  # the tiny backbone's width
+STAGES = (("a", "b"), ("c", "d"), ("e", "f"))
+ADAPTED = {"adapter": {"place": "feature", "bottleneck": 8}}
+OURS = {
+    "class_vectors": {"kind": "codes"},
+    "router": {"kind": "likelihood"},
+    "fusion": {"static": 0.0, "evidence": 0.5},
+    "contrast": {"temperature": 0.05, "spatial": False},
+}
+
+
+def make_recipe(**tables: Any) -> Recipe:
+    """A small expert on prototypes; tables replace those of the same name, key by key."""
+    base: dict[str, Any] = {
+        "name": "made-up",
+        "data": {"kind": "folder", "root": "nowhere"},
+        "stages": {"classes": [list(classes) for classes in STAGES]},
+        "backbone": {"source": "tiny"},
+        "sampling": {"frames": FRAMES},
+        "class_vectors": {"kind": "prototypes"},
+        "adapter": {"place": "none"},
+        "expert": {"layers": 1, "mlp_ratio": 1},
+        "contrast": {"temperature": 0.05},
+        "optimizer": {"batch": 12, "epochs_first": 6, "epochs_later": 6},
+    }
+    for name, table in tables.items():
+        base[name] = {**base.get(name, {}), **table} if isinstance(table, dict) else table
+    return parse_recipe(base, where="made up")
+
+
+def make_features(stage: int, *, clips: int = 12, split: int = 0) -> tuple[Tensor, Tensor]:
+    """Frozen features `(n, T, W)` and labels of a stage from 1; splits differ in their noise alone."""
+    places = torch.randn(6, 2, WIDTH, generator=torch.Generator().manual_seed(99))
+    noise = torch.Generator().manual_seed(10 * stage + split)
+    labels = torch.tensor([2 * stage - 2, 2 * stage - 1]).repeat_interleave(clips)
+    time = torch.linspace(-1, 1, FRAMES)[:, None]
+    clean = 0.3 * places[labels, 0, None] + 1.5 * time * places[labels, 1, None]
+    return clean + 0.5 * torch.randn(clean.shape, generator=noise), labels
+
+
+def make_inputs(stage: int, *, clips: int = 12, draws: int = 2) -> FrozenFeatures:
+    """A stage's training clips: the centre view and random draws that differ a little from it."""
+    features, labels = make_features(stage, clips=clips)
+    noise = torch.Generator().manual_seed(stage)
+    views = [features + 0.1 * torch.randn(features.shape, generator=noise) for _ in range(draws)]
+    return FrozenFeatures(torch.stack([features, *views], dim=1), labels)
+
+
+def make_fit(recipe: Recipe, stage: int, on_epoch: OnEpoch | None = None) -> Fit:
+    torch.manual_seed(recipe.seed * 1000 + stage)
+    settings = recipe.optimizer
+    return Fit(
+        epochs=settings.epochs_first if stage == 1 else settings.epochs_later,
+        optimizer=settings,
+        seed=recipe.seed * 1000 + stage,
+        accelerator=accelerate.Accelerator(cpu=True),
+        on_epoch=on_epoch or (lambda *_: None),
+    )
+
+
+def learn(recipe: Recipe, *, stages: int = 3, clips: int = 12) -> Iterator[tuple[StPR, list[Terms]]]:
+    """The network and its loss curves after each stage; the network is one and the same."""
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe)
+    for stage in range(1, stages + 1):
+        inputs = make_inputs(stage, clips=clips)
+        curves = METHODS[recipe.method](model, STAGES[stage - 1], inputs, recipe, make_fit(recipe, stage))
+        yield model.eval(), curves
+
+
+def learnt(recipe: Recipe, *, stages: int = 3, clips: int = 12) -> StPR:
+    """The network after the last of these stages."""
+    return list(learn(recipe, stages=stages, clips=clips))[-1][0]
+
+
+@torch.no_grad()
+def accuracy(model: StPR, stage: int) -> float:
+    """On unseen clips of a stage, all classes so far competing."""
+    features, labels = make_features(stage, clips=20, split=1)
+    return float((model(features)[0].argmax(dim=1) == labels).float().mean())

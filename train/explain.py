@@ -1,0 +1,109 @@
+"""What is wrong with a recipe, in the words of the recipe: [section] key, what stands there, what may stand there."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+KINDS = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
+KINDS |= {"array": "a list", "object": "a table of settings"}
+PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<place>[^`]*)`)?$", re.DOTALL)
+
+
+def explain(message: str, tables: dict[str, Any], root: type[msgspec.Struct]) -> str:
+    """Say again what msgspec said of `tables`, which were to become a `root`: cause, value, and what would do."""
+    parted = PLACE.match(message)
+    assert parted is not None
+    what, path = parted["what"], re.findall(r"\w+|\.\.\.", parted["place"] or "")
+    if unknown := re.match(r"Object contains unknown field `(.*)`", what):
+        known = _keys(_types_at(root, path), _at(tables, path))
+        return f"{_table(path)}has no key {unknown[1]!r}{nearest(unknown[1], known)}; it knows {', '.join(known)}"
+    if missing := re.match(r"Object missing required field `(.*)`", what):
+        return f"{_table(path)}lacks the key {missing[1]!r}{_choice(_types_at(root, [*path, missing[1]]))}; add it"
+    if what.startswith("Invalid"):
+        return f"{_key(path)}must be{_choice(_types_at(root, path), 'one of ')}, not {_found(tables, path)}"
+    if expected := re.match(r"Expected `(?P<kinds>[^`]*)`(?P<more>[^,]*)", what):
+        kinds = " or ".join(KINDS.get(kind, kind) for kind in expected["kinds"].split(" | "))
+        return f"{_key(path)}must be {kinds}{expected['more']}, not {_found(tables, path)}"
+    return what
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question in brackets if one of the known names is close to a misspelt one, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _table(path: list[str]) -> str:
+    return f"[{'.'.join(path)}] " if path else ""
+
+
+def _key(path: list[str]) -> str:
+    section, names = ([], path) if len(path) < 2 else (path[:1], path[1:])
+    named = [name for name in names if name != "..." and not name.isdigit()]
+    inside = "each entry of " if len(named) < len(names) else ""
+    return f"{_table(section)}{inside}{'.'.join(named)}: " if named else ""
+
+
+def _choice(kinds: list[Any], before: str = "") -> str:
+    """The words that may stand there, where they are few."""
+    words = [repr(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    if not words:
+        return ""
+    return f" {before}{', '.join(words)}" if before else f" ({', '.join(words)})"
+
+
+def _found(tables: Any, path: list[str]) -> str:
+    return repr(_at(tables, path))
+
+
+def _at(tables: Any, path: list[str]) -> Any:
+    """The value at a path; "..." stands for an entry that is not told, so the whole collection is given."""
+    for name in path:
+        if isinstance(tables, dict) and name in tables:
+            tables = tables[name]
+        elif isinstance(tables, list) and name.isdigit():
+            tables = tables[int(name)]
+    return tables
+
+
+def _keys(kinds: list[Any], table: dict[str, Any]) -> list[str]:
+    """The keys of a table; where it may be of several kinds, those of the kind that it says it is."""
+    keys: dict[str, None] = {}
+    for kind in kinds:
+        tag, value = kind.__struct_config__.tag_field, kind.__struct_config__.tag
+        if tag is None or table.get(tag, value) == value:
+            keys |= dict.fromkeys([tag] if tag else []) | dict.fromkeys(kind.__struct_fields__)
+    return list(keys)
+
+
+def _types_at(root: Any, path: list[str]) -> list[Any]:
+    """The types that may stand at a path of names, positions and "..."."""
+    kinds = _members(root)
+    for name in path:
+        kinds = [member for kind in kinds for below in _below(kind, name) for member in _members(below)]
+    return kinds
+
+
+def _below(kind: Any, name: str) -> list[Any]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        config = kind.__struct_config__
+        if name == config.tag_field:
+            return [Literal[config.tag]]
+        return [field.type for field in msgspec.structs.fields(kind) if field.name == name]
+    entries = [entry for entry in get_args(kind) if entry is not ...]
+    return entries[-1:]
+
+
+def _members(kind: Any) -> list[Any]:
+    """A union's members, without what only bounds them."""
+    if get_origin(kind) is Annotated:
+        return _members(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return [member for part in get_args(kind) for member in _members(part)]
+    return [kind]
