@@ -55,7 +55,7 @@ def decide(manifest: Manifest, logits: Array, routing: Array) -> Decision:
     if not (np.isfinite(logits).all() and np.isfinite(routing).all()):
         raise EngineError(
             "the head gave numbers that are not finite; check the bundle on this machine with `stpr-check`,"
-            " or export it with --precision fp32."
+            " or choose another --engine."
         )
     scores = softmax(logits, manifest.temperature)
     best = np.argsort(-logits, kind="stable")[:TOP]  # by logits: scores of near-equal ones round to a tie

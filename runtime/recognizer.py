@@ -118,7 +118,8 @@ class Recognizer:
         features = _run_checked(self._encoder, self._manifest.graphs["encoder"], {"frames": frames})["features"]
         clips = np.repeat(features[:, np.newaxis], clip.frames, axis=1)
         outputs = _run_checked(self._head, self._manifest.graphs["head"], {"features": clips})
-        wanted = {"logits": (1, len(self._manifest.classes)), "routing": (1, self._manifest.stage)}
+        promised = {output.name: (1, *output.shape[1:]) for output in self._manifest.graphs["head"].outputs}
+        wanted = promised | {"logits": (1, len(self._manifest.classes))}
         found = {name: outputs[name].shape for name in wanted}
         if found != wanted:
             raise EngineError(f"the head gives {found}, the manifest promises {wanted}; export the stage again.")
