@@ -13,9 +13,10 @@ from stpr.train.config import load_recipe, shipped_recipes
 from stpr.train.data.source import read_stages, read_videos
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.learner import Terms
-from stpr.train.metrics import Metrics, read_metrics
+from stpr.train.metrics import Metrics, gaps, read_metrics
 from stpr.train.protocol import prepare, run_protocol
 from stpr.train.report import write_report
+from stpr.train.resume import look_back
 
 
 @click.command(
@@ -51,24 +52,33 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     for other in others.values():
         read_metrics(other)  # before hours of training, not after
     folder = out or Path("runs") / settings.name
+    past = look_back(folder, settings, resume=resume)
+    learnt = past.record.stages if past else ()
     with ShownProgress() as shown:
-        videos = read_videos(settings.data, shown.generating)
-        plan = read_stages(settings.stages, videos)
-        run = prepare(settings, videos, plan, folder, shown)
-        metrics = run_protocol(run, resume=resume, last=stages or len(plan))
+        videos = read_videos(settings.data, shown.generating, learnt)
+        plan = read_stages(settings.stages, videos, learnt, settings.data)
+        run = prepare(settings, videos, plan, out=folder, progress=shown, past=past)
+        metrics = run_protocol(run, last=min(stages or len(plan), len(plan)))
     report = write_report(folder, others)
     click.echo(summary(metrics, folder, report))
 
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:
-    """What a run came to, in three lines."""
+    """What a run came to, in three lines, and one for each thing that could not be tested."""
+    lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
+    notes = "".join(f"note:   {sentence}\n" for sentence in gaps(metrics))
     return (
-        f"{metrics.method}: {metrics.final:.1%} on all {sum(map(len, metrics.stages[: len(metrics.seen)]))} classes"
-        f" after stage {len(metrics.seen)}; average over stages {metrics.average_incremental:.1%};"
-        f" backward forgetting {100 * metrics.backward_forgetting:.1f} points\n"
+        f"{metrics.method}: {metrics.final:.1%} on {_tested_on(metrics)} after stage {len(metrics.seen)};"
+        f" average over stages {metrics.average_incremental:.1%}; backward forgetting {lost}\n"
+        f"{notes}"
         f"report: {report}\n"
         f"next:   stpr-export --stage {len(metrics.seen)} --run {folder}"
     )
+
+
+def _tested_on(metrics: Metrics) -> str:
+    count, untested = len(metrics.classes), len(metrics.untested_classes)
+    return f"{count - untested} of {count} classes" if untested else f"all {count} classes"
 
 
 class ShownProgress:
@@ -111,9 +121,9 @@ class ShownProgress:
         note = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
         self._advance(f"stage {stage}: learning, epochs", number, total, note=note)
 
-    def tested(self, stage: int, seen: float) -> None:
+    def tested(self, metrics: Metrics) -> None:
         """A stage was learnt and tested."""
-        self.console.print(f"stage {stage}: {seen:.1%} on all classes seen so far")
+        self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {_tested_on(metrics)} seen so far")
 
     def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:
         if what != self.shows:

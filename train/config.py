@@ -11,6 +11,7 @@ import msgspec
 import tomli_w
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.train.data.benchmarks import BenchmarkData
 from stpr.train.data.clips import Augment
 from stpr.train.explain import explain, nearest
 from stpr.train.losses.preservation import PreservationSettings
@@ -59,20 +60,21 @@ class CsvData(_Section, tag_field="kind", tag="csv", frozen=True):
     test: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: {"split": ("test",)})
 
 
-DataSettings: TypeAlias = MotionsData | FolderData | CsvData
+DataSettings: TypeAlias = MotionsData | FolderData | CsvData | BenchmarkData
 
 
 class StageSettings(_Section, frozen=True):
-    """Either how many classes each stage has, drawn by `seed`, or the classes themselves."""
+    """How many classes each stage has, drawn by `seed`; or the classes; or the stages that a benchmark has `fixed`."""
 
     sizes: tuple[Count, ...] = ()
     seed: Seed = 0
     classes: tuple[tuple[str, ...], ...] = ()
+    fixed: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse both or neither."""
-        if bool(self.sizes) == bool(self.classes):
-            raise ValueError("[stages] needs either sizes or classes, not both and not neither")
+        """Refuse none and more than one."""
+        if [bool(self.sizes), bool(self.classes), self.fixed].count(True) != 1:
+            raise ValueError("[stages] needs either sizes or classes or fixed = true, and only one of them")
 
 
 class BackboneSettings(_Section, frozen=True):
@@ -111,6 +113,19 @@ class OptimizerSettings(_Section, frozen=True):
     weight_decay: NotNegative = 5e-4
 
 
+class LwfSettings(_Section, frozen=True):
+    """Learning without forgetting: how soft the old network's posteriors are made, and what holding them weighs."""
+
+    temperature: Positive = 2.0  # of the distillation, on top of the contrast's
+    weight: NotNegative = 1.0
+
+
+class EwcSettings(_Section, frozen=True):
+    """Elastic weight consolidation: what moving an important parameter costs."""
+
+    weight: NotNegative = 30.0
+
+
 class Recipe(_Section, frozen=True):
     """Everything that decides the outcome of a run."""
 
@@ -118,7 +133,7 @@ class Recipe(_Section, frozen=True):
     data: DataSettings
     stages: StageSettings
     backbone: BackboneSettings
-    method: Literal["stpr", "finetune"] = "stpr"
+    method: Literal["stpr", "finetune", "lwf", "ewc", "nearest_mean", "streaming_lda"] = "stpr"
     seed: Seed = 0
     sampling: SamplingSettings = SamplingSettings()
     class_vectors: ClassVectorSettings = ClassVectorSettings()
@@ -129,15 +144,28 @@ class Recipe(_Section, frozen=True):
     statistics: StatisticsSettings = StatisticsSettings()
     contrast: ContrastSettings = ContrastSettings()
     preservation: PreservationSettings = PreservationSettings()
+    lwf: LwfSettings = LwfSettings()
+    ewc: EwcSettings = EwcSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+
+    @property
+    def expert_per_stage(self) -> bool:
+        """Whether each stage gets an expert of its own; a baseline has a single one."""
+        return self.method == "stpr"
 
     @property
     def head(self) -> HeadSettings:
         """The settings of everything behind the frame feature."""
-        if self.method == "finetune":
-            fusion = msgspec.structs.replace(self.fusion, evidence=0.0)
-            return HeadSettings(expert=self.expert, router=RouterSettings(kind="equal"), fusion=fusion)
-        return HeadSettings(expert=self.expert, router=self.router, fusion=self.fusion, statistics=self.statistics)
+        if self.expert_per_stage:
+            return HeadSettings(expert=self.expert, router=self.router, fusion=self.fusion, statistics=self.statistics)
+        trains = self.method in ("finetune", "lwf", "ewc")
+        expert = self.expert if trains else ExpertSettings(layers=1, heads=1, mlp_ratio=1)  # untrained: the identity
+        if self.method == "streaming_lda":
+            # The raw router finds no anchors and gives its expert no weight: the posterior alone is heard.
+            alone = FusionSettings(static=0.0, evidence=1.0)
+            return HeadSettings(expert=expert, router=RouterSettings(), fusion=alone, statistics=self.statistics)
+        fusion = msgspec.structs.replace(self.fusion, evidence=0.0)
+        return HeadSettings(expert=expert, router=RouterSettings(kind="equal"), fusion=fusion)
 
 
 def shipped_recipes() -> list[str]:
@@ -177,8 +205,10 @@ def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
 
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
-    """Write the resolved recipe, every default spelt out."""
-    file.write_text(tomli_w.dumps(msgspec.to_builtins(recipe)), encoding="utf-8")
+    """Write the resolved recipe, every default spelt out, whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(tomli_w.dumps(msgspec.to_builtins(recipe)), encoding="utf-8")
+    part.replace(file)
 
 
 def _apply(tables: dict[str, Any], key: str, value: Any) -> None:

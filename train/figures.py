@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from stpr.train.metrics import Metrics
+from stpr.train.metrics import UNKNOWN, Metrics
 
 Table: TypeAlias = npt.NDArray[np.float64]
 
@@ -45,8 +45,9 @@ def forgetting_figure(metrics: Metrics) -> Figure:
     size = len(metrics.accuracy)
     table = np.full((size, size), np.nan)
     for row, values in enumerate(metrics.accuracy):
-        table[row, : row + 1] = values
-    figure, axes = _table_figure(table, cell=_cell(size), bar="accuracy")
+        table[row, : row + 1] = _numbers(values)
+    unknown = np.isnan(table) & np.tri(size, dtype=bool)
+    figure, axes = _table_figure(table, cell=_cell(size), bar="accuracy", unknown=unknown)
     axes.set_title("Accuracy on each stage's test clips" + (" (%)" if size <= MOST_NUMBERED else ""))
     axes.set_xlabel("test clips of stage")
     axes.set_ylabel("after learning stage")
@@ -58,11 +59,12 @@ def confusion_figure(metrics: Metrics) -> Figure:
     """Predicted against true class after the last stage, as parts of each true class; lines part the stages."""
     counts = np.asarray(metrics.confusion, dtype=np.float64)
     clips = counts.sum(axis=1, keepdims=True)
-    table = np.divide(counts, clips, out=np.zeros_like(counts), where=clips > 0)
+    table = np.divide(counts, clips, out=np.full_like(counts, np.nan), where=clips > 0)
     count = len(metrics.classes)
     figure, axes = _table_figure(
-        table, cell=0.34 if count <= MOST_NUMBERED else 0.14, bar="part of the true class", zeros=False
-    )
+        table, cell=0.34 if count <= MOST_NUMBERED else 0.14, bar="part of the true class", zeros=False,
+        unknown=np.isnan(table),
+    )  # fmt: skip
     for edge in np.cumsum([len(stage) for stage in metrics.stages])[:-1] - 0.5:
         axes.axhline(edge, color=INK, linewidth=0.5)
         axes.axvline(edge, color=INK, linewidth=0.5)
@@ -80,8 +82,9 @@ def confusion_figure(metrics: Metrics) -> Figure:
 
 def routing_figure(metrics: Metrics) -> Figure:
     """The mean weight that clips of each stage give to each expert: right routing is a dark diagonal."""
-    table = np.asarray(metrics.routing, dtype=np.float64)
-    figure, axes = _table_figure(table, cell=_cell(max(table.shape)), bar="mean weight")
+    width = max(len(row) for row in metrics.routing if row is not None)
+    table = np.asarray([row or [np.nan] * width for row in metrics.routing], dtype=np.float64)
+    figure, axes = _table_figure(table, cell=_cell(max(table.shape)), bar="mean weight", unknown=np.isnan(table))
     axes.set_title("Which experts a stage's clips listen to" + (" (%)" if max(table.shape) <= MOST_NUMBERED else ""))
     axes.set_xlabel("expert of stage")
     axes.set_ylabel("test clips of stage")
@@ -115,7 +118,8 @@ def _draw_seen(axes: Axes, metrics: Metrics, others: Mapping[str, Metrics]) -> N
         f"{100 * metrics.final:.1f} %", (last, metrics.final), (0, 8), textcoords="offset points",
         ha="center", color=LINES[0], fontweight="bold",
     )  # fmt: skip
-    _finish(axes, "All classes seen so far", max([last, *(len(other.seen) for other in others.values())]))
+    title = "All classes seen so far" + (", as far as tested" if metrics.untested_classes else "")
+    _finish(axes, title, max([last, *(len(other.seen) for other in others.values())]))
     if others:
         axes.legend(loc="lower left", edgecolor="white")
 
@@ -124,7 +128,7 @@ def _draw_stages(axes: Axes, metrics: Metrics) -> None:
     count = len(metrics.accuracy)
     ramp = _ramp(count)
     for stage in range(count):
-        kept = [row[stage] for row in metrics.accuracy[stage:]]
+        kept = _numbers([row[stage] for row in metrics.accuracy[stage:]])
         steps = range(stage + 1, count + 1)
         mark = MARKS[stage % len(MARKS)] if count <= MOST_LISTED else None
         name = f"stage {stage + 1}"
@@ -175,14 +179,22 @@ def _draw_term(axes: Axes, curves: Sequence[Sequence[Mapping[str, float]]], term
     _tidy(axes)
 
 
+def _numbers(shares: Sequence[float | None]) -> list[float]:
+    """NaN for what is unknown: matplotlib leaves it out."""
+    return [math.nan if share is None else share for share in shares]
+
+
 def _cell(count: int) -> float:
     return 0.55 if count <= MOST_LISTED else 0.4 if count <= MOST_NUMBERED else 0.2
 
 
-def _table_figure(table: Table, *, cell: float, bar: str, zeros: bool = True) -> tuple[Figure, Axes]:
+def _table_figure(
+    table: Table, *, cell: float, bar: str, unknown: npt.NDArray[np.bool_], zeros: bool = True
+) -> tuple[Figure, Axes]:
     """A heat map of shares (absent ones are NaN), with numbers in per cent where they can be read.
 
-    The colours span 0..1, and more only where values lie outside, as raw routing cosines may.
+    A dash stands where a share is `unknown`. The colours span 0..1, and more only where values lie outside, as raw
+    routing cosines may.
     """
     rows, columns = table.shape
     width, height = max(2.8, cell * columns), max(2.8, cell * rows)
@@ -199,6 +211,8 @@ def _table_figure(table: Table, *, cell: float, bar: str, zeros: bool = True) ->
                 colour = "white" if value > low + 0.6 * (high - low) else INK
                 text = f"{100 * value:.0f}"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9 if cell > 0.5 else 7)
+        for row, column in np.argwhere(unknown):
+            axes.text(column, row, UNKNOWN, ha="center", va="center", color="#777777")
     for edge in axes.spines.values():
         edge.set_visible(False)
     axes.tick_params(length=0)

@@ -1,7 +1,8 @@
 """What a run is judged by (method §7): pure functions on labels and tables, and the file `metrics.json`.
 
 Accuracies are fractions in 0..1. In the table `accuracy`, row i is the state after stage i + 1 and column j the test
-clips of stage j + 1, so row i has i + 1 entries: what has not been learnt yet has none.
+clips of stage j + 1, so row i has i + 1 entries: what has not been learnt yet has none. None is the accuracy of a
+stage whose test clips were gone by then: it is unknown, and figures over stages are over the known ones.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stpr.runtime.contract.errors import CheckpointError
+from stpr.train.data.annotations import some
 
 METRICS: Final = "metrics.json"
+UNKNOWN: Final = "–"  # noqa: RUF001  (what stands in tables and pictures for a figure that nobody knows)
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,15 +30,15 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seed: int
     classes: list[str]  # in the order in which they were learnt
     stages: list[list[str]]
-    accuracy: list[list[float]]
-    seen: list[float]  # after each stage, on the test clips of all classes seen so far
+    accuracy: list[list[float | None]]
+    seen: list[float]  # after each stage, on what test clips there were of all classes seen so far
     final: float
     average_incremental: float
     backward_forgetting: float
     seconds: float
     environment: dict[str, str]  # versions, machine, and the command
     confusion: list[list[int]]  # clips after the last stage; row = true class, column = predicted class
-    routing: list[list[float]]  # mean weight that clips of a stage (row) give to each expert; empty without experts
+    routing: list[list[float] | None]  # mean weight that a stage's clips (row) give to each expert; empty without
     curves: list[list[dict[str, float]]]  # stage -> epoch -> loss term -> mean; an empty stage learnt in closed form
 
     def __post_init__(self) -> None:
@@ -49,10 +52,38 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         if [len(row) for row in self.confusion] != [classes] * classes:
             raise ValueError(f"`confusion` must be {classes} x {classes}, one row and column for each class")
-        if not all(0 <= value <= 1 for row in [*self.accuracy, self.seen] for value in row):
+        known = [*self.seen, *(share for row in self.accuracy for share in row if share is not None)]
+        if not all(0 <= value <= 1 for value in known):
             raise ValueError("accuracies must be fractions in 0..1")
-        if len(self.routing) not in (0, stages) or len({len(row) for row in self.routing}) > 1:
+        if any(row[-1] is None for row in self.accuracy):
+            raise ValueError("`accuracy` of a stage just learnt must be known")
+        if len(self.routing) not in (0, stages) or len({len(row) for row in self.routing if row is not None}) > 1:
             raise ValueError(f"`routing` must be empty or have {stages} rows of equal length")
+        self._check_untested()
+
+    def _check_untested(self) -> None:
+        """What was not tested after the last stage is so in every table."""
+        gone = set(self.untested_classes)
+        tested = [not gone.issuperset(names) for names in self.stages]
+        if tested != [share is not None for share in self.accuracy[-1]]:
+            raise ValueError("`accuracy` must be null after the last stage where `confusion` has no clips")
+        if self.routing and tested != [row is not None for row in self.routing]:
+            raise ValueError("`routing` must be null where `accuracy` is null after the last stage")
+
+    @property
+    def untested_stages(self) -> list[int]:
+        """Stages from 1 without a test clip after the last stage."""
+        return [stage for stage, share in enumerate(self.accuracy[-1], start=1) if share is None]
+
+    @property
+    def untested_classes(self) -> list[str]:
+        """Classes without a test clip after the last stage."""
+        return [name for name, row in zip(self.classes, self.confusion, strict=True) if not any(row)]
+
+    @property
+    def forgetting_known(self) -> bool:
+        """Whether `backward_forgetting` says anything: there is nothing to forget yet, or some of it was tested."""
+        return len(self.stages) == 1 or any(share is not None for share in self.accuracy[-1][:-1])
 
 
 def read_metrics(run: Path) -> Metrics:
@@ -74,14 +105,32 @@ def write_metrics(run: Path, metrics: Metrics) -> Path:
     return part.replace(file)
 
 
+def gaps(metrics: Metrics) -> list[str]:
+    """What the figures after the last stage can't tell because test videos are gone, a sentence each."""
+    stages, said = metrics.untested_stages, []
+    if stages:
+        whose = "their" if len(stages) > 1 else "its"
+        numbers = ", ".join(map(str, stages))
+        said.append(
+            f"{len(stages)} of {len(metrics.stages)} stages could not be tested because {whose} videos are gone:"
+            f" {numbers}."
+        )
+    gone = set(metrics.untested_classes)
+    for index, names in enumerate(metrics.stages, start=1):
+        without = [name for name in names if name in gone]
+        if without and index not in stages:
+            said.append(f"Stage {index} was tested without {some(without)}: no test video of theirs is left.")
+    return said
+
+
 def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """A_b: the part of all given clips (N,) that is recognised, pooled, so that a larger class counts for more."""
     true, guess = _indices(labels, predicted)
     return float(np.mean(true == guess))
 
 
-def accuracy_row(labels: npt.ArrayLike, predicted: npt.ArrayLike, sizes: Sequence[int]) -> list[float]:
-    """R_b1..R_bb: accuracy on the test clips of each stage seen so far.
+def accuracy_row(labels: npt.ArrayLike, predicted: npt.ArrayLike, sizes: Sequence[int]) -> list[float | None]:
+    """R_b1..R_bb: accuracy on the test clips of each stage seen so far, None for a stage without any.
 
     `labels` and `predicted` (N,) are places in the learning order; `sizes` are the class counts of the stages.
     """
@@ -89,10 +138,10 @@ def accuracy_row(labels: npt.ArrayLike, predicted: npt.ArrayLike, sizes: Sequenc
     ends = np.cumsum(sizes)
     stage = np.searchsorted(ends, true, side="right")
     clips = np.bincount(stage, minlength=len(sizes))
-    if len(clips) > len(sizes) or not clips.all():
-        raise ValueError(f"each of the stages of {list(sizes)} classes needs test clips, and no other may have any")
+    if len(clips) > len(sizes):
+        raise ValueError(f"test clips must be of the stages of {list(sizes)} classes")
     hits = np.bincount(stage, weights=true == guess, minlength=len(sizes))
-    return [float(value) for value in hits / clips]
+    return [float(right / count) if count else None for right, count in zip(hits, clips, strict=True)]
 
 
 def average_incremental(seen: Sequence[float]) -> float:
@@ -100,14 +149,16 @@ def average_incremental(seen: Sequence[float]) -> float:
     return float(np.mean(seen))
 
 
-def backward_forgetting(accuracy: Sequence[Sequence[float]]) -> float:
+def backward_forgetting(accuracy: Sequence[Sequence[float | None]]) -> float:
     """BWF = 1/(N-1) sum over j < N of R_jj - R_Nj: what was known right after its stage and is lost at the end.
 
     A plain mean over stages, whatever their size (vCLIMB's code weighs by class counts: the same where stages are
-    equal). 0 for one stage; negative if later stages help earlier ones.
+    equal). Stages of which either is unknown are left out. 0 for one stage, or if nothing is known; negative if later
+    stages help earlier ones.
     """
-    last = len(accuracy) - 1
-    lost = [accuracy[stage][stage] - accuracy[last][stage] for stage in range(last)]
+    last = accuracy[-1]
+    pairs = [(row[-1], end) for row, end in zip(accuracy[:-1], last[:-1], strict=True)]
+    lost = [learnt - end for learnt, end in pairs if learnt is not None and end is not None]
     return float(np.mean(lost)) if lost else 0.0
 
 

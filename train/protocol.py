@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import platform
+import shlex
+import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +19,8 @@ import torch
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.checkpoint import (
-    RECIPE,
-    BackboneRecord,
-    StageRecord,
-    build_model,
-    finished_stages,
-    load_stage,
-    save_stage,
-)
-from stpr.train.config import Recipe, load_recipe, write_recipe
+from stpr.train.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, load_stage, save_stage
+from stpr.train.config import Recipe, write_recipe
 from stpr.train.data.annotations import Video
 from stpr.train.data.clips import median_span
 from stpr.train.data.inputs import PixelClips, StageInputs, encode_frozen
@@ -35,16 +28,16 @@ from stpr.train.data.stages import Stage
 from stpr.train.learner import Fit, Terms
 from stpr.train.methods import METHODS
 from stpr.train.metrics import (
-    METRICS,
     Metrics,
+    accuracy_row,
     average_incremental,
     backward_forgetting,
     confusion,
-    read_metrics,
     seen_accuracy,
     write_metrics,
 )
 from stpr.train.model.stpr import StPR
+from stpr.train.resume import Past
 
 TEST_BATCH = 64
 
@@ -58,13 +51,13 @@ class Progress(Protocol):
     def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
         """An epoch of a stage ended with these mean loss terms."""
 
-    def tested(self, stage: int, seen: float) -> None:
-        """A stage was learnt and tested on all classes seen so far."""
+    def tested(self, metrics: Metrics) -> None:
+        """A stage was learnt and tested; the figures are those after it."""
 
 
 @dataclass(slots=True)
 class Tested:
-    """Predictions for the test clips of all stages seen so far, in order of stage and path."""
+    """Predictions for what test clips there are of the stages seen so far, in order of stage and path."""
 
     videos: list[Video]
     labels: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -72,10 +65,10 @@ class Tested:
     predicted: np.ndarray[tuple[int], np.dtype[np.int64]]
     routing: np.ndarray[tuple[int, int], np.dtype[np.float32]]  # (n, E)
 
-    def accuracy_row(self) -> list[float]:
-        """Accuracy on the clips of each stage seen."""
-        right = self.predicted == self.labels
-        return [float(right[self.stages == stage].mean()) for stage in range(1, int(self.stages.max()) + 1)]
+    def routing_of(self, stage: int) -> list[float] | None:
+        """The mean weight that the stage's clips give to each expert; None without clips."""
+        weights = self.routing[self.stages == stage]
+        return weights.mean(axis=0).tolist() if len(weights) else None
 
 
 @dataclass(slots=True)
@@ -90,6 +83,7 @@ class Run:
     model: StPR
     accelerator: accelerate.Accelerator
     span: float
+    metrics: Metrics | None = None  # of the stages learnt so far
     tests: dict[int, StageInputs] = field(default_factory=dict)
 
     @property
@@ -119,12 +113,11 @@ class Run:
         )
 
 
-def run_protocol(run: Run, *, resume: bool, last: int) -> Metrics:
+def run_protocol(run: Run, *, last: int) -> Metrics:
     """Learn the stages in order up to `last`; after each, test, save a checkpoint and rewrite `metrics.json`."""
-    metrics = _resume(run) if resume else None
-    if metrics is None:
-        _begin(run, resume=resume)
-    done = 0 if metrics is None else len(metrics.stages)
+    done = len(run.metrics.stages) if run.metrics else 0
+    if done < last:
+        _begin(run)
     for stage in run.stages[done:last]:
         started = time.monotonic()
         inputs = run.inputs(stage, "train")
@@ -132,18 +125,18 @@ def run_protocol(run: Run, *, resume: bool, last: int) -> Metrics:
         del inputs  # from here on nothing of the stage's videos is left but the model's tensors
         tested = test(run, upto=stage)
         save_stage(run.out, run.model, _record(run, stage), _predictions(run, tested))
-        metrics = _metrics(run, metrics, tested, curves, time.monotonic() - started)
-        write_metrics(run.out, metrics)
-        run.progress.tested(stage.index, metrics.final)
-    assert metrics is not None
-    return metrics
+        run.metrics = _metrics(run, tested, curves, time.monotonic() - started)
+        write_metrics(run.out, run.metrics)
+        run.progress.tested(run.metrics)
+    assert run.metrics is not None
+    return run.metrics
 
 
 @torch.no_grad()
 def test(run: Run, *, upto: Stage) -> Tested:
-    """Classify the test clips of every stage up to `upto`, all classes seen competing, without a task id."""
+    """Classify what test clips there are of every stage up to `upto`, all classes seen competing, without a task id."""
     model = run.model.eval()
-    seen = run.stages[: upto.index]
+    seen = [stage for stage in run.stages[: upto.index] if run.videos_of(stage, "test")]
     predicted, routing, labels, stages = [], [], [], []
     for stage in seen:
         if stage.index not in run.tests:
@@ -164,16 +157,20 @@ def test(run: Run, *, upto: Stage) -> Tested:
     )
 
 
-def prepare(recipe: Recipe, videos: Sequence[Video], stages: list[Stage], out: Path, progress: Progress) -> Run:
-    """Build the network and gather what a run needs; nothing is learnt yet."""
+def prepare(
+    recipe: Recipe, videos: list[Video], stages: list[Stage], *, out: Path, progress: Progress, past: Past | None = None
+) -> Run:
+    """Build the network, or load what it had learnt, and gather what a run needs; nothing new is learnt yet."""
     accelerator = accelerate.Accelerator()
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe)
+    if past is None:
+        model = build_model(recipe)
+        span = median_span([video.path for video in videos if video.split == "train"])
+    else:
+        model, record, _ = load_stage(out, past.record.stage)
+        span = record.clip.span_seconds  # a device must not see its window change because only new videos are here
     model.to(accelerator.device)
-    known = {name for stage in stages for name in stage.classes}
-    used = [video for video in videos if video.label in known]
-    span = median_span([video.path for video in used if video.split == "train"])
-    return Run(recipe, stages, used, out, progress, model, accelerator, span)
+    return Run(recipe, stages, videos, out, progress, model, accelerator, span, past.metrics if past else None)
 
 
 def _fit(run: Run, stage: Stage) -> Fit:
@@ -188,40 +185,12 @@ def _fit(run: Run, stage: Stage) -> Fit:
     )
 
 
-def _begin(run: Run, *, resume: bool) -> None:
-    done = finished_stages(run.out)
-    if done and not resume:
-        raise RecipeError(
-            f"{run.out} holds a run with {done} finished stage{'s'[: done > 1]}; go on with --resume or choose another"
-            " --out."
-        )
+def _begin(run: Run) -> None:
     try:
         run.out.mkdir(parents=True, exist_ok=True)
         write_recipe(run.recipe, run.out / RECIPE)
     except OSError as error:
         raise RecipeError(f"--out {run.out} can't be written ({error.strerror}); choose another folder.") from error
-
-
-def _resume(run: Run) -> Metrics | None:
-    """Take up a run after its last complete stage; the recipe must be the one it was begun with."""
-    done = finished_stages(run.out)
-    if done == 0:
-        return None
-    begun = load_recipe(str(run.out / RECIPE))
-    other = [name for name in Recipe.__struct_fields__ if getattr(begun, name) != getattr(run.recipe, name)]
-    if other:
-        raise RecipeError(
-            f"{run.out} was begun with another recipe ({', '.join(other)} differ); resume with that one or choose"
-            " another --out."
-        )
-    if done == 1 and not (run.out / METRICS).is_file():
-        return None  # stopped between the first checkpoint and its figures
-    metrics = read_metrics(run.out)
-    model, record, _ = load_stage(run.out, len(metrics.stages))
-    if record.stages != tuple(stage.classes for stage in run.stages[: record.stage]):
-        raise RecipeError(f"{run.out} was begun with other classes; resume with the same data or choose another --out.")
-    run.model = model.to(run.accelerator.device)
-    return metrics
 
 
 def _record(run: Run, stage: Stage) -> StageRecord:
@@ -240,9 +209,11 @@ def _record(run: Run, stage: Stage) -> StageRecord:
     )
 
 
-def _metrics(run: Run, before: Metrics | None, tested: Tested, curves: list[Terms], seconds: float) -> Metrics:
+def _metrics(run: Run, tested: Tested, curves: list[Terms], seconds: float) -> Metrics:
+    before = run.metrics
     learnt = run.stages[: len(before.stages) + 1 if before else 1]
-    accuracy = [*(before.accuracy if before else []), tested.accuracy_row()]
+    row = accuracy_row(tested.labels, tested.predicted, [len(stage.classes) for stage in learnt])
+    accuracy = [*(before.accuracy if before else []), row]
     seen = [*(before.seen if before else []), seen_accuracy(tested.labels, tested.predicted)]
     classes = [name for stage in learnt for name in stage.classes]
     return Metrics(
@@ -258,24 +229,25 @@ def _metrics(run: Run, before: Metrics | None, tested: Tested, curves: list[Term
         seconds=seconds + (before.seconds if before else 0.0),
         environment=_environment(),
         confusion=confusion(tested.labels, tested.predicted, len(classes)).tolist(),
-        routing=[tested.routing[tested.stages == stage.index].mean(axis=0).tolist() for stage in learnt],
+        routing=[tested.routing_of(stage.index) for stage in learnt],
         curves=[*(before.curves if before else []), curves],
     )
 
 
 def _predictions(run: Run, tested: Tested) -> str:
-    """`predictions.csv`: clip path, label, predicted label."""
+    """`predictions.csv`: clip path, label, predicted label. Absolute paths: the exporter may run elsewhere."""
     names, text = run.classes, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", "predicted"])
     for video, guess in zip(tested.videos, tested.predicted, strict=True):
-        writer.writerow([video.path, video.label, names[guess]])
+        writer.writerow([video.path.absolute(), video.label, names[guess]])
     return text.getvalue()
 
 
 def _environment() -> dict[str, str]:
     packages = ("stpr", "torch", "transformers", "accelerate", "numpy")
     return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

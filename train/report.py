@@ -12,7 +12,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from stpr.train.figures import accuracy_figure, confusion_figure, forgetting_figure, losses_figure, routing_figure
-from stpr.train.metrics import Metrics, read_metrics
+from stpr.train.metrics import UNKNOWN, Metrics, gaps, read_metrics
 
 CAPTIONS: Final = {
     "accuracy": "Accuracy after each stage: on all classes seen so far, and what became of each stage's classes.",
@@ -60,8 +60,14 @@ def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:
 
 
 def _row(name: str, metrics: Metrics) -> tuple[str, ...]:
-    shares = (metrics.final, metrics.average_incremental, metrics.backward_forgetting)
-    return (name, *(f"{100 * share:.1f} %" for share in shares), str(metrics.seed), _duration(metrics.seconds))
+    lost = metrics.backward_forgetting if metrics.forgetting_known else None
+    shares = (metrics.final, metrics.average_incremental, lost)
+    return (
+        name,
+        *(UNKNOWN if share is None else f"{100 * share:.1f} %" for share in shares),
+        str(metrics.seed),
+        _duration(metrics.seconds),
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -71,7 +77,7 @@ def _duration(seconds: float) -> str:
 
 
 def _markdown(title: str, metrics: Metrics, rows: list[tuple[str, ...]], pictures: list[str]) -> str:
-    parts = [f"# {title}", _markdown_table(HEADINGS, rows)]
+    parts = [f"# {title}", _markdown_table(HEADINGS, rows), *gaps(metrics)]
     parts += [f"![{CAPTIONS[name]}]({name}.png)\n\n{CAPTIONS[name]}" for name in pictures]
     stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
     parts += ["## Stages", _markdown_table(("stage", "classes"), stages)]
@@ -90,6 +96,7 @@ def _html(title: str, metrics: Metrics, rows: list[tuple[str, ...]], pictures: M
     return PAGE.substitute(
         title=html.escape(title),
         figures_table=_html_table(HEADINGS, rows),
+        gaps="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in gaps(metrics)),
         figures=figures,
         stages=_html_table(("stage", "classes"), stages),
         environment=_html_table(("what", "which"), sorted(metrics.environment.items())),
@@ -123,6 +130,7 @@ figure { margin: 2rem 0; } img { max-width: 100%; height: auto; } figcaption { c
 </style>
 <h1>$title</h1>
 $figures_table
+$gaps
 $figures
 <h2>Stages</h2>
 $stages

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -50,7 +51,9 @@ def test_a_real_backbone_sees_what_is_there(shared_data: Path, picture: str, see
     folder = shared_data / "backbones" / "mobilenet_v2"
     backbone = load_backbone(str(folder))
     whole = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
-    image = cv2.cvtColor(cv2.imread(str(shared_data / "backbones" / "pictures" / picture)), cv2.COLOR_BGR2RGB)
+    blue_first = cv2.imread(str(shared_data / "backbones" / "pictures" / picture))
+    assert blue_first is not None
+    image = np.asarray(cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     spec = backbone.spec
     pixels = (torch.from_numpy(preprocess(image, spec)).float() / 255 - torch.tensor(spec.mean)) / torch.tensor(
         spec.std

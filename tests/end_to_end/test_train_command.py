@@ -125,7 +125,8 @@ def test_figures_are_those_of_the_predictions(whole: Path) -> None:
         rows = predictions(whole, number)
         assert list(rows[0]) == ["path", "label", "predicted"]
         assert len(rows) == 3 * 2 * number
-        assert all(Path(row["path"]).is_file() and Path(row["path"]).parent.name == row["label"] for row in rows)
+        assert all(Path(row["path"]).is_absolute() and Path(row["path"]).is_file() for row in rows)
+        assert all(Path(row["path"]).parent.name == row["label"] for row in rows)
         right = {row["path"]: row["label"] == row["predicted"] for row in rows}
         assert found["seen"][number - 1] == pytest.approx(np.mean(list(right.values())))
         for earlier, classes in enumerate(found["stages"][:number]):
@@ -328,7 +329,10 @@ def test_resuming_with_other_classes_in_the_folder(tmp_path: Path) -> None:
     learnt = metrics(tmp_path / "run")["classes"][0]
     for split in ("train", "test"):
         (tmp_path / "set" / split / learnt).rename(tmp_path / "set" / split / f"{learnt}ing")
-    refused(own(recipe, "--resume"), "was begun with other classes; resume with the same data or choose another --out")
+    said = (
+        "the run was begun with 2 classes, and with the data set there are now 3: stages drawn by [stages] sizes can't"
+    )
+    refused(own(recipe, "--resume"), said, "list them as [stages] classes instead, the learnt ones first")
 
 
 def test_an_empty_class_folder(tmp_path: Path) -> None:

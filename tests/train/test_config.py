@@ -55,7 +55,7 @@ def test_every_kind_of_data_and_stages_is_read_again(
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:
-    with pytest.raises(RecipeError, match=r"no recipe 'motoins' \(did you mean 'motions'\?\).*one of .*asl24, motions"):
+    with pytest.raises(RecipeError, match=r"no recipe 'motoins' \(did you mean 'motions'\?\).*one of asl24, .*motions"):
         load_recipe("motoins")
 
 
@@ -96,16 +96,18 @@ def test_data_of_one_kind_does_not_offer_the_keys_of_another() -> None:
         ({"stages": {"sizes": [1, "b"]}}, "[stages] each entry of sizes: must be an integer, not 'b'"),
         ({"stages": {"classes": [["a"], "b"]}}, "[stages] each entry of classes: must be a list, not 'b'"),
         ({"data": {"kind": "csv", "root": "x", "train": {"a": "b"}}}, "[data] each entry of train: must be a list"),
-        ({"method": "spr"}, "method: must be one of 'stpr', 'finetune', not 'spr'"),
-        ({"data": {"kind": "zip"}}, "[data] kind: must be one of 'motions', 'folder', 'csv', not 'zip'"),
+        ({"method": "spr"}, "method: must be one of 'stpr', 'finetune', "),
+        ({"data": {"kind": "zip"}}, "[data] kind: must be one of 'motions', 'folder', 'csv', 'ucf101', "),
         ({"router": {"kind": "best"}}, "[router] kind: must be one of 'raw', 'softmax', 'top1', 'equal', 'likelihood'"),
         ({"statistics": {"parts": ["mean", "mode"]}}, "[statistics] each entry of parts: must be one of 'mean', "),
-        ({"data": {}}, "[data] lacks the key 'kind' ('motions', 'folder', 'csv'); add it"),
+        ({"data": {}}, "[data] lacks the key 'kind' ('motions', 'folder', 'csv', 'ucf101', "),
+        ({"data": {"kind": "ucf101", "root": "x", "split": 4}}, "[data] split: must be an integer <= 3, not 4"),
         ({"data": {"kind": "folder"}}, "[data] lacks the key 'root'; add it"),
         ({"sampling": {"augment": {"flip": True}}}, "[sampling.augment] lacks the key 'multi_scale_crop'; add it"),
         ({"sampling": {"augment": {"flp": True}}}, "[sampling.augment] has no key 'flp' (did you mean 'flip'?)"),
         ({"stages": {}}, "[stages] needs either sizes or classes"),
         ({"stages": {"sizes": [1], "classes": [["a"]]}}, "[stages] needs either sizes or classes"),
+        ({"stages": {"sizes": [1], "fixed": True}}, "[stages] needs either sizes or classes or fixed = true"),
         ({"class_vectors": {"prompt": "a video"}}, "[class_vectors] prompt: must hold {} where the class name goes"),
     ],
 )

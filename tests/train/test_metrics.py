@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from stpr.train.metrics import (
     average_incremental,
     backward_forgetting,
     confusion,
+    gaps,
     read_metrics,
     seen_accuracy,
     write_metrics,
@@ -92,7 +94,7 @@ def test_tables_of_the_same_guesses_agree(case: tuple[list[int], list[int], list
     edges = [0, *np.cumsum(sizes)]
     clips = [int(table[start:end].sum()) for start, end in itertools.pairwise(edges)]
     row = accuracy_row(labels, predicted, sizes)
-    assert np.dot(row, clips) / len(labels) == pytest.approx(seen_accuracy(labels, predicted))
+    assert np.dot(np.asarray(row, dtype=float), clips) / len(labels) == pytest.approx(seen_accuracy(labels, predicted))
     assert accuracy_row(labels, labels, sizes) == [1.0] * len(sizes)
 
 
@@ -111,10 +113,30 @@ def test_labels_that_do_not_fit_are_refused(labels: list[Any], predicted: list[A
         confusion(labels, predicted, 3)
 
 
-@pytest.mark.parametrize("sizes", [[1], [1, 1, 1]])
-def test_every_stage_needs_clips_and_every_clip_a_stage(sizes: list[int]) -> None:
-    with pytest.raises(ValueError, match="needs test clips, and no other may have any"):
-        accuracy_row([0, 1], [0, 1], sizes)
+def test_every_clip_needs_a_stage() -> None:
+    with pytest.raises(ValueError, match=r"test clips must be of the stages of \[1\] classes"):
+        accuracy_row([0, 1], [0, 1], [1])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [([1, 1, 1], [1.0, 0.5, None]), ([1, 1, 3], [1.0, 0.5, None]), ([2], [2 / 3])]
+)
+def test_the_accuracy_of_a_stage_without_clips_is_unknown(sizes: list[int], expected: list[float | None]) -> None:
+    assert accuracy_row([0, 1, 1], [0, 1, 0], sizes) == expected
+    assert accuracy_row([2], [2], [1, 1, 1]) == [None, None, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ([[0.9], [None, 0.7]], 0.0),
+        ([[0.9], [None, 0.7], [None, 0.5, 1.0]], 0.7 - 0.5),
+        ([[0.9], [None, 0.7], [0.6, None, 1.0]], 0.9 - 0.6),
+        ([[None], [0.8, 0.7], [0.6, 0.4, 1.0]], 0.7 - 0.4),
+    ],
+)
+def test_backward_forgetting_is_over_what_is_known(table: list[list[float | None]], expected: float) -> None:
+    assert backward_forgetting(table) == pytest.approx(expected)
 
 
 def make_metrics(**changes: Any) -> Metrics:
@@ -156,6 +178,12 @@ def test_metrics_come_back_as_written(tmp_path: Path) -> None:
         ({"confusion": [[1, 0], [0, 1]]}, "3 x 3"),
         ({"routing": [[1.0, 0.0]]}, "2 rows of equal length"),
         ({"routing": [[1.0], [0.5, 0.5]]}, "2 rows of equal length"),
+        ({"accuracy": [[0.9], [1.1, 1.0]]}, r"fractions in 0\.\.1"),
+        ({"accuracy": [[0.9], [0.8, None]]}, "a stage just learnt must be known"),
+        ({"accuracy": [[None], [0.8, 1.0]]}, "a stage just learnt must be known"),
+        ({"accuracy": [[0.9], [None, 1.0]]}, "`accuracy` must be null .* where `confusion` has no clips"),
+        ({"confusion": [[0, 0, 0], [0, 0, 0], [1, 0, 3]]}, "`accuracy` must be null .* where `confusion` has no clips"),
+        ({"routing": [None, [0.2, 0.8]]}, "`routing` must be null where `accuracy` is"),
     ],
 )
 def test_figures_that_contradict_each_other_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -166,6 +194,56 @@ def test_figures_that_contradict_each_other_are_refused(tmp_path: Path, changes:
     with pytest.raises(CheckpointError, match=message) as caught:
         read_metrics(tmp_path)
     assert "\n" not in caught.value.message
+
+
+GONE: dict[str, Any] = {
+    "accuracy": [[0.9], [None, 1.0]],
+    "confusion": [[0, 0, 0], [0, 0, 0], [1, 0, 3]],
+    "routing": [None, [0.2, 0.8]],
+}
+
+
+def test_an_untested_stage_comes_back_as_null(tmp_path: Path) -> None:
+    written = make_metrics(**GONE)
+    content = json.loads(write_metrics(tmp_path, written).read_bytes())
+    assert (content["accuracy"][1], content["routing"][0]) == ([None, 1.0], None)
+    assert read_metrics(tmp_path) == written
+    assert (written.untested_stages, written.untested_classes) == ([1], ["wave", "clap"])
+    assert not written.forgetting_known
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        (GONE, ["1 of 2 stages could not be tested because its videos are gone: 1."]),
+        (
+            {"confusion": [[1, 0, 0], [0, 0, 0], [1, 0, 3]]},
+            ["Stage 1 was tested without 'clap': no test video of theirs is left."],
+        ),
+        (
+            {
+                "stages": [["wave"], ["clap"], ["jump"]],
+                "accuracy": [[0.9], [0.8, 1.0], [None, None, 1.0]],
+                "seen": [0.9, 0.85, 1.0],
+                "confusion": GONE["confusion"],
+                "routing": [],
+            },
+            ["2 of 3 stages could not be tested because their videos are gone: 1, 2."],
+        ),
+    ],
+)
+def test_what_could_not_be_tested_is_said(changes: dict[str, Any], said: list[str]) -> None:
+    metrics = make_metrics(**changes)
+    assert gaps(metrics) == said
+    assert metrics.forgetting_known == (None not in metrics.accuracy[-1])
+
+
+def test_before_a_second_stage_nothing_can_be_forgotten() -> None:
+    first = make_metrics(
+        classes=["wave"], stages=[["wave"]], accuracy=[[0.9]], seen=[0.9], confusion=[[9]], routing=[[1.0]]
+    )
+    assert first.forgetting_known
 
 
 def test_a_method_without_experts_has_no_routing() -> None:

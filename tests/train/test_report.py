@@ -20,7 +20,7 @@ from stpr.train.figures import (
     losses_figure,
     routing_figure,
 )
-from stpr.train.metrics import Metrics, average_incremental, backward_forgetting, write_metrics
+from stpr.train.metrics import UNKNOWN, Metrics, average_incremental, backward_forgetting, write_metrics
 from stpr.train.report import CAPTIONS, write_report
 
 
@@ -29,8 +29,10 @@ def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = 
     count, stages = sum(sizes), len(sizes)
     classes = [f"class_{number}" for number in range(count)]
     edges = [0, *np.cumsum(sizes).tolist()]
-    accuracy = [[0.98 - 0.02 * (row - stage) for stage in range(row + 1)] for row in range(stages)]
-    seen = [float(np.mean(row)) for row in accuracy]
+    accuracy: list[list[float | None]] = [
+        [0.98 - 0.02 * (row - stage) for stage in range(row + 1)] for row in range(stages)
+    ]
+    seen = [float(np.mean(np.asarray(row, dtype=float))) for row in accuracy]
     return Metrics(
         method=method,
         seed=7,
@@ -160,6 +162,48 @@ def test_a_stage_that_is_forgotten_entirely_bears_a_nought() -> None:
     metrics = msgspec.structs.replace(made_up([1, 1]), accuracy=[[1.0], [0.0, 1.0]])
     numbers = [text.get_text() for text in forgetting_figure(metrics).axes[0].texts]
     assert numbers == ["100", "0", "100"]
+
+
+def without_first_stages(metrics: Metrics, stages: int) -> Metrics:
+    """The same run after the test videos of its first stages went."""
+    gone = sum(len(names) for names in metrics.stages[:stages])
+    return msgspec.structs.replace(
+        metrics,
+        accuracy=[*metrics.accuracy[:-1], [*[None] * stages, *metrics.accuracy[-1][stages:]]],
+        confusion=[[0] * len(metrics.classes)] * gone + metrics.confusion[gone:],
+        routing=[*[None] * stages, *metrics.routing[stages:]],
+    )
+
+
+def test_what_was_not_tested_is_a_dash_in_every_picture() -> None:
+    metrics = without_first_stages(made_up([2, 1, 1]), 2)
+    for figure, dashes in (
+        (forgetting_figure(metrics), [(0, 2), (1, 2)]),
+        (confusion_figure(metrics), [(column, row) for row in range(3) for column in range(4)]),
+        (routing_figure(metrics), [(column, row) for row in range(2) for column in range(3)]),
+    ):
+        texts = figure.axes[0].texts
+        assert [text.get_position() for text in texts if text.get_text() == UNKNOWN] == dashes
+        assert len(texts) > len(dashes)
+        figure.draw_without_rendering()
+    accuracy_figure(metrics, {"other": made_up([2, 1])}).draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        (1, "1 of 3 stages could not be tested because its videos are gone: 1."),
+        (2, "2 of 3 stages could not be tested because their videos are gone: 1, 2."),
+    ],
+)
+def test_the_report_says_what_was_not_tested(tmp_path: Path, stages: int, sentence: str) -> None:
+    run = save(tmp_path, "later", without_first_stages(made_up([2, 1, 1]), stages))
+    page = Page(write_report(run).read_text(encoding="utf-8")).text
+    markdown = (run / "report" / "report.md").read_text(encoding="utf-8")
+    assert sentence in page
+    assert sentence in markdown.splitlines()
+    row = next(line for line in markdown.splitlines() if "(this run)" in line)
+    assert (f"| {UNKNOWN} |" in row) == (stages == 2)  # nothing is known of forgetting
 
 
 def test_raw_routing_cosines_may_be_negative() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -28,18 +28,18 @@ class Video:
     split: Split
 
 
-def read_folder(root: Path) -> list[Video]:
+def read_folder(root: Path, *, learnt: Collection[str] = ()) -> list[Video]:
     """The videos of `root/train/<class>/` and `root/test/<class>/`, sorted by path.
 
-    Raises DataError for a missing folder, a class folder without videos, anything that would be left out in
-    silence, and a class that is tested but never trained.
+    Of `learnt` classes only what is left to test is read. Raises DataError for a missing folder, a class folder
+    without videos, and anything that would be left out in silence.
     """
     if not root.is_dir():
         raise DataError(f"there is no data set at {root}: no such folder; name another with --data DIR.")
-    return _checked([video for split in SPLITS for video in _read_split(root / split, split)], str(root))
+    return _by_path(video for split in SPLITS for video in _read_split(root / split, split, learnt))
 
 
-def _read_split(folder: Path, split: Split) -> list[Video]:
+def _read_split(folder: Path, split: Split, learnt: Collection[str]) -> list[Video]:
     if not folder.is_dir():
         raise DataError(f"{folder.parent} has no folder {split}/; put each class's videos into {split}/<class>/.")
     entries = _visible(folder)
@@ -48,7 +48,8 @@ def _read_split(folder: Path, split: Split) -> list[Video]:
     stray = [entry for entry in entries if not entry.is_dir()]
     if stray:
         raise DataError(f"{stray[0]} lies in no class folder; move it into {folder}/<class>/ or remove it.")
-    return [Video(path, entry.name, split) for entry in entries for path in _class_videos(entry)]
+    wanted = [entry for entry in entries if entry.name not in learnt or (split == "test" and _visible(entry))]
+    return [Video(path, entry.name, split) for entry in wanted for path in _class_videos(entry)]
 
 
 def _class_videos(folder: Path) -> list[Path]:
@@ -71,11 +72,12 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
-def read_csv(file: Path, *, videos: Path, train: Filter, test: Filter) -> list[Video]:
+def read_csv(file: Path, *, videos: Path, train: Filter, test: Filter, learnt: Collection[str] = ()) -> list[Video]:
     """The rows that `train` and `test` select of a CSV with the columns path and label, sorted by path.
 
-    Paths are relative to `videos`; rows that neither selects are left out. Raises DataError for what can't be read,
-    a filter that fits no row, a video that is missing, listed twice, or selected for both training and testing.
+    Paths are relative to `videos`; rows that neither selects are left out, and of `learnt` classes all but the test
+    videos that are still there. Raises DataError for what can't be read, a filter that fits no row, a video that is
+    missing, listed twice, or selected for both training and testing.
     """
     rows = _read_rows(file, needed=["path", "label", *train, *test])
     chosen = {"train": _select(rows, train, file, "train"), "test": _select(rows, test, file, "test")}
@@ -94,8 +96,9 @@ def read_csv(file: Path, *, videos: Path, train: Filter, test: Filter) -> list[V
                 raise DataError(f"{file} lists {row['path']} twice, on lines {lines[path]} and {line}; keep one.")
             lines[path] = line
             found.append(Video(path, row["label"], split))
+    found = [video for video in found if video.label not in learnt or (video.split == "test" and video.path.is_file())]
     _check_files([video.path for video in found], file)
-    return _checked(found, str(file))
+    return _by_path(found)
 
 
 def _read_rows(file: Path, *, needed: Iterable[str]) -> dict[int, dict[str, str]]:
@@ -152,15 +155,7 @@ def _check_files(paths: Sequence[Path], file: Path) -> None:
         )
 
 
-def _checked(videos: list[Video], where: str) -> list[Video]:
-    """Sorted by path; raises DataError for a class that is tested but never trained."""
-    trained = {video.label for video in videos if video.split == "train"}
-    untrained = sorted({video.label for video in videos} - trained)
-    if untrained:
-        raise DataError(
-            f"{where} has test videos but no training video of {some(untrained)};"
-            " add training videos or take the test videos out."
-        )
+def _by_path(videos: Iterable[Video]) -> list[Video]:
     return sorted(videos, key=lambda video: video.path)
 
 

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Final, TypeAlias
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.motions import CLASSES
-from stpr.train.config import CsvData, DataSettings, FolderData, StageSettings
-from stpr.train.data.annotations import Video, read_csv, read_folder
+from stpr.train.config import CsvData, DataSettings, FolderData, MotionsData, StageSettings
+from stpr.train.data.annotations import SPLITS, Filter, Video, read_csv, read_folder
+from stpr.train.data.benchmarks import read_benchmark, read_lists
 from stpr.train.data.motions import write_motions
-from stpr.train.data.stages import Stage, check_videos, explicit_stages, split_stages
+from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
+
+LIST_THEM: Final = (
+    "stages drawn by [stages] sizes can't be extended; list them as [stages] classes instead, the learnt ones first,"
+    " as in the last stage.json."
+)
+Learnt: TypeAlias = Sequence[tuple[str, ...]]  # the classes of the stages that a resumed run has behind it
 
 
-def read_videos(data: DataSettings, advance: Callable[[int, int], None]) -> list[Video]:
-    """Every train and test video; the motions set is generated first where it is missing."""
-    root = Path(data.root).expanduser()
+def read_videos(data: DataSettings, advance: Callable[[int, int], None], learnt: Learnt = ()) -> list[Video]:
+    """Every train and test video, of learnt classes what is left to test; the motions set is generated if missing."""
+    root, old = Path(data.root).expanduser(), frozenset(chain.from_iterable(learnt))
     if isinstance(data, FolderData):
-        return read_folder(root)
+        return read_folder(root, learnt=old)
     if isinstance(data, CsvData):
-        return read_csv(root / data.file, videos=root / data.videos, train=data.train, test=data.test)
+        return read_csv(root / data.file, videos=root / data.videos, train=data.train, test=data.test, learnt=old)
+    if not isinstance(data, MotionsData):
+        return read_benchmark(data, learnt=old)
     total = len(CLASSES) * (data.train_per_class + data.test_per_class)
     write_motions(
         root,
@@ -27,16 +39,42 @@ def read_videos(data: DataSettings, advance: Callable[[int, int], None]) -> list
         seed=data.seed,
         advance=lambda done: advance(done, total),
     )
-    return read_csv(root / "clips.csv", videos=root / "clips", train={"split": ("train",)}, test={"split": ("test",)})
+    filters: dict[str, Filter] = {split: {"split": (split,)} for split in SPLITS}
+    return read_csv(root / "clips.csv", videos=root / "clips", **filters, learnt=old)
 
 
-def read_stages(settings: StageSettings, videos: Sequence[Video]) -> list[Stage]:
-    """The stages of a recipe over the classes that the videos show."""
-    classes = sorted({video.label for video in videos})
-    stages = (
-        explicit_stages(settings.classes, classes)
-        if settings.classes
-        else split_stages(classes, settings.sizes, settings.seed)
-    )
-    check_videos(stages, videos)
+def read_stages(
+    settings: StageSettings, videos: Sequence[Video], learnt: Learnt = (), data: DataSettings | None = None
+) -> list[Stage]:
+    """The stages of a recipe over the classes that the videos show or that are learnt; the latter need no video.
+
+    A benchmark's `data` orders the classes by their label ids. Raises RecipeError for stages that don't fit the classes
+    or change a learnt stage, DataError for want of videos.
+    """
+    classes, fixed = _classes(videos, learnt, data)
+    if settings.fixed and not fixed:
+        raise RecipeError('[stages] fixed = true needs data whose lists fix the stages (kind = "vclimb").')
+    listed = fixed if settings.fixed else settings.classes
+    if listed:
+        check_learnt(listed, learnt)
+        stages = explicit_stages(listed, classes)
+    else:
+        if learnt and len(classes) != sum(settings.sizes):
+            raise RecipeError(
+                f"the run was begun with {sum(settings.sizes)} classes, and with the data set there are now"
+                f" {len(classes)}: {LIST_THEM}"
+            )
+        stages = split_stages(classes, settings.sizes, settings.seed)
+        check_learnt([stage.classes for stage in stages], learnt)
+    check_videos(stages[len(learnt) :], videos)
     return stages
+
+
+def _classes(
+    videos: Sequence[Video], learnt: Learnt, data: DataSettings | None
+) -> tuple[Sequence[str], Sequence[tuple[str, ...]]]:
+    """The classes in the order that a draw shuffles, and the stages that a benchmark fixes."""
+    if data is None or isinstance(data, MotionsData | FolderData | CsvData):
+        return sorted({video.label for video in videos}.union(*learnt)), ()
+    listed = read_lists(data)
+    return listed.classes, listed.tasks

@@ -62,6 +62,17 @@ def explicit_stages(lists: Sequence[Sequence[str]], known: Collection[str]) -> l
     return [Stage(index, tuple(names)) for index, names in enumerate(lists, start=1)]
 
 
+def check_learnt(stages: Sequence[Sequence[str]], learnt: Sequence[Sequence[str]]) -> None:
+    """Raise RecipeError unless `stages` begin with the `learnt` ones, class by class: the order of the logits."""
+    for index, names in enumerate(learnt, start=1):
+        found = list(stages[index - 1]) if index <= len(stages) else []
+        if found != list(names):
+            raise RecipeError(
+                f"stage {index} was learnt as {some(names)}, but is {some(found) or 'missing'} in the stages; put the"
+                f" learnt stages first, as they were, and new ones behind them, or choose another --out."
+            )
+
+
 def check_videos(stages: Iterable[Stage], videos: Collection[Video]) -> None:
     """Raise DataError for a class of a stage that can't be learnt or can't be tested, for want of videos."""
     present = {(video.label, video.split) for video in videos}
@@ -79,5 +90,5 @@ def _check_known(name: str, index: int, known: Collection[str]) -> None:
     if name in known:
         return
     nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"the data set has {some(sorted(known))}."
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {some(sorted(known))}."
     raise RecipeError(f"stage {index} names the class {name!r}, which the data set does not have; {hint}")

@@ -7,9 +7,16 @@ from collections.abc import Callable, Mapping
 from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
 from stpr.train.learner import Fit, Terms
-from stpr.train.methods import finetune, stpr
+from stpr.train.methods import ewc, finetune, lwf, nearest_mean, stpr, streaming_lda
 from stpr.train.model.stpr import StPR
 
 Learn = Callable[[StPR, tuple[str, ...], StageInputs, Recipe, Fit], list[Terms]]
 
-METHODS: Mapping[str, Learn] = {"stpr": stpr.learn, "finetune": finetune.learn}
+METHODS: Mapping[str, Learn] = {
+    "stpr": stpr.learn,
+    "finetune": finetune.learn,
+    "lwf": lwf.learn,
+    "ewc": ewc.learn,
+    "nearest_mean": nearest_mean.learn,
+    "streaming_lda": streaming_lda.learn,
+}

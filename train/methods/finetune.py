@@ -7,24 +7,24 @@ import msgspec
 from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
 from stpr.train.learner import Fit, Terms, fit
-from stpr.train.methods.stage_start import class_vectors_of, fit_projection
+from stpr.train.methods.stage_start import begin, class_vectors_of, give_single_expert
 from stpr.train.methods.stpr import Objective, remember
 from stpr.train.model.stpr import StPR
 
 
 def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:
     """Go on training the same expert on this stage's classes alone; returns the loss curves."""
-    head, first = model.head, len(model.head.experts) == 0
-    if first:
-        fit_projection(model.encoder, inputs)
-    offset = len(head.class_vectors)
-    vectors = class_vectors_of(classes, inputs, model.encoder, recipe)
-    if first:
-        head.add_stage(vectors)
-    else:
-        head.add_classes(vectors)
-    alone = msgspec.structs.replace(recipe, contrast=msgspec.structs.replace(recipe.contrast, negatives="current"))
-    objective = Objective(model.encoder, head.experts[-1], head.class_vectors, alone, offset=offset, teacher=None)
+    objective = go_on(model, classes, inputs, recipe)
     curves = fit(objective, inputs, how)
-    remember(model, inputs, offset)
+    remember(model, inputs, objective.offset)
     return curves
+
+
+def go_on(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe) -> Objective:
+    """Give the one expert this stage's classes; returns the contrast among these classes alone."""
+    offset = begin(model, inputs)
+    give_single_expert(model, class_vectors_of(classes, inputs, model.encoder, recipe))
+    alone = msgspec.structs.replace(recipe, contrast=msgspec.structs.replace(recipe.contrast, negatives="current"))
+    return Objective(
+        model.encoder, model.head.experts[-1], model.head.class_vectors, alone, offset=offset, teacher=None
+    )

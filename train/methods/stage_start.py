@@ -10,6 +10,7 @@ from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
 from stpr.train.model.class_vectors import code_vectors, prototype_vectors, text_vectors
 from stpr.train.model.encoder import FrameEncoder, Projection
+from stpr.train.model.stpr import StPR
 
 BATCH = 32
 
@@ -26,6 +27,21 @@ def fit_projection(encoder: FrameEncoder, inputs: StageInputs) -> None:
     """Fit the projection, where there is one, to all frames of the first stage's centre views."""
     if isinstance(encoder.projection, Projection):
         encoder.projection.fit(_frozen_centre(encoder, inputs).flatten(0, 1))
+
+
+def begin(model: StPR, inputs: StageInputs) -> int:
+    """Fit the projection if this is the first stage; returns how many classes were learnt before."""
+    if len(model.head.experts) == 0:
+        fit_projection(model.encoder, inputs)
+    return len(model.head.class_vectors)
+
+
+def give_single_expert(model: StPR, vectors: Tensor) -> None:
+    """Give a stage's class vectors `(c, D)` to the one expert there is; the first stage makes it."""
+    if len(model.head.experts) == 0:
+        model.head.add_stage(vectors)
+    else:
+        model.head.add_classes(vectors)
 
 
 def class_vectors_of(classes: tuple[str, ...], inputs: StageInputs, encoder: FrameEncoder, recipe: Recipe) -> Tensor:

@@ -106,10 +106,7 @@ class Objective(nn.Module):
         """Named, weighted terms for clips `(B, T, …)` and labels `(B,)` in learning order."""
         features = self.encoder(inputs)
         static = features.mean(dim=1)
-        rows, temperature = labels - self.first_class, self.recipe.contrast.temperature
-        terms = {"contrast_st": contrast(self.expert(features), rows, self.class_vectors, temperature=temperature)}
-        if self.recipe.contrast.spatial:
-            terms["contrast_s"] = contrast(static, rows, self.class_vectors, temperature=temperature)
+        terms = self.contrasts(features, labels)
         teacher = self.teacher[0]
         if teacher is not None:
             with torch.no_grad():
@@ -119,4 +116,13 @@ class Objective(nn.Module):
                 static, old, teacher.weights_of(labels - self.offset).to(static), normalise=settings.normalise
             )
             terms["preservation"] = settings.weight * held
+        return terms
+
+    def contrasts(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """L^St_Cont and, where it is used, L^S_Cont of frame features `(B, T, D)`."""
+        rows, temperature = labels - self.first_class, self.recipe.contrast.temperature
+        terms = {"contrast_st": contrast(self.expert(features), rows, self.class_vectors, temperature=temperature)}
+        if self.recipe.contrast.spatial:
+            static = features.mean(dim=1)
+            terms["contrast_s"] = contrast(static, rows, self.class_vectors, temperature=temperature)
         return terms

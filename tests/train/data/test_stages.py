@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.data.annotations import Split, Video
-from stpr.train.data.stages import Stage, check_videos, explicit_stages, split_stages
+from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
 
 NAMES = list(string.ascii_uppercase)
 
@@ -92,7 +92,7 @@ def test_explicit_stages_keep_their_order() -> None:
         ([["wave", "clap"], ["wave"]], "'wave' is in stage 1 and in stage 2"),
         ([["wave", "wave"], ["clap"]], "'wave' is in stage 1 and in stage 1"),
         ([["wave"], ["clpa"]], "stage 2 names the class 'clpa', .* did you mean 'clap'"),
-        ([["wave"], ["zzzzz"]], "'zzzzz', which the data set does not have; the data set has 'clap', 'jump', 'wave'"),
+        ([["wave"], ["zzzzz"]], "'zzzzz', which the data set does not have; known are 'clap', 'jump', 'wave'"),
         ([["wave"]], "no stage has 'clap', 'jump'; add each"),
         ([["wave", "clap", "jump"], []], "stage 2 has no class"),
         ([], "no stage has 'clap', 'jump', 'wave'"),
@@ -106,6 +106,30 @@ def test_lists_that_do_not_fit_are_refused(lists: list[list[str]], message: str)
 def test_many_left_over_classes_are_counted() -> None:
     with pytest.raises(RecipeError, match="'H' and 17 more"):
         explicit_stages([["Z"]], NAMES)
+
+
+LEARNT = (("wave", "clap"), ("jump",))
+
+
+@pytest.mark.parametrize("behind", [[], [["run"]], [["run"], ["spin", "fall"]]])
+def test_stages_may_grow_behind_the_learnt_ones(behind: list[list[str]]) -> None:
+    check_learnt([*LEARNT, *behind], LEARNT)
+    check_learnt(behind, [])
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([["clap", "wave"], ["jump"]], "stage 1 was learnt as 'wave', 'clap', but is 'clap', 'wave' in the stages"),
+        ([["wave", "clap", "run"], ["jump"]], "stage 1 was learnt as .* but is 'wave', 'clap', 'run' in the stages"),
+        ([["wave", "clap"], ["run"], ["jump"]], "stage 2 was learnt as 'jump', but is 'run' in the stages; put the"),
+        ([["wave", "clap"]], "stage 2 was learnt as 'jump', but is missing in the stages; put the learnt stages first"),
+    ],
+)
+def test_a_learnt_stage_stays_as_it_was(lists: list[list[str]], message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        check_learnt(lists, LEARNT)
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize(("absent", "message"), [("train", "no train video"), ("test", "no test video")])

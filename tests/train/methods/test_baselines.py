@@ -1,0 +1,339 @@
+"""Baselines do what their theory says: closed forms know no order, plain fine-tuning forgets most."""
+
+from __future__ import annotations
+
+from itertools import pairwise, permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.sampling import ClipSpec
+from stpr.train.checkpoint import BackboneRecord, StageRecord, build_model, kept_tensors, restore
+from stpr.train.config import Recipe
+from stpr.train.learner import Terms
+from stpr.train.methods import METHODS
+from stpr.train.methods.ewc import Anchored, fisher
+from stpr.train.methods.finetune import go_on
+from stpr.train.methods.lwf import distillation
+from stpr.train.model.stpr import StPR
+from tests.train.synthetic import (
+    ADAPTED,
+    FRAMES,
+    OURS,
+    STAGES,
+    WIDTH,
+    accuracy,
+    learn,
+    learnt,
+    make_features,
+    make_fit,
+    make_inputs,
+    make_recipe,
+)
+
+CLOSED = ("nearest_mean", "streaming_lda")
+TRAINED = ("finetune", "lwf", "ewc")
+PARTS = (("mean",), ("mean", "difference", "deviation", "cosines"))
+FEW = {"optimizer": {"epochs_first": 2, "epochs_later": 2}}
+LONG = {"optimizer": {"epochs_first": 12, "epochs_later": 12}}
+NAMES = tuple(name for stage in STAGES for name in stage)
+
+
+def unseen() -> tuple[Tensor, Tensor]:
+    """Test clips of all three stages, with more noise than the training clips have."""
+    parts = [make_features(stage, clips=20, split=1) for stage in (1, 2, 3)]
+    features = torch.cat([features for features, _ in parts])
+    noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(5))
+    return features + 2 * noise, torch.cat([labels for _, labels in parts])
+
+
+def learnt_in(order: tuple[int, ...], recipe: Recipe) -> tuple[StPR, list[int]]:
+    """The network after stages in this order, and each of its classes' place in the usual one."""
+    model, places = build_model(recipe), []
+    for position, stage in enumerate(order):
+        inputs = make_inputs(stage)
+        places += [2 * stage - 2, 2 * stage - 1]
+        inputs.labels = inputs.labels - 2 * (stage - 1) + 2 * position
+        METHODS[recipe.method](model, STAGES[stage - 1], inputs, recipe, make_fit(recipe, position + 1))
+    return model.eval(), places
+
+
+@pytest.mark.parametrize(
+    "tables", [{"method": "nearest_mean"}, *({"method": "streaming_lda", "statistics": {"parts": p}} for p in PARTS)]
+)
+def test_closed_forms_do_not_know_the_order_of_stages(tables: dict[str, Any]) -> None:
+    features, labels = unseen()
+    recipe = make_recipe(**tables)
+    found = []
+    for order in permutations((1, 2, 3)):
+        model, places = learnt_in(order, recipe)
+        with torch.no_grad():
+            # A posterior saturates, and would hide that two orders differ; what it was made of does not.
+            statistics = model.head.statistics
+            scores = model(features)[0] if statistics is None else statistics.log_likelihoods(features)
+            assert torch.equal(model(features)[0].argmax(dim=1), scores.argmax(dim=1))
+        found.append(torch.empty_like(scores))
+        found[-1][:, places] = scores
+    for scores in found[1:]:
+        torch.testing.assert_close(scores, found[0], atol=1e-5 * float(scores.abs().max()), rtol=0)
+        assert torch.equal(scores.argmax(dim=1), found[0].argmax(dim=1))
+    assert float((found[0].argmax(dim=1) == labels).float().mean()) > 0.5
+
+
+def test_nearest_mean_is_the_slow_computation() -> None:
+    model = learnt(make_recipe(method="nearest_mean", **ADAPTED, fusion={"static": 0.3}))
+    features, _ = unseen()
+    with torch.no_grad():
+        logits, routing = model(features)
+    for row, clip in enumerate(features.double().numpy()[::7]):
+        mean, cosines = clip.mean(axis=0), []
+        for stage in (1, 2, 3):
+            clips, labels = make_features(stage)
+            for label in np.unique(labels.numpy()):
+                centre = clips.double().numpy()[labels.numpy() == label].mean(axis=1).mean(axis=0)
+                cosines.append(mean @ centre / np.linalg.norm(mean) / np.linalg.norm(centre))
+        np.testing.assert_allclose(logits[7 * row].numpy(), cosines, atol=1e-5)
+    assert torch.equal(routing, torch.ones(len(features), 1))
+
+
+def slow_posterior(
+    described: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]], clips: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Gaussian class posteriors from all clips at once, one class and one clip at a time."""
+    rows, labels = np.concatenate([d for d, _ in described]), np.concatenate([y for _, y in described])
+    means = [rows[labels == label].mean(axis=0) for label in range(labels.max() + 1)]
+    centred = np.stack([row - means[label] for row, label in zip(rows, labels, strict=True)])
+    covariance = centred.T @ centred / (len(rows) - len(means))
+    covariance = 0.9 * covariance + 0.1 * np.diag(np.diag(covariance))  # the default shrinkage
+    inverse = np.linalg.inv(covariance)
+    exponents = np.array([[-0.5 * (clip - mean) @ inverse @ (clip - mean) for mean in means] for clip in clips])
+    weights = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_lda_is_the_gaussian_posterior(parts: tuple[str, ...]) -> None:
+    model = learnt(make_recipe(method="streaming_lda", statistics={"parts": parts}))
+    statistics = model.head.statistics
+    assert statistics is not None
+    features, _ = unseen()
+    train = [make_features(stage) for stage in (1, 2, 3)]
+    described = [(statistics.describe(clips).double().numpy(), labels.numpy()) for clips, labels in train]
+    with torch.no_grad():
+        logits, routing = model(features)
+        likelihoods = statistics.log_likelihoods(features)
+    posterior = slow_posterior(described, statistics.describe(features).double().numpy())
+    unit = posterior / np.linalg.norm(posterior, axis=1, keepdims=True)
+    np.testing.assert_allclose(logits.numpy(), unit, atol=2e-3)
+    assert torch.equal(logits.argmax(dim=1), likelihoods.argmax(dim=1))
+    assert not routing.any()  # the expert has no say
+
+
+def test_lda_hears_the_posterior_alone_however_close_the_classes() -> None:
+    model = learnt(make_recipe(method="streaming_lda"))
+    statistics = model.head.statistics
+    assert statistics is not None
+    many = 3 * torch.randn(5000, FRAMES, WIDTH, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        likelihoods = statistics.log_likelihoods(many)
+        assert torch.equal(model(many)[0].argmax(dim=1), likelihoods.argmax(dim=1))
+        assert torch.equal(model(7 * many[:, [0] * FRAMES])[1], torch.zeros(5000, 1))
+
+
+def test_lda_needs_an_axis_per_class() -> None:
+    recipe = make_recipe(method="streaming_lda", backbone={"projection": 3})
+    with pytest.raises(RecipeError, match="4 classes are more than the 3 features of a frame; set"):
+        learnt(recipe, stages=2)
+
+
+@pytest.mark.parametrize("method", CLOSED)
+def test_closed_forms_train_nothing(method: str) -> None:
+    recipe = make_recipe(method=method, **ADAPTED)
+    for model, curves in learn(recipe):
+        assert curves == []
+        assert len(model.head.experts) == 1
+        features = make_features(1)[0]
+        with torch.no_grad():
+            torch.testing.assert_close(model.encoder(features), features)
+            torch.testing.assert_close(model.head.experts[0](features), features.mean(dim=1), atol=1e-5, rtol=0)
+
+
+def forgetting(**tables: Any) -> list[float]:
+    """By how much each earlier stage's accuracy fell from when it was learnt to the end."""
+    runs = [
+        [accuracy(model, stage) for stage in range(1, done + 1)]
+        for done, (model, _) in enumerate(learn(make_recipe(**tables)), start=1)
+    ]
+    return [runs[stage][stage] - runs[-1][stage] for stage in range(2)]
+
+
+def test_plain_finetuning_forgets_most() -> None:
+    lost = {method: sum(forgetting(**{**OURS, **LONG, "method": method})) for method in METHODS}
+    assert lost["finetune"] > 0.5
+    assert max(lost.values()) == lost["finetune"]
+    assert max(lost["lwf"], lost["ewc"]) < lost["finetune"] - 0.1
+    assert lost["stpr"] < 0.2
+    assert max(lost[method] for method in CLOSED) == 0.0
+
+
+@pytest.mark.parametrize("method", ["lwf", "ewc"])
+def test_what_is_held_costs_nothing_at_the_first_step(method: str) -> None:
+    one_batch = {"optimizer": {"batch": 24, "epochs_first": 3, "epochs_later": 3}}
+    term = {"lwf": "distillation", "ewc": "penalty"}[method]
+    # Without draws the one batch is the same in every epoch.
+    curves: list[list[Terms]] = [curve for _, curve in learn(make_recipe(method=method, **OURS, **one_batch))]
+    assert all(term not in terms for terms in curves[0])
+    for curve in curves[1:]:
+        held = [terms[term] for terms in curve]
+        assert held[0] == pytest.approx(0.0, abs=1e-5)
+        assert min(held[1:]) > 10 * abs(held[0])
+
+
+@pytest.mark.parametrize("method", ["lwf", "ewc"])
+def test_without_weight_it_is_plain_finetuning(method: str) -> None:
+    plain, held, free = (
+        kept_tensors(learnt(make_recipe(**OURS, **ADAPTED, **FEW, **tables), stages=2))
+        for tables in ({"method": "finetune"}, {"method": method}, {"method": method, method: {"weight": 0.0}})
+    )
+    assert all(torch.equal(value, free[name]) for name, value in plain.items())
+    assert not all(torch.equal(value, held[name]) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+def test_distillation_is_the_softened_divergence(temperature: float) -> None:
+    new, old = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    p, q = (np.exp(x.double().numpy() / temperature) for x in (old, new))
+    p, q = p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)
+    slow = temperature**2 * np.mean(
+        [sum(a * np.log(a / b) for a, b in zip(*rows, strict=True)) for rows in zip(p, q, strict=True)]
+    )
+    assert float(distillation(new, old, temperature=temperature)) == pytest.approx(slow, rel=1e-5)
+    assert float(distillation(old, old, temperature=temperature)) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_distillation_holds_old_posteriors_on_new_clips() -> None:
+    clips = make_features(2)[0]
+
+    def moved(weight: float) -> float:
+        runs = learn(make_recipe(**{**OURS, **LONG}, method="lwf", lwf={"weight": weight}), stages=2)
+        before, after = ((model(clips)[0][:, :2] / 0.1).softmax(dim=1).detach() for model, _ in runs)
+        return float(F.kl_div(after.log(), before, reduction="batchmean"))
+
+    assert moved(2.0) < 0.5 * moved(0.0)
+
+
+def test_fisher_is_the_mean_square_of_one_clips_gradients() -> None:
+    recipe, inputs = make_recipe(**OURS), make_inputs(1, clips=2)
+    objective = go_on(build_model(recipe), STAGES[0], inputs, recipe)
+    found = fisher(objective, inputs)
+    trained = dict(objective.expert.named_parameters())
+    slow = {name: torch.zeros_like(value) for name, value in trained.items()}
+    candidates = F.normalize(objective.class_vectors, dim=1)
+    for clip, label in zip(inputs.features[:, 0], inputs.labels, strict=True):
+        scores = F.normalize(objective.expert(clip[None]), dim=1) @ candidates.T / 0.05
+        objective.zero_grad()
+        (0.5 * F.cross_entropy(scores, label[None])).backward()  # the other half is zero for a clip alone
+        for name, value in trained.items():
+            if value.grad is not None:
+                slow[name].add_(value.grad.square() / 4)
+    torch.testing.assert_close(found, torch.cat([value.flatten() for value in slow.values()]), rtol=1e-4, atol=1e-9)
+    assert found.max() > 0
+
+
+def test_penalty_is_the_weighted_square_of_the_move() -> None:
+    recipe, inputs = make_recipe(**OURS), make_inputs(1)
+    objective = go_on(build_model(recipe), STAGES[0], inputs, recipe)
+    values = [value for value in objective.parameters() if value.requires_grad]
+    importance = torch.rand(sum(value.numel() for value in values), generator=torch.Generator().manual_seed(1))
+    anchored = Anchored(objective, importance, 8.0)
+    with torch.no_grad():
+        for value in values:
+            value.add_(0.5)
+    terms = anchored(inputs.features[:, 0], inputs.labels)
+    assert float(terms["penalty"].detach()) == pytest.approx(8.0 / 2 * 0.25 * float(importance.sum()), rel=1e-4)
+    assert set(terms) == {"contrast_st", "penalty"}
+
+
+def test_importance_is_summed_over_stages_and_each_weighs_alike() -> None:
+    kept = [model.importance.clone() for model, _ in learn(make_recipe(**OURS, **ADAPTED, method="ewc"))]
+    assert float(kept[0].max()) == pytest.approx(1.0)
+    for before, after in pairwise(kept):
+        assert float((after - before).max()) == pytest.approx(1.0, abs=1e-5)
+        assert float((after - before).min()) >= 0.0
+
+
+def reloaded(file: Path, model: StPR, recipe: Recipe, stage: int) -> StPR:
+    """Saved and given to a freshly built network, as a stage checkpoint is."""
+    save_file(kept_tensors(model), file)
+    record = StageRecord(
+        stage=stage,
+        stages=STAGES[:stage],
+        clip=ClipSpec(frames=FRAMES, span_seconds=1.5),
+        preprocess=model.encoder.backbone.spec,
+        temperature=0.05,
+        backbone=BackboneRecord(source="tiny", digest=""),
+        method=recipe.method,
+        seed=recipe.seed,
+        sha256="",
+        kept=(),
+    )
+    fresh = build_model(recipe)
+    restore(fresh, load_file(file), record, grows=recipe.expert_per_stage)
+    return fresh.eval()
+
+
+@pytest.mark.parametrize("method", [*CLOSED, *TRAINED])
+def test_a_reloaded_stage_gives_the_same_bits_and_learns_on_the_same(method: str, tmp_path: Path) -> None:
+    recipe = make_recipe(method=method, **OURS, **ADAPTED, **FEW)
+    runs = learn(recipe)
+    next(runs)
+    model, _ = next(runs)
+    again = reloaded(tmp_path / "model.safetensors", model, recipe, 2)
+    features, _ = unseen()
+    with torch.no_grad():
+        for expected, found in zip(model(features), again(features), strict=True):
+            assert torch.equal(expected, found)
+    METHODS[method](again, STAGES[2], make_inputs(3), recipe, make_fit(recipe, 3))
+    model, _ = next(runs)
+    resumed = kept_tensors(again)
+    assert all(torch.equal(value, resumed[name]) for name, value in kept_tensors(model).items())
+
+
+@pytest.mark.parametrize("method", [*CLOSED, *TRAINED])
+def test_what_is_kept_does_not_grow_with_clips(method: str) -> None:
+    recipe = make_recipe(method=method, **OURS, **ADAPTED, **FEW)
+    few, many = (
+        {name: value.shape for name, value in kept_tensors(learnt(recipe, clips=clips)).items()} for clips in (6, 30)
+    )
+    assert few == many
+
+
+@pytest.mark.parametrize("method", [*CLOSED, *TRAINED])
+def test_a_later_stage_adds_rows_of_its_classes_alone(method: str) -> None:
+    grown = {"head.class_vectors", "head.anchors", "head.statistics.means"}
+    kept = [
+        {name: value.shape for name, value in kept_tensors(model).items()}
+        for model, _ in learn(make_recipe(method=method, **OURS, **ADAPTED, **FEW))
+    ]
+    for number, shapes in enumerate(kept, start=1):
+        assert set(shapes) == set(kept[0])
+        for name, shape in shapes.items():
+            assert shape == ((2 * number, *shape[1:]) if name in grown else kept[0][name])
+
+
+@pytest.mark.parametrize("method", [*CLOSED, *TRAINED])
+def test_logits_are_cosines_and_routing_has_one_column(method: str) -> None:
+    model = learnt(make_recipe(method=method, **FEW))
+    with torch.no_grad():
+        logits, routing = model(unseen()[0])
+    assert logits.shape == (len(unseen()[0]), len(NAMES))
+    assert routing.shape == (len(logits), 1)
+    assert logits.isfinite().all()
+    assert logits.abs().max() <= 1 + 1e-5

@@ -1,0 +1,121 @@
+"""The paper's benchmarks: the authors' list files beside a folder of videos. Nothing here opens a video.
+
+The lists belong to their authors and don't come with stpr; each error says which file is expected where.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from stpr.runtime.contract.errors import DataError
+from stpr.train.data.annotations import Video, some
+from stpr.train.data.benchmark_lists import (
+    Listed,
+    read_hmdb51,
+    read_kinetics400,
+    read_ssv2,
+    read_ucf101,
+    read_vclimb,
+)
+
+SplitNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=3)]
+
+
+class _Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Folders and files are relative to `root`."""
+
+    root: str
+    videos: str = "videos"
+
+
+class Ucf101Data(_Benchmark, tag_field="kind", tag="ucf101", frozen=True):
+    """UCF101: `<videos>/<class>/<v_*.avi>`, and the three official splits in `lists`."""
+
+    lists: str = "ucfTrainTestlist"
+    split: SplitNumber = 1
+
+
+class Hmdb51Data(_Benchmark, tag_field="kind", tag="hmdb51", frozen=True):
+    """HMDB51: `<videos>/<class>/<*.avi>`, and the three official splits in `lists`."""
+
+    lists: str = "testTrainMulti_7030_splits"
+    split: SplitNumber = 1
+
+
+class Ssv2Data(_Benchmark, tag_field="kind", tag="ssv2", frozen=True):
+    """Something-Something V2: `<videos>/<id>.webm`; tested on its validation list, whose labels are public."""
+
+    lists: str = "labels"
+
+
+class Kinetics400Data(_Benchmark, tag_field="kind", tag="kinetics400", frozen=True):
+    """Kinetics-400: `<videos>/<class>/<youtube id>_<start>_<end>.mp4`; tested on its validation list."""
+
+    classes: str = "kinetics_label_map.txt"
+    train: str = "train.csv"
+    test: str = "val.csv"
+
+
+class VclimbData(_Benchmark, tag_field="kind", tag="vclimb", frozen=True):
+    """UCF101 by a vCLIMB task list, which also fixes the stages; its numbers are not comparable with `ucf101`."""
+
+    file: str = "UCF101_data.json"
+
+
+BenchmarkData: TypeAlias = Ucf101Data | Hmdb51Data | Ssv2Data | Kinetics400Data | VclimbData
+
+
+def read_lists(data: BenchmarkData) -> Listed:
+    """What the lists say, whether or not the videos are there; raises DataError for a missing or broken list."""
+    root = Path(data.root).expanduser()
+    if isinstance(data, Ucf101Data):
+        return read_ucf101(root / data.lists, data.split)
+    if isinstance(data, Hmdb51Data):
+        return read_hmdb51(root / data.lists, data.split)
+    if isinstance(data, Ssv2Data):
+        return read_ssv2(root / data.lists)
+    if isinstance(data, Kinetics400Data):
+        return read_kinetics400(root / data.classes, {"train": root / data.train, "test": root / data.test})
+    return read_vclimb(root / data.file)
+
+
+def listed_videos(data: BenchmarkData) -> list[Video]:
+    """The videos that the lists name, sorted by path, whether or not they are there; DataError for one named twice."""
+    folder = Path(data.root).expanduser() / data.videos
+    videos = [Video(folder / path, label, split) for path, label, split in read_lists(data).rows]
+    videos.sort(key=lambda video: os.fspath(video.path))
+    for video, following in pairwise(videos):
+        if video.path == following.path:
+            raise DataError(f"the lists of {data.root} name {video.path} more than once; take them from their authors.")
+    return videos
+
+
+def read_benchmark(data: BenchmarkData, *, learnt: Collection[str] = ()) -> list[Video]:
+    """The listed videos, all of them there; of `learnt` classes only the test videos that are still there.
+
+    Raises DataError for a missing or broken list, and for missing videos: how many, and the first of them.
+    """
+    folder = Path(data.root).expanduser() / data.videos
+    listed = listed_videos(data)
+    there = _files({video.path.parent for video in listed})
+    wanted = [video for video in listed if video.label not in learnt or (video.split == "test" and video.path in there)]
+    missing = [os.fspath(video.path.relative_to(folder)) for video in wanted if video.path not in there]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(wanted)} videos that the lists name are missing in {folder}: {some(missing)};"
+            f" put them there, correct [data] videos, or take them out of the lists and say so beside your results."
+        )
+    return wanted
+
+
+def _files(folders: Iterable[Path]) -> frozenset[Path]:
+    """The files in the folders; one listing per folder, since there may be hundreds of thousands of videos."""
+    return frozenset(
+        folder / entry.name for folder in folders if folder.is_dir() for entry in os.scandir(folder) if entry.is_file()
+    )

@@ -1,0 +1,73 @@
+"""Elastic weight consolidation (Kirkpatrick et al., 2017): fine-tuning that moves important parameters less.
+
+After a stage, the diagonal of the Fisher information of its contrast is added to what earlier stages left (method of
+Schwarz et al., 2018, with nothing faded out); the next stage pays (weight / 2) · Σ F_i (move of θ_i)².
+Each stage's Fisher is brought to a largest value of 1 (as in Chaudhry et al., 2018): the gradients of a well-fitted
+stage vanish and its Fisher with them, so that no one weight would do for two stages. SGD follows the penalty while
+rate · weight · stages < 2 (1 + momentum). One number per trained parameter is kept, in `model.importance`; the
+parameters that a stage starts from are the network itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
+
+from stpr.train.config import Recipe
+from stpr.train.data.inputs import StageInputs
+from stpr.train.learner import Fit, Terms, fit
+from stpr.train.methods.finetune import go_on
+from stpr.train.methods.stpr import Objective, remember
+from stpr.train.model.stpr import StPR
+
+
+def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:
+    """Fine-tune the one expert on this stage under the penalty; returns the loss curves."""
+    plain = go_on(model, classes, inputs, recipe)
+    holds = plain.offset > 0 and recipe.ewc.weight > 0
+    curves = fit(Anchored(plain, model.importance, recipe.ewc.weight) if holds else plain, inputs, how)
+    remember(model, inputs, plain.offset)
+    found = fisher(plain, inputs)
+    added = found / found.max().clamp_min(1e-30)
+    model.importance = model.importance + added if plain.offset > 0 else added
+    return curves
+
+
+def fisher(objective: Objective, inputs: StageInputs) -> Tensor:
+    """Mean over clips of the squared gradient of each trained parameter, at the true labels: `(P,)`.
+
+    Clip by clip, because the square of a batch's gradient is not the mean of its clips' squares.
+    """
+    objective.eval()
+    parameters = _trained(objective)
+    total = torch.zeros_like(parameters_to_vector(parameters)).detach()
+    for clip, label in zip(inputs.centre(batch=1), inputs.labels, strict=True):
+        terms = objective(clip.to(total.device), label[None].to(total.device))
+        slopes = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters, materialize_grads=True)
+        total += parameters_to_vector(slopes).square()
+    return total / len(inputs.labels)
+
+
+class Anchored(nn.Module):
+    """The plain objective, and what it costs to leave the parameters that earlier stages ended with."""
+
+    def __init__(self, plain: Objective, importance: Tensor, weight: float) -> None:
+        super().__init__()
+        self.plain = plain
+        self.weight = weight
+        self.importance: Tensor
+        self.start: Tensor
+        self.register_buffer("importance", importance, persistent=False)
+        self.register_buffer("start", parameters_to_vector(_trained(plain)).detach().clone(), persistent=False)
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Named, weighted terms for clips `(B, T, …)` and labels `(B,)` in learning order."""
+        moved = parameters_to_vector(_trained(self.plain)) - self.start
+        held = 0.5 * self.weight * (self.importance * moved.square()).sum()
+        return {**self.plain(inputs, labels), "penalty": held}
+
+
+def _trained(objective: Objective) -> list[nn.Parameter]:
+    """The parameters that a stage trains, in an order that is the same in every stage."""
+    return [value for value in objective.parameters() if value.requires_grad]

@@ -1,0 +1,61 @@
+"""Learning without forgetting (Li and Hoiem, 2016): fine-tuning that holds on to the old network's answers.
+
+On the new clips, the posteriors over the old classes must stay those of the network as it was before the stage.
+Nothing is kept from stage to stage but the network itself.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stpr.train.config import Recipe
+from stpr.train.data.inputs import StageInputs
+from stpr.train.learner import Fit, Terms, fit
+from stpr.train.methods.finetune import go_on
+from stpr.train.methods.stpr import Objective, remember
+from stpr.train.model.stpr import StPR
+
+
+def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:
+    """Fine-tune the one expert on this stage under distillation; returns the loss curves."""
+    shared = {id(value): value for value in model.encoder.parameters() if not value.requires_grad}
+    old = copy.deepcopy(model, shared).eval().requires_grad_(requires_grad=False)
+    plain = go_on(model, classes, inputs, recipe)
+    holds = plain.offset > 0 and recipe.lwf.weight > 0
+    curves = fit(Distilled(model, plain, old, recipe) if holds else plain, inputs, how)
+    remember(model, inputs, plain.offset)
+    return curves
+
+
+def distillation(logits: Tensor, old: Tensor, *, temperature: float) -> Tensor:
+    """Mean of t² · KL(old || new posterior) of logits `(B, C)` softened by t; t² keeps the gradients' size.
+
+    Hinton et al., 2015.
+    """
+    new_log, old_log = (torch.log_softmax(scores / temperature, dim=-1) for scores in (logits, old))
+    return temperature**2 * F.kl_div(new_log, old_log, reduction="batchmean", log_target=True)
+
+
+class Distilled(nn.Module):
+    """The plain objective, and the distance to the old network's posteriors over the old classes."""
+
+    def __init__(self, model: StPR, plain: Objective, old: StPR, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.plain = plain
+        self.old = [old]  # in a list, so that its frozen copy is no part of this module
+        self.settings = recipe.lwf
+        self.scale = 1 / recipe.contrast.temperature  # cosines to logits, as in the contrast
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Named, weighted terms for clips `(B, T, …)` and labels `(B,)` in learning order."""
+        features = self.model.encoder(inputs)
+        with torch.no_grad():
+            before, _ = self.old[0](inputs)
+        now = self.model.head(features)[0][:, : before.shape[1]]
+        held = distillation(self.scale * now, self.scale * before, temperature=self.settings.temperature)
+        return {**self.plain.contrasts(features, labels), "distillation": self.settings.weight * held}
