@@ -32,7 +32,7 @@ KINDS = {  # first part of a tensor's name that says what it is
     "head.anchors": "anchors",
     "head.class_vectors": "class vectors",
     "head.statistics": "class statistics",
-    "importance": "channel importance",
+    "importance": "importance",
 }
 
 
@@ -152,7 +152,7 @@ def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     model = build_model(recipe)
     _check_backbone(model, record)
     file = stage_folder(run, stage) / TENSORS
-    restore(model, _read_tensors(file, record), record, grows=recipe.method != "finetune")
+    restore(model, _read_tensors(file, record), record, grows=recipe.expert_per_stage)
     return model.eval(), record, recipe
 
 

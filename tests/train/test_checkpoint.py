@@ -30,6 +30,7 @@ from stpr.train.checkpoint import (
     stage_folder,
 )
 from stpr.train.config import Recipe, write_recipe
+from stpr.train.methods import METHODS
 from stpr.train.model.stpr import StPR
 from tests.train.networks import SIDE, write_clip
 from tests.train.synthetic import ADAPTED, FRAMES, OURS, STAGES, learn, learnt, make_features, make_recipe
@@ -46,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "router": {"kind": "likelihood"},
     },
     "old": {"preservation": {"classes": "old"}, **ADAPTED},
-    "finetune": {"method": "finetune", **ADAPTED},
+    **{method: {"method": method, **ADAPTED} for method in METHODS if method != "stpr"},
     "fresh residual": {"expert": {"start": "fresh", "input": "residual", "dropout": 0.1}},
 }
 
@@ -125,7 +126,7 @@ def test_the_record_lists_every_tensor_and_none_is_the_backbones(name: str, tmp_
     assert {"expert", "anchors", "class vectors"} <= kinds
     assert ("adapter" in kinds) is (make_recipe(**VARIANTS[name]).adapter.place != "none")
     assert ("projection" in kinds) is ("projection" in name)
-    assert ("channel importance" in kinds) is (name == "old")
+    assert ("importance" in kinds) is (name in ("old", "ewc"))
 
 
 @pytest.mark.parametrize("tables", [{**OURS, **ADAPTED}, {"preservation": {"classes": "old"}, **ADAPTED}])

@@ -122,7 +122,8 @@ class StPR(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
-        # Channel importance of old classes: kept only where preservation.classes = "old" (method §3.3 (1) B).
+        # Kept only where asked for: channel importance of old classes (C, D) where preservation.classes = "old"
+        # (method §3.3 (1) B), or what EWC holds each trained parameter by (P,).
         self.importance: Tensor
         self.register_buffer("importance", torch.zeros(0, head.width))
 
