@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
 
+from stpr.export.reference import answers
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.runtime.engines import open_engine
 from stpr.train.model.adapters import AdapterSettings
 from stpr.train.model.backbone import Backbone
 from stpr.train.model.encoder import FrameEncoder
@@ -19,6 +22,7 @@ from stpr.train.model.routing import RouterSettings
 from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
 from stpr.train.model.stpr import FusionSettings, Head, HeadSettings, StPR
 
+GRAPHS = ("encoder", "head", "clip")
 SIDE = 32
 CLASSES = 2  # per stage
 Kind = Literal["clip", "mobilenet"]
@@ -111,6 +115,22 @@ def head_settings(
         fusion=FusionSettings(evidence=evidence, normalise=normalise),
         statistics=StatisticsSettings(parts=("mean", "difference", "deviation", "cosines")),
     )
+
+
+def check_graphs(model: StPR, folder: Path, batch: int) -> None:
+    """Random clips through the three graphs in onnxruntime: features, logits and routing as PyTorch gives them."""
+    spec, length = model.encoder.backbone.spec, model.head.frames
+    shape = (batch, length, spec.height, spec.width, 3)
+    frames = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
+    wanted = answers(model, frames)
+    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", threads=1).run for name in GRAPHS}
+    encoded = run["encoder"]({"frames": frames.reshape(-1, *shape[2:])})["features"]
+    np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
+    for found in (run["head"]({"features": wanted.features}), run["clip"]({"frames": frames})):
+        assert list(found) == ["logits", "routing"]
+        np.testing.assert_allclose(found["logits"], wanted.logits, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["routing"], wanted.routing, rtol=1e-4, atol=1e-5)
+    assert np.ptp(wanted.features) > 0.1  # or the comparison would say nothing
 
 
 def _observe(statistics: ClipStatistics, head: Head) -> None:

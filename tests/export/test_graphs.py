@@ -1,4 +1,4 @@
-"""The exported graphs against PyTorch, over a covering grid of stages, frames, backbones, routers and expert inputs."""
+"""The exported graphs against PyTorch, for every kind of router, adapter and expert (sizes: test_grid.py)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,15 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from stpr.export.reference import answers
 from stpr.export.to_onnx import trace_pieces, write_onnx
 from stpr.export.to_tensorrt import build_engine
 from stpr.export.trace import tensors_of
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.manifest import GraphSpec
-from stpr.runtime.engines import open_engine
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.stpr import StPR
-from tests.export.models import head_settings, random_backbone, random_model
+from tests.export.models import GRAPHS, check_graphs, head_settings, random_backbone, random_model
 
-GRAPHS = ("encoder", "head", "clip")
 # backbone, adapter, projection, stages, frames, router, what experts see, evidence, unit lengths
 GRID: list[tuple[Any, ...]] = [
     ("tiny", "none", 0, 1, 4, "raw", "frames", 0.0, True),
@@ -64,19 +61,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_every_graph_does_what_pytorch_does(exported: Exported, batch: int) -> None:
-    model = exported.model
-    spec, length = model.encoder.backbone.spec, model.head.frames
-    shape = (batch, length, spec.height, spec.width, 3)
-    frames = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
-    wanted = answers(model, frames)
-    run = {name: open_engine("onnxruntime", exported.folder / f"{name}.onnx", threads=1).run for name in GRAPHS}
-    encoded = run["encoder"]({"frames": frames.reshape(-1, *shape[2:])})["features"]
-    np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
-    for found in (run["head"]({"features": wanted.features}), run["clip"]({"frames": frames})):
-        assert list(found) == ["logits", "routing"]
-        np.testing.assert_allclose(found["logits"], wanted.logits, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(found["routing"], wanted.routing, rtol=1e-4, atol=1e-5)
-    assert np.ptp(wanted.features) > 0.1  # or the comparison would say nothing
+    check_graphs(exported.model, exported.folder, batch)
 
 
 @pytest.mark.parametrize("name", GRAPHS)

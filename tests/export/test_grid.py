@@ -1,0 +1,47 @@
+"""The grid: onnxruntime against PyTorch at stages 1, 2, 5 by frames 4, 8 by batch 1, 3 by three kinds of backbone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from stpr.export.graphs import combine_piece
+from stpr.export.to_onnx import trace_pieces, write_onnx
+from stpr.export.trace import trace
+from stpr.train.model.backbone import load_backbone
+from tests.export.models import add_random_stage, check_graphs, head_settings, random_backbone, random_model
+
+
+@pytest.mark.parametrize("frames", [4, 8])
+@pytest.mark.parametrize(
+    ("kind", "place", "projection"), [("tiny", "feature", 0), ("clip", "blocks", 0), ("mobilenet", "feature", 16)]
+)
+def test_parity(
+    kind: Literal["tiny", "clip", "mobilenet"],
+    place: Literal["blocks", "feature"],
+    projection: int,
+    frames: int,
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(frames)
+    model = random_model(
+        backbone=load_backbone("tiny") if kind == "tiny" else random_backbone(kind),
+        stages=1,
+        frames=frames,
+        place=place,
+        projection=projection,
+        settings=head_settings("likelihood", sees="residual", evidence=0.5),
+    )
+    first = trace_pieces(model)  # encoder and expert keep their structure from stage to stage
+    for stages in (1, 2, 5):
+        while len(model.head.experts) < stages:
+            add_random_stage(model)
+        folder = tmp_path / f"stage-{stages}"
+        folder.mkdir()
+        write_onnx(model.eval(), replace(first, combine=trace(combine_piece(model))), folder)
+        for batch in (1, 3):
+            check_graphs(model, folder, batch)
