@@ -43,9 +43,7 @@ def read_videos(data: DataSettings, advance: Callable[[int, int], None], learnt:
     return read_csv(root / "clips.csv", videos=root / "clips", **filters, learnt=old)
 
 
-def read_stages(
-    settings: StageSettings, videos: Sequence[Video], learnt: Learnt = (), data: DataSettings | None = None
-) -> list[Stage]:
+def read_stages(settings: StageSettings, videos: Sequence[Video], learnt: Learnt, data: DataSettings) -> list[Stage]:
     """The stages of a recipe over the classes that the videos show or that are learnt; the latter need no video.
 
     A benchmark's `data` orders the classes by their label ids. Raises RecipeError for stages that don't fit the classes
@@ -71,10 +69,10 @@ def read_stages(
 
 
 def _classes(
-    videos: Sequence[Video], learnt: Learnt, data: DataSettings | None
+    videos: Sequence[Video], learnt: Learnt, data: DataSettings
 ) -> tuple[Sequence[str], Sequence[tuple[str, ...]]]:
     """The classes in the order that a draw shuffles, and the stages that a benchmark fixes."""
-    if data is None or isinstance(data, MotionsData | FolderData | CsvData):
+    if isinstance(data, MotionsData | FolderData | CsvData):
         return sorted({video.label for video in videos}.union(*learnt)), ()
     listed = read_lists(data)
     return listed.classes, listed.tasks

@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from stpr.runtime.contract.errors import DataError, RecipeError
-from stpr.train.config import CsvData, DataSettings, FolderData, Recipe, StageSettings, load_recipe, shipped_recipes
+from stpr.train.config import (
+    CsvData,
+    DataSettings,
+    FolderData,
+    MotionsData,
+    Recipe,
+    StageSettings,
+    load_recipe,
+    shipped_recipes,
+)
 from stpr.train.data.annotations import SPLITS, Video
 from stpr.train.data.benchmarks import (
     BenchmarkData,
@@ -328,8 +337,8 @@ def test_a_kinetics_file_is_named_by_id_and_seconds(tmp_path: Path) -> None:
     assert ("shooting goal (soccer)/b_000100_000110.mp4", "shooting goal (soccer)", "test") in rows
 
 
-@pytest.mark.parametrize("data", [None, FolderData(root="x"), CsvData(root="x")])
-def test_fixed_stages_need_a_benchmark_that_fixes_them(data: DataSettings | None) -> None:
+@pytest.mark.parametrize("data", [MotionsData(), FolderData(root="x"), CsvData(root="x")])
+def test_fixed_stages_need_a_benchmark_that_fixes_them(data: DataSettings) -> None:
     with pytest.raises(RecipeError, match=r'fixed = true needs data whose lists fix the stages \(kind = "vclimb"\)'):
         read_stages(StageSettings(fixed=True), [], (), data)
 

@@ -15,6 +15,7 @@ from stpr.train.data.stages import Stage
 
 LEARNT = (("wave", "clap"), ("jump",))
 GROWN = StageSettings(classes=(*LEARNT, ("run",)))
+FOLDER = FolderData(root="videos")
 
 
 def videos_of(*classes: str, splits: tuple[str, ...] = SPLITS) -> list[Video]:
@@ -35,7 +36,7 @@ def videos_of(*classes: str, splits: tuple[str, ...] = SPLITS) -> list[Video]:
     ],
 )
 def test_learnt_classes_need_no_video(left: list[Video]) -> None:
-    stages = read_stages(GROWN, [*left, *videos_of("run")], LEARNT)
+    stages = read_stages(GROWN, [*left, *videos_of("run")], LEARNT, FOLDER)
     assert stages == [Stage(1, ("wave", "clap")), Stage(2, ("jump",)), Stage(3, ("run",))]
 
 
@@ -58,15 +59,15 @@ def test_learnt_classes_need_no_video(left: list[Video]) -> None:
 )
 def test_a_later_stage_that_can_not_be_learnt(settings: StageSettings, videos: list[Video], message: str) -> None:
     with pytest.raises((RecipeError, DataError), match=message) as caught:
-        read_stages(settings, videos, LEARNT)
+        read_stages(settings, videos, LEARNT, FOLDER)
     assert "\n" not in caught.value.message
 
 
 def test_a_draw_is_the_same_after_old_videos_went() -> None:
     names, settings = ("a", "b", "c", "d", "e"), StageSettings(sizes=(2, 2, 1), seed=5)
-    stages = read_stages(settings, videos_of(*names))
+    stages = read_stages(settings, videos_of(*names), (), FOLDER)
     learnt = (stages[0].classes, stages[1].classes)
-    assert read_stages(settings, videos_of(*stages[2].classes), learnt) == stages
+    assert read_stages(settings, videos_of(*stages[2].classes), learnt, FOLDER) == stages
 
 
 @pytest.mark.parametrize("learnt", [(), LEARNT])
@@ -83,4 +84,4 @@ def test_a_class_that_is_tested_but_never_trained_is_told(tmp_path: Path, learnt
     )
     settings = StageSettings(classes=(*LEARNT, ("run", "spin"))) if learnt else GROWN
     with pytest.raises(DataError, match="'run' of stage 3 has no train video"):
-        read_stages(settings, videos, learnt)
+        read_stages(settings, videos, learnt, FOLDER)
