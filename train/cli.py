@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stpr.train.config import load_recipe, shipped_recipes
 from stpr.train.data.source import read_stages, read_videos
 from stpr.train.data.videos import quiet_decoder
-from stpr.train.learner import Terms
-from stpr.train.metrics import Metrics, gaps, read_metrics
+from stpr.train.metrics import Metrics, gaps, read_metrics, tested_on
+from stpr.train.progress import ShownProgress
 from stpr.train.protocol import prepare, run_protocol
 from stpr.train.report import write_report
 from stpr.train.resume import look_back
 
+LEARN = "learn"
 
-@click.command(
-    context_settings={"show_default": True}, epilog=f"Recipes that come with stpr: {', '.join(shipped_recipes())}."
+
+class _Learn(click.Command):
+    """The command that needs no name."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Leave the name out where the user does."""
+        assert ctx.parent is not None
+        formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
+
+
+class _Commands(click.Group):
+    """`stpr-train RECIPE …` learns; whatever else there is to do has a name in front."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take anything but the name of a command for a recipe or its options."""
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else [LEARN, *args])
+
+
+@click.group(cls=_Commands)
+def main() -> None:
+    """Learn stages of actions."""
+
+
+@main.command(
+    LEARN,
+    cls=_Learn,
+    context_settings={"show_default": True},
+    epilog=f"Recipes that come with stpr: {', '.join(shipped_recipes())}.",
 )
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")
@@ -35,7 +60,7 @@ from stpr.train.resume import look_back
     metavar="RUN",
     help="Show this finished run in the report.",
 )
-def main(  # noqa: PLR0913  (one parameter per option is click's way)
+def learn(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
     recipe: str,
     data: str | None,
@@ -68,67 +93,9 @@ def summary(metrics: Metrics, folder: Path, report: Path) -> str:
     lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
     notes = "".join(f"note:   {sentence}\n" for sentence in gaps(metrics))
     return (
-        f"{metrics.method}: {metrics.final:.1%} on {_tested_on(metrics)} after stage {len(metrics.seen)};"
+        f"{metrics.method}: {metrics.final:.1%} on {tested_on(metrics)} after stage {len(metrics.seen)};"
         f" average over stages {metrics.average_incremental:.1%}; backward forgetting {lost}\n"
         f"{notes}"
         f"report: {report}\n"
         f"next:   stpr-export --stage {len(metrics.seen)} --run {folder}"
     )
-
-
-def _tested_on(metrics: Metrics) -> str:
-    count, untested = len(metrics.classes), len(metrics.untested_classes)
-    return f"{count - untested} of {count} classes" if untested else f"all {count} classes"
-
-
-class ShownProgress:
-    """Progress bars on a terminal; elsewhere one plain line per stage and per stretch of encoding."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bars.add_task("", total=None, note="", visible=False)
-        self.shows = ""
-
-    def __enter__(self) -> ShownProgress:
-        self.bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del kind, error, trace
-        self.bars.stop()
-
-    def generating(self, done: int, total: int) -> None:
-        """The motions set is being written."""
-        self._advance("motions: writing videos", done, total)
-
-    def encoding(self, what: str, done: int, total: int) -> None:
-        """Clips are being decoded and encoded."""
-        self._advance(f"{what}: encoding clips", done, total)
-
-    def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
-        """An epoch of a stage ended."""
-        note = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
-        self._advance(f"stage {stage}: learning, epochs", number, total, note=note)
-
-    def tested(self, metrics: Metrics) -> None:
-        """A stage was learnt and tested."""
-        self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {_tested_on(metrics)} seen so far")
-
-    def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:
-        if what != self.shows:
-            self.shows = what
-            self.bars.reset(self.task, total=total, description=what, visible=True)
-            if not self.console.is_terminal:
-                self.console.print(f"{what}: {total}")
-        self.bars.update(self.task, completed=done, note=note)

@@ -67,7 +67,7 @@ class StageSettings(_Section, frozen=True):
     """How many classes each stage has, drawn by `seed`; or the classes; or the stages that a benchmark has `fixed`."""
 
     sizes: tuple[Count, ...] = ()
-    seed: Seed = 0
+    seed: Seed | None = None  # the run's own
     classes: tuple[tuple[str, ...], ...] = ()
     fixed: bool = False
 
@@ -147,6 +147,11 @@ class Recipe(_Section, frozen=True):
     lwf: LwfSettings = LwfSettings()
     ewc: EwcSettings = EwcSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+
+    def __post_init__(self) -> None:
+        """Draw the stages by the run's seed unless they have their own: another seed, another class order."""
+        if self.stages.seed is None:
+            msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 
     @property
     def expert_per_stage(self) -> bool:

@@ -123,6 +123,12 @@ def gaps(metrics: Metrics) -> list[str]:
     return said
 
 
+def tested_on(metrics: Metrics) -> str:
+    """Of how many classes the last figures tell, in words."""
+    count, untested = len(metrics.classes), len(metrics.untested_classes)
+    return f"{count - untested} of {count} classes" if untested else f"all {count} classes"
+
+
 def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """A_b: the part of all given clips (N,) that is recognised, pooled, so that a larger class counts for more."""
     true, guess = _indices(labels, predicted)

@@ -23,6 +23,7 @@ from stpr.train.data.annotations import Video
 from stpr.train.data.clips import Clip
 from stpr.train.data.inputs import PixelClips
 from stpr.train.data.motions import LONGEST, SHORTEST
+from stpr.train.progress import ShownProgress
 from tests.factories import make_video
 from tests.train.networks import write_clip
 
@@ -358,7 +359,7 @@ def test_stopping_by_hand_leaves_whole_stages_only(work: Path, begun: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli.ShownProgress, "epoch", stop)
+        patch.setattr(ShownProgress, "epoch", stop)
         result = command(work, "stopped", "--resume")
     assert result.exit_code == 1
     assert result.stderr.rstrip().endswith("Aborted!")

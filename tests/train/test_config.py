@@ -210,3 +210,9 @@ def test_csv_rows_are_chosen_by_split_unless_told() -> None:
     data = parse_recipe({**SMALL, "data": {"kind": "csv", "root": "x"}}, where="here").data
     assert isinstance(data, CsvData)
     assert (data.train, data.test) == ({"split": ("train",)}, {"split": ("test",)})
+
+
+def test_another_seed_draws_other_stages_unless_they_have_a_seed_of_their_own() -> None:
+    assert load_recipe("asl24").stages.seed == 0
+    assert load_recipe("asl24", changes=["seed=7"]).stages.seed == 7
+    assert load_recipe("asl24", changes=["seed=7", "stages.seed=3"]).stages.seed == 3

@@ -62,7 +62,7 @@ def read_stages(settings: StageSettings, videos: Sequence[Video], learnt: Learnt
                 f"the run was begun with {sum(settings.sizes)} classes, and with the data set there are now"
                 f" {len(classes)}: {LIST_THEM}"
             )
-        stages = split_stages(classes, settings.sizes, settings.seed)
+        stages = split_stages(classes, settings.sizes, settings.seed or 0)
         check_learnt([stage.classes for stage in stages], learnt)
     check_videos(stages[len(learnt) :], videos)
     return stages

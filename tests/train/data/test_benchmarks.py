@@ -101,7 +101,7 @@ def test_the_label_ids_are_those_of_the_lists(splits: Path) -> None:
 @pytest.mark.parametrize("seed", [1000, 1993, 2021])
 @pytest.mark.parametrize("name", TCD)
 def test_the_stages_are_those_of_the_tcd_class_orders(splits: Path, name: str, seed: int) -> None:
-    recipe = official(splits, name, f"stages.seed={seed}")
+    recipe = official(splits, name, f"seed={seed}")
     assert isinstance(recipe.data, Ucf101Data | Hmdb51Data | Ssv2Data)
     listed = once(recipe.data)
     present = {(label, split) for _, label, split in listed.rows}  # one video stands for all of its class
