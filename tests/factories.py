@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,13 @@ def judge(features: Floats) -> tuple[Floats, Floats]:
 
 
 def make_video(path: Path, *, frames: int = 24, fps: float = 8.0, size: tuple[int, int] = (64, 48)) -> Path:
-    """A video in which every frame looks different, for each codec that OpenCV always has (.avi, .mp4)."""
+    """A video unlike those of other names, every frame of it different, for each codec that OpenCV always has."""
+    colour = tuple(hashlib.sha256("/".join(path.parts[-3:]).encode()).digest()[:3])
     codec = "MJPG" if path.suffix == ".avi" else "mp4v"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
     for index in range(frames):
         image = np.full((size[1], size[0], 3), 10 * index % 256, np.uint8)
-        cv2.circle(image, (size[0] * index // frames, size[1] // 2), 9, (40, 200, 255), cv2.FILLED)
+        cv2.circle(image, (size[0] * index // frames, size[1] // 2), 9, colour, cv2.FILLED)
         writer.write(image)
     writer.release()
     return path

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from stpr.train.config import load_recipe, shipped_recipes
-from stpr.train.data.source import read_stages, read_videos
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.config import Recipe, load_recipe, shipped_recipes
+from stpr.train.data.cache import FeatureCache
+from stpr.train.data.source import read_stages, read_videos, skip_list
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.metrics import Metrics, gaps, read_metrics, tested_on
 from stpr.train.progress import ShownProgress
@@ -54,6 +56,12 @@ def main() -> None:
 @click.option("--resume", is_flag=True, help="Go on after the last finished stage of --out.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: optimizer.rate=0.02")
 @click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep the videos' frozen features there, until you delete it, and take them from there.  [default: keep none]",
+)
+@click.option(
     "--beside",
     multiple=True,
     type=click.Path(path_type=Path),
@@ -68,6 +76,7 @@ def learn(  # noqa: PLR0913  (one parameter per option is click's way)
     stages: int | None,
     resume: bool,
     changes: tuple[str, ...],
+    cache: Path | None,
     beside: tuple[Path, ...],
 ) -> None:
     """Learn the stages of RECIPE, a TOML file or one of those that come with stpr, and write a report."""
@@ -79,13 +88,30 @@ def learn(  # noqa: PLR0913  (one parameter per option is click's way)
     folder = out or Path("runs") / settings.name
     past = look_back(folder, settings, resume=resume)
     learnt = past.record.stages if past else ()
+    kept = open_cache(cache, settings) if cache else None
     with ShownProgress() as shown:
         videos = read_videos(settings.data, shown.generating, learnt)
         plan = read_stages(settings.stages, videos, learnt, settings.data)
         run = prepare(settings, videos, plan, out=folder, progress=shown, past=past)
+        run.cache, run.notes = kept, {"cache": str(cache)} if kept else {}
+        if skipped := skip_list(settings.data).lines:
+            run.notes["skipped"] = str(len(skipped))
+            shown.note(f"skip list {settings.data.skip}: {len(skipped)} left out")
         metrics = run_protocol(run, last=min(stages or len(plan), len(plan)))
+        if kept:
+            shown.note(f"cache: {kept.served} clips were in {cache}, {kept.added} were added")
     report = write_report(folder, others)
     click.echo(summary(metrics, folder, report))
+
+
+def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:
+    """The cache in `folder`. Raises RecipeError if the recipe has no frozen features to keep."""
+    if recipe.adapter.place == "blocks":
+        raise RecipeError(
+            '--cache keeps frozen features, but with [adapter] place = "blocks" the backbone\'s blocks are tuned; leave'
+            ' --cache out or set place = "feature".'
+        )
+    return FeatureCache(folder)
 
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:

@@ -35,6 +35,9 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A table of the recipe."""
 
 
+# [data] skip is a list of videos to leave out: a file relative to `root`, as are all files and folders of [data].
+
+
 class MotionsData(_Section, tag_field="kind", tag="motions", frozen=True):
     """The embedded set, generated into `root` when it is not there yet."""
 
@@ -42,12 +45,14 @@ class MotionsData(_Section, tag_field="kind", tag="motions", frozen=True):
     train_per_class: Count = 100
     test_per_class: Count = 40
     seed: int = 0
+    skip: str = ""
 
 
 class FolderData(_Section, tag_field="kind", tag="folder", frozen=True):
     """`root/train/<class>/<video>` and `root/test/<class>/<video>`."""
 
     root: str
+    skip: str = ""
 
 
 class CsvData(_Section, tag_field="kind", tag="csv", frozen=True):
@@ -56,6 +61,7 @@ class CsvData(_Section, tag_field="kind", tag="csv", frozen=True):
     root: str
     file: str = "clips.csv"
     videos: str = "clips"
+    skip: str = ""
     train: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: {"split": ("train",)})
     test: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: {"split": ("test",)})
 

@@ -55,6 +55,10 @@ class ShownProgress:
         """A stage was learnt and tested."""
         self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {tested_on(metrics)} seen so far")
 
+    def note(self, sentence: str) -> None:
+        """Something worth a line."""
+        self.console.print(sentence, soft_wrap=True)
+
     def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:
         if what != self.shows:
             self.shows = what

@@ -22,6 +22,7 @@ from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, load_stage, save_stage
 from stpr.train.config import Recipe, write_recipe
 from stpr.train.data.annotations import Video
+from stpr.train.data.cache import FeatureCache
 from stpr.train.data.clips import median_span
 from stpr.train.data.inputs import PixelClips, StageInputs, encode_frozen
 from stpr.train.data.stages import Stage
@@ -85,6 +86,8 @@ class Run:
     span: float
     metrics: Metrics | None = None  # of the stages learnt so far
     tests: dict[int, StageInputs] = field(default_factory=dict)
+    cache: FeatureCache | None = None
+    notes: dict[str, str] = field(default_factory=dict)  # what else belongs into the environment of the figures
 
     @property
     def classes(self) -> list[str]:
@@ -110,6 +113,7 @@ class Run:
             encoder,
             draws=sampling.draws if split == "train" else 0,
             advance=lambda done: self.progress.encoding(what, done, len(videos)),
+            cache=self.cache,
         )
 
 
@@ -227,7 +231,7 @@ def _metrics(run: Run, tested: Tested, curves: list[Terms], seconds: float) -> M
         average_incremental=average_incremental(seen),
         backward_forgetting=backward_forgetting(accuracy),
         seconds=seconds + (before.seconds if before else 0.0),
-        environment=_environment(),
+        environment=_environment() | run.notes,
         confusion=confusion(tested.labels, tested.predicted, len(classes)).tolist(),
         routing=[tested.routing_of(stage.index) for stage in learnt],
         curves=[*(before.curves if before else []), curves],

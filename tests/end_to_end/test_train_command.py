@@ -315,7 +315,9 @@ def make_folder(root: Path) -> Path:
 
 
 def own(recipe: Path, *extra: str) -> Result:
-    return CliRunner().invoke(main, [str(recipe), "--out", str(recipe.parent / "run"), *extra])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+        return CliRunner().invoke(main, [str(recipe), "--out", str(recipe.parent / "run"), *extra])
 
 
 def test_a_folder_of_videos_is_enough(tmp_path: Path) -> None:
@@ -347,8 +349,84 @@ def test_a_truncated_video(tmp_path: Path) -> None:
     recipe = make_folder(tmp_path / "set")
     video = tmp_path / "set" / "train" / "wave" / "train1.avi"
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    refused(own(recipe), f"the video {video} ", "take it out of the data set")
+    refused(own(recipe), f"the video {video} ", "put it on the skip list ([data] skip)")
     assert not (tmp_path / "run").exists()
+
+
+BLOCKS = ("--set", "adapter.place=blocks", "--set", "optimizer.epochs_later=2")
+
+
+def test_a_video_that_breaks_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, run = make_folder(tmp_path / "set"), tmp_path / "run"
+    done(own(recipe, *BLOCKS, "--stages", "1"))
+    (new,) = {"jump", "wave"} - set(metrics(run)["classes"])
+    video = tmp_path / "set" / "train" / new / "train1.avi"
+    intact = video.read_bytes()
+
+    def breaks(self: ShownProgress, stage: int, number: int, total: int, terms: Any) -> None:
+        assert (stage, number, total, bool(terms)) == (2, 1, 2, True)
+        assert self.console
+        video.write_bytes(intact[: len(intact) // 2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShownProgress, "epoch", breaks)
+        refused(own(recipe, *BLOCKS, "--resume"), f"the video {video} ", "mend it", "and go on with --resume")
+    assert {path.name for path in run.iterdir()} == {"recipe.toml", "stage-1", "metrics.json"}
+    begun = shutil.copytree(run, tmp_path / "begun")
+
+    video.write_bytes(intact)
+    done(own(recipe, *BLOCKS, "--resume"))
+    assert "skipped" not in metrics(run)["environment"]
+
+    video.write_bytes(intact[: len(intact) // 2])
+    (tmp_path / "set" / "skip.txt").write_text(f"# cut off\ntrain/{new}/train1.avi\n", encoding="utf-8")
+    refused(own(recipe, *BLOCKS, "--out", str(begun), "--resume"), f"the video {video} ", before=["stage 2"])
+    result = own(recipe, *BLOCKS, "--out", str(begun), "--resume", "--set", "data.skip=skip.txt")
+    done(result)
+    assert "skip list skip.txt: 1 left out" in result.stderr
+    assert metrics(begun)["environment"]["skipped"] == "1"
+    assert not same_tensors(run, begun, 2)  # it was learnt without the video
+
+
+def test_a_skip_list_that_skips_nothing(tmp_path: Path) -> None:
+    recipe = make_folder(tmp_path / "set")
+    (tmp_path / "set" / "skip.txt").write_text("wave/train1.avi\n", encoding="utf-8")
+    said = "skip.txt, line 1: 'wave/train1.avi' is none of the videos (did you mean 'train/wave/train1.avi'?)"
+    refused(own(recipe, "--set", "data.skip=skip.txt"), said)
+
+
+def test_splits_that_overlap(tmp_path: Path) -> None:
+    recipe, root = make_folder(tmp_path / "set"), tmp_path / "set"
+    shutil.copy(root / "train" / "wave" / "train0.avi", root / "test" / "jump" / "other.avi")
+    refused(own(recipe), "other.avi is for testing and", "train0.avi for training, but they hold the same")
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_from_a_cache_teach_the_same(tmp_path: Path) -> None:
+    recipe, kept = make_folder(tmp_path / "set"), tmp_path / "kept"
+    done(own(recipe))
+    assert "cache" not in metrics(tmp_path / "run")["environment"]
+    for name, said in (
+        ("cold", f"cache: 0 clips were in {kept}, 8 were added"),
+        ("warm", f"8 clips were in {kept}, 0"),
+    ):
+        result = own(recipe, "--out", str(tmp_path / name), "--cache", str(kept))
+        done(result)
+        assert said in result.stderr
+        assert metrics(tmp_path / name)["environment"]["cache"] == str(kept)
+        for stage in (1, 2):
+            assert same_tensors(tmp_path / name, tmp_path / "run", stage)
+    entry = next(kept.glob("*/*.safetensors"))
+    entry.write_bytes(entry.read_bytes()[:100])
+    result = own(recipe, "--out", str(tmp_path / "harmed"), "--cache", str(kept))
+    refused(result, f"{entry} of the cache is damaged", "delete this file", before=["stage"])
+
+
+def test_a_cache_for_features_that_are_not_frozen(tmp_path: Path) -> None:
+    refused(
+        own(make_folder(tmp_path / "set"), *BLOCKS, "--cache", str(tmp_path / "kept")), "--cache keeps frozen features"
+    )
+    assert not (tmp_path / "kept").exists()
 
 
 def test_stopping_by_hand_leaves_whole_stages_only(work: Path, begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from stpr.runtime.contract.errors import DataError
+from stpr.train.data.skip_list import NOTHING, SkipList
 
 Split: TypeAlias = Literal["train", "test"]
 Filter: TypeAlias = Mapping[str, tuple[str, ...]]  # column -> accepted values; a row must satisfy every column
@@ -28,7 +29,7 @@ class Video:
     split: Split
 
 
-def read_folder(root: Path, *, learnt: Collection[str] = ()) -> list[Video]:
+def read_folder(root: Path, *, learnt: Collection[str] = (), skip: SkipList = NOTHING) -> list[Video]:
     """The videos of `root/train/<class>/` and `root/test/<class>/`, sorted by path.
 
     Of `learnt` classes only what is left to test is read. Raises DataError for a missing folder, a class folder
@@ -36,7 +37,7 @@ def read_folder(root: Path, *, learnt: Collection[str] = ()) -> list[Video]:
     """
     if not root.is_dir():
         raise DataError(f"there is no data set at {root}: no such folder; name another with --data DIR.")
-    return _by_path(video for split in SPLITS for video in _read_split(root / split, split, learnt))
+    return _kept([video for split in SPLITS for video in _read_split(root / split, split, learnt)], root, learnt, skip)
 
 
 def _read_split(folder: Path, split: Split, learnt: Collection[str]) -> list[Video]:
@@ -72,7 +73,15 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
-def read_csv(file: Path, *, videos: Path, train: Filter, test: Filter, learnt: Collection[str] = ()) -> list[Video]:
+def read_csv(
+    file: Path,
+    *,
+    videos: Path,
+    train: Filter,
+    test: Filter,
+    learnt: Collection[str] = (),
+    skip: SkipList = NOTHING,
+) -> list[Video]:
     """The rows that `train` and `test` select of a CSV with the columns path and label, sorted by path.
 
     Paths are relative to `videos`; rows that neither selects are left out, and of `learnt` classes all but the test
@@ -96,9 +105,10 @@ def read_csv(file: Path, *, videos: Path, train: Filter, test: Filter, learnt: C
                 raise DataError(f"{file} lists {row['path']} twice, on lines {lines[path]} and {line}; keep one.")
             lines[path] = line
             found.append(Video(path, row["label"], split))
+    found = _kept(found, videos, learnt, skip)
     found = [video for video in found if video.label not in learnt or (video.split == "test" and video.path.is_file())]
     _check_files([video.path for video in found], file)
-    return _by_path(found)
+    return found
 
 
 def _read_rows(file: Path, *, needed: Iterable[str]) -> dict[int, dict[str, str]]:
@@ -151,12 +161,15 @@ def _check_files(paths: Sequence[Path], file: Path) -> None:
     if missing:
         raise DataError(
             f"{len(missing)} of the {len(paths)} videos that {file} lists are missing, first {missing[0]};"
-            " copy them there or correct the folder of the videos."
+            " copy them there, correct the folder of the videos, or put them on the skip list ([data] skip)."
         )
 
 
-def _by_path(videos: Iterable[Video]) -> list[Video]:
-    return sorted(videos, key=lambda video: video.path)
+def _kept(videos: Iterable[Video], folder: Path, learnt: Collection[str], skip: SkipList) -> list[Video]:
+    """The videos that are not on the skip list, sorted by path."""
+    found = sorted(videos, key=lambda video: video.path)
+    skipped = skip.among([video.path for video in found], folder, learnt=learnt)
+    return [video for video in found if video.path not in skipped]
 
 
 def some(names: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from stpr.train.data.benchmark_lists import (
     read_ucf101,
     read_vclimb,
 )
+from stpr.train.data.skip_list import NOTHING, SkipList
 
 SplitNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=3)]
 
@@ -32,6 +33,7 @@ class _Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     root: str
     videos: str = "videos"
+    skip: str = ""
 
 
 class Ucf101Data(_Benchmark, tag_field="kind", tag="ucf101", frozen=True):
@@ -92,24 +94,28 @@ def listed_videos(data: BenchmarkData) -> list[Video]:
     videos.sort(key=lambda video: os.fspath(video.path))
     for video, following in pairwise(videos):
         if video.path == following.path:
-            raise DataError(f"the lists of {data.root} name {video.path} more than once; take them from their authors.")
+            twice = "more than once" if video.split == following.split else "for both training and testing"
+            raise DataError(f"the lists of {data.root} name {video.path} {twice}; take them from their authors.")
     return videos
 
 
-def read_benchmark(data: BenchmarkData, *, learnt: Collection[str] = ()) -> list[Video]:
+def read_benchmark(data: BenchmarkData, *, learnt: Collection[str] = (), skip: SkipList = NOTHING) -> list[Video]:
     """The listed videos, all of them there; of `learnt` classes only the test videos that are still there.
 
     Raises DataError for a missing or broken list, and for missing videos: how many, and the first of them.
     """
     folder = Path(data.root).expanduser() / data.videos
     listed = listed_videos(data)
+    skipped = skip.among([video.path for video in listed], folder, learnt=learnt)
+    listed = [video for video in listed if video.path not in skipped]
     there = _files({video.path.parent for video in listed})
     wanted = [video for video in listed if video.label not in learnt or (video.split == "test" and video.path in there)]
     missing = [os.fspath(video.path.relative_to(folder)) for video in wanted if video.path not in there]
     if missing:
         raise DataError(
             f"{len(missing)} of the {len(wanted)} videos that the lists name are missing in {folder}: {some(missing)};"
-            f" put them there, correct [data] videos, or take them out of the lists and say so beside your results."
+            f" put them there, correct [data] videos, or put them on the skip list ([data] skip) and say so beside your"
+            f" results."
         )
     return wanted
 

@@ -91,7 +91,7 @@ def load_draws(
     Depends on the seed, the number of the draw and the last two parts of the path alone: neither on order or
     workers, nor on where the data set lies. Raises DataError as `load_clip` does.
     """
-    digest = hashlib.sha256("/".join(video.parts[-2:]).encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha256(draw_name(video).encode("utf-8", "surrogateescape")).digest()
     keys = [(seed, int.from_bytes(digest[:8], "big"), draw) for draw in range(draws)]
 
     def plan(total: int) -> list[_View]:
@@ -99,6 +99,11 @@ def load_draws(
         return [_View(centre_frames(total, frames)), *training]
 
     return _render(video, plan, spec)
+
+
+def draw_name(video: Path) -> str:
+    """The part of a video's path that seeds its draws."""
+    return "/".join(video.parts[-2:])
 
 
 def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers: int) -> Iterator[Loaded]:

@@ -1,13 +1,15 @@
 """What a stage is learnt from: clips read anew at every epoch, or their frozen features encoded once.
 
 When nothing upstream of the adapters trains, each draw of a clip is encoded once and lives in memory until the
-stage ends. Otherwise pixels are decoded again for every epoch. Neither leaves anything on disk.
+stage ends; only a cache, where the user asks for one, keeps features on disk. Otherwise pixels are decoded again for
+every epoch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.config import SamplingSettings
 from stpr.train.data.annotations import Video
+from stpr.train.data.cache import Encoding, FeatureCache
 from stpr.train.data.clips import Clip, load_ahead, load_draws
 from stpr.train.model.encoder import FrameEncoder
 
@@ -104,14 +107,45 @@ class PixelClips:
 
 
 @torch.no_grad()
-def encode_frozen(clips: PixelClips, encoder: FrameEncoder, *, draws: int, advance: Advance) -> FrozenFeatures:
-    """Decode every video once and encode its centre view and its draws; decoding runs ahead on threads."""
+def encode_frozen(
+    clips: PixelClips, encoder: FrameEncoder, *, draws: int, advance: Advance, cache: FeatureCache | None = None
+) -> FrozenFeatures:
+    """Decode every video once and encode its centre view and its draws, unless the cache has them.
 
-    def load(video: Video) -> Tensor:
-        return torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed))
+    Reading and decoding run ahead on threads. A video is encoded by itself, so that its features don't depend on which
+    others the cache lacks.
+    """
+    how = _encoding(clips, encoder, draws)
+    features = torch.empty(len(clips.videos), draws + 1, how.frames, how.width)
 
-    rows = []
-    for done, views in enumerate(load_ahead(clips.videos, load, workers=clips.sampling.workers), start=1):
-        rows.append(encoder.frozen(views.to(encoder.mean.device)).cpu())
-        advance(done)
-    return FrozenFeatures(torch.stack(rows), clips.labels)
+    def load(video: Video) -> tuple[Path | None, Tensor]:
+        """Where its features are to be kept, and what there is: its features, or its pixels."""
+        entry = cache.entry(video.path, how) if cache else None
+        kept = cache.read(entry, how) if cache and entry else None
+        return entry, torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed)) if kept is None else kept
+
+    try:
+        for place, (entry, loaded) in enumerate(load_ahead(clips.videos, load, workers=clips.sampling.workers)):
+            pixels = loaded.dtype == torch.uint8
+            features[place] = encoder.frozen(loaded.to(encoder.mean.device)) if pixels else loaded
+            if cache and entry and pixels:
+                cache.write(entry, features[place])
+            elif cache:
+                cache.served += 1
+            advance(place + 1)
+    finally:
+        if cache:
+            cache.remember()
+    return FrozenFeatures(features, clips.labels)
+
+
+def _encoding(clips: PixelClips, encoder: FrameEncoder, draws: int) -> Encoding:
+    return Encoding(
+        backbone=encoder.backbone.digest(),
+        preprocess=clips.spec,
+        frames=clips.sampling.frames,
+        width=encoder.backbone.width,
+        draws=draws,
+        augment=clips.sampling.augment if draws else None,
+        seed=clips.seed if draws else None,
+    )

@@ -13,6 +13,8 @@ from stpr.train.config import CsvData, DataSettings, FolderData, MotionsData, St
 from stpr.train.data.annotations import SPLITS, Filter, Video, read_csv, read_folder
 from stpr.train.data.benchmarks import read_benchmark, read_lists
 from stpr.train.data.motions import write_motions
+from stpr.train.data.overlap import check_overlap
+from stpr.train.data.skip_list import NOTHING, SkipList, read_skip_list
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
 
 LIST_THEM: Final = (
@@ -23,14 +25,32 @@ Learnt: TypeAlias = Sequence[tuple[str, ...]]  # the classes of the stages that 
 
 
 def read_videos(data: DataSettings, advance: Callable[[int, int], None], learnt: Learnt = ()) -> list[Video]:
-    """Every train and test video, of learnt classes what is left to test; the motions set is generated if missing."""
-    root, old = Path(data.root).expanduser(), frozenset(chain.from_iterable(learnt))
+    """Every train and test video, of learnt classes what is left to test; the motions set is generated if missing.
+
+    What is on the skip list is left out. Raises DataError for a data set that is not as it must be, such as a video
+    that is missing, or one that is both trained and tested on.
+    """
+    videos = _listed(data, advance, frozenset(chain.from_iterable(learnt)), skip_list(data))
+    check_overlap(videos)
+    return videos
+
+
+def skip_list(data: DataSettings) -> SkipList:
+    """The videos that the user leaves out. Raises DataError if the file is missing."""
+    return read_skip_list(Path(data.root).expanduser() / Path(data.skip).expanduser()) if data.skip else NOTHING
+
+
+def _listed(
+    data: DataSettings, advance: Callable[[int, int], None], old: frozenset[str], skip: SkipList
+) -> list[Video]:
+    root = Path(data.root).expanduser()
     if isinstance(data, FolderData):
-        return read_folder(root, learnt=old)
+        return read_folder(root, learnt=old, skip=skip)
     if isinstance(data, CsvData):
-        return read_csv(root / data.file, videos=root / data.videos, train=data.train, test=data.test, learnt=old)
+        filters: dict[str, Filter] = {"train": data.train, "test": data.test}
+        return read_csv(root / data.file, videos=root / data.videos, **filters, learnt=old, skip=skip)
     if not isinstance(data, MotionsData):
-        return read_benchmark(data, learnt=old)
+        return read_benchmark(data, learnt=old, skip=skip)
     total = len(CLASSES) * (data.train_per_class + data.test_per_class)
     write_motions(
         root,
@@ -39,8 +59,8 @@ def read_videos(data: DataSettings, advance: Callable[[int, int], None], learnt:
         seed=data.seed,
         advance=lambda done: advance(done, total),
     )
-    filters: dict[str, Filter] = {split: {"split": (split,)} for split in SPLITS}
-    return read_csv(root / "clips.csv", videos=root / "clips", **filters, learnt=old)
+    filters = {split: {"split": (split,)} for split in SPLITS}
+    return read_csv(root / "clips.csv", videos=root / "clips", **filters, learnt=old, skip=skip)
 
 
 def read_stages(settings: StageSettings, videos: Sequence[Video], learnt: Learnt, data: DataSettings) -> list[Stage]:

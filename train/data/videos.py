@@ -6,8 +6,10 @@ what it once held. So every pass goes on to the end, counts, and compares.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -47,7 +49,7 @@ class VideoFile:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise DataError(f"the video {path} is missing; copy it there or take it out of the data set.")
+            raise DataError(f"the video {path} is missing; copy it there or put it on the skip list.")
         self.path = path
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
@@ -101,7 +103,10 @@ class VideoFile:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-_FIX: Final = "copy it again, re-encode it (ffmpeg -i OLD NEW.mp4) or take it out of the data set."
+_FIX: Final = (
+    "mend it (copy it again, or re-encode it: ffmpeg -i OLD NEW.mp4) or put it on the skip list ([data] skip), and go"
+    " on with --resume."
+)
 
 
 def probe(path: Path) -> VideoInfo:
@@ -112,24 +117,19 @@ def probe(path: Path) -> VideoInfo:
         return video.info()
 
 
-def read_frames(path: Path, indices: Sequence[int]) -> list[Image]:
-    """The frames `(H, W, 3)` RGB at `indices`, in that order; equal indices share one array. Stops after the last.
+def content_digest(path: Path) -> str:
+    """SHA-256 of a video file, whatever it holds. Raises DataError if it can't be read."""
+    with reading(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    Raises DataError for a video that can't be decoded as far as that.
-    """
-    missing = set(indices)
-    pictures: dict[int, Image] = {}
-    with VideoFile(path) as video:
-        pass_through = video.frames(missing)
-        while missing:
-            index, picture = next(pass_through, (-1, None))
-            if picture is None:
-                raise DataError(
-                    f"the video {path} ends before frame {min(missing)} (it announces {video.announced} frames); {_FIX}"
-                )
-            pictures[index] = picture
-            missing.discard(index)
-    return [pictures[index] for index in indices]
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make what the system says against reading a video a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"the video {path} can't be read ({error.strerror}); {_FIX}") from error
 
 
 def quiet_decoder() -> None:

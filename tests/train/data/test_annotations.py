@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
 
 from stpr.runtime.contract.errors import DataError
 from stpr.train.data.annotations import VIDEO_SUFFIXES, Video, read_csv, read_folder
+from stpr.train.data.skip_list import NOTHING, SkipList
 
 BY_SPLIT: dict[str, Mapping[str, tuple[str, ...]]] = {"train": {"split": ("train",)}, "test": {"split": ("late",)}}
 
@@ -24,6 +25,17 @@ def write_csv(root: Path, *rows: str, header: str = "path,label,signer,split") -
     file = root / "clips.csv"
     file.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return file
+
+
+def read(
+    file: Path,
+    videos: Path,
+    filters: Mapping[str, Mapping[str, tuple[str, ...]]] = BY_SPLIT,
+    *,
+    learnt: Collection[str] = (),
+    skip: SkipList = NOTHING,
+) -> list[Video]:
+    return read_csv(file, videos=videos, train=filters["train"], test=filters["test"], learnt=learnt, skip=skip)
 
 
 def test_a_folder_per_class_is_read_in_the_order_of_the_paths(tmp_path: Path) -> None:
@@ -86,22 +98,33 @@ def test_of_learnt_classes_a_folder_gives_what_is_left_to_test(tmp_path: Path) -
         read_folder(tmp_path, learnt={"wave", "jump"})
 
 
+def test_what_is_skipped_need_not_be_there(tmp_path: Path) -> None:
+    place(tmp_path, "train/wave/a.mp4", "train/wave/b.mp4", "test/wave/c.mp4")
+    skip = SkipList(tmp_path / "skip.txt", {"train/wave/a.mp4": 1})
+    assert [video.path.name for video in read_folder(tmp_path, skip=skip)] == ["c.mp4", "b.mp4"]
+    file = write_csv(
+        tmp_path, "train/wave/b.mp4,wave,tom,train", "gone.mp4,wave,tom,train", "test/wave/c.mp4,wave,tom,late"
+    )
+    skip = SkipList(tmp_path / "skip.txt", {"gone.mp4": 3})
+    assert [video.path.name for video in read(file, tmp_path, skip=skip)] == ["c.mp4", "b.mp4"]
+
+
 def test_of_learnt_classes_a_csv_gives_what_is_left_to_test(tmp_path: Path) -> None:
     place(tmp_path, "there.mp4", "unread.mp4", "new.mp4", "new_late.mp4")
     file = write_csv(
         tmp_path, "there.mp4,wave,tom,late", "gone.mp4,wave,tom,late", "unread.mp4,wave,jack,train",
         "gone too.mp4,clap,tom,train", "new.mp4,run,tom,train", "new_late.mp4,run,tom,late",
     )  # fmt: skip
-    found = read_csv(file, videos=tmp_path, **BY_SPLIT, learnt={"wave", "clap"})
+    found = read(file, tmp_path, learnt={"wave", "clap"})
     assert [video.path.name for video in found] == ["new.mp4", "new_late.mp4", "there.mp4"]
     with pytest.raises(DataError, match=r"1 of the 4 videos .* missing, first .*gone too\.mp4"):
-        read_csv(file, videos=tmp_path, **BY_SPLIT, learnt={"wave"})
+        read(file, tmp_path, learnt={"wave"})
 
 
 def test_a_csv_is_filtered_and_sorted(tmp_path: Path) -> None:
     place(tmp_path, "c.mp4", "a.mp4", "b.mp4", "not_wanted.mp4")
     rows = ("c.mp4,wave,jack,train", "b.mp4,wave,tom,late", 'a.mp4,"clap, twice",jack,train', "gone.mp4,x,jack,other")
-    assert read_csv(write_csv(tmp_path, *rows), videos=tmp_path, **BY_SPLIT) == [
+    assert read(write_csv(tmp_path, *rows), tmp_path) == [
         Video(tmp_path / "a.mp4", "clap, twice", "train"),
         Video(tmp_path / "b.mp4", "wave", "test"),
         Video(tmp_path / "c.mp4", "wave", "train"),
@@ -166,7 +189,7 @@ def test_a_csv_with_a_fault_is_refused(
     place(tmp_path, "a.mp4", "b.mp4")
     file = write_csv(tmp_path, *rows, header=header or "path,label,signer,split")
     with pytest.raises(DataError, match=message) as caught:
-        read_csv(file, videos=tmp_path, **{**BY_SPLIT, **filters})
+        read(file, tmp_path, {**BY_SPLIT, **filters})
     assert "\n" not in caught.value.message
 
 
@@ -176,14 +199,14 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes | None) -> Non
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(DataError, match=r"clips\.csv (can't be read as a CSV|has no column)"):
-        read_csv(file, videos=tmp_path, **BY_SPLIT)
+        read(file, tmp_path)
 
 
 def test_a_spreadsheet_export_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     place(tmp_path, "a.mp4", "b.mp4")
     file = tmp_path / "clips.csv"
     file.write_text("path,label,split\r\na.mp4,wave,train\r\nb.mp4,wave,late\r\n", encoding="utf-8-sig")
-    assert len(read_csv(file, videos=tmp_path, **BY_SPLIT)) == 2
+    assert len(read(file, tmp_path)) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import DataError, RecipeError
@@ -252,6 +253,7 @@ def vclimb(root: Path) -> BenchmarkData:
     return VclimbData(root=str(root))
 
 
+OVERLAP = "the lists of .* name .*/v_JumpRope_g01_c01.avi for both training and testing; take them from their authors"
 TREES = [ucf101, hmdb51, hmdb51_official, ssv2, ssv2_official, kinetics400, vclimb]
 
 
@@ -283,6 +285,18 @@ def test_a_benchmark_is_read_and_a_missing_video_named(tree: Any, tmp_path: Path
         one.path.unlink()
     with pytest.raises(DataError, match=rf"^{len(videos) - 1} of the {len(videos)} videos"):
         read(data)
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_a_skip_list_is_the_way_to_leave_a_video_out(tree: Any, tmp_path: Path) -> None:
+    data = tree(tmp_path)
+    videos = place_videos(data)
+    videos[1].path.unlink()
+    write(tmp_path, "skip.txt", "# gone", videos[1].path.relative_to(tmp_path / data.videos).as_posix())
+    assert read(msgspec.structs.replace(data, skip="skip.txt")) == [videos[0], *videos[2:]]
+    write(tmp_path, "skip.txt", "other.avi")
+    with pytest.raises(DataError, match=r"skip\.txt, line 1: 'other\.avi' is none of the videos"):
+        read(msgspec.structs.replace(data, skip="skip.txt"))
 
 
 @pytest.mark.parametrize("tree", TREES)
@@ -383,7 +397,10 @@ def test_an_official_hmdb51_folder_that_lacks_a_class_is_refused(tmp_path: Path)
             "gives JumpRope/a.avi the label 1, .* another",
         ),
         (ucf101, "ucfTrainTestlist/trainlist02.txt", ["Jump/a.avi 1"], "names the class 'Jump', which the list"),
-        (ucf101, "ucfTrainTestlist/trainlist02.txt", ["JumpRope/v_JumpRope_g01_c01.avi 2"], "more than once"),
+        (ucf101, "ucfTrainTestlist/trainlist02.txt", ["JumpRope/a.avi 2", "JumpRope/a.avi 2"], "a.avi more than once"),
+        (ucf101, "ucfTrainTestlist/trainlist02.txt", ["JumpRope/v_JumpRope_g01_c01.avi 2"], OVERLAP),
+        (hmdb51, "lists/hmdb51_testlist01.txt", ["0\t0\tchew/a b!.avi"], "chew/a b!.avi for both training and testing"),
+        (ssv2, "lists/ssv2_val.txt", ["78.webm 1"], "78.webm for both training and testing"),
         (ucf101, "ucfTrainTestlist/testlist02.txt", ["JumpRope 2"], "line 1: 'JumpRope 2' is not CLASS/VIDEO.avi"),
         (hmdb51, "lists/hmdb51_testlist01.txt", ["0\t1\tchew/d.avi"], "the label 1 is both 'wave' and 'chew'"),
         (hmdb51, "lists/hmdb51_testlist01.txt", ["0 1 chew/d.avi"], "is not NUMBER ID CLASS/VIDEO.avi, parted by tabs"),

@@ -16,7 +16,7 @@ from stpr.runtime.contract.preprocess import PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data import clips
 from stpr.train.data.clips import SIDES, Augment, load_ahead, load_clip, load_draws, median_span
-from stpr.train.data.videos import VideoFile, read_frames
+from stpr.train.data.videos import VideoFile
 
 TOTAL, HEIGHT, WIDTH = 40, 60, 100
 FULL = Augment(multi_scale_crop=True, flip=True)
@@ -55,7 +55,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_without_a_generator_the_clip_is_the_test_view(video: Path, resize: str, frames: int) -> None:
     chosen = spec(resize=resize)
     clip = load_clip(video, frames=frames, spec=chosen, augment=FULL, rng=None)
-    expected = [preprocess(image, chosen) for image in read_frames(video, centre_frames(TOTAL, frames))]
+    with VideoFile(video) as opened:
+        pictures = dict(opened.frames(range(TOTAL)))
+    expected = [preprocess(pictures[index], chosen) for index in centre_frames(TOTAL, frames)]
     assert clip.dtype == np.uint8
     np.testing.assert_array_equal(clip, np.stack(expected))
 

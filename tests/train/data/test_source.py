@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import DataError, RecipeError
-from stpr.train.config import FolderData, StageSettings
+from stpr.train.config import CsvData, DataSettings, FolderData, MotionsData, StageSettings
 from stpr.train.data.annotations import SPLITS, Video
-from stpr.train.data.source import read_stages, read_videos
+from stpr.train.data.benchmarks import Ssv2Data
+from stpr.train.data.source import read_stages, read_videos, skip_list
 from stpr.train.data.stages import Stage
 
 LEARNT = (("wave", "clap"), ("jump",))
@@ -70,14 +72,79 @@ def test_a_draw_is_the_same_after_old_videos_went() -> None:
     assert read_stages(settings, videos_of(*stages[2].classes), learnt, FOLDER) == stages
 
 
+def put(root: Path, *names: str) -> None:
+    """Files that differ."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name, encoding="utf-8")
+
+
+def read(data: DataSettings, learnt: tuple[tuple[str, ...], ...] = ()) -> list[Video]:
+    return read_videos(data, lambda *_: None, learnt)
+
+
+def test_of_thousands_the_missing_one_is_named(tmp_path: Path) -> None:
+    names = [f"{index:04}.webm" for index in range(4000)]
+    put(tmp_path / "clips", *names)
+    (tmp_path / "clips/2718.webm").unlink()
+    rows = [f"{name},wave,{SPLITS[index % 2]}" for index, name in enumerate(names)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    (tmp_path / "category.txt").write_text("wave\n", encoding="utf-8")
+    for split, start in (("train", 0), ("val", 1)):
+        lines = "".join(f"{name} 0\n" for name in names[start::2])
+        (tmp_path / f"ssv2_{split}.txt").write_text(lines, encoding="utf-8")
+    for data, said in (
+        (CsvData(root=str(tmp_path)), f"1 of the 4000 videos that .* list.* missing, first {tmp_path}/clips/2718.webm"),
+        (
+            Ssv2Data(root=str(tmp_path), lists=".", videos="clips"),
+            r"1 of the 4000 videos .* missing in .*: '2718\.webm'",
+        ),
+    ):
+        with pytest.raises(DataError, match=said) as caught:
+            read(data)
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("skip", ["", "skip.txt", "absolute"])
+def test_every_kind_of_data_has_a_skip_list(tmp_path: Path, skip: str) -> None:
+    put(tmp_path, "train/a/1.mp4", "train/a/2.mp4", "test/a/3.mp4")
+    (tmp_path / "clips.csv").write_text(
+        "path,label,split\ntrain/a/1.mp4,a,train\ntrain/a/2.mp4,a,train\ntest/a/3.mp4,a,test\n"
+    )
+    (tmp_path / "skip.txt").write_text("train/a/2.mp4\n", encoding="utf-8")
+    file = str(tmp_path / "skip.txt") if skip == "absolute" else skip
+    for data in (FolderData(root=str(tmp_path), skip=file), CsvData(root=str(tmp_path), videos=".", skip=file)):
+        assert [video.path.name for video in read(data)] == ["3.mp4", "1.mp4"] + ["2.mp4"] * (skip == "")
+        assert len(skip_list(data).lines) == (skip != "")
+
+
+def test_a_generated_set_has_a_skip_list_too(tmp_path: Path) -> None:
+    data = MotionsData(root=str(tmp_path / "set"), train_per_class=1, test_per_class=1)
+    videos = read(data)
+    (tmp_path / "set/skip.txt").write_text("slide_left/test_0.mp4\n", encoding="utf-8")
+    left = read(msgspec.structs.replace(data, skip="skip.txt"))
+    assert {video.path.relative_to(tmp_path).as_posix() for video in {*videos} - {*left}} == {
+        "set/clips/slide_left/test_0.mp4"
+    }
+
+
+def test_splits_that_overlap_stop_before_training(tmp_path: Path) -> None:
+    put(tmp_path, "train/wave/a.mp4", "train/wave/c.mp4", "test/wave/d.mp4")
+    (tmp_path / "test/wave/b.mp4").symlink_to(tmp_path / "train/wave/a.mp4")
+    with pytest.raises(DataError, match=r"test/wave/b\.mp4 is for testing and .*train/wave/a\.mp4 for training, but"):
+        read(FolderData(root=str(tmp_path)))
+    (tmp_path / "skip.txt").write_text("train/wave/a.mp4\n", encoding="utf-8")
+    assert len(read(FolderData(root=str(tmp_path), skip="skip.txt"))) == 3
+
+
 @pytest.mark.parametrize("learnt", [(), LEARNT])
 def test_a_class_that_is_tested_but_never_trained_is_told(tmp_path: Path, learnt: tuple[tuple[str, ...], ...]) -> None:
     for name in ("train/wave", "train/clap", "train/jump", "test/wave", "test/clap", "test/jump", "test/run"):
         (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "a.mp4").touch()
+        (tmp_path / name / "a.mp4").write_text(name)
     if learnt:  # other new classes are there
         (tmp_path / "train/spin").mkdir()
-        (tmp_path / "train/spin/a.mp4").touch()
+        (tmp_path / "train/spin/a.mp4").write_text("spin")
     videos = read_videos(FolderData(root=str(tmp_path)), lambda *_: None, learnt)
     assert {video.label for video in videos if video.split == "train"} == (
         {"spin"} if learnt else {"wave", "clap", "jump"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
-from stpr.train.data.videos import VideoFile, VideoInfo, probe, read_frames
+from stpr.train.data.videos import VideoFile, VideoInfo, content_digest, probe
 
 FRAMES, RATE = 60, 25.0
 
@@ -40,6 +41,11 @@ def number_of(picture: Image) -> int:
     return round(float(picture[:, :, 0].mean()) / 4)
 
 
+def numbers(path: Path, indices: set[int]) -> list[int]:
+    with VideoFile(path) as opened:
+        return [number_of(picture) for _, picture in opened.frames(indices)]
+
+
 def cut(path: Path, part: float) -> Path:
     whole = path.read_bytes()
     shorter = path.with_name(f"cut{path.suffix}")
@@ -61,14 +67,15 @@ def test_intact_videos_of_every_container(tmp_path: Path, name: str, codec: str)
     assert info.frames == FRAMES
     assert info.fps == pytest.approx(RATE, rel=1e-3)
     assert info.seconds == pytest.approx(FRAMES / RATE, rel=1e-3)
-    assert [number_of(picture) for picture in read_frames(path, [0, 17, 59])] == pytest.approx([0, 17, 59], abs=1)
+    assert numbers(path, {0, 17, 59}) == pytest.approx([0, 17, 59], abs=1)
 
 
 @settings(max_examples=25, deadline=None)
-@given(indices=st.lists(st.integers(0, FRAMES - 1), max_size=12))
-def test_frames_come_as_asked(video: Path, indices: list[int]) -> None:
-    pictures = read_frames(video, indices)
-    assert [number_of(picture) for picture in pictures] == indices
+@given(indices=st.sets(st.integers(0, FRAMES - 1), max_size=12))
+def test_frames_come_as_asked(video: Path, indices: set[int]) -> None:
+    assert numbers(video, indices) == sorted(indices)
+    with VideoFile(video) as opened:
+        pictures = [picture for _, picture in opened.frames(indices)]
     for picture in pictures:
         assert picture.shape == (48, 64, 3)
         assert picture.dtype == np.uint8
@@ -149,11 +156,6 @@ def test_an_absurd_rate_is_named(tmp_path: Path) -> None:
         probe(path)
 
 
-def test_a_frame_beyond_the_end_is_named(video: Path) -> None:
-    with pytest.raises(DataError, match=r"ends before frame 60 \(it announces 60 frames\)"):
-        read_frames(video, [5, 60, 61])
-
-
 @pytest.mark.parametrize(("content", "message"), [(None, "is missing"), (b"no video", "can't be opened")])
 def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "video_001.mp4"  # digits: OpenCV would try it as a sequence of images
@@ -163,9 +165,16 @@ def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, messag
         probe(path)
 
 
-def test_reading_stops_after_the_last_wanted_frame(tmp_path: Path) -> None:
-    shorter = cut(write_video(tmp_path / "a.avi"), 0.5)
-    assert [number_of(picture) for picture in read_frames(shorter, [3, 3, 0])] == [3, 3, 0]
+def test_what_is_damaged_can_be_mended_or_skipped(video: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"mend it .* or put it on the skip list \(\[data\] skip\), and go on with --resume"
+    ):
+        probe(cut(video, 0.5))
+
+
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=re.escape(f"the video {tmp_path} can't be read (Is a directory); mend it")):
+        content_digest(tmp_path)
 
 
 QUIET = """

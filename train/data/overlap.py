@@ -1,0 +1,50 @@
+"""No video may be both trained and tested on, under whatever name: accuracy would tell of memory, not of skill."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Final
+
+from stpr.runtime.contract.errors import DataError
+from stpr.train.data.annotations import SPLITS, Video
+from stpr.train.data.videos import content_digest, reading
+
+TAIL: Final = 4096  # bytes; the end of a video holds its last frames or its index, which differ from video to video
+
+
+def check_overlap(videos: Sequence[Video]) -> None:
+    """Raise DataError if a train and a test video have the same content: copies and links, told by size, end, all.
+
+    Only files of equal size are opened, and only those of an equal end are read whole.
+    """
+    groups = [list(videos)]
+    for key in (_size, _tail, content_digest):
+        groups = [part for group in groups for part in _both_splits(group, key)]
+    if groups:
+        trained, tested = (next(video.path for video in groups[0] if video.split == split) for split in SPLITS)
+        raise DataError(
+            f"{tested} is for testing and {trained} for training, but they hold the same"
+            f" ({len(groups)} such videos); take one of them out of its split or put it on the skip list ([data] skip)."
+        )
+
+
+def _both_splits(videos: Sequence[Video], key: Callable[[Path], Hashable]) -> list[list[Video]]:
+    """The groups of equal key in which both splits occur."""
+    groups: defaultdict[Hashable, list[Video]] = defaultdict(list)
+    for video in videos:
+        groups[key(video.path)].append(video)
+    return [group for group in groups.values() if {video.split for video in group} == set(SPLITS)]
+
+
+def _size(path: Path) -> Hashable:
+    with reading(path):
+        return path.stat().st_size or path  # empty files are alike, but no videos
+
+
+def _tail(path: Path) -> bytes:
+    with reading(path), path.open("rb") as file:
+        file.seek(-min(TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return file.read()
