@@ -53,7 +53,8 @@ class FeatureCache:
         self.served = self.added = 0  # videos whose features a run took from here, and put here
         self._known = _read_index(folder / INDEX)  # look of a file -> digest of its content
         self._written = dict(self._known)
-        _write_whole(folder / INDEX, msgspec.json.encode(self._known))  # better now than after the first clip
+        if not (folder / INDEX).exists():  # whether it can be written is better told now than after the first clip
+            _write_whole(folder / INDEX, b"{}")
 
     def entry(self, video: Path, how: Encoding) -> Path:
         """The file that keeps or is to keep a video's features. Raises DataError for a video that can't be read."""
