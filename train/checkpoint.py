@@ -16,7 +16,7 @@ from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.config import Recipe, load_recipe
-from stpr.train.model.backbone import load_backbone
+from stpr.train.model.backbone import Backbone, load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.stpr import Head, StPR
 
@@ -79,8 +79,17 @@ def stage_folder(run: Path, stage: int) -> Path:
 
 def kept_tensors(model: StPR) -> dict[str, Tensor]:
     """Everything that is saved: the model's state without the frozen backbone."""
+    return {name: value.detach().cpu().contiguous() for name, value in _kept(model).items()}
+
+
+def kept_bytes(model: StPR) -> int:
+    """How large all that is saved is; the model's tensors may be shapes alone."""
+    return sum(value.nbytes for value in _kept(model).values())
+
+
+def _kept(model: StPR) -> dict[str, Tensor]:
     return {
-        name: value.detach().cpu().contiguous()
+        name: value
         for name, value in model.state_dict().items()
         if (not name.startswith("encoder.backbone") or ".adapter." in name) and value.numel() > 0
     }
@@ -138,9 +147,9 @@ def read_record(run: Path, stage: int) -> StageRecord:
         raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
 
 
-def build_model(recipe: Recipe) -> StPR:
+def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
     """The network of a recipe before its first stage: the one place where its parts are put together."""
-    backbone = load_backbone(recipe.backbone.source)
+    backbone = backbone or load_backbone(recipe.backbone.source)
     encoder = FrameEncoder(backbone=backbone, adapter=recipe.adapter, projection=recipe.backbone.projection)
     return StPR(encoder=encoder, head=Head(frames=recipe.sampling.frames, width=encoder.width, settings=recipe.head))
 

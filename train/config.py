@@ -11,7 +11,7 @@ import msgspec
 import tomli_w
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.data.benchmarks import BenchmarkData
+from stpr.train.data.benchmarks import BenchmarkData, cautions
 from stpr.train.data.clips import Augment
 from stpr.train.explain import explain, nearest
 from stpr.train.losses.preservation import PreservationSettings
@@ -155,7 +155,13 @@ class Recipe(_Section, frozen=True):
     optimizer: OptimizerSettings = OptimizerSettings()
 
     def __post_init__(self) -> None:
-        """Draw the stages by the run's seed unless they have their own: another seed, another class order."""
+        """Draw the stages by the run's seed unless they have their own; refuse epochs in which nothing is trained."""
+        nothing = self.expert.layers == 0 and self.adapter.place == "none"
+        if nothing and max(self.optimizer.epochs_first, self.optimizer.epochs_later) > 0:
+            raise ValueError(
+                '[expert] layers = 0 beside [adapter] place = "none" leaves nothing to train; set [optimizer]'
+                " epochs_first and epochs_later to 0 as well"
+            )
         if self.stages.seed is None:
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 
@@ -163,6 +169,11 @@ class Recipe(_Section, frozen=True):
     def expert_per_stage(self) -> bool:
         """Whether each stage gets an expert of its own; a baseline has a single one."""
         return self.method == "stpr"
+
+    @property
+    def cautions(self) -> list[str]:
+        """What must be said wherever figures of this recipe are shown."""
+        return cautions(self.data, drawn=bool(self.stages.sizes))
 
     @property
     def head(self) -> HeadSettings:

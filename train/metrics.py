@@ -40,6 +40,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     confusion: list[list[int]]  # clips after the last stage; row = true class, column = predicted class
     routing: list[list[float] | None]  # mean weight that a stage's clips (row) give to each expert; empty without
     curves: list[list[dict[str, float]]]  # stage -> epoch -> loss term -> mean; an empty stage learnt in closed form
+    lists: dict[str, list[str]] = msgspec.field(default_factory=dict)  # list file -> SHA-256 of each version learnt by
+    notes: list[str] = msgspec.field(default_factory=list)  # what must be said wherever the figures are shown
 
     def __post_init__(self) -> None:
         """Refuse figures of different runs put together."""
@@ -106,8 +108,8 @@ def write_metrics(run: Path, metrics: Metrics) -> Path:
 
 
 def gaps(metrics: Metrics) -> list[str]:
-    """What the figures after the last stage can't tell because test videos are gone, a sentence each."""
-    stages, said = metrics.untested_stages, []
+    """What must be said beside the figures, a sentence each: the notes, and what can't be told for want of videos."""
+    stages, said = metrics.untested_stages, list(metrics.notes)
     if stages:
         whose = "their" if len(stages) > 1 else "its"
         numbers = ", ".join(map(str, stages))

@@ -25,6 +25,7 @@ from stpr.train.data.annotations import Video
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.clips import median_span
 from stpr.train.data.inputs import PixelClips, StageInputs, encode_frozen
+from stpr.train.data.lists import joined_lists, list_digests
 from stpr.train.data.stages import Stage
 from stpr.train.learner import Fit, Terms
 from stpr.train.methods import METHODS
@@ -85,6 +86,7 @@ class Run:
     accelerator: accelerate.Accelerator
     span: float
     metrics: Metrics | None = None  # of the stages learnt so far
+    lists: dict[str, str] = field(default_factory=dict)  # list file -> SHA-256
     tests: dict[int, StageInputs] = field(default_factory=dict)
     cache: FeatureCache | None = None
     notes: dict[str, str] = field(default_factory=dict)  # what else belongs into the environment of the figures
@@ -174,7 +176,8 @@ def prepare(
         model, record, _ = load_stage(out, past.record.stage)
         span = record.clip.span_seconds  # a device must not see its window change because only new videos are here
     model.to(accelerator.device)
-    return Run(recipe, stages, videos, out, progress, model, accelerator, span, past.metrics if past else None)
+    figures, lists = past.metrics if past else None, list_digests(recipe.data, videos)
+    return Run(recipe, stages, videos, out, progress, model, accelerator, span, figures, lists)
 
 
 def _fit(run: Run, stage: Stage) -> Fit:
@@ -235,6 +238,8 @@ def _metrics(run: Run, tested: Tested, curves: list[Terms], seconds: float) -> M
         confusion=confusion(tested.labels, tested.predicted, len(classes)).tolist(),
         routing=[tested.routing_of(stage.index) for stage in learnt],
         curves=[*(before.curves if before else []), curves],
+        lists=joined_lists(before.lists if before else {}, run.lists),
+        notes=list(dict.fromkeys([*(before.notes if before else []), *run.recipe.cautions])),
     )
 
 

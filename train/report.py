@@ -39,10 +39,11 @@ def write_report(run: Path, compare: Mapping[str, Path] | None = None) -> Path:
     for name, figure in pictures.items():
         figure.savefig(folder / f"{name}.png")
     rows = [_row(f"{metrics.method} (this run)", metrics), *(_row(name, other) for name, other in others.items())]
+    said = [*gaps(metrics), *(f"{name}: {note}" for name, other in others.items() for note in other.notes)]
     title = f"{metrics.method}: {len(metrics.classes)} classes in {len(metrics.stages)} stages"
-    (folder / "report.md").write_text(_markdown(title, metrics, rows, list(pictures)), encoding="utf-8")
-    page = folder / "index.html"
-    page.write_text(_html(title, metrics, rows, {name: folder / f"{name}.png" for name in pictures}), encoding="utf-8")
+    (folder / "report.md").write_text(_markdown(title, metrics, rows, said, list(pictures)), encoding="utf-8")
+    page, files = folder / "index.html", {name: folder / f"{name}.png" for name in pictures}
+    page.write_text(_html(title, metrics, rows, said, files), encoding="utf-8")
     return page
 
 
@@ -76,12 +77,17 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def _markdown(title: str, metrics: Metrics, rows: list[tuple[str, ...]], pictures: list[str]) -> str:
-    parts = [f"# {title}", _markdown_table(HEADINGS, rows), *gaps(metrics)]
+def _made_with(metrics: Metrics) -> list[tuple[str, str]]:
+    lists = [(f"SHA-256 of {name}", digest) for name, digests in metrics.lists.items() for digest in digests]
+    return [*sorted(metrics.environment.items()), *lists]
+
+
+def _markdown(title: str, metrics: Metrics, rows: list[tuple[str, ...]], said: list[str], pictures: list[str]) -> str:
+    parts = [f"# {title}", _markdown_table(HEADINGS, rows), *said]
     parts += [f"![{CAPTIONS[name]}]({name}.png)\n\n{CAPTIONS[name]}" for name in pictures]
     stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
     parts += ["## Stages", _markdown_table(("stage", "classes"), stages)]
-    parts += ["## Made with", _markdown_table(("what", "which"), sorted(metrics.environment.items()))]
+    parts += ["## Made with", _markdown_table(("what", "which"), _made_with(metrics))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,16 +96,18 @@ def _markdown_table(headings: tuple[str, ...], rows: list[tuple[str, str]] | lis
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _html(title: str, metrics: Metrics, rows: list[tuple[str, ...]], pictures: Mapping[str, Path]) -> str:
+def _html(
+    title: str, metrics: Metrics, rows: list[tuple[str, ...]], said: list[str], pictures: Mapping[str, Path]
+) -> str:
     figures = "\n".join(_html_figure(CAPTIONS[name], path.read_bytes()) for name, path in pictures.items())
     stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
     return PAGE.substitute(
         title=html.escape(title),
         figures_table=_html_table(HEADINGS, rows),
-        gaps="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in gaps(metrics)),
+        gaps="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in said),
         figures=figures,
         stages=_html_table(("stage", "classes"), stages),
-        environment=_html_table(("what", "which"), sorted(metrics.environment.items())),
+        environment=_html_table(("what", "which"), _made_with(metrics)),
     )
 
 

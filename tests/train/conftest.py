@@ -28,3 +28,9 @@ def mobilenet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def resnet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_resnet(tmp_path_factory.mktemp("resnet"))
+
+
+@pytest.fixture(scope="session")
+def splits(shared_data: Path) -> Path:
+    """The official list files."""
+    return shared_data / "splits"

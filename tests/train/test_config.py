@@ -108,6 +108,9 @@ def test_data_of_one_kind_does_not_offer_the_keys_of_another() -> None:
         ({"stages": {}}, "[stages] needs either sizes or classes"),
         ({"stages": {"sizes": [1], "classes": [["a"]]}}, "[stages] needs either sizes or classes"),
         ({"stages": {"sizes": [1], "fixed": True}}, "[stages] needs either sizes or classes or fixed = true"),
+        ({"class_vectors": {"prompt": ["a {}", "a video"]}}, "must hold {} where the class name goes, not 'a video'"),
+        ({"class_vectors": {"prompt": []}}, "[class_vectors] prompt: must hold one template or more"),
+        ({"expert": {"layers": 0}, "adapter": {"place": "none"}}, "leaves nothing to train; set [optimizer] epochs"),
         ({"class_vectors": {"prompt": "a video"}}, "[class_vectors] prompt: must hold {} where the class name goes"),
     ],
 )

@@ -216,6 +216,7 @@ def test_an_untested_stage_comes_back_as_null(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({}, []),
+        ({"notes": ["Beware."]}, ["Beware."]),
         (GONE, ["1 of 2 stages could not be tested because its videos are gone: 1."]),
         (
             {"confusion": [[1, 0, 0], [0, 0, 0], [1, 0, 3]]},
@@ -244,6 +245,13 @@ def test_before_a_second_stage_nothing_can_be_forgotten() -> None:
         classes=["wave"], stages=[["wave"]], accuracy=[[0.9]], seen=[0.9], confusion=[[9]], routing=[[1.0]]
     )
     assert first.forgetting_known
+
+
+def test_figures_from_before_there_were_lists_and_notes_can_be_read(tmp_path: Path) -> None:
+    content = msgspec.to_builtins(make_metrics(lists={"clips.csv": ["ab"]}, notes=["Beware."]))
+    del content["lists"], content["notes"]
+    (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(content))
+    assert read_metrics(tmp_path) == make_metrics(lists={}, notes=[])
 
 
 def test_a_method_without_experts_has_no_routing() -> None:

@@ -231,3 +231,16 @@ def test_each_loss_term_has_a_panel_of_its_own() -> None:
 def test_a_run_to_compare_with_must_have_figures(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no metrics\.json"):
         write_report(run, {"other": tmp_path})
+
+
+def test_notes_and_lists_are_on_the_page_and_a_neighbours_notes_too(tmp_path: Path) -> None:
+    lists = {"lists/train.txt": ["ab12", "cd34"]}
+    noted = msgspec.structs.replace(made_up([1, 1]), notes=["Clips of one person are on both sides."], lists=lists)
+    other = save(tmp_path, "other", msgspec.structs.replace(made_up([1, 1]), notes=["Drawn by a seed."]))
+    page = write_report(save(tmp_path, "run", noted), {"beside": other})
+    for text in (Page(page.read_text(encoding="utf-8")).text, (page.parent / "report.md").read_text(encoding="utf-8")):
+        assert "Clips of one person are on both sides." in text
+        assert "beside: Drawn by a seed." in text
+        assert text.count("SHA-256 of lists/train.txt") == 2
+        assert "ab12" in text
+        assert "cd34" in text

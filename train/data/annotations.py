@@ -82,11 +82,21 @@ def read_csv(
     learnt: Collection[str] = (),
     skip: SkipList = NOTHING,
 ) -> list[Video]:
+    """The videos that `list_csv` gives, all of them there; of `learnt` classes the test videos that are still there.
+
+    Raises DataError as `list_csv` does, and for a video that is missing.
+    """
+    found = _kept(list_csv(file, videos=videos, train=train, test=test), videos, learnt, skip)
+    found = [video for video in found if video.label not in learnt or (video.split == "test" and video.path.is_file())]
+    _check_files([video.path for video in found], file)
+    return found
+
+
+def list_csv(file: Path, *, videos: Path, train: Filter, test: Filter) -> list[Video]:
     """The rows that `train` and `test` select of a CSV with the columns path and label, sorted by path.
 
-    Paths are relative to `videos`; rows that neither selects are left out, and of `learnt` classes all but the test
-    videos that are still there. Raises DataError for what can't be read, a filter that fits no row, a video that is
-    missing, listed twice, or selected for both training and testing.
+    Paths are relative to `videos`; rows that neither selects are left out. Raises DataError for what can't be read, a
+    filter that fits no row, a video that is listed twice, or selected for both training and testing.
     """
     rows = _read_rows(file, needed=["path", "label", *train, *test])
     chosen = {"train": _select(rows, train, file, "train"), "test": _select(rows, test, file, "test")}
@@ -105,10 +115,7 @@ def read_csv(
                 raise DataError(f"{file} lists {row['path']} twice, on lines {lines[path]} and {line}; keep one.")
             lines[path] = line
             found.append(Video(path, row["label"], split))
-    found = _kept(found, videos, learnt, skip)
-    found = [video for video in found if video.label not in learnt or (video.split == "test" and video.path.is_file())]
-    _check_files([video.path for video in found], file)
-    return found
+    return _by_path(found)
 
 
 def _read_rows(file: Path, *, needed: Iterable[str]) -> dict[int, dict[str, str]]:

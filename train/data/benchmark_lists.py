@@ -46,6 +46,7 @@ class Listed:
 
     classes: tuple[str, ...]
     rows: list[Row]
+    files: tuple[Path, ...]  # that were read
     tasks: tuple[tuple[str, ...], ...] = ()
 
 
@@ -65,9 +66,9 @@ def read_ucf101(folder: Path, split: int) -> Listed:
         "train": _Form(r"((.+)/.+\.avi) (\d+)", "CLASS/VIDEO.avi ID"),
         "test": _Form(r"((.+)/.+\.avi)", "CLASS/VIDEO.avi"),
     }
+    files = {part: folder / f"{part}list{split:02d}.txt" for part in SPLITS}
     rows: list[Row] = []
-    for part in SPLITS:
-        file = folder / f"{part}list{split:02d}.txt"
+    for part, file in files.items():
         for path, label, *number in _rows(file, forms[part], UCF101_HINT):
             _check_class(label, classes, file)
             if number and classes.index(label) + 1 != int(number[0]):
@@ -75,7 +76,7 @@ def read_ucf101(folder: Path, split: int) -> Listed:
                     f"{file} gives {path} the label {number[0]}, {index} another; take both from one source."
                 )
             rows.append((path, label, part))
-    return Listed(classes, rows)
+    return Listed(classes, rows, (index, *files.values()))
 
 
 def read_hmdb51(folder: Path, split: int) -> Listed:
@@ -97,22 +98,22 @@ def read_hmdb51(folder: Path, split: int) -> Listed:
         for name, use in _rows(file, form, HMDB51_HINT)
         if use in parts
     ]
-    return Listed(tuple(sorted(files)), rows)
+    return Listed(tuple(sorted(files)), rows, tuple(files[label] for label in sorted(files)))
 
 
 def _hmdb51_by_split(folder: Path, split: int) -> Listed:
     form = _Form(r"\d+\t(\d+)\t((.+)/.+\.avi)", "NUMBER ID CLASS/VIDEO.avi, parted by tabs")
+    files = {part: folder / f"hmdb51_{part}list{split:02d}.txt" for part in SPLITS}
     ids: dict[int, str] = {}
     rows: list[Row] = []
-    for part in SPLITS:
-        file = folder / f"hmdb51_{part}list{split:02d}.txt"
+    for part, file in files.items():
         for number, path, label in _rows(file, form, HMDB51_HINT):
             if ids.setdefault(int(number), label) != label:
                 raise DataError(
                     f"{file}: the label {number} is both {ids[int(number)]!r} and {label!r}; mend the list."
                 )
             rows.append((path, label, part))
-    return Listed(_by_id(ids, 0, folder), rows)
+    return Listed(_by_id(ids, 0, folder), rows, tuple(files.values()))
 
 
 def read_ssv2(folder: Path) -> Listed:
@@ -122,13 +123,14 @@ def read_ssv2(folder: Path) -> Listed:
     index = folder / "labels.json"
     ids = _decoded(index, dict[str, int], SSV2_HINT)
     classes = _by_id({number: name for name, number in ids.items()}, 0, index)
+    files = dict(zip(SPLITS, (folder / "train.json", folder / "validation.json"), strict=True))
     rows: list[Row] = []
-    for part, name in zip(SPLITS, ("train.json", "validation.json"), strict=True):
-        for video in _decoded(folder / name, list[_Ssv2Video], SSV2_HINT):
+    for part, file in files.items():
+        for video in _decoded(file, list[_Ssv2Video], SSV2_HINT):
             label = video.template.replace("[", "").replace("]", "")
-            _check_class(label, ids, folder / name)
+            _check_class(label, ids, file)
             rows.append((f"{video.id}.webm", label, part))
-    return Listed(classes, rows)
+    return Listed(classes, rows, (index, *files.values()))
 
 
 class _Ssv2Video(msgspec.Struct, frozen=True):
@@ -139,15 +141,14 @@ class _Ssv2Video(msgspec.Struct, frozen=True):
 def _ssv2_by_id(folder: Path) -> Listed:
     index = folder / "category.txt"
     classes = tuple(name for (name,) in _rows(index, _Form("(.+)", "NAME"), SSV2_HINT))
+    files = dict(zip(SPLITS, (folder / "ssv2_train.txt", folder / "ssv2_val.txt"), strict=True))
     rows: list[Row] = []
-    for part, name in zip(SPLITS, ("ssv2_train.txt", "ssv2_val.txt"), strict=True):
-        for path, number in _rows(folder / name, _Form(r"(\S+\.webm) (\d+)", "VIDEO.webm ID"), SSV2_HINT):
+    for part, file in files.items():
+        for path, number in _rows(file, _Form(r"(\S+\.webm) (\d+)", "VIDEO.webm ID"), SSV2_HINT):
             if int(number) >= len(classes):
-                raise DataError(
-                    f"{folder / name}: {path} has the label {number}, but {index} ends at {len(classes) - 1}."
-                )
+                raise DataError(f"{file}: {path} has the label {number}, but {index} ends at {len(classes) - 1}.")
             rows.append((path, classes[int(number)], part))
-    return Listed(classes, rows)
+    return Listed(classes, rows, (index, *files.values()))
 
 
 def read_kinetics400(names: Path, files: Mapping[Split, Path]) -> Listed:
@@ -165,7 +166,7 @@ def read_kinetics400(names: Path, files: Mapping[Split, Path]) -> Listed:
                 raise DataError(f"{file}, line {reader.line_num} is not an annotation; {KINETICS_HINT}.") from error
             _check_class(label, known, file)
             rows.append((f"{label}/{video}_{start:06d}_{end:06d}.mp4", label, part))
-    return Listed(classes, rows)
+    return Listed(classes, rows, (names, *files.values()))
 
 
 def read_vclimb(file: Path) -> Listed:
@@ -185,7 +186,7 @@ def read_vclimb(file: Path) -> Listed:
         for label, videos in task.items()
         for video in videos
     ]
-    return Listed(tuple(name for task in tasks for name in task), rows, tasks)
+    return Listed(tuple(name for task in tasks for name in task), rows, (file,), tasks)
 
 
 class _VclimbTasks(msgspec.Struct, frozen=True):

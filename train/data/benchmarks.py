@@ -6,10 +6,10 @@ The lists belong to their authors and don't come with stpr; each error says whic
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -72,6 +72,23 @@ class VclimbData(_Benchmark, tag_field="kind", tag="vclimb", frozen=True):
 
 BenchmarkData: TypeAlias = Ucf101Data | Hmdb51Data | Ssv2Data | Kinetics400Data | VclimbData
 
+CAUTIONS: Final[Mapping[type, str]] = {
+    VclimbData: "vCLIMB parted UCF101's videos at random, so training and test share groups (the same people and"
+    " scenes): these figures are inflated and can't be compared with those on the official splits.",
+}
+DRAWN_CAUTIONS: Final[Mapping[type, str]] = {
+    Kinetics400Data: "the stages are drawn by a seed because vCLIMB's own task lists of Kinetics-400 were not at hand:"
+    " these figures are near its tables, not comparable with them.",
+    Hmdb51Data: "HMDB51's class order follows the label ids of the list files (the sorted names), which ClassInd.txt"
+    " contradicts: the classes of each stage may not be those behind published figures.",
+}
+
+
+def cautions(data: Any, *, drawn: bool) -> list[str]:
+    """What must be said wherever figures on this data are shown; `drawn` if a seed makes the stages."""
+    said = [CAUTIONS.get(type(data)), DRAWN_CAUTIONS.get(type(data)) if drawn else None]
+    return [sentence for sentence in said if sentence]
+
 
 def read_lists(data: BenchmarkData) -> Listed:
     """What the lists say, whether or not the videos are there; raises DataError for a missing or broken list."""
@@ -108,7 +125,7 @@ def read_benchmark(data: BenchmarkData, *, learnt: Collection[str] = (), skip: S
     listed = listed_videos(data)
     skipped = skip.among([video.path for video in listed], folder, learnt=learnt)
     listed = [video for video in listed if video.path not in skipped]
-    there = _files({video.path.parent for video in listed})
+    there = files_in({video.path.parent for video in listed})
     wanted = [video for video in listed if video.label not in learnt or (video.split == "test" and video.path in there)]
     missing = [os.fspath(video.path.relative_to(folder)) for video in wanted if video.path not in there]
     if missing:
@@ -120,7 +137,7 @@ def read_benchmark(data: BenchmarkData, *, learnt: Collection[str] = (), skip: S
     return wanted
 
 
-def _files(folders: Iterable[Path]) -> frozenset[Path]:
+def files_in(folders: Iterable[Path]) -> frozenset[Path]:
     """The files in the folders; one listing per folder, since there may be hundreds of thousands of videos."""
     return frozenset(
         folder / entry.name for folder in folders if folder.is_dir() for entry in os.scandir(folder) if entry.is_file()

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,10 +16,11 @@ from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.motions import CLASSES, FPS, SIZE, Split, render
 
-__all__ = ["clip_frames", "write_motions"]
+__all__ = ["clip_frames", "clip_names", "is_written", "write_motions"]
 
 SETTINGS_FILE = "motions.json"
 SHORTEST, LONGEST = 28, 36  # frames of a clip: real videos differ in length
+CLIP_BYTES = 23_000  # of a written video, on average
 
 
 class MotionsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +49,7 @@ def write_motions(
         raise DataError(
             f"motions needs 1 clip per class and split or more, got {train_per_class} and {test_per_class}."
         )
-    if _is_written(folder, settings):
+    if is_written(folder, settings):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -63,6 +64,17 @@ def write_motions(
     return folder
 
 
+def clip_names(
+    classes: Sequence[str], *, train_per_class: int, test_per_class: int
+) -> Iterator[tuple[str, str, Split, int]]:
+    """Path below `clips/`, label, split and number within the split of every clip of a set."""
+    counts: dict[Split, int] = {"train": train_per_class, "test": test_per_class}
+    for label in classes:
+        for split, count in counts.items():
+            for index in range(count):
+                yield f"{label}/{split}_{index}.mp4", label, split, index
+
+
 def clip_frames(label: str, split: Split, index: int, *, seed: int) -> Image:
     """The frames `(F, H, W, 3)` RGB behind one written video, 28 to 36 of them."""
     digest = hashlib.sha256(f"{seed}/{label}/{split}/{index}".encode()).digest()
@@ -70,7 +82,7 @@ def clip_frames(label: str, split: Split, index: int, *, seed: int) -> Image:
     return render(label, actor_split=split, seed=number, frames=SHORTEST + number % (LONGEST - SHORTEST + 1))
 
 
-def _is_written(folder: Path, settings: MotionsSettings) -> bool:
+def is_written(folder: Path, settings: MotionsSettings) -> bool:
     """Whether the folder holds this very set; raises DataError when it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
@@ -92,17 +104,14 @@ def _told(settings: MotionsSettings) -> str:
 
 def _write_clips(folder: Path, settings: MotionsSettings, advance: Callable[[int], None] | None) -> None:
     """Every clip of both splits, and the list of them."""
-    counts: dict[Split, int] = {"train": settings.train_per_class, "test": settings.test_per_class}
-    rows: list[tuple[str, str, str]] = []
-    for label in CLASSES:
-        (folder / "clips" / label).mkdir(parents=True)
-        for split, count in counts.items():
-            for index in range(count):
-                name = f"{label}/{split}_{index}.mp4"
-                _write_video(folder / "clips" / name, clip_frames(label, split, index, seed=settings.seed))
-                rows.append((name, label, split))
-                if advance is not None:
-                    advance(len(rows))
+    rows = []
+    counts = {"train_per_class": settings.train_per_class, "test_per_class": settings.test_per_class}
+    for name, label, split, index in clip_names(CLASSES, **counts):
+        (folder / "clips" / label).mkdir(parents=True, exist_ok=True)
+        _write_video(folder / "clips" / name, clip_frames(label, split, index, seed=settings.seed))
+        rows.append((name, label, split))
+        if advance is not None:
+            advance(len(rows))
     with (folder / "clips.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "label", "split"))

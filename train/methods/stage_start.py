@@ -48,7 +48,7 @@ def class_vectors_of(classes: tuple[str, ...], inputs: StageInputs, encoder: Fra
     """T_c of a stage's classes, `(c, D)`; text features must be as wide as the frame feature."""
     settings = recipe.class_vectors
     if settings.kind == "text":
-        vectors = text_vectors(classes, source=recipe.backbone.source, prompt=settings.prompt)
+        vectors = text_vectors(classes, source=recipe.backbone.source, prompts=settings.prompts)
         if vectors.shape[1] != encoder.width:
             raise RecipeError(
                 f'[class_vectors] kind = "text": text features are {vectors.shape[1]} wide and frame features'

@@ -24,12 +24,20 @@ class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """`text` is the paper's; `prototypes` are means of frozen frame-mean features; `codes` are random."""
 
     kind: Literal["text", "prototypes", "codes"] = "text"
-    prompt: str = "a video of a person {}."
+    prompt: str | tuple[str, ...] = "a video of a person {}."  # of several, the mean text feature counts
 
     def __post_init__(self) -> None:
         """Refuse a prompt that would say the same of every class."""
-        if "{}" not in self.prompt:
-            raise ValueError(f"[class_vectors] prompt: must hold {{}} where the class name goes, not {self.prompt!r}")
+        if not self.prompts:
+            raise ValueError("[class_vectors] prompt: must hold one template or more")
+        for prompt in self.prompts:
+            if "{}" not in prompt:
+                raise ValueError(f"[class_vectors] prompt: must hold {{}} where the class name goes, not {prompt!r}")
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Every template."""
+        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
 
 
 def spoken(name: str) -> str:
@@ -38,8 +46,11 @@ def spoken(name: str) -> str:
     return " ".join(split.split()).lower()
 
 
-def text_vectors(classes: Sequence[str], *, source: str, prompt: str) -> Tensor:
-    """CLIP text features `(c, D)` of the prompts, unit length; raises RecipeError if the backbone has no text tower."""
+def text_vectors(classes: Sequence[str], *, source: str, prompts: Sequence[str]) -> Tensor:
+    """CLIP text features `(c, D)`, unit length: of several prompts the mean of their unit features, as CLIP does it.
+
+    Raises RecipeError if the backbone has no text tower.
+    """
     place = resolve_source(source)
     try:
         tower: Any = load_pretrained(transformers.CLIPTextModelWithProjection, place).eval()
@@ -51,11 +62,13 @@ def text_vectors(classes: Sequence[str], *, source: str, prompt: str) -> Tensor:
             f'[class_vectors] kind = "text": {source} has no text tower that loads'
             f' ({first_line(error)}); use kind = "prototypes".'
         ) from error
-    prompts = [prompt.replace("{}", spoken(name)) for name in classes]
-    longest = tower.config.max_position_embeddings
-    tokens = tokenizer(prompts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
-    with torch.no_grad():
-        return F.normalize(tower(**tokens).text_embeds, dim=-1)
+    longest, total = tower.config.max_position_embeddings, torch.zeros(())
+    for prompt in prompts:
+        said = [prompt.replace("{}", spoken(name)) for name in classes]
+        tokens = tokenizer(said, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        with torch.no_grad():
+            total = total + F.normalize(tower(**tokens).text_embeds, dim=-1)
+    return F.normalize(total, dim=-1)
 
 
 def prototype_vectors(static: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stpr.train.ranges import Count, ShareBelowOne
+from stpr.train.ranges import Count, CountOrNone, ShareBelowOne
 
 
 class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Form of an expert. Layers and heads are the paper's, the rest is open there."""
 
-    layers: Count = 3
+    layers: CountOrNone = 3  # none: no expert at all, V^st = V̄
     heads: Count = 2
     mlp_ratio: Count = 4
     dropout: ShareBelowOne = 0.0
@@ -68,6 +68,8 @@ class Expert(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """V^st. By the letter mean(V + blocks(V)); decomposed V̄ + mean(blocks(V - V̄)): the static part goes around."""
         static = features.mean(dim=1)  # (B, D)
+        if not self.blocks:
+            return static
         seen = features - static[:, None] if self.decomposes else features
         x = seen + self.positions
         for block in self.blocks:

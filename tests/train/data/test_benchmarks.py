@@ -50,11 +50,6 @@ VCLIMB = {"vclimb-ucf101-10": "UCF101_data", "vclimb-ucf101-20": "UCF101_data_20
 KINETICS = {"kinetics400-10": 10, "kinetics400-20": 20}
 
 
-@pytest.fixture(scope="session")
-def splits(shared_data: Path) -> Path:
-    return shared_data / "splits"
-
-
 def official(splits: Path, recipe: str, *changes: str) -> Recipe:
     """The shipped recipe over the official lists, which lie flat there."""
     folder = splits if recipe in VCLIMB else splits / recipe.partition("-")[0]
@@ -424,3 +419,27 @@ def test_a_broken_list_is_told(tree: Any, file: str, lines: list[str], said: str
     with pytest.raises(DataError, match=said) as caught:
         read(data)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vclimb-ucf101-10", "training and test share groups"),
+        ("vclimb-ucf101-20", "training and test share groups"),
+        ("kinetics400-10", "the stages are drawn by a seed"),
+        ("kinetics400-20", "the stages are drawn by a seed"),
+        ("hmdb51-5x5", "ClassInd.txt contradicts"),
+        ("ucf101-10x5", None),
+        ("ssv2-10x9", None),
+        ("motions", None),
+    ],
+)
+def test_what_must_be_said_beside_the_figures(name: str, said: str | None) -> None:
+    found = load_recipe(name).cautions
+    assert len(found) == (said is not None)
+    assert all(said in sentence for sentence in found if said)
+
+
+def test_listed_stages_are_not_called_drawn() -> None:
+    recipe = load_recipe("kinetics400-10", changes=["stages={classes=[['a'],['b']]}"])
+    assert recipe.cautions == []

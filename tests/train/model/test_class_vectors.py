@@ -52,7 +52,7 @@ def test_text_features_are_those_of_transformers(clip_folder: Path) -> None:
     with torch.no_grad():
         pooled = whole.text_model(**tokens).pooler_output
         expected = torch.nn.functional.normalize(whole.text_projection(pooled), dim=-1)
-    found = text_vectors(classes, source=str(clip_folder), prompt=PROMPT)
+    found = text_vectors(classes, source=str(clip_folder), prompts=[PROMPT])
     torch.testing.assert_close(found, expected)
     assert found.shape == (3, WIDTH)
     assert float((found @ found.T).fill_diagonal_(0).max()) < 0.9999  # three classes, three vectors
@@ -60,19 +60,27 @@ def test_text_features_are_those_of_transformers(clip_folder: Path) -> None:
 
 def test_other_classes_in_the_call_change_nothing(clip_folder: Path) -> None:
     def vector(*classes: str) -> torch.Tensor:
-        return text_vectors(classes, source=str(clip_folder), prompt=PROMPT)[0]
+        return text_vectors(classes, source=str(clip_folder), prompts=[PROMPT])[0]
 
     torch.testing.assert_close(vector("YoYo"), vector("YoYo", "ApplyEyeMakeupWhileStandingOnOneLeg"))
 
 
+def test_several_prompts_count_by_their_mean_direction(clip_folder: Path) -> None:
+    prompts = ["a photo of a person {}.", "a video of the person doing {}."]
+    one, two = (text_vectors(["YoYo", "TaiChi"], source=str(clip_folder), prompts=[each]) for each in prompts)
+    both = text_vectors(["YoYo", "TaiChi"], source=str(clip_folder), prompts=prompts)
+    torch.testing.assert_close(both, torch.nn.functional.normalize(one + two, dim=-1))
+    assert not torch.allclose(both, one)
+
+
 @pytest.mark.parametrize("name", ["x" * 500, "{weird} {0}", "100% {", "дзюдо"])
 def test_any_name_can_be_put_into_the_prompt(clip_folder: Path, name: str) -> None:
-    assert torch.isfinite(text_vectors([name], source=str(clip_folder), prompt=PROMPT)).all()
+    assert torch.isfinite(text_vectors([name], source=str(clip_folder), prompts=[PROMPT])).all()
 
 
 def refused(source: str | Path, match: str) -> None:
     with pytest.raises(RecipeError, match=match) as caught:
-        text_vectors(["a"], source=str(source), prompt=PROMPT)
+        text_vectors(["a"], source=str(source), prompts=[PROMPT])
     assert "\n" not in caught.value.message
     assert caught.value.message.endswith('use kind = "prototypes".')
 
@@ -88,7 +96,7 @@ def test_a_missing_tokenizer_does_not_make_all_classes_alike(clip_folder: Path, 
     refused(without, r"has no text tower that loads \(.*tokenizer")
     shutil.copy(clip_folder / "tokenizer.json", without)
     shutil.copy(clip_folder / "tokenizer_config.json", without)
-    assert text_vectors(["a"], source=str(without), prompt=PROMPT).shape == (1, WIDTH)
+    assert text_vectors(["a"], source=str(without), prompts=[PROMPT]).shape == (1, WIDTH)
 
 
 def test_prototypes_are_class_means_of_unit_length() -> None:
