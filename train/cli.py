@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from stpr.train.data.cache import FeatureCache
 from stpr.train.data.source import read_stages, read_videos, skip_list
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.metrics import Metrics, gaps, read_metrics, tested_on
+from stpr.train.outlook import look_ahead
+from stpr.train.outlook_table import show_outlook
 from stpr.train.progress import ShownProgress
 from stpr.train.protocol import prepare, run_protocol
 from stpr.train.report import write_report
@@ -54,6 +57,7 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME]")
 @click.option("--stages", type=click.IntRange(min=1), help="Stop after this stage.  [default: the last]")
 @click.option("--resume", is_flag=True, help="Go on after the last finished stage of --out.")
+@click.option("--dry-run", is_flag=True, help="Learn nothing: show the stages, what is missing, time and disk.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: optimizer.rate=0.02")
 @click.option(
     "--cache",
@@ -75,6 +79,7 @@ def learn(  # noqa: PLR0913  (one parameter per option is click's way)
     out: Path | None,
     stages: int | None,
     resume: bool,
+    dry_run: bool,
     changes: tuple[str, ...],
     cache: Path | None,
     beside: tuple[Path, ...],
@@ -86,6 +91,12 @@ def learn(  # noqa: PLR0913  (one parameter per option is click's way)
     for other in others.values():
         read_metrics(other)  # before hours of training, not after
     folder = out or Path("runs") / settings.name
+    if dry_run:
+        outlook = look_ahead(settings, out=folder, last=stages, resume=resume)
+        show_outlook(outlook, outlook.rates())
+        sys.exit(2 if outlook.problems else 0)
+    for caution in settings.cautions:
+        click.echo(f"note: {caution}", err=True)
     past = look_back(folder, settings, resume=resume)
     learnt = past.record.stages if past else ()
     kept = open_cache(cache, settings) if cache else None

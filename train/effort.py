@@ -1,0 +1,211 @@
+"""What a run will cost: work counted from its recipe and clips, rates measured on this machine, bytes from shapes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Final
+
+import accelerate
+import torch
+from torch.nn import functional as F
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.checkpoint import kept_bytes
+from stpr.train.config import Recipe
+from stpr.train.data.clips import load_draws
+from stpr.train.data.stages import Stage
+from stpr.train.methods.stpr import Objective
+from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.stpr import Head, StPR
+
+CLOSED_FORM: Final = ("nearest_mean", "streaming_lda")
+ENOUGH_SECONDS: Final = 1.0  # of measuring, per rate
+ENOUGH_RUNS: Final = 20
+CPU_BATCH: Final = 2  # clips of a step measured on a CPU, where time grows evenly with the batch
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """How many videos a stage is learnt from and tested on; `earlier` are the test videos of the stages before it."""
+
+    train: int
+    test: int
+    earlier: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Videos decoded, frames through the backbone without a gradient, clips through a step of learning."""
+
+    decoded: int = 0
+    encoded: int = 0
+    learnt: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds on one device: of a frame through the backbone, of a clip through a step, of decoding a video."""
+
+    device: str
+    encode: float
+    learn: float
+    decode: float | None  # on one of the recipe's workers; None without a video to measure
+
+
+def work_of(recipe: Recipe, stages: Sequence[tuple[Stage, Clips]]) -> Work:
+    """All work of these stages; only the span of the training clips and the experts' part of a test are left out."""
+    return sum((_stage_work(recipe, *stage, fresh=n == 0) for n, stage in enumerate(stages)), Work())
+
+
+def _stage_work(recipe: Recipe, stage: Stage, clips: Clips, *, fresh: bool) -> Work:
+    settings, frames, later = recipe.optimizer, recipe.sampling.frames, stage.index > 1
+    epochs = settings.epochs_later if later else settings.epochs_first
+    epochs = 0 if recipe.method in CLOSED_FORM else epochs
+    if recipe.adapter.place != "blocks":  # encoded once; earlier test clips too where a run is taken up
+        views = clips.train * (1 + recipe.sampling.draws)
+        tests = clips.test + (clips.earlier if fresh else 0)
+        return Work(clips.train + tests, frames * (views + tests), clips.train * epochs)
+    tests, passes = clips.test + clips.earlier, _passes(recipe, stage.index)
+    fisher = recipe.method == "ewc"
+    watched = epochs if later and _holds(recipe) else 0  # the network before the stage looks at every step's clips
+    return Work(
+        clips.train * (passes + epochs + fisher) + tests,
+        frames * (clips.train * (passes + watched) + tests),
+        clips.train * (epochs + fisher),
+    )
+
+
+def _passes(recipe: Recipe, index: int) -> int:
+    """How often a stage's centre views go through an encoder with adapters in its blocks, besides the epochs."""
+    learns = recipe.method == "stpr"
+    return sum(
+        (
+            recipe.method != "nearest_mean",  # anchors and statistics
+            recipe.method == "nearest_mean" or recipe.class_vectors.kind == "prototypes",
+            index == 1 and recipe.backbone.projection > 0,
+            learns and index > 1 and recipe.preservation.weight > 0 and recipe.preservation.classes == "new",
+            learns and recipe.preservation.classes == "old",
+        )
+    )
+
+
+def _holds(recipe: Recipe) -> bool:
+    weights = {"stpr": recipe.preservation.weight, "lwf": recipe.lwf.weight}
+    return weights.get(recipe.method, 0.0) > 0
+
+
+def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
+    """Time a few batches on the device that a run would take; the model is used up. Raises RecipeError if one is full.
+
+    The weights don't matter, so a network of the same form may stand in for one that is not at hand.
+    """
+    accelerator, sampling = accelerate.Accelerator(), recipe.sampling
+    device, spec, upstream = accelerator.device, model.encoder.backbone.spec, model.encoder.upstream_trains
+    model.to(device)
+    size = min(CPU_BATCH, recipe.optimizer.batch) if upstream and device.type == "cpu" else recipe.optimizer.batch
+    seen = size if upstream else 1 + sampling.draws  # clips that go through the backbone at once
+    shape = (seen, sampling.frames, spec.height, spec.width, 3)
+    frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
+    features = torch.randn(size, sampling.frames, model.encoder.backbone.width, device=device)
+    step = _step(recipe, model, frames if upstream else features, accelerator)
+
+    def encode() -> None:
+        with torch.no_grad():
+            model.encoder.frozen(frames)
+
+    try:
+        pace = _seconds(encode, device) / (seen * sampling.frames), _seconds(step, device) / size
+    except torch.OutOfMemoryError as error:
+        raise RecipeError(
+            f"[optimizer] batch: {size} clips of {sampling.frames} frames don't fit into {_name(device)}; lower it, or"
+            " start with accelerate launch --mixed_precision fp16."
+        ) from error
+    return Rates(_name(device), *pace, None if video is None else _decode(recipe, model, video))
+
+
+def _step(recipe: Recipe, model: StPR, clips: torch.Tensor, accelerator: accelerate.Accelerator) -> Callable[[], None]:
+    """One step of learning a first stage of two classes, as the learner does it."""
+    expert = model.head.add_stage(F.normalize(torch.randn(2, model.head.width), dim=-1))
+    objective = Objective(model.encoder, expert, model.head.class_vectors, recipe, offset=0, teacher=None)
+    parameters = [value for value in objective.parameters() if value.requires_grad]
+    if recipe.method in CLOSED_FORM or not parameters:
+        return lambda: None
+    settings = recipe.optimizer
+    optimizer = torch.optim.SGD(parameters, lr=settings.rate, momentum=settings.momentum)
+    prepared, stepper = accelerator.prepare(objective, optimizer)
+    labels = torch.arange(len(clips), device=clips.device) % 2
+
+    def step() -> None:
+        accelerator.backward(torch.stack(list(prepared(clips, labels).values())).sum())
+        stepper.step()
+        stepper.zero_grad()
+
+    return step
+
+
+def _decode(recipe: Recipe, model: StPR, video: Path) -> float:
+    sampling, spec = recipe.sampling, model.encoder.backbone.spec
+    draws = 1 if model.encoder.upstream_trains else sampling.draws
+
+    def load() -> None:
+        load_draws(video, draws=draws, frames=sampling.frames, spec=spec, augment=sampling.augment, seed=0)
+
+    return _seconds(load, torch.device("cpu"))
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call: a mean over a second at most, after one call that only warms up unless it took as long."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    if (first := run()) > ENOUGH_SECONDS:
+        return first
+    taken = [run()]
+    while sum(taken) < ENOUGH_SECONDS and len(taken) < ENOUGH_RUNS:
+        taken.append(run())
+    return sum(taken) / len(taken)
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} thread{'s'[: torch.get_num_threads() > 1]}"
+
+
+def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, stages: Sequence[Stage]) -> list[int]:
+    """Size of the tensors of each stage's checkpoint, exactly, from shapes alone."""
+    sizes = []
+    with torch.device("meta"):
+        head = Head(frames=recipe.sampling.frames, width=encoder.width, settings=recipe.head)
+        model = StPR(encoder=encoder, head=head)
+        for stage in stages:
+            _grow(recipe, model, len(stage.classes))
+            sizes.append(kept_bytes(model))
+    return sizes
+
+
+def _grow(recipe: Recipe, model: StPR, classes: int) -> None:
+    head, vectors = model.head, torch.zeros(classes, model.head.width)
+    if recipe.expert_per_stage or not head.experts:
+        head.add_stage(vectors)
+    else:
+        head.add_classes(vectors)
+    count = len(head.class_vectors)
+    if head.statistics is not None:
+        head.statistics.means = torch.zeros(count, head.statistics.means.shape[1])
+    if recipe.method == "ewc":
+        trained = [*model.encoder.adapter_parameters(), *head.experts[-1].parameters()]
+        model.importance = torch.zeros(sum(value.numel() for value in trained))
+    elif recipe.method == "stpr" and recipe.preservation.classes == "old":
+        model.importance = torch.zeros(count, head.width)
