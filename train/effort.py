@@ -108,8 +108,9 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     accelerator, sampling = accelerate.Accelerator(), recipe.sampling
     device, spec, upstream = accelerator.device, model.encoder.backbone.spec, model.encoder.upstream_trains
     model.to(device)
-    size = min(CPU_BATCH, recipe.optimizer.batch) if upstream and device.type == "cpu" else recipe.optimizer.batch
-    seen = size if upstream else 1 + sampling.draws  # clips that go through the backbone at once
+    slow = device.type == "cpu"
+    size = min(CPU_BATCH, recipe.optimizer.batch) if upstream and slow else recipe.optimizer.batch
+    seen = size if upstream else 1 if slow else 1 + sampling.draws  # clips that go through the backbone at once
     shape = (seen, sampling.frames, spec.height, spec.width, 3)
     frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
     features = torch.randn(size, sampling.frames, model.encoder.backbone.width, device=device)

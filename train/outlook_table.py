@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from textwrap import shorten
 from typing import Final
 
 from rich.box import SIMPLE_HEAD, Box
@@ -14,6 +15,7 @@ from stpr.train.effort import Rates
 from stpr.train.outlook import Outlook, free_bytes
 
 PLAIN_WIDTH: Final = 160  # where there is no terminal
+NUMBERS_WIDTH: Final = 50  # what the columns before the names of the classes take at most
 NAMED: Final = 3  # missing videos that are told by name
 
 
@@ -25,7 +27,8 @@ def show_outlook(outlook: Outlook, rates: Rates | None) -> None:
     recipe, stages = outlook.recipe, outlook.stages
     if stages:
         with console.capture() as table:
-            console.print(_stage_table(outlook, SIMPLE_HEAD if console.is_terminal else None))
+            box = SIMPLE_HEAD if console.is_terminal else None
+            console.print(_stage_table(outlook, box, room=max(20, console.width - NUMBERS_WIDTH)))
         console.file.write("".join(f"{line.rstrip()}\n" for line in table.get().splitlines()))
     lines = [("recipe", f"{recipe.name}: {recipe.method}, seed {recipe.seed}, run folder {outlook.out}")]
     lines += [("lists", f"{digest}  {name}") for name, digest in outlook.lists.items()]
@@ -42,18 +45,18 @@ def show_outlook(outlook: Outlook, rates: Rates | None) -> None:
         said = label
 
 
-def _stage_table(outlook: Outlook, box: Box | None) -> Table:
+def _stage_table(outlook: Outlook, box: Box | None, *, room: int) -> Table:
     table = Table(box=box, pad_edge=False, show_footer=True)
     clips = [counted for _, counted in outlook.stages]
     sums = (sum(counted.train for counted in clips), sum(counted.test for counted in clips))
     names = sum(len(stage.classes) for stage, _ in outlook.stages)
     totals = ("all", *(f"{total:,}" for total in (names, *sums)))
     for heading, total in zip(("stage", "classes", "train", "test"), totals, strict=True):
-        table.add_column(heading, total, justify="right", min_width=len(heading))
-    table.add_column("which", no_wrap=True, overflow="ellipsis")
+        table.add_column(heading, total, justify="right", no_wrap=True)
+    table.add_column("which", no_wrap=True)
     for stage, counted in outlook.stages:
         numbers = (stage.index, len(stage.classes), counted.train, counted.test)
-        table.add_row(*(f"{number:,}" for number in numbers), ", ".join(stage.classes))
+        table.add_row(*(f"{number:,}" for number in numbers), shorten(", ".join(stage.classes), room, placeholder=" …"))
     return table
 
 
