@@ -24,7 +24,8 @@ from stpr.train.data.benchmarks import files_in
 from stpr.train.data.inputs import FrozenFeatures
 from stpr.train.data.lists import list_digests, named_videos
 from stpr.train.data.motions import CLIP_BYTES
-from stpr.train.data.source import read_stages
+from stpr.train.data.skip_list import NOTHING
+from stpr.train.data.source import read_stages, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.effort import Clips, Rates, Work, checkpoint_bytes, measure, work_of
 from stpr.train.methods.stage_start import class_vectors_of
@@ -121,7 +122,8 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
     past = found.attempt(partial(look_back, out, recipe, resume=resume), None)
     learnt = past.record.stages if past else ()
     classes = [name for stage in learnt for name in stage]
-    found.videos = found.attempt(partial(named_videos, recipe.data, learnt=classes), [])
+    skip = found.attempt(partial(skip_list, recipe.data), NOTHING)
+    found.videos = found.attempt(partial(named_videos, recipe.data, learnt=classes, skip=skip), [])
     if found.videos:
         found.lists = found.attempt(partial(list_digests, recipe.data, found.videos), {})
         none: list[Stage] = []

@@ -115,7 +115,7 @@ def list_csv(file: Path, *, videos: Path, train: Filter, test: Filter) -> list[V
                 raise DataError(f"{file} lists {row['path']} twice, on lines {lines[path]} and {line}; keep one.")
             lines[path] = line
             found.append(Video(path, row["label"], split))
-    return _by_path(found)
+    return sorted(found, key=lambda video: video.path)
 
 
 def _read_rows(file: Path, *, needed: Iterable[str]) -> dict[int, dict[str, str]]:

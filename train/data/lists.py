@@ -15,6 +15,7 @@ from stpr.train.config import CsvData, DataSettings, FolderData, MotionsData
 from stpr.train.data.annotations import SPLITS, Filter, Video, list_csv, read_folder
 from stpr.train.data.benchmarks import listed_videos, read_lists
 from stpr.train.data.motions import MotionsSettings, clip_names, is_written
+from stpr.train.data.skip_list import NOTHING, SkipList
 
 PATHS: Final = "train/*/*, test/*/*"  # of a folder per class the paths themselves are the list
 
@@ -37,15 +38,24 @@ def joined_lists(before: Mapping[str, Sequence[str]], now: Mapping[str, str]) ->
     return {name: list(dict.fromkeys([*before.get(name, ()), *filter(None, [now.get(name)])])) for name in names}
 
 
-def named_videos(data: DataSettings, *, learnt: Collection[str] = ()) -> list[Video]:
-    """Every video that the lists name, sorted by path, whether or not it is there.
+def named_videos(data: DataSettings, *, learnt: Collection[str] = (), skip: SkipList = NOTHING) -> list[Video]:
+    """Every video that the lists name and the skip list doesn't, sorted by path, whether or not it is there.
 
     Of `learnt` classes only the test videos that are there. A motions set that is not written yet names what will be.
     Raises DataError as reading does, but not for missing videos.
     """
     old = frozenset(learnt)
-    named = _named_videos(data, old)
+    named = list(_named_videos(data, old))
+    skipped = skip.among([video.path for video in named], _videos_folder(data), learnt=old)
+    named = [video for video in named if video.path not in skipped]
     return [video for video in named if video.label not in old or (video.split == "test" and video.path.is_file())]
+
+
+def _videos_folder(data: DataSettings) -> Path:
+    root = Path(data.root).expanduser()
+    if isinstance(data, FolderData):
+        return root
+    return root / ("clips" if isinstance(data, MotionsData) else data.videos)
 
 
 def _named_videos(data: DataSettings, learnt: Collection[str]) -> Iterable[Video]:
