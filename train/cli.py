@@ -7,18 +7,15 @@ from pathlib import Path
 
 import click
 
-from stpr.runtime.contract.errors import RecipeError
-from stpr.train.config import Recipe, load_recipe, shipped_recipes
-from stpr.train.data.cache import FeatureCache
-from stpr.train.data.source import read_stages, read_videos, skip_list
+from stpr.train.carry_out import carry_out
+from stpr.train.config import load_recipe, shipped_recipes
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.metrics import Metrics, gaps, read_metrics, tested_on
 from stpr.train.outlook import look_ahead
 from stpr.train.outlook_table import show_outlook
+from stpr.train.processes import launched
 from stpr.train.progress import ShownProgress
-from stpr.train.protocol import prepare, run_protocol
 from stpr.train.report import write_report
-from stpr.train.resume import look_back
 
 LEARN = "learn"
 
@@ -56,7 +53,7 @@ def main() -> None:
 @click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME]")
 @click.option("--stages", type=click.IntRange(min=1), help="Stop after this stage.  [default: the last]")
-@click.option("--resume", is_flag=True, help="Go on after the last finished stage of --out.")
+@click.option("--resume", is_flag=True, help="Go on where the run in --out was stopped.")
 @click.option("--dry-run", is_flag=True, help="Learn nothing: show the stages, what is missing, time and disk.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: optimizer.rate=0.02")
 @click.option(
@@ -95,34 +92,15 @@ def learn(  # noqa: PLR0913  (one parameter per option is click's way)
         outlook = look_ahead(settings, out=folder, last=stages, resume=resume)
         show_outlook(outlook, outlook.rates())
         sys.exit(2 if outlook.problems else 0)
-    for caution in settings.cautions:
-        click.echo(f"note: {caution}", err=True)
-    past = look_back(folder, settings, resume=resume)
-    learnt = past.record.stages if past else ()
-    kept = open_cache(cache, settings) if cache else None
-    with ShownProgress() as shown:
-        videos = read_videos(settings.data, shown.generating, learnt)
-        plan = read_stages(settings.stages, videos, learnt, settings.data)
-        run = prepare(settings, videos, plan, out=folder, progress=shown, past=past)
-        run.cache, run.notes = kept, {"cache": str(cache)} if kept else {}
-        if skipped := skip_list(settings.data).lines:
-            run.notes["skipped"] = str(len(skipped))
-            shown.note(f"skip list {settings.data.skip}: {len(skipped)} left out")
-        metrics = run_protocol(run, last=min(stages or len(plan), len(plan)))
-        if kept:
-            shown.note(f"cache: {kept.served} clips were in {cache}, {kept.added} were added")
-    report = write_report(folder, others)
-    click.echo(summary(metrics, folder, report))
-
-
-def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:
-    """The cache in `folder`. Raises RecipeError if the recipe has no frozen features to keep."""
-    if recipe.adapter.place == "blocks":
-        raise RecipeError(
-            '--cache keeps frozen features, but with [adapter] place = "blocks" the backbone\'s blocks are tuned; leave'
-            ' --cache out or set place = "feature".'
-        )
-    return FeatureCache(folder)
+    with launched() as processes:
+        if processes.is_main:
+            for caution in settings.cautions:
+                click.echo(f"note: {caution}", err=True)
+        with ShownProgress(quiet=not processes.is_main) as shown:
+            metrics = carry_out(settings, folder, shown, resume=resume, stages=stages, cache=cache, processes=processes)
+        if processes.is_main:
+            report = write_report(folder, others)
+            click.echo(summary(metrics, folder, report))
 
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:

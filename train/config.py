@@ -117,6 +117,7 @@ class OptimizerSettings(_Section, frozen=True):
     epochs_later: CountOrNone = 30
     momentum: ShareBelowOne = 0.9
     weight_decay: NotNegative = 5e-4
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of forward and backward; weights and tests are float32
 
 
 class LwfSettings(_Section, frozen=True):

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 from stpr.train.learner import Terms
 from stpr.train.metrics import Metrics, tested_on
 
 
-class ShownProgress:
-    """Progress bars on a terminal; elsewhere one plain line per stage and per stretch of encoding."""
+class Progress(Protocol):
+    """Whoever shows how far a run is."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        self.bars = Progress(
+    def encoding(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` clips were decoded and encoded."""
+
+    def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
+        """An epoch of a stage ended with these mean loss terms."""
+
+    def tested(self, metrics: Metrics) -> None:
+        """A stage was learnt and tested; the figures are those after it."""
+
+    def note(self, sentence: str) -> None:
+        """Something that whoever began the run should know."""
+
+
+class ShownProgress:
+    """Progress bars on a terminal; elsewhere one plain line per stage and per stretch of encoding.
+
+    `quiet` is for the processes of a run that leave speaking to another.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self.bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=quiet or not self.console.is_terminal,
         )
         self.task = self.bars.add_task("", total=None, note="", visible=False)
         self.shows = ""
@@ -56,7 +77,7 @@ class ShownProgress:
         self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {tested_on(metrics)} seen so far")
 
     def note(self, sentence: str) -> None:
-        """Something worth a line."""
+        """Something that whoever began the run should know."""
         self.console.print(sentence, soft_wrap=True)
 
     def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:

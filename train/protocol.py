@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import platform
-import shlex
-import sys
-import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
-import accelerate
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
-from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, load_stage, save_stage
 from stpr.train.config import Recipe, write_recipe
@@ -27,7 +19,9 @@ from stpr.train.data.clips import median_span
 from stpr.train.data.inputs import PixelClips, StageInputs, encode_frozen
 from stpr.train.data.lists import joined_lists, list_digests
 from stpr.train.data.stages import Stage
-from stpr.train.learner import Fit, Terms
+from stpr.train.environment import environment
+from stpr.train.evaluation import Tested, classify, predictions_csv
+from stpr.train.learner import Fit, Terms, check_precision
 from stpr.train.methods import METHODS
 from stpr.train.metrics import (
     Metrics,
@@ -39,38 +33,11 @@ from stpr.train.metrics import (
     write_metrics,
 )
 from stpr.train.model.stpr import StPR
+from stpr.train.processes import ALONE, Processes
+from stpr.train.progress import Progress
 from stpr.train.resume import Past
-
-TEST_BATCH = 64
-
-
-class Progress(Protocol):
-    """Whoever shows how far a run is."""
-
-    def encoding(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` clips were decoded and encoded."""
-
-    def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
-        """An epoch of a stage ended with these mean loss terms."""
-
-    def tested(self, metrics: Metrics) -> None:
-        """A stage was learnt and tested; the figures are those after it."""
-
-
-@dataclass(slots=True)
-class Tested:
-    """Predictions for what test clips there are of the stages seen so far, in order of stage and path."""
-
-    videos: list[Video]
-    labels: np.ndarray[tuple[int], np.dtype[np.int64]]
-    stages: np.ndarray[tuple[int], np.dtype[np.int64]]  # the stage each label belongs to, from 1
-    predicted: np.ndarray[tuple[int], np.dtype[np.int64]]
-    routing: np.ndarray[tuple[int, int], np.dtype[np.float32]]  # (n, E)
-
-    def routing_of(self, stage: int) -> list[float] | None:
-        """The mean weight that the stage's clips give to each expert; None without clips."""
-        weights = self.routing[self.stages == stage]
-        return weights.mean(axis=0).tolist() if len(weights) else None
+from stpr.train.scalars import Scalars
+from stpr.train.snapshot import SNAPSHOT, Snapshots, fingerprint
 
 
 @dataclass(slots=True)
@@ -83,7 +50,7 @@ class Run:
     out: Path
     progress: Progress
     model: StPR
-    accelerator: accelerate.Accelerator
+    processes: Processes
     span: float
     metrics: Metrics | None = None  # of the stages learnt so far
     lists: dict[str, str] = field(default_factory=dict)  # list file -> SHA-256
@@ -106,7 +73,9 @@ class Run:
         order = {name: position for position, name in enumerate(self.classes)}
         labels = torch.tensor([order[video.label] for video in videos])
         encoder, sampling, seed = self.model.encoder, self.recipe.sampling, self.recipe.seed
-        clips = PixelClips(videos, labels, spec=encoder.backbone.spec, sampling=sampling, seed=seed)
+        clips = PixelClips(
+            videos, labels, spec=encoder.backbone.spec, sampling=sampling, seed=seed, processes=self.processes
+        )
         if encoder.upstream_trains:
             return clips
         what = f"stage {stage.index} {split}"
@@ -123,19 +92,33 @@ def run_protocol(run: Run, *, last: int) -> Metrics:
     """Learn the stages in order up to `last`; after each, test, save a checkpoint and rewrite `metrics.json`."""
     done = len(run.metrics.stages) if run.metrics else 0
     if done < last:
-        _begin(run)
-    for stage in run.stages[done:last]:
-        started = time.monotonic()
-        inputs = run.inputs(stage, "train")
-        curves = METHODS[run.recipe.method](run.model, stage.classes, inputs, run.recipe, _fit(run, stage))
-        del inputs  # from here on nothing of the stage's videos is left but the model's tensors
-        tested = test(run, upto=stage)
-        save_stage(run.out, run.model, _record(run, stage), _predictions(run, tested))
-        run.metrics = _metrics(run, tested, curves, time.monotonic() - started)
-        write_metrics(run.out, run.metrics)
-        run.progress.tested(run.metrics)
+        with run.processes.together():
+            if run.processes.is_main:
+                _begin(run)
+        scalars = Scalars(run.out, run.metrics) if run.processes.is_main else None
+        for stage in run.stages[done:last]:
+            _learn(run, stage, scalars)
+        if scalars is not None:
+            scalars.close()
     assert run.metrics is not None
     return run.metrics
+
+
+def _learn(run: Run, stage: Stage, scalars: Scalars | None) -> None:
+    """Learn and test one stage; on disk it is there as a whole or not at all."""
+    snapshots = _snapshots(run, stage)
+    inputs = run.inputs(stage, "train")
+    how = _fit(run, stage, snapshots, scalars)
+    curves = METHODS[run.recipe.method](run.model, stage.classes, inputs, run.recipe, how)
+    del inputs  # from here on nothing of the stage's videos is left but the model's tensors
+    tested = test(run, upto=stage)
+    run.metrics = _metrics(run, tested, curves, snapshots.seconds)
+    with run.processes.together():
+        if run.processes.is_main:
+            _save(run, stage, tested)
+    if scalars is not None:
+        scalars.tested(stage.index, run.metrics.final)
+    run.progress.tested(run.metrics)
 
 
 @torch.no_grad()
@@ -143,31 +126,35 @@ def test(run: Run, *, upto: Stage) -> Tested:
     """Classify what test clips there are of every stage up to `upto`, all classes seen competing, without a task id."""
     model = run.model.eval()
     seen = [stage for stage in run.stages[: upto.index] if run.videos_of(stage, "test")]
-    predicted, routing, labels, stages = [], [], [], []
+    predicted, routing = [], []
     for stage in seen:
         if stage.index not in run.tests:
             run.tests[stage.index] = run.inputs(stage, "test")
-        inputs = run.tests[stage.index]
-        for batch in inputs.centre(batch=TEST_BATCH):
-            logits, weights = model(batch.to(run.accelerator.device))
-            predicted.append(logits.argmax(dim=1).cpu().numpy())
-            routing.append(weights.cpu().numpy())
-        labels.append(inputs.labels.numpy())
-        stages.append(np.full(len(inputs.labels), stage.index))
+        guesses, weights = classify(model, run.tests[stage.index])
+        predicted.append(guesses)
+        routing.append(weights)
+    labels = [run.tests[stage.index].labels.numpy() for stage in seen]
     return Tested(
         videos=[video for stage in seen for video in run.videos_of(stage, "test")],
         labels=np.concatenate(labels),
-        stages=np.concatenate(stages),
+        stages=np.repeat([stage.index for stage in seen], [len(part) for part in labels]),
         predicted=np.concatenate(predicted),
         routing=np.concatenate(routing),
     )
 
 
-def prepare(
-    recipe: Recipe, videos: list[Video], stages: list[Stage], *, out: Path, progress: Progress, past: Past | None = None
+def prepare(  # noqa: PLR0913
+    recipe: Recipe,
+    videos: list[Video],
+    stages: list[Stage],
+    *,
+    out: Path,
+    progress: Progress,
+    past: Past | None = None,
+    processes: Processes = ALONE,
 ) -> Run:
     """Build the network, or load what it had learnt, and gather what a run needs; nothing new is learnt yet."""
-    accelerator = accelerate.Accelerator()
+    check_precision(recipe.optimizer.precision, processes.device)
     torch.manual_seed(recipe.seed)
     if past is None:
         model = build_model(recipe)
@@ -175,20 +162,38 @@ def prepare(
     else:
         model, record, _ = load_stage(out, past.record.stage)
         span = record.clip.span_seconds  # a device must not see its window change because only new videos are here
-    model.to(accelerator.device)
+    model.to(processes.device)
     figures, lists = past.metrics if past else None, list_digests(recipe.data, videos)
-    return Run(recipe, stages, videos, out, progress, model, accelerator, span, figures, lists)
+    return Run(recipe, stages, videos, out, progress, model, processes, span, figures, lists)
 
 
-def _fit(run: Run, stage: Stage) -> Fit:
+def _fit(run: Run, stage: Stage, snapshots: Snapshots | None = None, scalars: Scalars | None = None) -> Fit:
     settings, seed = run.recipe.optimizer, run.recipe.seed * 1000 + stage.index
     torch.manual_seed(seed)
+
+    def on_epoch(number: int, total: int, terms: Terms) -> None:
+        run.progress.epoch(stage.index, number, total, terms)
+        if scalars is not None:
+            scalars.epoch(terms)
+
     return Fit(
         epochs=settings.epochs_first if stage.index == 1 else settings.epochs_later,
         optimizer=settings,
         seed=seed,
-        accelerator=accelerate.Accelerator(),  # one per stage: it holds on to all that it prepares, a teacher too
-        on_epoch=lambda number, total, terms: run.progress.epoch(stage.index, number, total, terms),
+        on_epoch=on_epoch,
+        snapshots=snapshots,
+    )
+
+
+def _snapshots(run: Run, stage: Stage) -> Snapshots:
+    learnt = [earlier.classes for earlier in run.stages[: stage.index]]
+    videos = run.videos_of(stage, "train")
+    return Snapshots(
+        run.out,
+        stage.index,
+        fingerprint(run.recipe, learnt, videos),
+        run.progress.note,
+        processes=run.processes,
     )
 
 
@@ -198,6 +203,18 @@ def _begin(run: Run) -> None:
         write_recipe(run.recipe, run.out / RECIPE)
     except OSError as error:
         raise RecipeError(f"--out {run.out} can't be written ({error.strerror}); choose another folder.") from error
+
+
+def _save(run: Run, stage: Stage, tested: Tested) -> None:
+    assert run.metrics is not None
+    try:
+        save_stage(run.out, run.model, _record(run, stage), predictions_csv(tested, run.classes))
+        write_metrics(run.out, run.metrics)
+        (run.out / SNAPSHOT).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"stage {stage.index} can't be saved to {run.out} ({error}); make room, then go on with --resume."
+        ) from error
 
 
 def _record(run: Run, stage: Stage) -> StageRecord:
@@ -234,32 +251,10 @@ def _metrics(run: Run, tested: Tested, curves: list[Terms], seconds: float) -> M
         average_incremental=average_incremental(seen),
         backward_forgetting=backward_forgetting(accuracy),
         seconds=seconds + (before.seconds if before else 0.0),
-        environment=_environment() | run.notes,
+        environment=environment(run.processes) | run.notes,
         confusion=confusion(tested.labels, tested.predicted, len(classes)).tolist(),
         routing=[tested.routing_of(stage.index) for stage in learnt],
         curves=[*(before.curves if before else []), curves],
         lists=joined_lists(before.lists if before else {}, run.lists),
         notes=list(dict.fromkeys([*(before.notes if before else []), *run.recipe.cautions])),
     )
-
-
-def _predictions(run: Run, tested: Tested) -> str:
-    """`predictions.csv`: clip path, label, predicted label. Absolute paths: the exporter may run elsewhere."""
-    names, text = run.classes, io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted"])
-    for video, guess in zip(tested.videos, tested.predicted, strict=True):
-        writer.writerow([video.path.absolute(), video.label, names[guess]])
-    return text.getvalue()
-
-
-def _environment() -> dict[str, str]:
-    packages = ("stpr", "torch", "transformers", "accelerate", "numpy")
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": str(torch.get_num_threads()),
-        **{name: version(name) for name in packages},
-    }

@@ -11,6 +11,7 @@ from stpr.train.checkpoint import RECIPE, StageRecord, finished_stages, read_rec
 from stpr.train.config import Recipe, load_recipe
 from stpr.train.data.source import LIST_THEM
 from stpr.train.metrics import METRICS, Metrics, read_metrics
+from stpr.train.snapshot import SNAPSHOT
 
 MAY_DIFFER: Final = ("data", "stages")  # new videos come from elsewhere, new stages behind the learnt ones
 
@@ -26,19 +27,18 @@ class Past:
 def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
     """The finished stages of a run folder, None if there are none; the recipe must be one that may go on from there.
 
-    Raises RecipeError for stages that are in the way without `resume` and for a recipe that differs in what must not.
+    Raises RecipeError for stages, or a part of one, that are in the way without `resume`, and for a recipe that
+    differs in what must not.
     """
     done = finished_stages(out)
-    if done == 0:
+    if done == 0 and not (out / SNAPSHOT).is_file():
         return None
     if not resume:
-        raise RecipeError(
-            f"{out} holds a run with {done} finished stage{'s'[: done > 1]}; go on with --resume or choose another"
-            " --out."
-        )
+        holds = f"{done} finished stage{'s'[: done > 1]}" if done else "a stage half learnt"
+        raise RecipeError(f"{out} holds a run with {holds}; go on with --resume or choose another --out.")
     _check_recipe(load_recipe(str(out / RECIPE)), recipe, out)
-    if done == 1 and not (out / METRICS).is_file():
-        return None  # stopped between the first checkpoint and its figures
+    if done <= 1 and not (out / METRICS).is_file():
+        return None  # stopped before the first checkpoint, or between it and its figures
     metrics = read_metrics(out)
     return Past(metrics, read_record(out, len(metrics.stages)))
 

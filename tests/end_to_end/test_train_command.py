@@ -110,7 +110,8 @@ def same_tensors(first: Path, second: Path, stage: int) -> bool:
 
 
 def test_the_run_folder_holds_what_is_promised(whole: Path) -> None:
-    assert {path.name for path in whole.iterdir()} == {"recipe.toml", "stage-1", "stage-2", "metrics.json", "report"}
+    files = {"recipe.toml", "stage-1", "stage-2", "metrics.json", "report", "tensorboard"}
+    assert {path.name for path in whole.iterdir()} == files
     for stage in (1, 2):
         assert {path.name for path in (whole / f"stage-{stage}").iterdir()} == FILES
     assert (whole / "report" / "index.html").is_file()
@@ -284,7 +285,7 @@ def test_learning_that_runs_away_is_told(
 ) -> None:
     result = command(work, "away", optimizer__rate="1e30", optimizer__epochs_first="9")
     refused(result, "diverged in epoch", "lower [optimizer] rate", before=["stage 1"])
-    assert {path.name for path in (work / "away").iterdir()} == {"recipe.toml"}
+    assert {path.name for path in (work / "away").iterdir()} == {"recipe.toml", "tensorboard"}
 
 
 @pytest.mark.usefixtures("whole")
@@ -442,6 +443,6 @@ def test_stopping_by_hand_leaves_whole_stages_only(work: Path, begun: Path, monk
     assert result.exit_code == 1
     assert result.stderr.rstrip().endswith("Aborted!")
     assert "Traceback" not in result.stderr
-    assert {path.name for path in run.iterdir()} == {"recipe.toml", "stage-1", "metrics.json"}
+    assert {path.name for path in run.iterdir()} == {"recipe.toml", "stage-1", "metrics.json", "tensorboard"}
     assert metrics(run) == before
     done(command(work, "stopped", "--resume"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import accelerate
 import torch
 from torch import Tensor
 
@@ -71,7 +70,6 @@ def make_fit(recipe: Recipe, stage: int, on_epoch: OnEpoch | None = None) -> Fit
         epochs=settings.epochs_first if stage == 1 else settings.epochs_later,
         optimizer=settings,
         seed=recipe.seed * 1000 + stage,
-        accelerator=accelerate.Accelerator(cpu=True),
         on_epoch=on_epoch or (lambda *_: None),
     )
 

@@ -16,6 +16,7 @@ from stpr.train.data.clips import load_draws
 from stpr.train.data.stages import Stage
 from stpr.train.effort import Clips, Work, checkpoint_bytes, measure, work_of
 from stpr.train.methods import METHODS
+from stpr.train.processes import ALONE
 from tests.factories import make_video
 from tests.train.networks import SIDE
 from tests.train.synthetic import FRAMES, OURS, STAGES, learn, make_fit, make_recipe
@@ -31,6 +32,8 @@ PLAN = [(Stage(n, names), Clips(TRAIN, TEST, TEST * (n - 1))) for n, names in en
 
 class Counted:
     """Random clips that count how often one of them is asked for."""
+
+    processes = ALONE
 
     def __init__(self, stage: int, clips: int) -> None:
         self.labels = 2 * stage - 2 + torch.arange(clips) % 2

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.config import OptimizerSettings
 from stpr.train.data.inputs import FrozenFeatures
-from stpr.train.learner import Fit, Terms, fit
+from stpr.train.learner import Criterion, Fit, Terms, fit
 from tests.train.synthetic import make_fit, make_recipe
 
 
-class Pull(nn.Module):
+class Pull(Criterion):
     """Pull a point towards each clip, and, with twice the weight, towards zero."""
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Pull(nn.Module):
         assert len(inputs) == len(labels)
         self.modes.append(self.training)
         return {
-            "near": (self.fixed * (self.point - inputs[:, 0])).square().sum(dim=1).mean(),
-            "small": 2 * self.point.square().sum(),
+            "near": (self.fixed * (self.point - inputs[:, 0])).square().sum(dim=1),
+            "small": (2 * self.point.square().sum()).expand(len(inputs)),
         }
 
 
@@ -43,7 +43,7 @@ def make_inputs(clips: int = 5) -> FrozenFeatures:
 def make_how(epochs: int, **optimizer: float) -> Fit:
     plain = OptimizerSettings(rate=0.1, batch=5, momentum=0.0, weight_decay=0.0)
     how = make_fit(make_recipe(), 1)
-    return Fit(epochs, msgspec.structs.replace(plain, **optimizer), 0, how.accelerator, how.on_epoch)
+    return Fit(epochs, msgspec.structs.replace(plain, **optimizer), 0, how.on_epoch)
 
 
 def test_it_is_sgd_on_the_sum_of_the_terms_under_a_cosine() -> None:
@@ -62,11 +62,11 @@ def test_terms_are_means_over_clips_even_if_the_last_batch_is_small() -> None:
     objective = Pull()
     heard: list[tuple[int, int, Terms]] = []
     how = make_how(1, rate=1e-30, batch=2)
-    how = Fit(how.epochs, how.optimizer, how.seed, how.accelerator, lambda *said: heard.append(said))
+    how = Fit(how.epochs, how.optimizer, how.seed, lambda *said: heard.append(said))
     with torch.no_grad():
         whole = objective(torch.from_numpy(make_inputs().features[:, 0].numpy()), torch.zeros(5))
     curves = fit(objective, make_inputs(), how)
-    assert curves == [pytest.approx({name: float(value) for name, value in whole.items()})]
+    assert curves == [pytest.approx({name: float(value.mean()) for name, value in whole.items()})]
     assert heard == [(1, 1, curves[0])]
     assert len(objective.modes) == 1 + 3
 

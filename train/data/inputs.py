@@ -22,6 +22,7 @@ from stpr.train.data.annotations import Video
 from stpr.train.data.cache import Encoding, FeatureCache
 from stpr.train.data.clips import Clip, load_ahead, load_draws
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.processes import ALONE, Processes
 
 Advance = Callable[[int], None]  # told after every clip how many are done
 
@@ -33,11 +34,15 @@ class StageInputs(Protocol):
     def labels(self) -> Tensor:
         """`(n,)`, positions of the classes in learning order."""
 
+    @property
+    def processes(self) -> Processes:
+        """Who shares the clips out; what was computed of shares is joined by it."""
+
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled batches of one random draw per clip, and their labels; the last batch may be small."""
+        """This process's share of shuffled batches, one random draw per clip, with labels; the last may be small."""
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
-        """Batches of the centre view of every clip, in order."""
+        """Batches of the centre view of every clip of this process's share, in order."""
 
 
 def shuffled(count: int, *, seed: int) -> Tensor:
@@ -48,50 +53,64 @@ def shuffled(count: int, *, seed: int) -> Tensor:
 class FrozenFeatures:
     """Frozen features `(n, draws + 1, T, W)`: the centre view first, then the random draws."""
 
-    def __init__(self, features: Tensor, labels: Tensor) -> None:
+    def __init__(self, features: Tensor, labels: Tensor, processes: Processes = ALONE) -> None:
         self.features = features
         self.labels = labels
+        self.processes = processes
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled batches; each clip goes through its draws in turn, starting somewhere else than its neighbour."""
         draws = self.features.shape[1] - 1
         order = shuffled(len(self.labels), seed=seed)
-        for rows in torch.split(order, batch):
+        for whole in torch.split(order, batch):
+            rows = self.processes.share(whole)
             draw = 1 + (rows + number) % draws if draws else torch.zeros_like(rows)
             yield self.features[rows, draw], self.labels[rows]
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre views."""
-        yield from torch.split(self.features[:, 0], batch)
+        yield from torch.split(self.processes.share(self.features[:, 0]), batch)
 
 
 class PixelClips:
     """Clips as uint8 frames `(T, H, W, 3)`, decoded when they are asked for."""
 
     def __init__(
-        self, videos: Sequence[Video], labels: Tensor, *, spec: PreprocessSpec, sampling: SamplingSettings, seed: int
+        self,
+        videos: Sequence[Video],
+        labels: Tensor,
+        *,
+        spec: PreprocessSpec,
+        sampling: SamplingSettings,
+        seed: int,
+        processes: Processes = ALONE,
     ) -> None:
         self.videos = videos
         self.labels = labels
         self.spec = spec
         self.sampling = sampling
         self.seed = seed
+        self.processes = processes
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled batches, each clip drawn anew."""
-        rows = shuffled(len(self.labels), seed=seed)
-        videos = [self.videos[row] for row in rows.tolist()]
+        order = shuffled(len(self.labels), seed=seed)
+        shares = [self.processes.share(whole) for whole in torch.split(order, batch)]
 
         def draw(video: Video) -> Clip:
             views = self.views(video, draws=1, seed=self.seed + 1 + number)
             drawn: Clip = views[1]
             return drawn
 
-        yield from zip(self._batches(videos, draw, batch), torch.split(self.labels[rows], batch), strict=True)
+        labels = [self.labels[rows] for rows in shares]
+        yield from zip(self._batches([rows.tolist() for rows in shares], draw, len(shares)), labels, strict=True)
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre views."""
-        return self._batches(self.videos, lambda video: self.views(video, draws=0, seed=0)[0], batch)
+        own = self.processes.share(range(len(self.videos)))
+        batches = [own[start : start + batch] for start in range(0, len(own), batch)]
+        rounds = self.processes.rounds(len(self.videos), batch)
+        return self._batches(batches, lambda video: self.views(video, draws=0, seed=0)[0], rounds)
 
     def views(self, video: Video, *, draws: int, seed: int) -> Clip:
         """The centre view and `draws` random draws of a video: `(1 + draws, T, H, W, 3)` uint8."""
@@ -100,10 +119,13 @@ class PixelClips:
             video.path, draws=draws, frames=sampling.frames, spec=self.spec, augment=sampling.augment, seed=seed
         )
 
-    def _batches(self, videos: Sequence[Video], load: Callable[[Video], Clip], batch: int) -> Iterator[Tensor]:
+    def _batches(
+        self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int
+    ) -> Iterator[Tensor]:
+        videos = (self.videos[row] for rows in batches for row in rows)
         clips = load_ahead(videos, load, workers=self.sampling.workers)
-        while part := list(islice(clips, batch)):
-            yield torch.from_numpy(np.stack(part))
+        stacked = (torch.from_numpy(np.stack(list(islice(clips, len(rows))))) for rows in batches)
+        return self.processes.lockstep(stacked, rounds)
 
 
 @torch.no_grad()
@@ -112,11 +134,13 @@ def encode_frozen(
 ) -> FrozenFeatures:
     """Decode every video once and encode its centre view and its draws, unless the cache has them.
 
-    Reading and decoding run ahead on threads. A video is encoded by itself, so that its features don't depend on which
-    others the cache lacks.
+    Reading and decoding run ahead on threads; `advance` is told how many are done. Several processes share the videos
+    out. A video is encoded by itself, so that its features don't depend on which others the cache lacks.
     """
+    processes, total = clips.processes, len(clips.videos)
+    videos = processes.share(clips.videos)
     how = _encoding(clips, encoder, draws)
-    features = torch.empty(len(clips.videos), draws + 1, how.frames, how.width)
+    features = torch.empty(len(videos), draws + 1, how.frames, how.width)
 
     def load(video: Video) -> tuple[Path | None, Tensor]:
         """Where its features are to be kept, and what there is: its features, or its pixels."""
@@ -124,19 +148,24 @@ def encode_frozen(
         kept = cache.read(entry, how) if cache and entry else None
         return entry, torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed)) if kept is None else kept
 
-    try:
-        for place, (entry, loaded) in enumerate(load_ahead(clips.videos, load, workers=clips.sampling.workers)):
+    def encoded() -> Iterator[Tensor]:
+        for entry, loaded in load_ahead(videos, load, workers=clips.sampling.workers):
             pixels = loaded.dtype == torch.uint8
-            features[place] = encoder.frozen(loaded.to(encoder.mean.device)) if pixels else loaded
+            row = encoder.frozen(loaded.to(encoder.mean.device)).cpu() if pixels else loaded
             if cache and entry and pixels:
-                cache.write(entry, features[place])
+                cache.write(entry, row)
             elif cache:
                 cache.served += 1
-            advance(place + 1)
+            yield row
+
+    try:
+        for place, row in enumerate(processes.lockstep(encoded(), processes.rounds(total))):
+            features[place] = row
+            advance(min(total, (place + 1) * processes.count))
     finally:
         if cache:
             cache.remember()
-    return FrozenFeatures(features, clips.labels)
+    return FrozenFeatures(processes.join(features, total), clips.labels, processes)
 
 
 def _encoding(clips: PixelClips, encoder: FrameEncoder, draws: int) -> Encoding:

@@ -42,7 +42,7 @@ def importance(features: Tensor, labels: Tensor, class_vectors: Tensor, settings
 
 
 def preservation(new: Tensor, old: Tensor, weights: Tensor, *, normalise: bool) -> Tensor:
-    """L_FSSD = mean over clips and channels of I · (V̄_old - V̄_new)²; all `(B, D)`, `weights` per clip (method §3.2)."""
+    """L_FSSD of each clip `(B,)`: the mean over channels of I · (V̄_old - V̄_new)² (method §3.2); all others `(B, D)`."""
     if normalise:
         new, old = F.normalize(new, dim=-1), F.normalize(old, dim=-1)
-    return (weights * (old - new).square()).mean()
+    return (weights * (old - new).square()).mean(dim=-1)

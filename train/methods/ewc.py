@@ -16,7 +16,7 @@ from torch.nn.utils import parameters_to_vector
 
 from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Fit, Terms, fit
+from stpr.train.learner import Criterion, Fit, Rows, Terms, fit
 from stpr.train.methods.finetune import go_on
 from stpr.train.methods.stpr import Objective, remember
 from stpr.train.model.stpr import StPR
@@ -42,14 +42,18 @@ def fisher(objective: Objective, inputs: StageInputs) -> Tensor:
     objective.eval()
     parameters = _trained(objective)
     total = torch.zeros_like(parameters_to_vector(parameters)).detach()
-    for clip, label in zip(inputs.centre(batch=1), inputs.labels, strict=True):
-        terms = objective(clip.to(total.device), label[None].to(total.device))
+    processes, clips = inputs.processes, len(inputs.labels)
+    for clip, label in zip(inputs.centre(batch=1), processes.share(inputs.labels), strict=True):
+        place = label[None].to(total.device)
+        terms = objective.terms(objective(clip.to(total.device), place), place)
         slopes = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters, materialize_grads=True)
         total += parameters_to_vector(slopes).square()
-    return total / len(inputs.labels)
+    if processes.own(clips) == 0:
+        total.zero_()  # it had a stand-in
+    return processes.join(total[None], processes.count).sum(dim=0) / clips
 
 
-class Anchored(nn.Module):
+class Anchored(Criterion):
     """The plain objective, and what it costs to leave the parameters that earlier stages ended with."""
 
     def __init__(self, plain: Objective, importance: Tensor, weight: float) -> None:
@@ -61,11 +65,15 @@ class Anchored(nn.Module):
         self.register_buffer("importance", importance, persistent=False)
         self.register_buffer("start", parameters_to_vector(_trained(plain)).detach().clone(), persistent=False)
 
-    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named, weighted terms for clips `(B, T, …)` and labels `(B,)` in learning order."""
+    def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
+        """The plain objective's rows for clips `(B, T, …)`; the penalty, which is of no clip, stands in every row."""
         moved = parameters_to_vector(_trained(self.plain)) - self.start
         held = 0.5 * self.weight * (self.importance * moved.square()).sum()
-        return {**self.plain(inputs, labels), "penalty": held}
+        return {**self.plain(inputs, labels), "penalty": held.expand(len(labels))}
+
+    def terms(self, rows: Rows, labels: Tensor) -> Rows:
+        """Those of the plain objective, which takes the mean of what it does not know."""
+        return self.plain.terms(rows, labels)
 
 
 def _trained(objective: Objective) -> list[nn.Parameter]:

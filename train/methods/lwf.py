@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Fit, Terms, fit
+from stpr.train.learner import Criterion, Fit, Rows, Terms, fit
 from stpr.train.methods.finetune import go_on
 from stpr.train.methods.stpr import Objective, remember
 from stpr.train.model.stpr import StPR
@@ -32,15 +32,15 @@ def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Re
 
 
 def distillation(logits: Tensor, old: Tensor, *, temperature: float) -> Tensor:
-    """Mean of t² · KL(old || new posterior) of logits `(B, C)` softened by t; t² keeps the gradients' size.
+    """t² · KL(old || new posterior) of each clip `(B,)`, logits `(B, C)` softened by t; t² keeps the gradients' size.
 
     Hinton et al., 2015.
     """
     new_log, old_log = (torch.log_softmax(scores / temperature, dim=-1) for scores in (logits, old))
-    return temperature**2 * F.kl_div(new_log, old_log, reduction="batchmean", log_target=True)
+    return temperature**2 * F.kl_div(new_log, old_log, reduction="none", log_target=True).sum(dim=-1)
 
 
-class Distilled(nn.Module):
+class Distilled(Criterion):
     """The plain objective, and the distance to the old network's posteriors over the old classes."""
 
     def __init__(self, model: StPR, plain: Objective, old: StPR, recipe: Recipe) -> None:
@@ -51,11 +51,16 @@ class Distilled(nn.Module):
         self.settings = recipe.lwf
         self.scale = 1 / recipe.contrast.temperature  # cosines to logits, as in the contrast
 
-    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named, weighted terms for clips `(B, T, …)` and labels `(B,)` in learning order."""
+    def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
+        """The plain objective's rows for clips `(B, T, …)`, and what each clip's old posteriors cost."""
+        del labels
         features = self.model.encoder(inputs)
         with torch.no_grad():
             before, _ = self.old[0](inputs)
         now = self.model.head(features)[0][:, : before.shape[1]]
         held = distillation(self.scale * now, self.scale * before, temperature=self.settings.temperature)
-        return {**self.plain.contrasts(features, labels), "distillation": self.settings.weight * held}
+        return {**self.plain.contrasted(features), "distillation": self.settings.weight * held}
+
+    def terms(self, rows: Rows, labels: Tensor) -> Rows:
+        """Those of the plain objective, which takes the mean of what it does not know."""
+        return self.plain.terms(rows, labels)

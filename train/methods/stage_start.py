@@ -19,7 +19,8 @@ BATCH = 32
 def encode_centre(encoder: FrameEncoder, inputs: StageInputs) -> Tensor:
     """Frame features `(n, T, D)` of the centre view of every clip."""
     device = encoder.mean.device
-    return torch.cat([encoder(part.to(device)) for part in inputs.centre(batch=BATCH)])
+    own = torch.cat([encoder(part.to(device)) for part in inputs.centre(batch=BATCH)])
+    return inputs.processes.join(own, len(inputs.labels))
 
 
 @torch.no_grad()
@@ -65,4 +66,5 @@ def class_vectors_of(classes: tuple[str, ...], inputs: StageInputs, encoder: Fra
 def _frozen_centre(encoder: FrameEncoder, inputs: StageInputs) -> Tensor:
     device = encoder.mean.device
     parts = (part.to(device) for part in inputs.centre(batch=BATCH))
-    return torch.cat([encoder.frozen(part) if part.dtype == torch.uint8 else part for part in parts])
+    own = torch.cat([encoder.frozen(part) if part.dtype == torch.uint8 else part for part in parts])
+    return inputs.processes.join(own, len(inputs.labels))

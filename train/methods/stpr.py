@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Fit, Terms, fit
+from stpr.train.learner import Criterion, Fit, Rows, Terms, fit
 from stpr.train.losses.contrast import contrast
 from stpr.train.losses.preservation import importance, preservation
 from stpr.train.methods.stage_start import class_vectors_of, encode_centre, fit_projection
@@ -77,8 +77,8 @@ class _Teacher:
         return self.weights[labels if len(self.weights) > 1 else torch.zeros_like(labels)]
 
 
-class Objective(nn.Module):
-    """L = L^St_Cont + L^S_Cont + w · L_FSSD (method §5) as one forward call."""
+class Objective(Criterion):
+    """L = L^St_Cont + L^S_Cont + w · L_FSSD (method §5)."""
 
     def __init__(
         self,
@@ -102,27 +102,32 @@ class Objective(nn.Module):
         candidates = torch.cat([class_vectors[self.first_class :], distractors.to(class_vectors)])
         self.register_buffer("class_vectors", candidates, persistent=False)
 
-    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named, weighted terms for clips `(B, T, …)` and labels `(B,)` in learning order."""
+    def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
+        """For clips `(B, T, …)` and labels `(B,)` in learning order: what is contrasted, what is held."""
         features = self.encoder(inputs)
-        static = features.mean(dim=1)
-        terms = self.contrasts(features, labels)
+        rows = self.contrasted(features)
         teacher = self.teacher[0]
         if teacher is not None:
             with torch.no_grad():
                 old = teacher.encoder(inputs).mean(dim=1)
-            settings = self.recipe.preservation
+            static, settings = features.mean(dim=1), self.recipe.preservation
             held = preservation(
                 static, old, teacher.weights_of(labels - self.offset).to(static), normalise=settings.normalise
             )
-            terms["preservation"] = settings.weight * held
-        return terms
+            rows["preservation"] = settings.weight * held
+        return rows
 
-    def contrasts(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """L^St_Cont and, where it is used, L^S_Cont of frame features `(B, T, D)`."""
-        rows, temperature = labels - self.first_class, self.recipe.contrast.temperature
-        terms = {"contrast_st": contrast(self.expert(features), rows, self.class_vectors, temperature=temperature)}
+    def contrasted(self, features: Tensor) -> Rows:
+        """What of frame features `(B, T, D)` is compared with class vectors: V^st and, where used, V̄, `(B, D)`."""
+        rows: Rows = {"contrast_st": self.expert(features)}
         if self.recipe.contrast.spatial:
-            static = features.mean(dim=1)
-            terms["contrast_s"] = contrast(static, rows, self.class_vectors, temperature=temperature)
-        return terms
+            rows["contrast_s"] = features.mean(dim=1)
+        return rows
+
+    def terms(self, rows: Rows, labels: Tensor) -> Rows:
+        """L_Cont of rows that are vectors `(B, D)`, the mean of rows that are numbers `(B,)`."""
+        places, temperature = labels - self.first_class, self.recipe.contrast.temperature
+        return {
+            name: contrast(row, places, self.class_vectors, temperature=temperature) if row.ndim == 2 else row.mean()
+            for name, row in rows.items()
+        }

@@ -176,7 +176,7 @@ def test_the_term_is_the_formula_on_the_clips_of_the_batch(classes: str) -> None
     }[classes]
     with torch.no_grad():
         static, before = model.encoder(features).mean(dim=1), old.mean(dim=1)
-        found = preservation(static, before, teacher_side, normalise=True)
+        found = preservation(static, before, teacher_side, normalise=True).mean()
         slow = (
             teacher_side * (before / before.norm(dim=1, keepdim=True) - static / static.norm(dim=1, keepdim=True)) ** 2
         )
