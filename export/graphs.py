@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.model.stpr import Head, StPR
@@ -40,6 +41,7 @@ class Combine(nn.Module):
         self.head = Head(frames=head.frames, width=head.width, settings=head.settings)
         self.head.class_vectors = head.class_vectors
         self.head.anchors = head.anchors
+        self.head.keys = head.keys
         self.head.membership = head.membership
         self.head.statistics = head.statistics
 
@@ -49,7 +51,12 @@ class Combine(nn.Module):
 
 
 def encoder_piece(model: StPR) -> Piece:
-    """The frame encoder with normalisation inside."""
+    """The frame encoder with normalisation inside; raises BundleError if the head needs another one beside it."""
+    if model.reads_unadapted:
+        raise BundleError(
+            '[router] kind = "clip_key" looks at frame features without adapters, and a bundle carries the adapted ones'
+            ' alone: export a run with kind = "adapter_key", or with [adapter] place = "none".'
+        )
     spec = model.encoder.backbone.spec
     frames = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
     return Piece("encoder", model.encoder, {"frames": frames}, ("features",))

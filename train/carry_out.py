@@ -39,7 +39,8 @@ def carry_out(  # noqa: PLR0913  (what a user may ask for, keyword by keyword)
         shown.note(f"{processes.count} processes on one run")
     if skipped:
         shown.note(f"skip list {recipe.data.skip}: {len(skipped)} left out")
-    videos = processes.main_first(lambda: read_videos(recipe.data, shown.generating, learnt))
+    gone = () if recipe.revisits else learnt  # classes whose videos need not be there any more
+    videos = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
         plan = read_stages(recipe.stages, videos, learnt, recipe.data)
         run = prepare(recipe, videos, plan, out=out, progress=shown, past=past, processes=processes)

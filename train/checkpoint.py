@@ -30,6 +30,7 @@ KINDS = {  # first part of a tensor's name that says what it is
     "encoder": "adapter",
     "head.experts": "expert",
     "head.anchors": "anchors",
+    "head.keys": "keys",
     "head.class_vectors": "class vectors",
     "head.statistics": "class statistics",
     "importance": "importance",

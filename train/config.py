@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 import tomli_w
@@ -18,6 +18,8 @@ from stpr.train.losses.preservation import PreservationSettings
 from stpr.train.model.adapters import AdapterSettings
 from stpr.train.model.class_vectors import ClassVectorSettings
 from stpr.train.model.experts import ExpertSettings
+from stpr.train.model.probe import ProbeSettings
+from stpr.train.model.ridge import RidgeSettings
 from stpr.train.model.routing import RouterSettings
 from stpr.train.model.statistics import StatisticsSettings
 from stpr.train.model.stpr import FusionSettings, HeadSettings
@@ -29,6 +31,13 @@ else:
     import tomli as tomllib
 
 RECIPES = Path(__file__).parent / "recipes"
+SCORED: Final[dict[str, Literal["gaussian", "ridge", "logistic"]]] = {  # methods that are clip statistics alone
+    "streaming_lda": "gaussian",
+    "ranpac": "ridge",
+    "linear_probe": "logistic",
+}
+KEEPS_VIDEOS: Final = "{} keeps the videos of all stages and learns them anew each time: a bound, not a rival."
+REVISITS: Final = ("linear_probe", "joint")  # methods that keep old videos, to learn all stages anew after each
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,7 +149,18 @@ class Recipe(_Section, frozen=True):
     data: DataSettings
     stages: StageSettings
     backbone: BackboneSettings
-    method: Literal["stpr", "finetune", "lwf", "ewc", "nearest_mean", "streaming_lda"] = "stpr"
+    method: Literal[
+        "stpr",
+        "finetune",
+        "lwf",
+        "ewc",
+        "nearest_mean",
+        "streaming_lda",
+        "ranpac",
+        "linear_probe",
+        "joint",
+        "spatial",
+    ] = "stpr"
     seed: Seed = 0
     sampling: SamplingSettings = SamplingSettings()
     class_vectors: ClassVectorSettings = ClassVectorSettings()
@@ -153,16 +173,12 @@ class Recipe(_Section, frozen=True):
     preservation: PreservationSettings = PreservationSettings()
     lwf: LwfSettings = LwfSettings()
     ewc: EwcSettings = EwcSettings()
+    ranpac: RidgeSettings = RidgeSettings()
+    linear_probe: ProbeSettings = ProbeSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
 
     def __post_init__(self) -> None:
-        """Draw the stages by the run's seed unless they have their own; refuse epochs in which nothing is trained."""
-        nothing = self.expert.layers == 0 and self.adapter.place == "none"
-        if nothing and max(self.optimizer.epochs_first, self.optimizer.epochs_later) > 0:
-            raise ValueError(
-                '[expert] layers = 0 beside [adapter] place = "none" leaves nothing to train; set [optimizer]'
-                " epochs_first and epochs_later to 0 as well"
-            )
+        """Draw the stages by the run's seed unless they have their own: another seed, another class order."""
         if self.stages.seed is None:
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 
@@ -174,19 +190,32 @@ class Recipe(_Section, frozen=True):
     @property
     def cautions(self) -> list[str]:
         """What must be said wherever figures of this recipe are shown."""
-        return cautions(self.data, drawn=bool(self.stages.sizes))
+        said = cautions(self.data, drawn=bool(self.stages.sizes))
+        return [*said, KEEPS_VIDEOS.format(self.method)] if self.revisits else said
+
+    @property
+    def revisits(self) -> bool:
+        """Whether each stage is learnt by a fresh network from the videos of all stages so far."""
+        return self.method in REVISITS
 
     @property
     def head(self) -> HeadSettings:
         """The settings of everything behind the frame feature."""
         if self.expert_per_stage:
             return HeadSettings(expert=self.expert, router=self.router, fusion=self.fusion, statistics=self.statistics)
-        trains = self.method in ("finetune", "lwf", "ewc")
+        trains = self.method in ("finetune", "lwf", "ewc", "joint")
         expert = self.expert if trains else ExpertSettings(layers=1, heads=1, mlp_ratio=1)  # untrained: the identity
-        if self.method == "streaming_lda":
-            # The raw router finds no anchors and gives its expert no weight: the posterior alone is heard.
-            alone = FusionSettings(static=0.0, evidence=1.0)
-            return HeadSettings(expert=expert, router=RouterSettings(), fusion=alone, statistics=self.statistics)
+        if self.method in SCORED:
+            return HeadSettings(
+                expert=expert,
+                # The raw router finds no anchors and gives its expert no weight: the posterior alone is heard.
+                router=RouterSettings(),
+                fusion=FusionSettings(static=0.0, evidence=1.0),
+                statistics=self.statistics,
+                scores=SCORED[self.method],
+                ridge=self.ranpac,
+                probe=self.linear_probe,
+            )
         fusion = msgspec.structs.replace(self.fusion, evidence=0.0)
         return HeadSettings(expert=expert, router=RouterSettings(kind="equal"), fusion=fusion)
 

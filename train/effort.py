@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.checkpoint import kept_bytes
-from stpr.train.config import Recipe
+from stpr.train.config import SCORED, Recipe
 from stpr.train.data.clips import load_draws
 from stpr.train.data.stages import Stage
 from stpr.train.methods.stpr import Objective
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.stpr import Head, StPR
 
-CLOSED_FORM: Final = ("nearest_mean", "streaming_lda")
+UNTRAINED: Final = ("nearest_mean", *SCORED)  # methods that take no steps of learning
 ENOUGH_SECONDS: Final = 1.0  # of measuring, per rate
 ENOUGH_RUNS: Final = 20
 CPU_BATCH: Final = 2  # clips of a step measured on a CPU, where time grows evenly with the batch
@@ -29,11 +29,15 @@ CPU_BATCH: Final = 2  # clips of a step measured on a CPU, where time grows even
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """How many videos a stage is learnt from and tested on; `earlier` are the test videos of the stages before it."""
+    """How many videos a stage is learnt from and tested on, and how many those of the stages before it are.
+
+    Earlier training videos count where a method keeps them.
+    """
 
     train: int
     test: int
-    earlier: int
+    earlier: int  # test videos
+    revisited: int = 0  # training videos
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +69,54 @@ def work_of(recipe: Recipe, stages: Sequence[tuple[Stage, Clips]]) -> Work:
 
 def _stage_work(recipe: Recipe, stage: Stage, clips: Clips, *, fresh: bool) -> Work:
     settings, frames, later = recipe.optimizer, recipe.sampling.frames, stage.index > 1
-    epochs = settings.epochs_later if later else settings.epochs_first
-    epochs = 0 if recipe.method in CLOSED_FORM else epochs
+    epochs = settings.epochs_later if later and not recipe.revisits else settings.epochs_first
+    epochs = epochs if _trains(recipe) else 0
+    again = clips.revisited if recipe.revisits else 0
     if recipe.adapter.place != "blocks":  # encoded once; earlier test clips too where a run is taken up
-        views = clips.train * (1 + recipe.sampling.draws)
+        read = clips.train + (again if fresh else 0)
         tests = clips.test + (clips.earlier if fresh else 0)
-        return Work(clips.train + tests, frames * (views + tests), clips.train * epochs)
+        encoded = read * (1 + recipe.sampling.draws) + tests
+        return Work(read + tests, frames * encoded, (clips.train + again) * epochs)
+    train = clips.train + again
     tests, passes = clips.test + clips.earlier, _passes(recipe, stage.index)
     fisher = recipe.method == "ewc"
     watched = epochs if later and _holds(recipe) else 0  # the network before the stage looks at every step's clips
     return Work(
-        clips.train * (passes + epochs + fisher) + tests,
-        frames * (clips.train * (passes + watched) + tests),
-        clips.train * (epochs + fisher),
+        train * (passes + epochs + fisher) + tests,
+        frames * (train * (passes + watched) + tests * (1 + _looks_twice(recipe))),
+        train * (epochs + fisher),
     )
+
+
+def _trains(recipe: Recipe) -> bool:
+    return recipe.method not in UNTRAINED and (recipe.method != "spatial" or recipe.adapter.place != "none")
 
 
 def _passes(recipe: Recipe, index: int) -> int:
     """How often a stage's centre views go through an encoder with adapters in its blocks, besides the epochs."""
-    learns = recipe.method == "stpr"
+    learns = recipe.method in ("stpr", "spatial")
+    scored = recipe.method in SCORED
+    first = index == 1 or recipe.revisits
     return sum(
         (
-            recipe.method != "nearest_mean",  # anchors and statistics
-            recipe.method == "nearest_mean" or recipe.class_vectors.kind == "prototypes",
-            index == 1 and recipe.backbone.projection > 0,
+            recipe.method not in ("nearest_mean", "spatial"),  # anchors and statistics
+            _looks_twice(recipe),
+            recipe.method == "nearest_mean" or (recipe.class_vectors.kind == "prototypes" and not scored),
+            first and recipe.backbone.projection > 0,
             learns and index > 1 and recipe.preservation.weight > 0 and recipe.preservation.classes == "new",
             learns and recipe.preservation.classes == "old",
         )
     )
 
 
+def _looks_twice(recipe: Recipe) -> bool:
+    """Whether the router wants frame features without adapters as well."""
+    return recipe.method == "stpr" and recipe.router.kind == "clip_key"
+
+
 def _holds(recipe: Recipe) -> bool:
-    weights = {"stpr": recipe.preservation.weight, "lwf": recipe.lwf.weight}
+    held = recipe.preservation.weight
+    weights = {"stpr": held, "spatial": held, "lwf": recipe.lwf.weight}
     return weights.get(recipe.method, 0.0) > 0
 
 
@@ -125,7 +145,7 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     except torch.OutOfMemoryError as error:
         raise RecipeError(
             f"[optimizer] batch: {size} clips of {sampling.frames} frames don't fit into {_name(device)}; lower it, or"
-            " start with accelerate launch --mixed_precision fp16."
+            " add --set optimizer.precision=bf16."
         ) from error
     return Rates(_name(device), *pace, None if video is None else _decode(recipe, model, video))
 
@@ -135,7 +155,7 @@ def _step(recipe: Recipe, model: StPR, clips: torch.Tensor, accelerator: acceler
     expert = model.head.add_stage(F.normalize(torch.randn(2, model.head.width), dim=-1))
     objective = Objective(model.encoder, expert, model.head.class_vectors, recipe, offset=0, teacher=None)
     parameters = [value for value in objective.parameters() if value.requires_grad]
-    if recipe.method in CLOSED_FORM or not parameters:
+    if not _trains(recipe) or not parameters:
         return lambda: None
     settings = recipe.optimizer
     optimizer = torch.optim.SGD(parameters, lr=settings.rate, momentum=settings.momentum)
@@ -204,9 +224,9 @@ def _grow(recipe: Recipe, model: StPR, classes: int) -> None:
         head.add_classes(vectors)
     count = len(head.class_vectors)
     if head.statistics is not None:
-        head.statistics.means = torch.zeros(count, head.statistics.means.shape[1])
+        head.statistics.make_room(count)
     if recipe.method == "ewc":
         trained = [*model.encoder.adapter_parameters(), *head.experts[-1].parameters()]
         model.importance = torch.zeros(sum(value.numel() for value in trained))
-    elif recipe.method == "stpr" and recipe.preservation.classes == "old":
+    elif recipe.method in ("stpr", "spatial") and recipe.preservation.classes == "old":
         model.importance = torch.zeros(count, head.width)

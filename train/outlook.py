@@ -138,11 +138,11 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
 
 def _counted(plan: Sequence[Stage], videos: Sequence[Video]) -> list[tuple[Stage, Clips]]:
     count = Counter((video.label, video.split) for video in videos)
-    counted, earlier = [], 0
+    counted, earlier, revisited = [], 0, 0
     for stage in plan:
         train, test = (sum(count[name, split] for name in stage.classes) for split in SPLITS)
-        counted.append((stage, Clips(train, test, earlier)))
-        earlier += test
+        counted.append((stage, Clips(train, test, earlier, revisited)))
+        earlier, revisited = earlier + test, revisited + train
     return counted
 
 

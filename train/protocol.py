@@ -16,9 +16,10 @@ from stpr.train.config import Recipe, write_recipe
 from stpr.train.data.annotations import Video
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.clips import median_span
-from stpr.train.data.inputs import PixelClips, StageInputs, encode_frozen
+from stpr.train.data.inputs import FrozenFeatures, PixelClips, StageInputs, encode_frozen
 from stpr.train.data.lists import joined_lists, list_digests
-from stpr.train.data.stages import Stage
+from stpr.train.data.revisit import all_stages
+from stpr.train.data.stages import Stage, check_videos
 from stpr.train.environment import environment
 from stpr.train.evaluation import Tested, classify, predictions_csv
 from stpr.train.learner import Fit, Terms, check_precision
@@ -57,6 +58,8 @@ class Run:
     tests: dict[int, StageInputs] = field(default_factory=dict)
     cache: FeatureCache | None = None
     notes: dict[str, str] = field(default_factory=dict)  # what else belongs into the environment of the figures
+    # Stays empty unless the method keeps old videos.
+    revisited: dict[int, FrozenFeatures | PixelClips] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -67,7 +70,7 @@ class Run:
         """The stage's videos of a split, sorted by path."""
         return [video for video in self.videos if video.split == split and video.label in stage.classes]
 
-    def inputs(self, stage: Stage, split: str) -> StageInputs:
+    def inputs(self, stage: Stage, split: str) -> FrozenFeatures | PixelClips:
         """The stage's clips, encoded once if nothing upstream of the adapters trains."""
         videos = self.videos_of(stage, split)
         order = {name: position for position, name in enumerate(self.classes)}
@@ -107,9 +110,9 @@ def run_protocol(run: Run, *, last: int) -> Metrics:
 def _learn(run: Run, stage: Stage, scalars: Scalars | None) -> None:
     """Learn and test one stage; on disk it is there as a whole or not at all."""
     snapshots = _snapshots(run, stage)
-    inputs = run.inputs(stage, "train")
+    classes, inputs = _start_over(run, stage) if run.recipe.revisits else (stage.classes, run.inputs(stage, "train"))
     how = _fit(run, stage, snapshots, scalars)
-    curves = METHODS[run.recipe.method](run.model, stage.classes, inputs, run.recipe, how)
+    curves = METHODS[run.recipe.method](run.model, classes, inputs, run.recipe, how)
     del inputs  # from here on nothing of the stage's videos is left but the model's tensors
     tested = test(run, upto=stage)
     run.metrics = _metrics(run, tested, curves, snapshots.seconds)
@@ -167,6 +170,17 @@ def prepare(  # noqa: PLR0913
     return Run(recipe, stages, videos, out, progress, model, processes, span, figures, lists)
 
 
+def _start_over(run: Run, stage: Stage) -> tuple[tuple[str, ...], StageInputs]:
+    """A network that has learnt nothing, all classes so far and their clips, for a method that keeps old videos."""
+    sofar = run.stages[: stage.index]
+    check_videos(sofar, run.videos, splits=("train",))
+    for one in sofar:
+        run.revisited[one.index] = run.revisited.get(one.index) or run.inputs(one, "train")
+    torch.manual_seed(run.recipe.seed)
+    run.model = build_model(run.recipe).to(run.processes.device)
+    return tuple(name for one in sofar for name in one.classes), all_stages(list(run.revisited.values()))
+
+
 def _fit(run: Run, stage: Stage, snapshots: Snapshots | None = None, scalars: Scalars | None = None) -> Fit:
     settings, seed = run.recipe.optimizer, run.recipe.seed * 1000 + stage.index
     torch.manual_seed(seed)
@@ -177,7 +191,7 @@ def _fit(run: Run, stage: Stage, snapshots: Snapshots | None = None, scalars: Sc
             scalars.epoch(terms)
 
     return Fit(
-        epochs=settings.epochs_first if stage.index == 1 else settings.epochs_later,
+        epochs=settings.epochs_first if stage.index == 1 or run.recipe.revisits else settings.epochs_later,
         optimizer=settings,
         seed=seed,
         on_epoch=on_epoch,
@@ -186,8 +200,9 @@ def _fit(run: Run, stage: Stage, snapshots: Snapshots | None = None, scalars: Sc
 
 
 def _snapshots(run: Run, stage: Stage) -> Snapshots:
-    learnt = [earlier.classes for earlier in run.stages[: stage.index]]
-    videos = run.videos_of(stage, "train")
+    sofar = run.stages[: stage.index]
+    learnt = [earlier.classes for earlier in sofar]
+    videos = [video for one in (sofar if run.recipe.revisits else [stage]) for video in run.videos_of(one, "train")]
     return Snapshots(
         run.out,
         stage.index,

@@ -23,6 +23,7 @@ from stpr.train.data.annotations import Video
 from stpr.train.data.clips import Clip
 from stpr.train.data.inputs import PixelClips
 from stpr.train.data.motions import LONGEST, SHORTEST
+from stpr.train.data.source import read_videos
 from stpr.train.progress import ShownProgress
 from tests.factories import make_video
 from tests.train.networks import write_clip
@@ -184,6 +185,28 @@ def test_finetuning_stands_beside_in_the_report(work: Path, begun: Path) -> None
     done(command(work, "plain", "--beside", str(begun), report=True, method="finetune"))
     assert "begun" in (work / "plain" / "report" / "report.md").read_text(encoding="utf-8")
     assert not any("experts.1" in name for name in load_file(work / "plain" / "stage-2" / "model.safetensors"))
+
+
+@pytest.mark.usefixtures("whole")
+def test_joint_training_says_that_it_keeps_videos_and_is_resumed_to_the_bit(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = done(command(work, "joint", method="joint"))
+    assert (
+        "note:   joint keeps the videos of all stages and learns them anew each time: a bound, not a rival.\n" in said
+    )
+    done(command(work, "joint resumed", "--stages", "1", method="joint"))
+    shutil.copytree(work / "joint resumed", work / "joint alone")
+    done(command(work, "joint resumed", "--resume", method="joint"))
+    assert same_tensors(work / "joint", work / "joint resumed", 2)
+    assert predictions(work / "joint", 2) == predictions(work / "joint resumed", 2)
+    monkeypatch.setattr(
+        cli,
+        "read_videos",
+        lambda *given: [v for v in read_videos(*given) if (v.label, v.split) != ("slide_left", "train")],
+    )
+    said = "the class 'slide_left' of stage 1 has no train video; add some"
+    refused(command(work, "joint alone", "--resume", method="joint"), said, before=["stage 1"])
 
 
 @pytest.mark.usefixtures("whole")

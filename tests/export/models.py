@@ -19,14 +19,14 @@ from stpr.train.model.backbone import Backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.experts import ExpertSettings
 from stpr.train.model.routing import RouterSettings
-from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
+from stpr.train.model.statistics import ClipScores, StatisticsSettings
 from stpr.train.model.stpr import FusionSettings, Head, HeadSettings, StPR
 
 GRAPHS = ("encoder", "head", "clip")
 SIDE = 32
 CLASSES = 2  # per stage
 Kind = Literal["clip", "mobilenet"]
-RouterKind = Literal["raw", "softmax", "top1", "equal", "likelihood"]
+RouterKind = Literal["raw", "softmax", "top1", "equal", "likelihood", "clip_key", "adapter_key"]
 
 
 def random_backbone(kind: Kind) -> Backbone:
@@ -97,6 +97,8 @@ def add_random_stage(model: StPR) -> None:
     expert = head.add_stage(torch.randn(CLASSES, head.width))
     _randomise(expert)
     head.anchors = torch.cat([head.anchors[:-CLASSES], torch.randn(CLASSES, head.width)])
+    if head.settings.router.keeps_keys:
+        head.keys = torch.cat([head.keys[:-CLASSES], torch.randn(CLASSES, head.width)])
     if head.statistics is not None:
         _observe(head.statistics, head)
 
@@ -133,7 +135,7 @@ def check_graphs(model: StPR, folder: Path, batch: int) -> None:
     assert np.ptp(wanted.features) > 0.1  # or the comparison would say nothing
 
 
-def _observe(statistics: ClipStatistics, head: Head) -> None:
+def _observe(statistics: ClipScores, head: Head) -> None:
     """Classes that overlap, so that no posterior is a plain zero or one."""
     labels = torch.arange(400) % CLASSES
     clips = torch.randn(400, head.frames, head.width) + 0.1 * torch.randn(CLASSES, head.frames, head.width)[labels]

@@ -6,14 +6,42 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 import torch
 
 from stpr.export.graphs import combine_piece
 from stpr.export.to_onnx import trace_pieces, write_onnx
 from stpr.export.trace import trace
+from stpr.runtime.contract.errors import BundleError
 from stpr.train.model.backbone import load_backbone
+from stpr.train.model.ridge import RidgeSettings
 from tests.export.models import add_random_stage, check_graphs, head_settings, random_backbone, random_model
+
+
+def test_keys_and_every_kind_of_scores(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    scored = msgspec.structs.replace(head_settings("raw", evidence=1.0), ridge=RidgeSettings(projection=60))
+    rows = {
+        "adapter_key": head_settings("adapter_key"),
+        "ridge": msgspec.structs.replace(scored, scores="ridge"),
+        "logistic": msgspec.structs.replace(scored, scores="logistic"),
+    }
+    pieces = None
+    for row, settings in rows.items():
+        model = random_model(backbone=load_backbone("tiny"), stages=2 - (row == "logistic"), settings=settings)
+        combine = trace(combine_piece(model))
+        pieces = replace(pieces, combine=combine) if pieces else trace_pieces(model)
+        (tmp_path / row).mkdir()
+        write_onnx(model, pieces, tmp_path / row)
+        check_graphs(model, tmp_path / row, 3)
+
+
+def test_features_without_adapters_are_not_in_a_bundle() -> None:
+    model = random_model(backbone=load_backbone("tiny"), stages=1, place="feature", settings=head_settings("clip_key"))
+    said = r'\[router\] kind = "clip_key" looks at frame features without adapters, .*: export a run with'
+    with pytest.raises(BundleError, match=said):
+        trace_pieces(model)
 
 
 @pytest.mark.parametrize("frames", [4, 8])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from stpr.train.checkpoint import build_model
 from stpr.train.config import Recipe, parse_recipe
-from stpr.train.data.inputs import FrozenFeatures
+from stpr.train.data.inputs import FrozenFeatures, PixelClips
+from stpr.train.data.revisit import all_stages
 from stpr.train.learner import Fit, OnEpoch, Terms
 from stpr.train.methods import METHODS
 from stpr.train.model.stpr import StPR
@@ -38,6 +39,7 @@ def make_recipe(**tables: Any) -> Recipe:
         "adapter": {"place": "none"},
         "expert": {"layers": 1, "mlp_ratio": 1},
         "contrast": {"temperature": 0.05},
+        "ranpac": {"projection": 100},
         "optimizer": {"batch": 12, "epochs_first": 6, "epochs_later": 6},
     }
     for name, table in tables.items():
@@ -75,12 +77,17 @@ def make_fit(recipe: Recipe, stage: int, on_epoch: OnEpoch | None = None) -> Fit
 
 
 def learn(recipe: Recipe, *, stages: int = 3, clips: int = 12) -> Iterator[tuple[StPR, list[Terms]]]:
-    """The network and its loss curves after each stage; the network is one and the same."""
-    torch.manual_seed(recipe.seed)
-    model = build_model(recipe)
+    """The network and its loss curves after each stage; one and the same unless the method starts over."""
     for stage in range(1, stages + 1):
-        inputs = make_inputs(stage, clips=clips)
-        curves = METHODS[recipe.method](model, STAGES[stage - 1], inputs, recipe, make_fit(recipe, stage))
+        classes: tuple[str, ...] = STAGES[stage - 1]
+        inputs: FrozenFeatures | PixelClips = make_inputs(stage, clips=clips)
+        if stage == 1 or recipe.revisits:
+            torch.manual_seed(recipe.seed)
+            model = build_model(recipe)
+        if recipe.revisits:
+            classes = tuple(name for names in STAGES[:stage] for name in names)
+            inputs = all_stages([make_inputs(number, clips=clips) for number in range(1, stage + 1)])
+        curves = METHODS[recipe.method](model, classes, inputs, recipe, make_fit(recipe, stage))
         yield model.eval(), curves
 
 

@@ -110,7 +110,6 @@ def test_data_of_one_kind_does_not_offer_the_keys_of_another() -> None:
         ({"stages": {"sizes": [1], "fixed": True}}, "[stages] needs either sizes or classes or fixed = true"),
         ({"class_vectors": {"prompt": ["a {}", "a video"]}}, "must hold {} where the class name goes, not 'a video'"),
         ({"class_vectors": {"prompt": []}}, "[class_vectors] prompt: must hold one template or more"),
-        ({"expert": {"layers": 0}, "adapter": {"place": "none"}}, "leaves nothing to train; set [optimizer] epochs"),
         ({"class_vectors": {"prompt": "a video"}}, "[class_vectors] prompt: must hold {} where the class name goes"),
     ],
 )

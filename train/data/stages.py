@@ -73,12 +73,12 @@ def check_learnt(stages: Sequence[Sequence[str]], learnt: Sequence[Sequence[str]
             )
 
 
-def check_videos(stages: Iterable[Stage], videos: Collection[Video]) -> None:
+def check_videos(stages: Iterable[Stage], videos: Collection[Video], splits: Sequence[str] = SPLITS) -> None:
     """Raise DataError for a class of a stage that can't be learnt or can't be tested, for want of videos."""
     present = {(video.label, video.split) for video in videos}
     for stage in stages:
         for name in stage.classes:
-            for split in SPLITS:
+            for split in splits:
                 if (name, split) not in present:
                     raise DataError(
                         f"the class {name!r} of stage {stage.index} has no {split} video;"

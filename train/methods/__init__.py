@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping
 from stpr.train.config import Recipe
 from stpr.train.data.inputs import StageInputs
 from stpr.train.learner import Fit, Terms
-from stpr.train.methods import ewc, finetune, lwf, nearest_mean, stpr, streaming_lda
+from stpr.train.methods import (
+    ewc,
+    finetune,
+    joint,
+    linear_probe,
+    lwf,
+    nearest_mean,
+    ranpac,
+    spatial,
+    stpr,
+    streaming_lda,
+)
 from stpr.train.model.stpr import StPR
 
 Learn = Callable[[StPR, tuple[str, ...], StageInputs, Recipe, Fit], list[Terms]]
@@ -19,4 +30,8 @@ METHODS: Mapping[str, Learn] = {
     "ewc": ewc.learn,
     "nearest_mean": nearest_mean.learn,
     "streaming_lda": streaming_lda.learn,
+    "ranpac": ranpac.learn,
+    "linear_probe": linear_probe.learn,
+    "joint": joint.learn,
+    "spatial": spatial.learn,
 }

@@ -16,10 +16,10 @@ BATCH = 32
 
 
 @torch.no_grad()
-def encode_centre(encoder: FrameEncoder, inputs: StageInputs) -> Tensor:
+def encode_centre(encoder: FrameEncoder, inputs: StageInputs, *, adapted: bool = True) -> Tensor:
     """Frame features `(n, T, D)` of the centre view of every clip."""
-    device = encoder.mean.device
-    own = torch.cat([encoder(part.to(device)) for part in inputs.centre(batch=BATCH)])
+    encode = encoder if adapted else encoder.unadapted
+    own = torch.cat([encode(part.to(encoder.mean.device)) for part in inputs.centre(batch=BATCH)])
     return inputs.processes.join(own, len(inputs.labels))
 
 
@@ -43,6 +43,25 @@ def give_single_expert(model: StPR, vectors: Tensor) -> None:
         model.head.add_stage(vectors)
     else:
         model.head.add_classes(vectors)
+
+
+@torch.no_grad()
+def learn_scores(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe) -> None:
+    """Let the clip statistics alone decide, with these classes added to them.
+
+    One axis per class as its class vector turns the posterior p into V = Σ p_c T_c = p, so the largest cosine is the
+    largest posterior, exactly. Raises RecipeError if there are more classes than axes.
+    """
+    offset, width, statistics = begin(model, inputs), model.head.width, model.head.statistics
+    if offset + len(classes) > width:
+        raise RecipeError(
+            f'method = "{recipe.method}" gives each class an axis of its own: {offset + len(classes)} classes are more'
+            f" than the {width} features of a frame; set [backbone] projection to at least as many, or 0."
+        )
+    give_single_expert(model, torch.eye(width)[offset : offset + len(classes)])
+    assert statistics is not None
+    features = encode_centre(model.encoder, inputs)
+    statistics.observe(statistics.describe(features), inputs.labels.to(features.device) - offset, len(classes))
 
 
 def class_vectors_of(classes: tuple[str, ...], inputs: StageInputs, encoder: FrameEncoder, recipe: Recipe) -> Tensor:

@@ -25,16 +25,22 @@ def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Re
         fit_projection(model.encoder, inputs)
     offset = len(head.class_vectors)
     vectors = class_vectors_of(classes, inputs, model.encoder, recipe)
-    teacher = None if first or not model.encoder.adapter_parameters() else _Teacher.of(model, inputs, vectors, recipe)
+    teacher = teacher_of(model, inputs, vectors, recipe)
     expert = head.add_stage(vectors)
     objective = Objective(model.encoder, expert, head.class_vectors, recipe, offset=offset, teacher=teacher)
     curves = fit(objective, inputs, how)
     remember(model, inputs, offset)
+    remember_importance(model, inputs, offset, recipe)
+    return curves
+
+
+@torch.no_grad()
+def remember_importance(model: StPR, inputs: StageInputs, offset: int, recipe: Recipe) -> None:
+    """Channel importance of the classes from `offset` on, where later stages are to weigh by it (method §3.3 (1) B)."""
     if recipe.preservation.classes == "old":
         features = encode_centre(model.encoder, inputs)
-        new = importance(features, inputs.labels - offset, head.class_vectors[offset:], recipe.preservation)
+        new = importance(features, inputs.labels - offset, model.head.class_vectors[offset:], recipe.preservation)
         model.importance = torch.cat([model.importance, new])
-    return curves
 
 
 @torch.no_grad()
@@ -47,8 +53,18 @@ def remember(model: StPR, inputs: StageInputs, offset: int) -> None:
     temporal = torch.cat([expert(part) - part.mean(dim=1) for part in torch.split(features, 256)])
     for index in range(len(head.anchors) - offset):
         head.anchors[offset + index] = temporal[labels == index].mean(dim=0)
+    if head.settings.router.keeps_keys:
+        seen = encode_centre(model.encoder, inputs, adapted=False) if model.reads_unadapted else features
+        for index in range(len(head.keys) - offset):
+            head.keys[offset + index] = seen[labels == index].mean(dim=(0, 1))
     if head.statistics is not None:
         head.statistics.observe(head.statistics.describe(features), labels, len(head.anchors) - offset)
+
+
+def teacher_of(model: StPR, inputs: StageInputs, vectors: Tensor, recipe: Recipe) -> _Teacher | None:
+    """Who holds the adapters of a stage that has yet to give the head its classes; None in the first stage."""
+    first = len(model.head.experts) == 0
+    return None if first or not model.encoder.adapter_parameters() else _Teacher.of(model, inputs, vectors, recipe)
 
 
 class _Teacher:

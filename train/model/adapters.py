@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
@@ -45,11 +47,25 @@ class AdaptedBranch(nn.Module):
         super().__init__()
         self.frozen = frozen
         self.adapter = adapter
+        self.adapts = True
 
     def forward(self, x: Tensor) -> Tensor:
         """The branch's output plus the adapter's."""
-        out: Tensor = self.frozen(x) + self.adapter(x)
-        return out
+        out: Tensor = self.frozen(x)
+        return out + self.adapter(x) if self.adapts else out
+
+
+@contextmanager
+def without_adapters(backbone: Backbone) -> Iterator[None]:
+    """The frozen network as it was before adapters were put into it, for the time being."""
+    branches = [module for module in backbone.modules() if isinstance(module, AdaptedBranch)]
+    for branch in branches:
+        branch.adapts = False
+    try:
+        yield
+    finally:
+        for branch in branches:
+            branch.adapts = True
 
 
 def insert_adapters(backbone: Backbone, settings: AdapterSettings) -> None:

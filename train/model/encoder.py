@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.model.adapters import Adapter, AdapterSettings, insert_adapters
+from stpr.train.model.adapters import Adapter, AdapterSettings, insert_adapters, without_adapters
 from stpr.train.model.backbone import Backbone
 
 
@@ -76,6 +76,14 @@ class FrameEncoder(nn.Module):
         frozen = self.frozen(inputs) if inputs.dtype == torch.uint8 else inputs
         projected: Tensor = self.projection(frozen)
         return projected if self.adapter is None else projected + self.adapter(projected)
+
+    def unadapted(self, inputs: Tensor) -> Tensor:
+        """Frame features as they would be without adapters; a pass of its own where these sit inside the network."""
+        if inputs.dtype == torch.uint8:
+            with without_adapters(self.backbone):
+                inputs = self.frozen(inputs)
+        projected: Tensor = self.projection(inputs)
+        return projected
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The parameters that are tuned from stage to stage."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stpr.train.ranges import Count, CountOrNone, ShareBelowOne
+from stpr.train.ranges import Count, ShareBelowOne
 
 
 class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Form of an expert. Layers and heads are the paper's, the rest is open there."""
 
-    layers: CountOrNone = 3  # none: no expert at all, V^st = V̄
+    layers: Count = 3
     heads: Count = 2
     mlp_ratio: Count = 4
     dropout: ShareBelowOne = 0.0

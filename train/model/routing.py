@@ -15,10 +15,19 @@ from stpr.train.ranges import Positive
 
 
 class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`raw` is the paper's formula; `likelihood` weighs experts by the statistics under one shared covariance."""
+    """`raw` is the paper's formula; `likelihood` weighs experts by the statistics under one shared covariance.
 
-    kind: Literal["raw", "softmax", "top1", "equal", "likelihood"] = "raw"
+    `equal`, `clip_key` and `adapter_key` are the paper's ablation: no choice, and keys of the mean frame instead of
+    what moves, taken of the frozen network's features or of the adapted ones.
+    """
+
+    kind: Literal["raw", "softmax", "top1", "equal", "likelihood", "clip_key", "adapter_key"] = "raw"
     temperature: Positive = 0.05  # of softmax over anchor cosines
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether a class's mean frame feature is kept to choose its expert by."""
+        return self.kind in ("clip_key", "adapter_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,8 @@ class Evidence:
 
     temporal: Tensor  # (B, E, D) V^tem_k
     anchors: Tensor  # (C, D) mean temporal part of each class
+    static: Tensor  # (B, D) mean frame feature, without adapters where the keys are
+    keys: Tensor  # (C, D) mean of that over each class's training clips, where they are kept
     membership: Tensor  # (C, E) one where the class was learnt with the expert
     posterior: Tensor | None  # (B, C) of the clip statistics, where they are kept
     temperature: float
@@ -35,7 +46,18 @@ class Evidence:
 def anchor_scores(evidence: Evidence) -> Tensor:
     """r_k = max over the classes of expert k of cos(V^tem_k, anchor): `(B, E)` (method §4.3)."""
     cosines = F.normalize(evidence.temporal, dim=-1) @ F.normalize(evidence.anchors, dim=-1).T  # (B, E, C)
-    return (cosines - 4.0 * (1 - evidence.membership.T)).amax(dim=-1)  # others' anchors fall below any cosine
+    return _best_own(cosines, evidence.membership)
+
+
+def key_scores(evidence: Evidence) -> Tensor:
+    """r_k = max over the classes of expert k of cos(V̄, key): `(B, E)` (method §4.4)."""
+    cosines = F.normalize(evidence.static, dim=-1) @ F.normalize(evidence.keys, dim=-1).T  # (B, C)
+    return _best_own(cosines[:, None], evidence.membership)
+
+
+def _best_own(cosines: Tensor, membership: Tensor) -> Tensor:
+    """The largest of each expert's own classes: `(B, E or 1, C)` -> `(B, E)`."""
+    return (cosines - 4.0 * (1 - membership.T)).amax(dim=-1)  # others' classes fall below any cosine
 
 
 def _softmax(evidence: Evidence) -> Tensor:
@@ -63,4 +85,6 @@ ROUTERS: Mapping[str, Callable[[Evidence], Tensor]] = {
     "top1": _top1,
     "equal": _equal,
     "likelihood": _likelihood,
+    "clip_key": key_scores,
+    "adapter_key": key_scores,
 }

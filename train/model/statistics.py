@@ -1,8 +1,9 @@
-"""Clip statistics under one covariance shared by all stages: closed form, exemplar-free, comparable across stages.
+"""What is said of a clip in a few numbers, and how well each class explains them.
 
-The decomposed parts of a clip (its mean, and what its frames do around the mean) are Gaussian per class with one
-within-class covariance (streaming LDA; method §12.1 (7)). Means and scatter are sums over clips, so their size does
-not depend on how many clips there were.
+`ClipScores` describes; `ClipStatistics` scores under one covariance shared by all stages: closed form, exemplar-free,
+comparable across stages. The decomposed parts of a clip (its mean, and what its frames do around the mean) are Gaussian
+per class with one within-class covariance (streaming LDA; method §12.1 (7)). Means and scatter are sums over clips, so
+their size does not depend on how many clips there were.
 """
 
 from __future__ import annotations
@@ -35,27 +36,24 @@ def cosine_terms(frames: int) -> Tensor:
     return terms.float()
 
 
-class ClipStatistics(nn.Module):
-    """Describes clips `(B, T, D)` by `(B, S)` and tells how well each class seen so far explains them."""
+class ClipScores(nn.Module):
+    """Describes clips `(B, T, D)` by `(B, S)` and scores every class seen so far by an affine map of that.
+
+    The map is measured from `centre`: large numbers that cancel would cost float32 three digits.
+    """
 
     def __init__(self, frames: int, width: int, settings: StatisticsSettings) -> None:
         super().__init__()
         self.settings = settings
         self.cosines: Tensor
         self.register_buffer("cosines", cosine_terms(frames), persistent=False)
-        size = self.describe(torch.zeros(1, frames, width)).shape[1]
-        self.means: Tensor
-        self.scatter: Tensor
-        self.count: Tensor
+        self.size = self.describe(torch.zeros(1, frames, width)).shape[1]
         self.centre: Tensor
         self.weight: Tensor
         self.bias: Tensor
-        self.register_buffer("means", torch.zeros(0, size))
-        self.register_buffer("scatter", torch.zeros(size, size))
-        self.register_buffer("count", torch.zeros(()))
-        # Derived from the three above by `refresh`.
-        self.register_buffer("centre", torch.zeros(size), persistent=False)
-        self.register_buffer("weight", torch.zeros(0, size), persistent=False)
+        # What `refresh` derives from whatever a kind of scores keeps.
+        self.register_buffer("centre", torch.zeros(self.size), persistent=False)
+        self.register_buffer("weight", torch.zeros(0, self.size), persistent=False)
         self.register_buffer("bias", torch.zeros(0), persistent=False)
 
     def describe(self, features: Tensor) -> Tensor:
@@ -71,6 +69,39 @@ class ClipStatistics(nn.Module):
         }
         return torch.cat([parts[name]() for name in self.settings.parts], dim=1)
 
+    def lift(self, described: Tensor) -> Tensor:
+        """What the affine map reads of descriptions `(B, S)`: themselves."""
+        return described
+
+    def log_likelihoods(self, features: Tensor) -> Tensor:
+        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
+        return (self.lift(self.describe(features)) - self.centre) @ self.weight.T + self.bias
+
+    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+        """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
+        raise NotImplementedError
+
+    def make_room(self, classes: int) -> None:
+        """Give what is kept the size that it has for so many classes, and no values."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Derive the affine map from what is kept."""
+        raise NotImplementedError
+
+
+class ClipStatistics(ClipScores):
+    """Class means and one within-class scatter: a Gaussian per class, one covariance for all."""
+
+    def __init__(self, frames: int, width: int, settings: StatisticsSettings) -> None:
+        super().__init__(frames, width, settings)
+        self.means: Tensor
+        self.scatter: Tensor
+        self.count: Tensor
+        self.register_buffer("means", torch.zeros(0, self.size))
+        self.register_buffer("scatter", torch.zeros(self.size, self.size))
+        self.register_buffer("count", torch.zeros(()))
+
     def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
         one_hot = torch.nn.functional.one_hot(labels, classes).to(described)
@@ -80,6 +111,10 @@ class ClipStatistics(nn.Module):
         self.scatter = self.scatter + (centred.T @ centred).float()
         self.count = self.count + len(described)
         self.refresh()
+
+    def make_room(self, classes: int) -> None:
+        """Give what is kept the size that it has for so many classes, and no values."""
+        self.means = self.means.new_zeros(classes, self.size)
 
     def refresh(self) -> None:
         """Turn means and scatter into one linear map: log-likelihoods up to a term all classes share."""
@@ -91,15 +126,10 @@ class ClipStatistics(nn.Module):
         correlation = (1 - share) * correlation + share * torch.eye(
             len(scale), dtype=torch.float64, device=scale.device
         )
-        # Measured from the middle of the classes, and less what all of them share: large numbers that cancel would
-        # cost float32 three digits.
+        # From the middle of the classes, and less what all of them share.
         self.centre = self.means.mean(dim=0)
         means = (self.means.double() - self.centre) / scale
         solved = torch.linalg.solve(correlation, means.T).T  # (C, S)
         bias = -0.5 * (solved * means).sum(dim=1)
         self.weight = ((solved - solved.mean(dim=0)) / scale).float()
         self.bias = (bias - bias.mean()).float()
-
-    def log_likelihoods(self, features: Tensor) -> Tensor:
-        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
-        return (self.describe(features) - self.centre) @ self.weight.T + self.bias

@@ -9,6 +9,7 @@ uint8                     (B,T,D)   ├─▶ expert 1 … expert E ─▶ outpu
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
 import msgspec
 import torch
@@ -18,8 +19,10 @@ from torch.nn import functional as F
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.experts import Expert, ExpertSettings
+from stpr.train.model.probe import LinearProbe, ProbeSettings
+from stpr.train.model.ridge import RidgeScores, RidgeSettings
 from stpr.train.model.routing import ROUTERS, Evidence, RouterSettings
-from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
+from stpr.train.model.statistics import ClipScores, ClipStatistics, StatisticsSettings
 from stpr.train.ranges import NotNegative
 
 
@@ -38,11 +41,25 @@ class HeadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     router: RouterSettings = RouterSettings()
     fusion: FusionSettings = FusionSettings()
     statistics: StatisticsSettings = StatisticsSettings()
+    scores: Literal["gaussian", "ridge", "logistic"] = "gaussian"  # what the clip statistics are
+    ridge: RidgeSettings = RidgeSettings()
+    probe: ProbeSettings = ProbeSettings()
 
     @property
     def keeps_statistics(self) -> bool:
         """Whether anything asks for the clip statistics."""
         return self.router.kind == "likelihood" or self.fusion.evidence > 0
+
+
+def clip_scores(frames: int, width: int, settings: HeadSettings) -> ClipScores | None:
+    """What tells how well each class explains a clip as a whole, where anything asks for it."""
+    if not settings.keeps_statistics:
+        return None
+    if settings.scores == "ridge":
+        return RidgeScores(frames, width, settings.statistics, settings.ridge)
+    if settings.scores == "logistic":
+        return LinearProbe(frames, width, settings.statistics, settings.probe)
+    return ClipStatistics(frames, width, settings.statistics)
 
 
 class Head(nn.Module):
@@ -57,12 +74,14 @@ class Head(nn.Module):
             )
         self.frames, self.width, self.settings = frames, width, settings
         self.experts = nn.ModuleList()
-        self.statistics = ClipStatistics(frames, width, settings.statistics) if settings.keeps_statistics else None
+        self.statistics = clip_scores(frames, width, settings)
         self.class_vectors: Tensor
         self.anchors: Tensor
+        self.keys: Tensor
         self.membership: Tensor
         self.register_buffer("class_vectors", torch.zeros(0, width))
         self.register_buffer("anchors", torch.zeros(0, width))
+        self.register_buffer("keys", torch.zeros(0, width))  # stays empty unless the router asks for them
         self.register_buffer("membership", torch.zeros(0, 0), persistent=False)
 
     def add_stage(self, class_vectors: Tensor) -> Expert:
@@ -80,19 +99,21 @@ class Head(nn.Module):
         return expert
 
     def add_classes(self, class_vectors: Tensor) -> None:
-        """Give the newest expert more classes: their vectors `(c, D)` and, until they are known, zero anchors."""
+        """Give the newest expert more classes: their vectors `(c, D)`; anchors and keys are zero until known."""
         self.class_vectors = torch.cat([self.class_vectors, class_vectors.to(self.class_vectors)])
         self.anchors = torch.cat([self.anchors, torch.zeros_like(class_vectors).to(self.anchors)])
+        if self.settings.router.keeps_keys:
+            self.keys = torch.cat([self.keys, torch.zeros_like(class_vectors).to(self.keys)])
         owners = F.pad(self.membership, (0, len(self.experts) - self.membership.shape[1], 0, len(class_vectors)))
         owners[-len(class_vectors) :, -1] = 1
         self.membership = owners
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)` and routing `(B, E)`."""
+    def forward(self, features: Tensor, unadapted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)` and routing `(B, E)`; `unadapted` are the features without adapters, where they differ."""
         outputs = torch.stack([expert(features) for expert in self.experts], dim=1)  # (B, E, D)
-        return self.combine(features, outputs)
+        return self.combine(features, outputs, unadapted)
 
-    def combine(self, features: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def combine(self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Route, fuse and match: V = V̄ + Σ r_k V^st_k, logits = cos(V, T_c) (method §4.3)."""
         fusion = self.settings.fusion
         static = features.mean(dim=1)  # (B, D)
@@ -102,6 +123,8 @@ class Head(nn.Module):
         evidence = Evidence(
             temporal=outputs - static[:, None],
             anchors=self.anchors,
+            static=static if unadapted is None else unadapted.mean(dim=1),
+            keys=self.keys,
             membership=self.membership,
             posterior=posterior,
             temperature=self.settings.router.temperature,
@@ -127,7 +150,13 @@ class StPR(nn.Module):
         self.importance: Tensor
         self.register_buffer("importance", torch.zeros(0, head.width))
 
+    @property
+    def reads_unadapted(self) -> bool:
+        """Whether the router looks at frame features as they would be without the adapters that there are."""
+        return self.head.settings.router.kind == "clip_key" and bool(self.encoder.adapter_parameters())
+
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `(B, C)` and routing `(B, E)`."""
-        logits, routing = self.head(self.encoder(inputs))
+        unadapted = self.encoder.unadapted(inputs) if self.reads_unadapted else None
+        logits, routing = self.head(self.encoder(inputs), unadapted)
         return logits, routing

@@ -90,9 +90,3 @@ def test_uniform_attention_leaves_no_temporal_part() -> None:
     static = features.mean(dim=1)
     weighted = (torch.full((4, 8, 1), 1 / 8, dtype=torch.float64) * features).sum(dim=1)
     torch.testing.assert_close(weighted - static, torch.zeros_like(static))
-
-
-def test_without_layers_there_is_no_expert() -> None:
-    features = torch.randn(3, 4, 8)
-    expert = randomised(Expert(4, 8, ExpertSettings(layers=0))).float()
-    assert torch.equal(expert(features), features.mean(dim=1))  # to the bit: no temporal part, so no routing by noise

@@ -1,0 +1,19 @@
+"""The joint linear probe: multinomial logistic regression on the clip statistics, learnt anew from all classes so far.
+
+It keeps the videos of all stages, so it bounds what a linear read-out of these features can reach, and is no method
+for a place where videos must go. parts = ["mean"] is the usual form, on mean frame features.
+"""
+
+from __future__ import annotations
+
+from stpr.train.config import Recipe
+from stpr.train.data.inputs import StageInputs
+from stpr.train.learner import Fit, Terms
+from stpr.train.methods.stage_start import learn_scores
+from stpr.train.model.stpr import StPR
+
+
+def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, _how: Fit) -> list[Terms]:
+    """Fit the probe to the clips of all classes so far, on a fresh network; there are no loss curves."""
+    learn_scores(model, classes, inputs, recipe)
+    return []

@@ -1,0 +1,20 @@
+"""RanPAC (McDonnell et al., 2023): random features of the clip statistics and ridge regression, without training.
+
+Closed form and exemplar-free: the order of stages doesn't matter. The paper's tuning of the network on the first stage
+is left out, as is its split of a stage to choose λ (`model/ridge.py`). `[statistics] parts` says what of a clip is
+described.
+"""
+
+from __future__ import annotations
+
+from stpr.train.config import Recipe
+from stpr.train.data.inputs import StageInputs
+from stpr.train.learner import Fit, Terms
+from stpr.train.methods.stage_start import learn_scores
+from stpr.train.model.stpr import StPR
+
+
+def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, _how: Fit) -> list[Terms]:
+    """Add the classes' random features to the regression; there are no loss curves."""
+    learn_scores(model, classes, inputs, recipe)
+    return []
