@@ -116,6 +116,7 @@ def summary(certificate: Certificate) -> ParitySummary:
         clips=len(certificate.real_clips),
         worst_logits=max(one.worst for one in graphs if one.output == "logits"),
         worst_routing=max(one.worst for one in graphs if one.output == "routing"),
+        worst_familiarity=max(one.worst for one in graphs if one.output == "familiarity"),
         top1_agreement=min(one.share for one in certificate.agreements if one.decision == "top-1"),
         routing_agreement=min(one.share for one in certificate.agreements if one.decision == "routing"),
         tolerance=max(one.tolerance / max(1.0, one.scale) for one in graphs),

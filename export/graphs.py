@@ -2,8 +2,9 @@
 
 encoder.onnx   frames (N,H,W,3) uint8 ─▶ features (N,D)
 head.onnx      features (B,T,D) ─┬─▶ expert 1 … expert E ─▶ outputs (B,E,D) ─┐
-                                 └────────────────────────────────▶ combine ─┴─▶ logits (B,C), routing (B,E)
-clip.onnx      frames (B,T,H,W,3) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ logits, routing
+                                 └────────────────────────────────▶ combine ─┴─▶ logits (B,C), routing (B,E),
+                                                                                     familiarity (B,)
+clip.onnx      frames (B,T,H,W,3) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ logits, routing, familiarity
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.model.stpr import Head, StPR
 
 BATCH = "batch"
+DECISION = ("logits", "routing", "familiarity")  # outputs of the head and the clip graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Piece:
 
 
 class Combine(nn.Module):
-    """A head without its experts: features `(B, T, D)` and outputs `(B, E, D)` -> logits `(B, C)`, routing `(B, E)`."""
+    """A head without its experts: features `(B, T, D)` and outputs `(B, E, D)` -> a clip's DECISION."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
@@ -45,9 +47,10 @@ class Combine(nn.Module):
         self.head.membership = head.membership
         self.head.statistics = head.statistics
 
-    def forward(self, features: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and routing."""
-        return self.head.combine(features, outputs)
+    def forward(self, features: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits `(B, C)`, routing `(B, E)` and familiarity `(B,)`."""
+        logits, routing = self.head.combine(features, outputs)
+        return logits, routing, self.head.familiarity(features, logits)
 
 
 def encoder_piece(model: StPR) -> Piece:
@@ -69,13 +72,13 @@ def expert_piece(model: StPR) -> Piece:
 
 
 def combine_piece(model: StPR) -> Piece:
-    """What makes logits and routing of the experts' outputs."""
+    """What makes a decision of the experts' outputs."""
     head = model.head
     inputs = {
         "features": torch.zeros(2, head.frames, head.width),
         "outputs": torch.zeros(2, len(head.experts), head.width),
     }
-    return Piece("combine", Combine(head).eval(), inputs, ("logits", "routing"))
+    return Piece("combine", Combine(head).eval(), inputs, DECISION)
 
 
 def graph_specs(model: StPR) -> dict[str, GraphSpec]:
@@ -85,6 +88,7 @@ def graph_specs(model: StPR) -> dict[str, GraphSpec]:
     decision = (
         _tensor("logits", "float32", len(head.class_vectors)),
         _tensor("routing", "float32", len(head.experts)),
+        _tensor("familiarity", "float32"),
     )
     frame, clip = _frames(spec), _frames(spec, head.frames)
     return {

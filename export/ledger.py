@@ -12,7 +12,7 @@ import numpy as np
 from stpr.export.certificate import Agreement, Difference
 from stpr.runtime.contract.preprocess import Array
 
-DECISIONS: Final[Mapping[str, str]] = {"logits": "top-1", "routing": "routing"}
+CHOICES: Final[Mapping[str, str]] = {"logits": "top-1", "routing": "routing"}
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Ledger:
             found.append(
                 Agreement(
                     part=part,
-                    decision=DECISIONS[output],
+                    decision=CHOICES[output],
                     clips=len(firm),
                     undecided=len(firm) - sum(firm),
                     disagreeing=wrong,

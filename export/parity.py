@@ -19,7 +19,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from stpr.export.certificate import Accuracy, Certificate, verdicts
-from stpr.export.ledger import DECISIONS, Ledger
+from stpr.export.graphs import DECISION
+from stpr.export.ledger import CHOICES, Ledger
 from stpr.export.reference import Answers, Reference
 from stpr.export.to_onnx import expert_output
 from stpr.runtime.contract.errors import ParityError
@@ -76,7 +77,7 @@ def _look(reference: Reference, engines: _Engines, batch: Sequence[NamedClip], l
     for other in (exact, reference.head_one_by_one(wanted.features)):
         _note_noise(("head", *found), wanted, other, settled, ledger)
     for part, outputs in found.items():
-        for output in DECISIONS:
+        for output in CHOICES:
             ledger.note_choices(part, output, outputs[output], getattr(wanted, output), getattr(exact, output))
     for index, clip in enumerate(batch):
         if clip.label is not None:
@@ -115,7 +116,7 @@ def _look_at_experts(reference: Reference, engines: _Engines, wanted: Answers, l
 def _compare(
     engines: _Engines, frames: Array, wanted: Answers, settled: Array, ledger: Ledger
 ) -> dict[str, dict[str, Array]]:
-    """Run the graphs on a batch and note the differences; returns logits and routing of the parts that see pixels."""
+    """Run the graphs on a batch and note the differences; returns the decisions of the parts that see pixels."""
     clips, length = frames.shape[:2]
     encoded = engines.encoder.run({"frames": frames.reshape(clips * length, *frames.shape[2:])})["features"]
     ledger.compare("encoder", "features", encoded, wanted.features.reshape(clips * length, -1))
@@ -125,13 +126,13 @@ def _compare(
         "clip": engines.clip.run({"frames": frames}),
     }
     for part, outputs in {"head": head, **pixels}.items():
-        for output in DECISIONS:
+        for output in DECISION:
             ledger.compare(part, output, outputs[output][settled], getattr(wanted, output)[settled])
     return pixels
 
 
 def _note_noise(parts: Sequence[str], one: Answers, other: Answers, settled: Array, ledger: Ledger) -> None:
-    for output in DECISIONS:
+    for output in DECISION:
         for part in parts:
             ledger.rounds(part, output, getattr(one, output)[settled], getattr(other, output)[settled])
 

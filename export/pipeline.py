@@ -17,6 +17,7 @@ import numpy as np
 from stpr.export.certificate import Certificate, summary
 from stpr.export.clips import load_all, tested_videos
 from stpr.export.folder import whole_or_nothing
+from stpr.export.graphs import DECISION
 from stpr.export.parity import NamedClip, prove
 from stpr.export.reference import answers
 from stpr.export.to_onnx import trace_pieces, write_onnx
@@ -94,11 +95,12 @@ def _size(model: StPR) -> int:
 
 
 def _golden(model: StPR, frames: Array) -> bytes:
-    """`golden.npz`: a clip `(1, T, H, W, 3)` and PyTorch's features, logits and routing for it."""
+    """`golden.npz`: a clip `(1, T, H, W, 3)` and what PyTorch gave for it."""
     given = answers(model, frames)
     # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
     buffer = io.BytesIO()
-    np.savez(buffer, frames=frames, features=given.features, logits=given.logits, routing=given.routing)
+    decision = {name: getattr(given, name) for name in DECISION}
+    np.savez(buffer, frames=frames, features=given.features, **decision)
     return buffer.getvalue()
 
 
@@ -115,6 +117,7 @@ def _manifest(loaded: _Loaded, specs: Mapping[str, GraphSpec], certificate: Cert
         clip=record.clip,
         preprocess=record.preprocess,
         temperature=record.temperature,
+        unknown=record.unknown,
         precision="fp32",
         graphs=dict(specs),
         files={path.relative_to(folder).as_posix(): file_entry(path) for path in files},

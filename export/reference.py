@@ -22,6 +22,7 @@ class Answers:
     outputs: Array  # (B, E, D)
     logits: Array  # (B, C)
     routing: Array  # (B, E)
+    familiarity: Array  # (B,)
 
 
 @torch.no_grad()
@@ -70,4 +71,5 @@ def join(batches: Sequence[Answers]) -> Answers:
 def _head(model: StPR, features: Tensor) -> Answers:
     outputs = torch.stack([expert(features) for expert in model.head.experts], dim=1)
     logits, routing = model.head.combine(features, outputs)
-    return Answers(*(tensor.numpy() for tensor in (features, outputs, logits, routing)))
+    familiarity = model.head.familiarity(features, logits)
+    return Answers(*(tensor.numpy() for tensor in (features, outputs, logits, routing, familiarity)))

@@ -36,7 +36,7 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None) -> list
     lines.append(_close("encoder: features", features, golden.features, manifest.parity.tolerance))
     for graph, feeds in (("head", {"features": features}), ("clip", {"frames": golden.frames})):
         outputs, _ = _run(bundle, graph, engine, feeds, threads)
-        wanted = {"logits": golden.logits, "routing": golden.routing}
+        wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
         lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.parity.tolerance) for key in wanted]
         lines.append(_same_top(graph, outputs["logits"], golden.logits, manifest.class_names))
     return lines

@@ -1,4 +1,4 @@
-"""From logits and routing weights to what is said of a moment."""
+"""From logits, routing weights and familiarity to what is said of a moment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class BundleId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The label with its score, the runners-up, and the weight that each stage's expert had."""
+    """The label with its score, the likeliest classes, and the weight that each stage's expert had.
+
+    What is unknown has no label and no score; the classes that it is most like are in `top` all the same.
+    """
 
     label: str | None = None
     score: float = 0.0
@@ -50,9 +53,12 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 WARMING_UP = Decision()
 
 
-def decide(manifest: Manifest, logits: Array, routing: Array) -> Decision:
-    """The decision for one clip's logits `(C,)` and routing `(E,)`. Raises EngineError for numbers that are none."""
-    if not (np.isfinite(logits).all() and np.isfinite(routing).all()):
+def decide(manifest: Manifest, logits: Array, routing: Array, familiarity: Array) -> Decision:
+    """The decision for one clip's logits `(C,)`, routing `(E,)` and familiarity `()`.
+
+    Raises EngineError for numbers that are none.
+    """
+    if not all(np.isfinite(numbers).all() for numbers in (logits, routing, familiarity)):
         raise EngineError(
             "the head gave numbers that are not finite; check the bundle on this machine with `stpr-check`,"
             " or choose another --engine."
@@ -61,7 +67,17 @@ def decide(manifest: Manifest, logits: Array, routing: Array) -> Decision:
     best = np.argsort(-logits, kind="stable")[:TOP]  # by logits: scores of near-equal ones round to a tie
     top = tuple((manifest.class_names[index], round(float(scores[index]), 6)) for index in best)
     weights = {str(stage): round(float(weight), 6) for stage, weight in enumerate(routing, start=1)}
+    if _is_unknown(manifest, int(best[0]), float(familiarity)):
+        return Decision(top=top, routing=weights, state="unknown")
     return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known")
+
+
+def _is_unknown(manifest: Manifest, best: int, familiarity: float) -> bool:
+    """Whether a clip is less familiar than clips of its likeliest class's stage are."""
+    if manifest.unknown is None:
+        return False
+    threshold = manifest.unknown.thresholds[manifest.classes[best].stage - 1]
+    return threshold is not None and familiarity < threshold
 
 
 def softmax(logits: Array, temperature: float) -> Array:

@@ -109,7 +109,7 @@ class Recognizer:
 
     def _decide(self, window: FeatureWindow) -> Decision:
         outputs = self._head.run({"features": window.as_clip()})
-        return decide(self._manifest, outputs["logits"][0], outputs["routing"][0])
+        return decide(self._manifest, *(outputs[name][0] for name in ("logits", "routing", "familiarity")))
 
     def _rehearse(self) -> None:
         """Run both graphs once on zeros: checks what goes in and comes out, and pays the first run's set-up."""

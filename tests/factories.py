@@ -53,6 +53,7 @@ def make_manifest(**changes: Any) -> Manifest:
         clip=make_clip_spec(),
         preprocess=make_preprocess_spec(),
         temperature=0.1,
+        unknown=None,
         precision="fp32",
         graphs=_graph_specs(),
         files={name: FileEntry(bytes=1, sha256="0" * 64) for name in (*names, GOLDEN, PARITY)},
@@ -60,6 +61,7 @@ def make_manifest(**changes: Any) -> Manifest:
             clips=1,
             worst_logits=1e-7,
             worst_routing=1e-7,
+            worst_familiarity=1e-7,
             top1_agreement=1.0,
             routing_agreement=1.0,
             tolerance=1e-5,
@@ -78,7 +80,8 @@ def make_bundle(folder: Path, **changes: Any) -> Path:
     frames = rng.integers(0, 256, (1, FRAMES, SIDE, SIDE, 3), dtype=np.uint8)
     features = encode(frames[0])[np.newaxis]
     logits, routing = judge(features)
-    np.savez(path / GOLDEN, frames=frames, features=features, logits=logits, routing=routing)
+    best = logits.max(axis=1)
+    np.savez(path / GOLDEN, frames=frames, features=features, logits=logits, routing=routing, familiarity=best)
     (path / PARITY).write_text("{}\n")
     files = {file.name: file_entry(file) for file in sorted(path.iterdir())}
     (path / MANIFEST).write_bytes(manifest_bytes(make_manifest(files=files, **changes)))
@@ -137,6 +140,7 @@ def _graph_specs() -> dict[str, GraphSpec]:
     judged = (
         TensorSpec(name="logits", dtype="float32", shape=("batch", len(CLASSES))),
         TensorSpec(name="routing", dtype="float32", shape=("batch", STAGES)),
+        TensorSpec(name="familiarity", dtype="float32", shape=("batch",)),
     )
     return {
         name: GraphSpec(file=f"{name}.onnx", inputs=(tensor,), outputs=(features,) if name == "encoder" else judged)
@@ -162,6 +166,7 @@ def _write_graphs(path: Path) -> None:
         helper.make_node("ReduceSum", ["weighted", "second"], ["mixed"], keepdims=0),
         helper.make_node("MatMul", ["mixed", "classes"], ["logits"]),
         helper.make_node("MatMul", ["mixed", "stages"], ["routing"]),
+        helper.make_node("ReduceMax", ["logits", "second"], ["familiarity"], keepdims=0),
     ]
     joined = [
         reshape("frames", "images", "image_shape"),

@@ -37,8 +37,6 @@ def carry_out(  # noqa: PLR0913  (what a user may ask for, keyword by keyword)
         skipped = skip_list(recipe.data).lines
     if processes.count > 1:
         shown.note(f"{processes.count} processes on one run")
-    if skipped:
-        shown.note(f"skip list {recipe.data.skip}: {len(skipped)} left out")
     gone = () if recipe.revisits else learnt  # classes whose videos need not be there any more
     videos = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
@@ -48,6 +46,7 @@ def carry_out(  # noqa: PLR0913  (what a user may ask for, keyword by keyword)
     run.notes = {"cache": str(cache)} if kept else {}
     if skipped:
         run.notes["skipped"] = str(len(skipped))
+        shown.note(f"skip list {recipe.data.skip}: {len(skipped)} left out")
     metrics = run_protocol(run, last=min(stages or len(plan), len(plan)))
     if kept:
         shown.note(f"cache: {kept.served} clips were in {cache}, {kept.added} were added")

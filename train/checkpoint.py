@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.config import Recipe, load_recipe
@@ -61,6 +62,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     clip: ClipSpec
     preprocess: PreprocessSpec
     temperature: float
+    unknown: UnknownSpec | None  # thresholds so far; None where no clips are held out to set them
     backbone: BackboneRecord
     method: str
     seed: int

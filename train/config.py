@@ -117,6 +117,13 @@ class ContrastSettings(_Section, frozen=True):
     spatial: bool = True
 
 
+class UnknownSettings(_Section, frozen=True):
+    """Thresholds for "none of the known actions": the share of each class's training clips that they are set on."""
+
+    holdout: ShareBelowOne = 0.1  # 0: no thresholds, nothing is ever unknown
+    recall: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.95  # of known clips
+
+
 class OptimizerSettings(_Section, frozen=True):
     """SGD with a cosine to zero (method §6)."""
 
@@ -175,6 +182,7 @@ class Recipe(_Section, frozen=True):
     ewc: EwcSettings = EwcSettings()
     ranpac: RidgeSettings = RidgeSettings()
     linear_probe: ProbeSettings = ProbeSettings()
+    unknown: UnknownSettings = UnknownSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.data.annotations import some
+from stpr.train.unknown_figures import UnknownFigures
 
 METRICS: Final = "metrics.json"
 UNKNOWN: Final = "–"  # noqa: RUF001  (what stands in tables and pictures for a figure that nobody knows)
@@ -42,6 +43,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     curves: list[list[dict[str, float]]]  # stage -> epoch -> loss term -> mean; an empty stage learnt in closed form
     lists: dict[str, list[str]] = msgspec.field(default_factory=dict)  # list file -> SHA-256 of each version learnt by
     notes: list[str] = msgspec.field(default_factory=list)  # what must be said wherever the figures are shown
+    unknown: list[UnknownFigures | None] = []  # after each stage; None without thresholds
 
     def __post_init__(self) -> None:
         """Refuse figures of different runs put together."""

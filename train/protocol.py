@@ -39,6 +39,8 @@ from stpr.train.progress import Progress
 from stpr.train.resume import Past
 from stpr.train.scalars import Scalars
 from stpr.train.snapshot import SNAPSHOT, Snapshots, fingerprint
+from stpr.train.unknown import learn_and_calibrate, measure, spec_of
+from stpr.train.unknown_figures import UnknownFigures
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Run:
     tests: dict[int, StageInputs] = field(default_factory=dict)
     cache: FeatureCache | None = None
     notes: dict[str, str] = field(default_factory=dict)  # what else belongs into the environment of the figures
+    thresholds: list[float | None] = field(default_factory=list)  # of the stages learnt so far, for what is unknown
     # Stays empty unless the method keeps old videos.
     revisited: dict[int, FrozenFeatures | PixelClips] = field(default_factory=dict)
 
@@ -69,6 +72,12 @@ class Run:
     def videos_of(self, stage: Stage, split: str) -> list[Video]:
         """The stage's videos of a split, sorted by path."""
         return [video for video in self.videos if video.split == split and video.label in stage.classes]
+
+    def tests_of(self, stages: list[Stage]) -> list[StageInputs]:
+        """Test clips of stages that have any, encoded once."""
+        there = [stage for stage in stages if self.videos_of(stage, "test")]
+        self.tests |= {stage.index: self.inputs(stage, "test") for stage in there if stage.index not in self.tests}
+        return [self.tests[stage.index] for stage in there]
 
     def inputs(self, stage: Stage, split: str) -> FrozenFeatures | PixelClips:
         """The stage's clips, encoded once if nothing upstream of the adapters trains."""
@@ -112,7 +121,8 @@ def _learn(run: Run, stage: Stage, scalars: Scalars | None) -> None:
     snapshots = _snapshots(run, stage)
     classes, inputs = _start_over(run, stage) if run.recipe.revisits else (stage.classes, run.inputs(stage, "train"))
     how = _fit(run, stage, snapshots, scalars)
-    curves = METHODS[run.recipe.method](run.model, classes, inputs, run.recipe, how)
+    curves, low = learn_and_calibrate(METHODS[run.recipe.method], run.model, classes, inputs, run.recipe, how)
+    run.thresholds.append(low)
     del inputs  # from here on nothing of the stage's videos is left but the model's tensors
     tested = test(run, upto=stage)
     run.metrics = _metrics(run, tested, curves, snapshots.seconds)
@@ -129,14 +139,12 @@ def test(run: Run, *, upto: Stage) -> Tested:
     """Classify what test clips there are of every stage up to `upto`, all classes seen competing, without a task id."""
     model = run.model.eval()
     seen = [stage for stage in run.stages[: upto.index] if run.videos_of(stage, "test")]
-    predicted, routing = [], []
-    for stage in seen:
-        if stage.index not in run.tests:
-            run.tests[stage.index] = run.inputs(stage, "test")
-        guesses, weights = classify(model, run.tests[stage.index])
+    predicted, routing, labels = [], [], []
+    for inputs in run.tests_of(seen):
+        guesses, weights = classify(model, inputs)
         predicted.append(guesses)
         routing.append(weights)
-    labels = [run.tests[stage.index].labels.numpy() for stage in seen]
+        labels.append(inputs.labels.numpy())
     return Tested(
         videos=[video for stage in seen for video in run.videos_of(stage, "test")],
         labels=np.concatenate(labels),
@@ -167,7 +175,10 @@ def prepare(  # noqa: PLR0913
         span = record.clip.span_seconds  # a device must not see its window change because only new videos are here
     model.to(processes.device)
     figures, lists = past.metrics if past else None, list_digests(recipe.data, videos)
-    return Run(recipe, stages, videos, out, progress, model, processes, span, figures, lists)
+    run = Run(recipe, stages, videos, out, progress, model, processes, span, figures, lists)
+    if past and past.record.unknown:
+        run.thresholds.extend(past.record.unknown.thresholds)
+    return run
 
 
 def _start_over(run: Run, stage: Stage) -> tuple[tuple[str, ...], StageInputs]:
@@ -240,6 +251,7 @@ def _record(run: Run, stage: Stage) -> StageRecord:
         clip=ClipSpec(frames=run.recipe.sampling.frames, span_seconds=run.span),
         preprocess=backbone.spec,
         temperature=run.recipe.contrast.temperature,
+        unknown=spec_of(run.model, run.recipe.unknown, run.thresholds),
         backbone=BackboneRecord(source=run.recipe.backbone.source, digest=backbone.digest()),
         method=run.recipe.method,
         seed=run.recipe.seed,
@@ -272,4 +284,14 @@ def _metrics(run: Run, tested: Tested, curves: list[Terms], seconds: float) -> M
         curves=[*(before.curves if before else []), curves],
         lists=joined_lists(before.lists if before else {}, run.lists),
         notes=list(dict.fromkeys([*(before.notes if before else []), *run.recipe.cautions])),
+        unknown=[*(before.unknown if before else []), _unknown(run, learnt)],
     )
+
+
+def _unknown(run: Run, learnt: list[Stage]) -> UnknownFigures | None:
+    spec = spec_of(run.model, run.recipe.unknown, run.thresholds)
+    if spec is None:
+        return None
+    owners = [stage.index - 1 for stage in learnt for _ in stage.classes]
+    strange = run.tests_of(run.stages[len(learnt) :])
+    return measure(run.model, spec, owners, known=run.tests_of(learnt), strange=strange)

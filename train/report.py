@@ -21,6 +21,13 @@ CAPTIONS: Final = {
     "routing": "The mean weight that a stage's test clips (row) give to each stage's expert (column).",
     "losses": "Loss terms, epoch by epoch; grey lines part the stages.",
 }
+UNKNOWN_HEADINGS: Final = (
+    "after stage",
+    "AUROC",
+    "false alarms at the wished recall",
+    "false alarms by the thresholds",
+    "recall by the thresholds",
+)
 HEADINGS: Final = ("run", "final", "average incremental", "backward forgetting", "seed", "time")
 
 
@@ -65,10 +72,23 @@ def _row(name: str, metrics: Metrics) -> tuple[str, ...]:
     shares = (metrics.final, metrics.average_incremental, lost)
     return (
         name,
-        *(UNKNOWN if share is None else f"{100 * share:.1f} %" for share in shares),
+        *map(_share, shares),
         str(metrics.seed),
         _duration(metrics.seconds),
     )
+
+
+def _unknown_rows(metrics: Metrics) -> list[tuple[str, ...]]:
+    """What became of test clips of classes that were not learnt yet, stage by stage."""
+    return [
+        (str(stage), *map(_share, (one.auroc, one.false_alarms_at_recall, one.false_alarms, one.recall)))
+        for stage, one in enumerate(metrics.unknown, start=1)
+        if one is not None
+    ]
+
+
+def _share(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{100 * value:.1f} %"
 
 
 def _duration(seconds: float) -> str:
@@ -85,6 +105,8 @@ def _made_with(metrics: Metrics) -> list[tuple[str, str]]:
 def _markdown(title: str, metrics: Metrics, rows: list[tuple[str, ...]], said: list[str], pictures: list[str]) -> str:
     parts = [f"# {title}", _markdown_table(HEADINGS, rows), *said]
     parts += [f"![{CAPTIONS[name]}]({name}.png)\n\n{CAPTIONS[name]}" for name in pictures]
+    if strange := _unknown_rows(metrics):
+        parts += ["## Classes not learnt yet", _markdown_table(UNKNOWN_HEADINGS, strange)]
     stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
     parts += ["## Stages", _markdown_table(("stage", "classes"), stages)]
     parts += ["## Made with", _markdown_table(("what", "which"), _made_with(metrics))]
@@ -106,9 +128,14 @@ def _html(
         figures_table=_html_table(HEADINGS, rows),
         gaps="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in said),
         figures=figures,
+        unknown=_html_unknown(_unknown_rows(metrics)),
         stages=_html_table(("stage", "classes"), stages),
         environment=_html_table(("what", "which"), _made_with(metrics)),
     )
+
+
+def _html_unknown(rows: list[tuple[str, ...]]) -> str:
+    return f"<h2>Classes not learnt yet</h2>\n{_html_table(UNKNOWN_HEADINGS, rows)}" if rows else ""
 
 
 def _html_figure(caption: str, png: bytes) -> str:
@@ -140,6 +167,7 @@ figure { margin: 2rem 0; } img { max-width: 100%; height: auto; } figcaption { c
 $figures_table
 $gaps
 $figures
+$unknown
 <h2>Stages</h2>
 $stages
 <h2>Made with</h2>

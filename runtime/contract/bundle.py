@@ -26,6 +26,7 @@ class Golden:
     features: Array  # (1, T, D)
     logits: Array  # (1, C)
     routing: Array  # (1, E)
+    familiarity: Array  # (1,)
 
 
 @dataclass(frozen=True, slots=True)

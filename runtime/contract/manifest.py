@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+import math
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -12,6 +13,7 @@ from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 
 SCHEMA = 1
+Score: TypeAlias = Literal["likelihood_ratio", "cosine"]
 
 
 class ClassEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,9 +52,27 @@ class ParitySummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     clips: int
     worst_logits: float
     worst_routing: float
+    worst_familiarity: float
     top1_agreement: float
     routing_agreement: float
     tolerance: float
+
+
+class UnknownSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a clip is none of the known actions: its familiarity is below the threshold of the likeliest class's stage.
+
+    `score` says what familiarity measures, `recall` the share of known clips that each threshold was set to keep. A
+    stage without a threshold (None) had too few clips to set one: what looks like its classes is never unknown.
+    """
+
+    score: Score
+    recall: float
+    thresholds: tuple[float | None, ...]  # one for each stage
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none."""
+        if not all(value is None or math.isfinite(value) for value in self.thresholds):
+            raise ContractError(f"thresholds must be finite numbers, got {list(self.thresholds)}.")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +85,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     clip: ClipSpec
     preprocess: PreprocessSpec
     temperature: float
+    unknown: UnknownSpec | None  # None: never says unknown
     precision: Literal["fp32", "fp16", "int8"]
     graphs: dict[str, GraphSpec]  # encoder, head, clip
     files: dict[str, FileEntry]  # path inside the bundle -> digest; all but the manifest itself
@@ -81,6 +102,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ContractError(f"the classes' stages must run from 1 to {self.stage} in order, got {stages}.")
         if not self.temperature > 0:
             raise ContractError(f"the temperature must be positive, got {self.temperature}.")
+        if self.unknown is not None and len(self.unknown.thresholds) != self.stage:
+            raise ContractError(f"{self.stage} stages need as many thresholds, got {list(self.unknown.thresholds)}.")
         unlisted = sorted({graph.file for graph in self.graphs.values()} - self.files.keys())
         if unlisted:
             raise ContractError(f"graphs without a digest in `files`: {unlisted}.")

@@ -20,7 +20,8 @@ import onnxruntime
 
 with np.load(sys.argv[2]) as golden:
     session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-    found = dict(zip(["logits", "routing"], session.run(["logits", "routing"], {"frames": golden["frames"]})))
+    names = ["logits", "routing", "familiarity"]
+    found = dict(zip(names, session.run(names, {"frames": golden["frames"]})))
     assert all(np.abs(found[name] - golden[name]).max() < 1e-4 for name in found)
 own = {"stpr", "torch", "onnx", "cv2"} & set(sys.modules)
 assert not own, own
@@ -36,7 +37,8 @@ def test_the_clip_graph_runs_alone(tmp_path: Path) -> None:
     write_onnx(model, trace_pieces(model), folder)
     frames = np.random.default_rng(0).integers(0, 256, (1, 4, SIDE, SIDE, 3), dtype=np.uint8)
     wanted = answers(model, frames)
-    np.savez(tmp_path / "golden.npz", frames=frames, logits=wanted.logits, routing=wanted.routing)
+    logits, routing, familiarity = wanted.logits, wanted.routing, wanted.familiarity
+    np.savez(tmp_path / "golden.npz", frames=frames, logits=logits, routing=routing, familiarity=familiarity)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     run = [sys.executable, "-I", "-c", SCRIPT, str(folder / "clip.onnx"), str(tmp_path / "golden.npz")]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from stpr.export.pipeline import export_stage
+from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.motions import CLASSES
 from stpr.train.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, save_stage
@@ -68,6 +69,9 @@ def _record(stages: tuple[tuple[str, ...], ...], backbone: Backbone) -> StageRec
         clip=ClipSpec(frames=4, span_seconds=2.0),
         preprocess=backbone.spec,
         temperature=0.05,
+        unknown=UnknownSpec(
+            score="cosine", recall=0.95, thresholds=tuple(0.1 * stage for stage, _ in enumerate(stages))
+        ),
         backbone=BackboneRecord(source=backbone.source, digest=backbone.digest()),
         method="stpr",
         seed=0,

@@ -129,9 +129,10 @@ def check_graphs(model: StPR, folder: Path, batch: int) -> None:
     encoded = run["encoder"]({"frames": frames.reshape(-1, *shape[2:])})["features"]
     np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
     for found in (run["head"]({"features": wanted.features}), run["clip"]({"frames": frames})):
-        assert list(found) == ["logits", "routing"]
+        assert list(found) == ["logits", "routing", "familiarity"]
         np.testing.assert_allclose(found["logits"], wanted.logits, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found["routing"], wanted.routing, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["familiarity"], wanted.familiarity, rtol=1e-4, atol=1e-4)
     assert np.ptp(wanted.features) > 0.1  # or the comparison would say nothing
 
 

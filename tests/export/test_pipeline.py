@@ -79,6 +79,7 @@ def test_the_graphs_give_what_pytorch_gave_for_the_golden_clip(bundles: list[Pat
     for outputs in (run["head"]({"features": golden.features}), run["clip"]({"frames": golden.frames})):
         np.testing.assert_allclose(outputs["logits"], golden.logits, atol=tolerance)
         np.testing.assert_allclose(outputs["routing"], golden.routing, atol=tolerance)
+        np.testing.assert_allclose(outputs["familiarity"], golden.familiarity, atol=tolerance)
 
 
 def test_real_clips_are_spread_over_the_classes_and_named_without_a_folder_of_the_machine(bundles: list[Path]) -> None:
@@ -142,5 +143,5 @@ def test_a_full_disk_is_said_before_the_work_and_nothing_stays(run: Path, small_
 
 def test_no_pickle_anywhere(bundles: list[Path]) -> None:
     with np.load(bundles[-1] / "golden.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["features", "frames", "logits", "routing"]
+        assert sorted(arrays) == ["familiarity", "features", "frames", "logits", "routing"]
     assert json.loads((bundles[-1] / MANIFEST).read_bytes())["manifest"]["schema"] == 1

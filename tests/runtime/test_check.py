@@ -32,9 +32,11 @@ def test_a_bundle_that_is_as_exported_holds(tmp_path: Path) -> None:
         "encoder: features",
         "head: logits",
         "head: routing",
+        "head: familiarity",
         "head: top-1",
         "clip: logits",
         "clip: routing",
+        "clip: familiarity",
         "clip: top-1",
     ]
     assert all(line.holds for line in lines)
@@ -47,7 +49,19 @@ def test_a_bundle_that_is_as_exported_holds(tmp_path: Path) -> None:
         ("features", {"encoder: features"}),
         ("logits", {"head: logits", "clip: logits"}),
         ("routing", {"head: routing", "clip: routing"}),
-        ("frames", {"encoder: features", "head: logits", "head: routing", "clip: logits", "clip: routing"}),
+        ("familiarity", {"head: familiarity", "clip: familiarity"}),
+        (
+            "frames",
+            {
+                "encoder: features",
+                "head: logits",
+                "head: routing",
+                "clip: logits",
+                "clip: routing",
+                "head: familiarity",
+                "clip: familiarity",
+            },
+        ),
     ],
 )
 def test_any_value_that_is_off_fails_by_name(tmp_path: Path, key: str, failing: set[str]) -> None:
@@ -61,7 +75,7 @@ def test_the_command_prints_a_table_and_exits_by_it(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path)
     good = CliRunner().invoke(check, [str(bundle)])
     assert good.exit_code == 0, good.output
-    assert [line[:4] for line in good.output.splitlines()] == ["ok  "] * 9
+    assert [line[:4] for line in good.output.splitlines()] == ["ok  "] * 11
     replace_golden(bundle, routing=0.5)
     bad = CliRunner().invoke(check, [str(bundle)])
     assert bad.exit_code == 2

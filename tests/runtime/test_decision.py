@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.decision import WARMING_UP, decide, softmax
 from tests.factories import CLASSES, make_manifest
 
 numbers = st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3).map(lambda values: np.array(values, np.float32))
 ROUTING = np.array([0.25, 0.75], np.float32)
+FAMILIAR = np.array(0.0, np.float32)
 
 
 @given(logits=numbers, temperature=st.floats(1e-3, 10))
@@ -24,7 +26,7 @@ def test_scores_are_a_distribution_in_the_order_of_the_logits(logits: np.ndarray
 
 @given(logits=numbers)
 def test_a_decision_names_the_largest_logit_and_its_runners_up(logits: np.ndarray) -> None:
-    decision = decide(make_manifest(), logits, ROUTING)
+    decision = decide(make_manifest(), logits, ROUTING, FAMILIAR)
     names = [name for name, _ in CLASSES]
     assert decision.state == "known"
     assert decision.label == names[int(logits.argmax())]
@@ -36,7 +38,7 @@ def test_a_decision_names_the_largest_logit_and_its_runners_up(logits: np.ndarra
 
 def test_temperature_is_the_manifests() -> None:
     logits = np.array([1.0, 0.0, 0.0], np.float32)
-    sharp, flat = (decide(make_manifest(temperature=value), logits, ROUTING).score for value in (0.1, 10.0))
+    sharp, flat = (decide(make_manifest(temperature=value), logits, ROUTING, FAMILIAR).score for value in (0.1, 10.0))
     assert sharp == pytest.approx(1 / (1 + 2 * np.exp(-10)), abs=1e-6)
     assert flat == pytest.approx(1 / (1 + 2 * np.exp(-0.1)), abs=1e-6)
 
@@ -49,6 +51,37 @@ def test_warming_up_says_nothing() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_none_are_never_named(bad: float) -> None:
     with pytest.raises(EngineError, match=r"not finite.*stpr-check"):
-        decide(make_manifest(), np.array([0.1, bad, 0.2], np.float32), ROUTING)
+        decide(make_manifest(), np.array([0.1, bad, 0.2], np.float32), ROUTING, FAMILIAR)
     with pytest.raises(EngineError, match="not finite"):
-        decide(make_manifest(), np.zeros(3, np.float32), np.array([bad, 0], np.float32))
+        decide(make_manifest(), np.zeros(3, np.float32), np.array([bad, 0], np.float32), FAMILIAR)
+    with pytest.raises(EngineError, match="not finite"):
+        decide(make_manifest(), np.zeros(3, np.float32), ROUTING, np.array(bad, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("best", "familiarity", "unknown"),
+    [
+        (0, -2.5, True),
+        (0, -2.0, False),  # the threshold itself is kept
+        (1, -2.5, True),  # of the same stage
+        (2, -2.5, False),  # each stage has its own threshold
+        (2, -5.5, True),
+    ],
+)
+def test_less_familiar_than_its_stages_threshold_is_unknown(best: int, familiarity: float, *, unknown: bool) -> None:
+    spec = UnknownSpec(score="likelihood_ratio", recall=0.95, thresholds=(-2.0, -5.0))
+    logits = np.eye(3, dtype=np.float32)[best]
+    decision = decide(make_manifest(unknown=spec), logits, ROUTING, np.array(familiarity, np.float32))
+    plain = decide(make_manifest(), logits, ROUTING, np.array(familiarity, np.float32))
+    assert plain.state == "known"
+    assert (decision.top, decision.routing) == (plain.top, plain.routing)
+    told = (decision.state, decision.label, decision.score)
+    assert told == (("unknown", None, 0.0) if unknown else ("known", plain.label, plain.score))
+
+
+def test_a_stage_without_a_threshold_is_never_unknown() -> None:
+    spec = UnknownSpec(score="cosine", recall=0.95, thresholds=(None, 0.9))
+    for best, state in ((0, "known"), (2, "unknown")):
+        logits = np.eye(3, dtype=np.float32)[best]
+        found = decide(make_manifest(unknown=spec), logits, ROUTING, np.array(-1e9, np.float32))
+        assert found.state == state

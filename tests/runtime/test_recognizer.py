@@ -24,7 +24,11 @@ from stpr.runtime.sources.files import RecordedSource
 from tests.factories import FRAMES, SIDE, WIDTH, make_bundle, make_preprocess_spec
 
 FEATURES = {"features": np.zeros((1, WIDTH), np.float32)}
-JUDGED = {"logits": np.array([[0.1, 0.3, 0.2]], np.float32), "routing": np.array([[0.4, 0.6]], np.float32)}
+JUDGED = {
+    "logits": np.array([[0.1, 0.3, 0.2]], np.float32),
+    "routing": np.array([[0.4, 0.6]], np.float32),
+    "familiarity": np.array([0.3], np.float32),
+}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +117,7 @@ def test_live_equals_offline(bundle: Bundle, seconds: int, fps: int, seed: int) 
     start = (seconds - 1) * fps
     chosen = [preprocess(images[start + index], make_preprocess_spec()) for index in centre_frames(fps, FRAMES)]
     clip = open_engine("onnxruntime", bundle.graph("clip"), threads=1).run({"frames": np.stack(chosen)[np.newaxis]})
-    for key in ("logits", "routing"):
+    for key in ("logits", "routing", "familiarity"):
         assert np.abs(heard[-1][key] - clip[key]).max() < 1e-6
     assert made[-1].label == bundle.manifest.class_names[int(clip["logits"][0].argmax())]
 
@@ -180,7 +184,7 @@ def test_after_a_gap_the_run_warms_up_again(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        ({"logits": JUDGED["logits"]}, "gives no routing"),
+        ({"logits": JUDGED["logits"]}, "gives no familiarity, routing"),
         ({**JUDGED, "logits": np.zeros((1, 2), np.float32)}, r"the head gives .*the manifest promises"),
         ({**JUDGED, "routing": np.zeros((1, 3), np.float32)}, r"the head gives .*the manifest promises"),
     ],

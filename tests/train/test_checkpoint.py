@@ -63,6 +63,7 @@ def save(run: Path, model: StPR, recipe: Recipe, stage: int) -> Path:
         clip=ClipSpec(frames=FRAMES, span_seconds=1.5),
         preprocess=backbone.spec,
         temperature=recipe.contrast.temperature,
+        unknown=None,
         backbone=BackboneRecord(source=recipe.backbone.source, digest=backbone.digest()),
         method=recipe.method,
         seed=recipe.seed,

@@ -22,6 +22,7 @@ from stpr.train.figures import (
 )
 from stpr.train.metrics import UNKNOWN, Metrics, average_incremental, backward_forgetting, write_metrics
 from stpr.train.report import CAPTIONS, write_report
+from stpr.train.unknown_figures import UnknownFigures
 
 
 def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = True) -> Metrics:
@@ -49,6 +50,9 @@ def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = 
         routing=[[1 / stages] * stages for _ in sizes] if learns_by_epochs else [],
         curves=[[{"contrast": 2.0, "preservation": 0.01}] * 3 if learns_by_epochs else [] for _ in sizes],
     )
+
+
+STRANGE = UnknownFigures(recall=0.9512, false_alarms=0.0321, auroc=0.9876, false_alarms_at_recall=0.0432)
 
 
 def save(root: Path, name: str, metrics: Metrics) -> Path:
@@ -244,3 +248,15 @@ def test_notes_and_lists_are_on_the_page_and_a_neighbours_notes_too(tmp_path: Pa
         assert text.count("SHA-256 of lists/train.txt") == 2
         assert "ab12" in text
         assert "cd34" in text
+
+
+def test_classes_not_learnt_yet_have_a_table_where_thresholds_were_set(tmp_path: Path) -> None:
+    last = UnknownFigures(recall=0.9, false_alarms=None, auroc=None, false_alarms_at_recall=None)
+    metrics = msgspec.structs.replace(made_up([2, 1]), unknown=[STRANGE, last])
+    page = write_report(save(tmp_path, "with", metrics))
+    text = (page.parent / "report.md").read_text()
+    assert "| 1 | 98.8 % | 4.3 % | 3.2 % | 95.1 % |\n" in text
+    assert f"| 2 | {UNKNOWN} | {UNKNOWN} | {UNKNOWN} | 90.0 % |\n" in text
+    assert "Classes not learnt yet" in Page(page.read_text()).text
+    plain = write_report(save(tmp_path, "without", made_up([2, 1])))
+    assert "not learnt yet" not in plain.read_text() + (plain.parent / "report.md").read_text()

@@ -35,6 +35,7 @@ def make_run(run: Path, recipe: Recipe, *, records: int, figures: int) -> Path:
     for stage in range(1, records + 1):
         record = StageRecord(
             stage=stage, stages=STAGES[:stage], clip=ClipSpec(frames=4, span_seconds=1.5), temperature=0.05,
+            unknown=None,
             preprocess=PreprocessSpec(
                 height=8, width=8, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
             ),

@@ -7,6 +7,7 @@ every epoch.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -44,6 +45,9 @@ class StageInputs(Protocol):
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre view of every clip of this process's share, in order."""
 
+    def take(self, rows: Tensor) -> StageInputs:
+        """Only the clips that are marked in `rows` `(n,)`, in order."""
+
 
 def shuffled(count: int, *, seed: int) -> Tensor:
     """A permutation that depends on nothing but the seed."""
@@ -70,6 +74,12 @@ class FrozenFeatures:
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre views."""
         yield from torch.split(self.processes.share(self.features[:, 0]), batch)
+
+    def take(self, rows: Tensor) -> FrozenFeatures:
+        """The marked clips."""
+        part = copy.copy(self)
+        part.features, part.labels = self.features[rows], self.labels[rows]
+        return part
 
 
 class PixelClips:
@@ -111,6 +121,13 @@ class PixelClips:
         batches = [own[start : start + batch] for start in range(0, len(own), batch)]
         rounds = self.processes.rounds(len(self.videos), batch)
         return self._batches(batches, lambda video: self.views(video, draws=0, seed=0)[0], rounds)
+
+    def take(self, rows: Tensor) -> PixelClips:
+        """The marked clips."""
+        part = copy.copy(self)
+        part.videos = [video for video, marked in zip(self.videos, rows.tolist(), strict=True) if marked]
+        part.labels = self.labels[rows]
+        return part
 
     def views(self, video: Video, *, draws: int, seed: int) -> Clip:
         """The centre view and `draws` random draws of a video: `(1 + draws, T, H, W, 3)` uint8."""

@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from stpr.train.model.familiarity import Familiarity
 from stpr.train.ranges import Share
 
 Part = Literal["mean", "difference", "deviation", "cosines"]
@@ -101,6 +102,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("means", torch.zeros(0, self.size))
         self.register_buffer("scatter", torch.zeros(self.size, self.size))
         self.register_buffer("count", torch.zeros(()))
+        self.familiarity = Familiarity(self.size)
 
     def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
@@ -120,6 +122,7 @@ class ClipStatistics(ClipScores):
         """Turn means and scatter into one linear map: log-likelihoods up to a term all classes share."""
         degrees = max(1.0, float(self.count) - len(self.means))
         covariance = self.scatter.double() / degrees
+        self.familiarity.refresh(self.means, covariance)
         scale = covariance.diagonal().clamp_min(1e-12).sqrt()
         correlation = covariance / scale / scale[:, None]
         share = self.settings.shrinkage

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.manifest import Score
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.experts import Expert, ExpertSettings
 from stpr.train.model.probe import LinearProbe, ProbeSettings
@@ -136,6 +137,18 @@ class Head(nn.Module):
         if fusion.evidence > 0 and posterior is not None:
             fused = fused + fusion.evidence * (posterior @ self.class_vectors)
         return F.normalize(fused, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T, routing
+
+    @property
+    def score(self) -> Score:
+        """What `familiarity` measures."""
+        return "likelihood_ratio" if isinstance(self.statistics, ClipStatistics) else "cosine"
+
+    def familiarity(self, features: Tensor, logits: Tensor) -> Tensor:
+        """How well clips `(B, T, D)` fit the classes learnt so far: `(B,)`; the best cosine without class Gaussians."""
+        if not isinstance(self.statistics, ClipStatistics):
+            return logits.amax(dim=1)
+        familiar: Tensor = self.statistics.familiarity(self.statistics.describe(features))
+        return familiar
 
 
 class StPR(nn.Module):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import BundleError, ContractError
-from stpr.runtime.contract.manifest import ClassEntry, Manifest, digest_of, manifest_bytes, read_manifest
+from stpr.runtime.contract.manifest import ClassEntry, Manifest, UnknownSpec, digest_of, manifest_bytes, read_manifest
 from tests.factories import make_clip_spec, make_manifest
 
 names = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=8, unique=True)
@@ -97,8 +97,15 @@ def test_the_digest_is_that_of_every_field() -> None:
         ({"classes": (ClassEntry(name="a", stage=1),)}, "must run from 1 to 2"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"files": {}}, "without a digest in `files`"),
+        ({"unknown": UnknownSpec(score="cosine", recall=0.95, thresholds=(0.5,))}, "2 stages need as many thresholds"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ContractError, match=message):
         make_manifest(**changes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_threshold_that_is_no_number_is_refused(value: float) -> None:
+    with pytest.raises(ContractError, match="thresholds must be finite"):
+        UnknownSpec(score="cosine", recall=0.95, thresholds=(0.5, value))

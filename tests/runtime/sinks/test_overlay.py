@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -76,6 +77,17 @@ def test_before_the_first_prediction_there_is_only_the_upper_card() -> None:
     picture = draw(image, None, truth=None, fps=0)
     assert (picture[100:] == 90).all()
     assert (picture[:80] != 90).any()
+
+
+def test_what_is_unknown_keeps_its_runners_up_and_is_neither_right_nor_wrong() -> None:
+    image = np.zeros((480, 480, 3), np.uint8)
+    known = make_prediction()
+    unknown = msgspec.structs.replace(known, label=None, score=0.0, state="unknown")
+    waiting = msgspec.structs.replace(unknown, state="warming_up")
+    pictures = [draw(image, one, truth="jump", fps=30) for one in (known, unknown, waiting)]
+    assert np.array_equal(pictures[0][340:], pictures[1][340:])
+    assert not np.array_equal(pictures[1][:80], pictures[2][:80])
+    assert has(pictures[1], RIGHT) < 50 > has(pictures[1], WRONG)
 
 
 def test_negative_weights_are_empty_columns() -> None:

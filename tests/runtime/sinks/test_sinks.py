@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -85,6 +86,18 @@ def test_text_is_a_line_per_change_or_one_line_that_is_rewritten(capsys: pytest.
     assert said.count("\r") == len(labels)
     assert said.count("\n") == 1
     assert "warming up" in said
+
+
+def test_text_says_what_is_unknown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    known, waiting = make_result(), make_result(label=None)
+    assert known.prediction is not None
+    strange = msgspec.structs.replace(known.prediction, label=None, score=0.0, state="unknown")
+    unknown = Result(known.frame, strange, strange, known.fps)
+    sink = TextLine(rewrite=False)
+    for result in (waiting, unknown, unknown, known, unknown):
+        sink.write(result)
+    said = [line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["unknown, most like wave", "wave 75%  stage 2", "unknown, most like wave"]
 
 
 def read_back(path: Path) -> tuple[int, float, tuple[int, int]]:

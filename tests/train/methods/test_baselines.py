@@ -278,6 +278,7 @@ def reloaded(file: Path, model: StPR, recipe: Recipe, stage: int) -> StPR:
         clip=ClipSpec(frames=FRAMES, span_seconds=1.5),
         preprocess=model.encoder.backbone.spec,
         temperature=0.05,
+        unknown=None,
         backbone=BackboneRecord(source="tiny", digest=""),
         method=recipe.method,
         seed=recipe.seed,

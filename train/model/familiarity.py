@@ -1,0 +1,67 @@
+"""How familiar a clip is: the evidence that it shows a class learnt so far and not one that was never seen.
+
+Clips of class c are Gaussian around its mean under the shared covariance. A class that was never seen has its mean
+anywhere around the middle of the known ones, as far out as they are on average, so its clips are Gaussian around that
+middle under a wider covariance. The log ratio of the two densities is compared with what clips of class c themselves
+would get: familiarity is how many standard deviations above or below their mean it lies, for the class where that is
+most. That unit means the same after any number of stages, so a threshold learnt at one stage holds at the next.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+# How far the covariance is drawn to its diagonal, more than for telling classes apart: directions in which a few
+# training clips hardly vary would look strange in every new clip, and less so with every stage.
+SHRINKAGE: Final = 0.8
+LONE_SPREAD: Final = 1.0  # of class means around their middle, where there is one class: as wide as a class itself
+
+
+class Familiarity(nn.Module):
+    """Descriptions `(B, S)` -> standard deviations `(B,)`, derived from class means and covariance."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.centre: Tensor
+        self.spread: Tensor
+        self.weight: Tensor
+        self.slope: Tensor
+        self.bias: Tensor
+        self.register_buffer("centre", torch.zeros(size), persistent=False)
+        self.register_buffer("spread", torch.zeros(size, size), persistent=False)
+        self.register_buffer("weight", torch.zeros(0, size), persistent=False)
+        self.register_buffer("slope", torch.zeros(0), persistent=False)
+        self.register_buffer("bias", torch.zeros(0), persistent=False)
+
+    def refresh(self, means: Tensor, covariance: Tensor) -> None:
+        """Derive the maps from class means `(C, S)` and the within-class covariance `(S, S)`, in float64.
+
+        In the covariance's axes, each in units of its own deviation, twice the log ratio is
+        sum z²/(w + β) - sum (z - c)²/w for a clip at z and a class at c: quadratic in z, the same for every class, and
+        linear. Its mean and variance over z ~ N(c, λ) are known in closed form.
+        """
+        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+        variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
+        self.centre = means.mean(dim=0)
+        places = (means.double() - self.centre) / scale @ axes  # (C, S)
+        count = len(places)
+        between = places.square().sum() / (count - 1) / len(scale) if count > 1 else places.new_tensor(LONE_SPREAD)
+        near = (1 - SHRINKAGE) * variances + SHRINKAGE
+        far = near + between
+        squared = 1 / near - 1 / far
+        expected = (places.square() / far).sum(dim=1) - (squared * variances).sum()
+        variance = 2 * (squared * variances).square().sum() + 4 * ((places / far).square() * variances).sum(dim=1)
+        deviation = variance.clamp_min(1e-12).sqrt()  # (C,)
+        self.spread = (axes * squared.sqrt() / scale[:, None]).float()
+        self.weight = (2 * (places / near) @ axes.T / scale / deviation[:, None]).float()
+        self.slope = (1 / deviation).float()
+        self.bias = (-((places.square() / near).sum(dim=1) + expected) / deviation).float()
+
+    def forward(self, described: Tensor) -> Tensor:
+        """Standard deviations from what clips of the most favourable class usually get: `(B, S)` -> `(B,)`."""
+        moved = described - self.centre
+        length = (moved @ self.spread).square().sum(dim=1, keepdim=True)  # (B, 1)
+        return (moved @ self.weight.T - length * self.slope + self.bias).amax(dim=1)
