@@ -33,7 +33,6 @@ def carry_out(  # noqa: PLR0913  (what a user may ask for, keyword by keyword)
     with processes.together():
         past = look_back(out, recipe, resume=resume)
         learnt = past.record.stages if past else ()
-        kept = _open_cache(cache, recipe) if cache else None
         skipped = skip_list(recipe.data).lines
     if processes.count > 1:
         shown.note(f"{processes.count} processes on one run")
@@ -41,13 +40,18 @@ def carry_out(  # noqa: PLR0913  (what a user may ask for, keyword by keyword)
     videos = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
         plan = read_stages(recipe.stages, videos, learnt, recipe.data)
+        last = min(stages or len(plan), len(plan))
+        if past and len(past.metrics.stages) >= last:
+            shown.note("finished before")
+            return past.metrics
+        kept = _open_cache(cache, recipe) if cache else None
         run = prepare(recipe, videos, plan, out=out, progress=shown, past=past, processes=processes)
     run.cache = kept
     run.notes = {"cache": str(cache)} if kept else {}
     if skipped:
         run.notes["skipped"] = str(len(skipped))
         shown.note(f"skip list {recipe.data.skip}: {len(skipped)} left out")
-    metrics = run_protocol(run, last=min(stages or len(plan), len(plan)))
+    metrics = run_protocol(run, last=last)
     if kept:
         shown.note(f"cache: {kept.served} clips were in {cache}, {kept.added} were added")
     return metrics

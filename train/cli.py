@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.carry_out import carry_out
-from stpr.train.config import load_recipe, shipped_recipes
+from stpr.train.compare import one_order, plan, read_seeds, run_jobs
+from stpr.train.comparison import Outcome, failures, table, write_comparison
+from stpr.train.config import Recipe, load_recipe, shipped_recipes
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.metrics import Metrics, gaps, read_metrics, tested_on
 from stpr.train.outlook import look_ahead
@@ -16,8 +26,13 @@ from stpr.train.outlook_table import show_outlook
 from stpr.train.processes import launched
 from stpr.train.progress import ShownProgress
 from stpr.train.report import write_report
+from stpr.train.rows import GROUPS, ROWS, choose_rows, sets_seed
 
 LEARN = "learn"
+ONE_ORDER = (
+    "note: the recipe fixes the class order, so seeds differ in all else alone; to draw it, give sizes, such as"
+    " --set 'stages={sizes=[2,2,2,2,2]}'"
+)
 
 
 class _Learn(click.Command):
@@ -114,3 +129,78 @@ def summary(metrics: Metrics, folder: Path, report: Path) -> str:
         f"report: {report}\n"
         f"next:   stpr-export --stage {len(metrics.seen)} --run {folder}"
     )
+
+
+@main.command(
+    context_settings={"show_default": True},
+    epilog=f"Groups of rows: {', '.join(GROUPS)}. Rows: {', '.join(ROWS)}.",
+)
+@click.argument("recipe", metavar="RECIPE")
+@click.option(
+    "--row",
+    "asked",
+    multiple=True,
+    default=("methods",),
+    metavar="NAME[,NAME…]",
+    help="Rows or groups that come with stpr, or one of your own: 'NAME: KEY=VALUE KEY=VALUE'.",
+)
+@click.option("--seeds", default="0,1,2", metavar="N,N,…", help="One run of each row for each.")
+@click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")
+@click.option("--out", type=click.Path(path_type=Path), help="Holds all runs.  [default: runs/NAME-compare]")
+@click.option("--resume", is_flag=True, help="Keep the runs of --out that are finished and go on with the others.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every row.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep the videos' frozen features there, until you delete it.  [default: in --out, deleted at the end]",
+)
+def compare(  # noqa: PLR0913  (one parameter per option is click's way)
+    *,
+    recipe: str,
+    asked: tuple[str, ...],
+    seeds: str,
+    data: str | None,
+    out: Path | None,
+    resume: bool,
+    changes: tuple[str, ...],
+    cache: Path | None,
+) -> None:
+    """Run rows of changes to RECIPE on several seeds, and write one table and one picture of them."""
+    quiet_decoder()
+    if sets_seed(changes):
+        raise RecipeError("--set seed: each run of a comparison has a seed of its own; use --seeds.")
+
+    def load(more: Sequence[str] = ()) -> Recipe:
+        return load_recipe(recipe, changes=[*changes, *more], root=data)
+
+    folder = out or Path("runs") / f"{load().name}-compare"
+    jobs = plan(load, choose_rows(asked), read_seeds(seeds), out=folder, resume=resume)
+    outcomes: list[Outcome] = []
+    about = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+    with ShownProgress() as shown:
+        if one_order(jobs):
+            shown.console.print(ONE_ORDER, markup=False, soft_wrap=True)
+        for _, done in groupby(run_jobs(jobs, shown, cache=cache or folder / "cache"), key=lambda outcome: outcome.row):
+            outcomes += done
+            page = write_comparison(folder, outcomes, title=f"{jobs[0].recipe.name}: comparison", about=about)
+    shutil.rmtree(folder / "cache", ignore_errors=True)  # until here, so that a comparison that was stopped can use it
+    _show(outcomes)
+    click.echo(f"page:   {page}")
+    if failed := failures(outcomes):
+        for line in failed:
+            click.echo(line, err=True)
+        count = sum(bool(outcome.failure) for outcome in outcomes)
+        raise RecipeError(
+            f"{count} of {len(outcomes)} runs failed, see above; mend their rows and go on with --resume."
+        )
+
+
+def _show(outcomes: list[Outcome]) -> None:
+    headings, lines = table(outcomes)
+    shown = Table(box=None, pad_edge=False)
+    for heading in headings:
+        shown.add_column(heading, justify="left" if heading == "row" else "right")
+    for cells in lines:
+        shown.add_row(*(Text(cell.strip("*"), style="bold" if cell.startswith("**") else "") for cell in cells))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(shown)

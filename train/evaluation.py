@@ -28,6 +28,7 @@ class Tested:
     stages: Integers  # the stage each label belongs to, from 1
     predicted: Integers
     routing: npt.NDArray[np.float32]  # (n, E)
+    guided: Integers  # predicted if a router chose the right expert alone
 
     def routing_of(self, stage: int) -> list[float] | None:
         """The mean weight that the stage's clips give to each expert; None without clips."""
@@ -36,12 +37,15 @@ class Tested:
 
 
 @torch.no_grad()
-def classify(model: StPR, inputs: StageInputs) -> tuple[Integers, npt.NDArray[np.float32]]:
-    """Predicted classes `(n,)` and routing `(n, E)` of the centre views; several processes share the clips out."""
+def classify(model: StPR, inputs: StageInputs, stage: int) -> tuple[Integers, npt.NDArray[np.float32], Integers]:
+    """Of the centre views of a stage's clips: predicted classes `(n,)`, routing `(n, E)`, classes by the right expert.
+
+    Several processes share the clips out.
+    """
     processes, total = inputs.processes, len(inputs.labels)
-    answers = [model(batch.to(processes.device)) for batch in inputs.centre(batch=TEST_BATCH)]
-    logits, routing = (processes.join(torch.cat(parts), total).cpu() for parts in zip(*answers, strict=True))
-    return logits.argmax(dim=1).numpy(), routing.numpy()
+    answers = [model.judge(batch.to(processes.device), stage) for batch in inputs.centre(batch=TEST_BATCH)]
+    logits, routing, led = (processes.join(torch.cat(parts), total).cpu() for parts in zip(*answers, strict=True))
+    return logits.argmax(dim=1).numpy(), routing.numpy(), led.argmax(dim=1).numpy()
 
 
 def predictions_csv(tested: Tested, names: list[str]) -> str:

@@ -33,7 +33,7 @@ MOST_NAMED: Final = 110  # classes whose names still fit an axis
 
 def accuracy_figure(metrics: Metrics, others: Mapping[str, Metrics]) -> Figure:
     """Left: accuracy on all classes seen so far, other runs dashed. Right: what became of each stage's classes."""
-    figure = _figure(11.0, 4.4)
+    figure = blank_figure(11.0, 4.4)
     left, right = figure.subplots(1, 2)
     _draw_seen(left, metrics, others)
     _draw_stages(right, metrics)
@@ -97,7 +97,7 @@ def losses_figure(metrics: Metrics) -> Figure:
     terms = list(dict.fromkeys(term for epochs in metrics.curves for epoch in epochs for term in epoch))
     columns = min(3, len(terms))
     rows = math.ceil(len(terms) / columns)
-    figure = _figure(max(5.5, 3.9 * columns), 3.0 * rows)
+    figure = blank_figure(max(5.5, 3.9 * columns), 3.0 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
     for panel, term in itertools.zip_longest(panels, terms):
         if term is None:
@@ -119,7 +119,7 @@ def _draw_seen(axes: Axes, metrics: Metrics, others: Mapping[str, Metrics]) -> N
         ha="center", color=LINES[0], fontweight="bold",
     )  # fmt: skip
     title = "All classes seen so far" + (", as far as tested" if metrics.untested_classes else "")
-    _finish(axes, title, max([last, *(len(other.seen) for other in others.values())]))
+    finish_accuracy(axes, title, max([last, *(len(other.seen) for other in others.values())]))
     if others:
         axes.legend(loc="lower left", edgecolor="white")
 
@@ -133,7 +133,7 @@ def _draw_stages(axes: Axes, metrics: Metrics) -> None:
         mark = MARKS[stage % len(MARKS)] if count <= MOST_LISTED else None
         name = f"stage {stage + 1}"
         axes.plot(steps, kept, color=ramp[stage], marker=mark, markersize=4, linewidth=1.4, label=name)
-    _finish(axes, "Each stage's classes, from when they were learnt", count)
+    finish_accuracy(axes, "Each stage's classes, from when they were learnt", count)
     if count <= MOST_LISTED:
         axes.legend(loc="lower left", ncols=2 if count > 5 else 1, edgecolor="white")
     else:
@@ -146,7 +146,8 @@ def _ramp(count: int) -> list[tuple[float, ...]]:
     return [tuple(low + (high - low) * part) for part in np.linspace(0, 1, count)]
 
 
-def _finish(axes: Axes, title: str, steps: int) -> None:
+def finish_accuracy(axes: Axes, title: str, steps: int) -> None:
+    """Axes of accuracy over stages: title, labels, ranges."""
     axes.set_title(title)
     axes.set_xlabel("stages learnt")
     axes.set_ylabel("accuracy")
@@ -198,7 +199,7 @@ def _table_figure(
     """
     rows, columns = table.shape
     width, height = max(2.8, cell * columns), max(2.8, cell * rows)
-    figure = _figure(min(20.0, width + 2.2), min(20.0, height + 1.2))
+    figure = blank_figure(min(20.0, width + 2.2), min(20.0, height + 1.2))
     axes = figure.subplots()
     low, high = min(0.0, float(np.nanmin(table))), max(1.0, float(np.nanmax(table)))
     picture = axes.imshow(table, cmap=RAMP, vmin=low, vmax=high, interpolation="nearest")
@@ -229,7 +230,8 @@ def _steps(values: Sequence[float]) -> range:
     return range(1, len(values) + 1)
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches."""
     return Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -44,6 +44,9 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lists: dict[str, list[str]] = msgspec.field(default_factory=dict)  # list file -> SHA-256 of each version learnt by
     notes: list[str] = msgspec.field(default_factory=list)  # what must be said wherever the figures are shown
     unknown: list[UnknownFigures | None] = []  # after each stage; None without thresholds
+    # After the last stage, on what test clips there were; None where there is no choice between experts.
+    routed: float | None = None  # clips whose largest routing weight is on the expert of their class's stage
+    right_expert: float | None = None  # accuracy, all classes competing, if that expert were chosen for every clip
 
     def __post_init__(self) -> None:
         """Refuse figures of different runs put together."""
@@ -57,6 +60,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if [len(row) for row in self.confusion] != [classes] * classes:
             raise ValueError(f"`confusion` must be {classes} x {classes}, one row and column for each class")
         known = [*self.seen, *(share for row in self.accuracy for share in row if share is not None)]
+        known += [share for share in (self.routed, self.right_expert) if share is not None]
         if not all(0 <= value <= 1 for value in known):
             raise ValueError("accuracies must be fractions in 0..1")
         if any(row[-1] is None for row in self.accuracy):
@@ -83,6 +87,11 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def untested_classes(self) -> list[str]:
         """Classes without a test clip after the last stage."""
         return [name for name, row in zip(self.classes, self.confusion, strict=True) if not any(row)]
+
+    @property
+    def routing_gap(self) -> float | None:
+        """What choosing other experts than the right one costs; negative if a mixture knows more."""
+        return None if self.right_expert is None else self.right_expert - self.final
 
     @property
     def forgetting_known(self) -> bool:
@@ -178,6 +187,16 @@ def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, count: int) -> np
     if max(true.max(), guess.max()) >= count:
         raise ValueError(f"labels and predictions must be below {count}")
     return np.bincount(true * count + guess, minlength=count * count).reshape(count, count)
+
+
+def routed_right(routing: npt.NDArray[np.floating[Any]], stages: npt.ArrayLike) -> float | None:
+    """The part of the clips whose largest weight of `routing` (N, E) is on the expert of their stage (N,), from 1.
+
+    None for a single expert, and where no clip prefers any: equal weights choose nothing.
+    """
+    if (routing == routing[:, :1]).all():
+        return None
+    return float(np.mean(routing.argmax(axis=1) + 1 == np.asarray(stages)))
 
 
 def _indices(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

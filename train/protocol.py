@@ -30,6 +30,7 @@ from stpr.train.metrics import (
     average_incremental,
     backward_forgetting,
     confusion,
+    routed_right,
     seen_accuracy,
     write_metrics,
 )
@@ -139,11 +140,12 @@ def test(run: Run, *, upto: Stage) -> Tested:
     """Classify what test clips there are of every stage up to `upto`, all classes seen competing, without a task id."""
     model = run.model.eval()
     seen = [stage for stage in run.stages[: upto.index] if run.videos_of(stage, "test")]
-    predicted, routing, labels = [], [], []
-    for inputs in run.tests_of(seen):
-        guesses, weights = classify(model, inputs)
+    predicted, routing, guided, labels = [], [], [], []
+    for stage, inputs in zip(seen, run.tests_of(seen), strict=True):
+        guesses, weights, led = classify(model, inputs, stage.index)
         predicted.append(guesses)
         routing.append(weights)
+        guided.append(led)
         labels.append(inputs.labels.numpy())
     return Tested(
         videos=[video for stage in seen for video in run.videos_of(stage, "test")],
@@ -151,6 +153,7 @@ def test(run: Run, *, upto: Stage) -> Tested:
         stages=np.repeat([stage.index for stage in seen], [len(part) for part in labels]),
         predicted=np.concatenate(predicted),
         routing=np.concatenate(routing),
+        guided=np.concatenate(guided),
     )
 
 
@@ -285,6 +288,8 @@ def _metrics(run: Run, tested: Tested, curves: list[Terms], seconds: float) -> M
         lists=joined_lists(before.lists if before else {}, run.lists),
         notes=list(dict.fromkeys([*(before.notes if before else []), *run.recipe.cautions])),
         unknown=[*(before.unknown if before else []), _unknown(run, learnt)],
+        routed=routed_right(tested.routing, tested.stages),
+        right_expert=seen_accuracy(tested.labels, tested.guided) if tested.routing.shape[1] > 1 else None,
     )
 
 

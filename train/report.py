@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -28,7 +29,10 @@ UNKNOWN_HEADINGS: Final = (
     "false alarms by the thresholds",
     "recall by the thresholds",
 )
-HEADINGS: Final = ("run", "final", "average incremental", "backward forgetting", "seed", "time")
+HEADINGS: Final = (
+    "run", "final", "average incremental", "backward forgetting",
+    "stage routed right", "right expert given", "seed", "time",
+)  # fmt: skip
 
 
 def write_report(run: Path, compare: Mapping[str, Path] | None = None) -> Path:
@@ -69,12 +73,12 @@ def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:
 
 def _row(name: str, metrics: Metrics) -> tuple[str, ...]:
     lost = metrics.backward_forgetting if metrics.forgetting_known else None
-    shares = (metrics.final, metrics.average_incremental, lost)
+    shares = (metrics.final, metrics.average_incremental, lost, metrics.routed, metrics.right_expert)
     return (
         name,
         *map(_share, shares),
         str(metrics.seed),
-        _duration(metrics.seconds),
+        duration(metrics.seconds),
     )
 
 
@@ -91,7 +95,8 @@ def _share(value: float | None) -> str:
     return UNKNOWN if value is None else f"{100 * value:.1f} %"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the two units that matter."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
@@ -103,51 +108,56 @@ def _made_with(metrics: Metrics) -> list[tuple[str, str]]:
 
 
 def _markdown(title: str, metrics: Metrics, rows: list[tuple[str, ...]], said: list[str], pictures: list[str]) -> str:
-    parts = [f"# {title}", _markdown_table(HEADINGS, rows), *said]
+    parts = [f"# {title}", markdown_table(HEADINGS, rows), *said]
     parts += [f"![{CAPTIONS[name]}]({name}.png)\n\n{CAPTIONS[name]}" for name in pictures]
     if strange := _unknown_rows(metrics):
-        parts += ["## Classes not learnt yet", _markdown_table(UNKNOWN_HEADINGS, strange)]
+        parts += ["## Classes not learnt yet", markdown_table(UNKNOWN_HEADINGS, strange)]
     stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
-    parts += ["## Stages", _markdown_table(("stage", "classes"), stages)]
-    parts += ["## Made with", _markdown_table(("what", "which"), _made_with(metrics))]
+    parts += ["## Stages", markdown_table(("stage", "classes"), stages)]
+    parts += ["## Made with", markdown_table(("what", "which"), _made_with(metrics))]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(headings: tuple[str, ...], rows: list[tuple[str, str]] | list[tuple[str, ...]]) -> str:
-    lines = [headings, ("---",) * len(headings), *rows]
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of GitHub's Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _html(
     title: str, metrics: Metrics, rows: list[tuple[str, ...]], said: list[str], pictures: Mapping[str, Path]
 ) -> str:
-    figures = "\n".join(_html_figure(CAPTIONS[name], path.read_bytes()) for name, path in pictures.items())
     stages = [(str(index), ", ".join(classes)) for index, classes in enumerate(metrics.stages, start=1)]
-    return PAGE.substitute(
-        title=html.escape(title),
-        figures_table=_html_table(HEADINGS, rows),
-        gaps="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in said),
-        figures=figures,
-        unknown=_html_unknown(_unknown_rows(metrics)),
-        stages=_html_table(("stage", "classes"), stages),
-        environment=_html_table(("what", "which"), _made_with(metrics)),
-    )
+    parts = [html_table(HEADINGS, rows), *(f"<p>{html.escape(sentence)}</p>" for sentence in said)]
+    parts += [html_figure(CAPTIONS[name], path.read_bytes()) for name, path in pictures.items()]
+    if unknown := _unknown_rows(metrics):
+        parts += ["<h2>Classes not learnt yet</h2>", html_table(UNKNOWN_HEADINGS, unknown)]
+    parts += ["<h2>Stages</h2>", html_table(("stage", "classes"), stages)]
+    parts += ["<h2>Made with</h2>", html_table(("what", "which"), _made_with(metrics))]
+    return html_page(title, parts)
 
 
-def _html_unknown(rows: list[tuple[str, ...]]) -> str:
-    return f"<h2>Classes not learnt yet</h2>\n{_html_table(UNKNOWN_HEADINGS, rows)}" if rows else ""
+def html_page(title: str, parts: Sequence[str]) -> str:
+    """One page that needs nothing beside it; `parts` are HTML already."""
+    return PAGE.substitute(title=html.escape(title), body="\n".join(parts))
 
 
-def _html_figure(caption: str, png: bytes) -> str:
+def html_figure(caption: str, png: bytes) -> str:
+    """A picture inside the page."""
     data = base64.b64encode(png).decode("ascii")
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
 
 
-def _html_table(headings: tuple[str, ...], rows: list[tuple[str, str]] | list[tuple[str, ...]]) -> str:
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; cells are plain text, and **bold** ones bold as in Markdown."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "\n".join("<tr>" + "".join(f"<td>{_html_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
+
+def _html_cell(cell: str) -> str:
+    return re.sub(r"^\*\*(.+)\*\*$", r"<strong>\1</strong>", html.escape(cell))
 
 
 PAGE: Final = Template("""<!doctype html>
@@ -164,13 +174,6 @@ td { overflow-wrap: anywhere; }
 figure { margin: 2rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #666; font-size: .9rem; }
 </style>
 <h1>$title</h1>
-$figures_table
-$gaps
-$figures
-$unknown
-<h2>Stages</h2>
-$stages
-<h2>Made with</h2>
-$environment
+$body
 </html>
 """)

@@ -20,6 +20,7 @@ from stpr.train.metrics import (
     confusion,
     gaps,
     read_metrics,
+    routed_right,
     seen_accuracy,
     write_metrics,
 )
@@ -82,6 +83,19 @@ def test_accuracies_by_hand() -> None:
     assert seen_accuracy(labels, predicted) == pytest.approx(4 / 6)  # pooled over clips, not the mean of the two
     assert confusion(labels, predicted, 3).tolist() == [[2, 0, 0], [0, 1, 1], [1, 0, 1]]
     assert confusion(labels, predicted, 4).shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("routing", "stages", "expected"),
+    [
+        ([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1], [0.2, 0.8]], [1, 2, 2, 1], 0.5),
+        ([[-0.5, -0.2, -0.9], [0.1, 0.2, 0.3]], [2, 3], 1.0),  # raw cosines
+        ([[1.0], [1.0]], [1, 1], None),  # a single expert
+        ([[0.5, 0.5], [0.5, 0.5]], [1, 2], None),  # equal weights choose nothing
+    ],
+)
+def test_routing_by_hand(routing: list[list[float]], stages: list[int], expected: float | None) -> None:
+    assert routed_right(np.asarray(routing), stages) == expected
 
 
 @given(guesses())

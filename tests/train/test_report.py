@@ -49,6 +49,8 @@ def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = 
         confusion=(np.eye(count, dtype=int) * 9 + 1).tolist(),
         routing=[[1 / stages] * stages for _ in sizes] if learns_by_epochs else [],
         curves=[[{"contrast": 2.0, "preservation": 0.01}] * 3 if learns_by_epochs else [] for _ in sizes],
+        routed=0.875 if learns_by_epochs else None,
+        right_expert=0.995 if learns_by_epochs else None,
     )
 
 
@@ -116,7 +118,7 @@ def test_page_and_markdown_say_the_same(run: Path) -> None:
     page = Page((run / "report" / "index.html").read_text(encoding="utf-8")).text
     markdown = (run / "report" / "report.md").read_text(encoding="utf-8")
     metrics = made_up([2, 1, 1])
-    figures = [f"{100 * share:.1f} %" for share in (metrics.final, metrics.average_incremental, 0.03)]
+    figures = [f"{100 * share:.1f} %" for share in (metrics.final, metrics.average_incremental, 0.03, 0.875, 0.995)]
     for text in (page, markdown.replace("\\|", "|")):
         positions = [text.index(figure) for figure in ("stpr (this run)", *figures, "1 h 2 min", "streaming <LDA>")]
         assert positions == sorted(positions)
@@ -126,7 +128,7 @@ def test_page_and_markdown_say_the_same(run: Path) -> None:
     for name in CAPTIONS:
         assert f"({name}.png)" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3, 7}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3, 9}
 
 
 def test_what_a_method_lacks_is_left_out(tmp_path: Path) -> None:

@@ -111,11 +111,19 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor, unadapted: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits `(B, C)` and routing `(B, E)`; `unadapted` are the features without adapters, where they differ."""
-        outputs = torch.stack([expert(features) for expert in self.experts], dim=1)  # (B, E, D)
-        return self.combine(features, outputs, unadapted)
+        return self.combine(features, self.ask(features), unadapted)
 
-    def combine(self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Route, fuse and match: V = V̄ + Σ r_k V^st_k, logits = cos(V, T_c) (method §4.3)."""
+    def ask(self, features: Tensor) -> Tensor:
+        """What every expert says, V^st_k: `(B, E, D)`."""
+        return torch.stack([expert(features) for expert in self.experts], dim=1)
+
+    def combine(
+        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, *, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Route, fuse and match: V = V̄ + Σ r_k V^st_k, logits = cos(V, T_c) (method §4.3).
+
+        `given` `(B, E)` stands in for the router's weights.
+        """
         fusion = self.settings.fusion
         static = features.mean(dim=1)  # (B, D)
         posterior = (
@@ -130,7 +138,7 @@ class Head(nn.Module):
             posterior=posterior,
             temperature=self.settings.router.temperature,
         )
-        routing = ROUTERS[self.settings.router.kind](evidence)
+        routing = ROUTERS[self.settings.router.kind](evidence) if given is None else given
         if fusion.normalise:
             static, outputs = F.normalize(static, dim=-1), F.normalize(outputs, dim=-1)
         fused = fusion.static * static + (routing[:, None] @ outputs)[:, 0]  # (B, D)
@@ -173,3 +181,13 @@ class StPR(nn.Module):
         unadapted = self.encoder.unadapted(inputs) if self.reads_unadapted else None
         logits, routing = self.head(self.encoder(inputs), unadapted)
         return logits, routing
+
+    def judge(self, inputs: Tensor, stage: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits and routing of clips of one stage, and the logits if a router chose the expert of it alone."""
+        features = self.encoder(inputs)
+        unadapted = self.encoder.unadapted(inputs) if self.reads_unadapted else None
+        outputs = self.head.ask(features)
+        logits, routing = self.head.combine(features, outputs, unadapted)
+        right = torch.zeros_like(routing)
+        right[:, min(stage, routing.shape[1]) - 1] = 1
+        return logits, routing, self.head.combine(features, outputs, unadapted, given=right)[0]

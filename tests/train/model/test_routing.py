@@ -78,6 +78,21 @@ def test_routing_and_fusion_are_the_formulas(kind: str) -> None:
         np.testing.assert_allclose(logits[row], expected, atol=1e-12)
 
 
+def test_weights_that_are_given_stand_in_for_the_routers() -> None:
+    head = make_head()
+    clips = torch.randn(5, FRAMES, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        outputs = head.ask(clips)
+        given = torch.eye(3, dtype=torch.float64)[[0, 2, 1, 1, 0]]
+        logits, routing = head.combine(clips, outputs, given)
+        assert torch.equal(routing, given)
+        for row, expert in enumerate([0, 2, 1, 1, 0]):
+            static, output = clips[row].mean(dim=0).numpy(), outputs[row, expert].numpy()
+            fused = static / np.linalg.norm(static) + output / np.linalg.norm(output)
+            expected = [cosine(fused, vector) for vector in head.class_vectors.numpy()]
+            np.testing.assert_allclose(logits[row], expected, atol=1e-12)
+
+
 def slow_log_likelihoods(described: np.ndarray, labels: np.ndarray, points: np.ndarray, shrinkage: float) -> np.ndarray:
     """Gaussian log-densities, one covariance shared by all classes, written out."""
     classes = sorted(set(labels))
