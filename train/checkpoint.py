@@ -36,6 +36,7 @@ KINDS = {  # first part of a tensor's name that says what it is
     "head.statistics": "class statistics",
     "importance": "importance",
 }
+UNKNOWN_KIND = "unknown"
 
 
 class KeptTensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +69,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seed: int
     sha256: str  # of model.safetensors
     kept: tuple[KeptTensor, ...]
+    clips: tuple[int, ...] = ()  # training clips of each class of this stage; empty where nobody counted
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,11 +93,17 @@ def kept_bytes(model: StPR) -> int:
 
 
 def _kept(model: StPR) -> dict[str, Tensor]:
-    return {
-        name: value
-        for name, value in model.state_dict().items()
-        if (not name.startswith("encoder.backbone") or ".adapter." in name) and value.numel() > 0
-    }
+    return {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
+
+
+def is_kept(name: str) -> bool:
+    """Whether a tensor of the model's state is saved: all but the weights of the frozen backbone."""
+    return not name.startswith("encoder.backbone") or ".adapter." in name
+
+
+def kind_of(name: str) -> str:
+    """What a kept tensor is, by its name; "unknown" where none of KINDS fits."""
+    return next((kind for prefix, kind in KINDS.items() if name.startswith(prefix)), UNKNOWN_KIND)
 
 
 def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) -> Path:
@@ -121,7 +129,7 @@ def _write_parts(part: Path, model: StPR, record: StageRecord, predictions: str)
         record,
         sha256=hashlib.sha256((part / TENSORS).read_bytes()).hexdigest(),
         kept=tuple(
-            KeptTensor(name=name, kind=_kind(name), shape=tuple(value.shape), bytes=value.nbytes)
+            KeptTensor(name=name, kind=kind_of(name), shape=tuple(value.shape), bytes=value.nbytes)
             for name, value in sorted(tensors.items())
         ),
     )
@@ -162,7 +170,7 @@ def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     recipe = load_recipe(str(run / RECIPE))
     record = read_record(run, stage)
     model = build_model(recipe)
-    _check_backbone(model, record)
+    check_backbone(model, record)
     file = stage_folder(run, stage) / TENSORS
     restore(model, _read_tensors(file, record), record, grows=recipe.expert_per_stage)
     return model.eval(), record, recipe
@@ -199,10 +207,6 @@ def _check_names(model: StPR, tensors: dict[str, Tensor], record: StageRecord) -
         raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {odd[0]}; {MEND}")
 
 
-def _kind(name: str) -> str:
-    return next(kind for prefix, kind in KINDS.items() if name.startswith(prefix))
-
-
 def _read_tensors(file: Path, record: StageRecord) -> dict[str, Tensor]:
     try:
         found = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -214,7 +218,8 @@ def _read_tensors(file: Path, record: StageRecord) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_backbone(model: StPR, record: StageRecord) -> None:
+def check_backbone(model: StPR, record: StageRecord) -> None:
+    """Raise CheckpointError unless the frozen network holds the weights that the run was trained with."""
     found = model.encoder.backbone.digest()
     if found != record.backbone.digest:
         raise CheckpointError(

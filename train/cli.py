@@ -10,16 +10,19 @@ from itertools import groupby
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.errors import CheckpointError, RecipeError
+from stpr.train.audit import audit
 from stpr.train.carry_out import carry_out
 from stpr.train.compare import one_order, plan, read_seeds, run_jobs
 from stpr.train.comparison import Outcome, failures, table, write_comparison
 from stpr.train.config import Recipe, load_recipe, shipped_recipes
 from stpr.train.data.videos import quiet_decoder
+from stpr.train.growth_figure import write_growth
 from stpr.train.metrics import Metrics, gaps, read_metrics, tested_on
 from stpr.train.outlook import look_ahead
 from stpr.train.outlook_table import show_outlook
@@ -27,6 +30,7 @@ from stpr.train.processes import launched
 from stpr.train.progress import ShownProgress
 from stpr.train.report import write_report
 from stpr.train.rows import GROUPS, ROWS, choose_rows, sets_seed
+from stpr.train.show_audit import show_audit
 
 LEARN = "learn"
 ONE_ORDER = (
@@ -116,6 +120,23 @@ def learn(  # noqa: PLR0913  (one parameter per option is click's way)
         if processes.is_main:
             report = write_report(folder, others)
             click.echo(summary(metrics, folder, report))
+
+
+@main.command("audit")
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def show_kept(*, run: Path, as_json: bool) -> None:
+    """List every byte that RUN keeps after each stage, and prove that none of it grows with the training clips."""
+    found = audit(run)
+    picture = write_growth(run, found)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    else:
+        show_audit(found)
+        click.echo(f"picture:  {picture}")
+    if found.faults:
+        more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
+        raise CheckpointError(f"{run} keeps what is not explained: {found.faults[0]}{more}; remove it and audit again.")
 
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:

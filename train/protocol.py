@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -248,6 +249,7 @@ def _save(run: Run, stage: Stage, tested: Tested) -> None:
 
 def _record(run: Run, stage: Stage) -> StageRecord:
     backbone = run.model.encoder.backbone
+    learnt = Counter(video.label for video in run.videos_of(stage, "train"))
     return StageRecord(
         stage=stage.index,
         stages=tuple(earlier.classes for earlier in run.stages[: stage.index]),
@@ -260,6 +262,7 @@ def _record(run: Run, stage: Stage) -> StageRecord:
         seed=run.recipe.seed,
         sha256="",
         kept=(),
+        clips=tuple(learnt[name] for name in stage.classes),
     )
 
 

@@ -109,10 +109,11 @@ def head_settings(
     sees: Literal["frames", "residual"] = "frames",
     evidence: float = 0.0,
     normalise: bool = True,
+    lean: int = 0,
 ) -> HeadSettings:
     """A head of small experts with all four parts of the clip statistics where it keeps any."""
     return HeadSettings(
-        expert=ExpertSettings(layers=1, heads=2, mlp_ratio=2, input=sees),
+        expert=ExpertSettings(layers=1, heads=2, mlp_ratio=2, width=lean, input=sees),
         router=RouterSettings(kind=router),
         fusion=FusionSettings(evidence=evidence, normalise=normalise),
         statistics=StatisticsSettings(parts=("mean", "difference", "deviation", "cosines")),

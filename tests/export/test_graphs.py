@@ -23,13 +23,13 @@ from stpr.train.model.backbone import load_backbone
 from stpr.train.model.stpr import StPR
 from tests.export.models import GRAPHS, check_graphs, head_settings, random_backbone, random_model
 
-# backbone, adapter, projection, stages, frames, router, what experts see, evidence, unit lengths
+# backbone, adapter, projection, stages, frames, router, what experts see, evidence, unit lengths, a lean expert's width
 GRID: list[tuple[Any, ...]] = [
-    ("tiny", "none", 0, 1, 4, "raw", "frames", 0.0, True),
-    ("clip", "blocks", 0, 2, 8, "likelihood", "residual", 0.5, True),
-    ("mobilenet", "feature", 16, 5, 4, "softmax", "residual", 0.0, True),
-    ("clip", "none", 16, 5, 8, "top1", "frames", 0.0, False),
-    ("clip", "feature", 16, 2, 4, "equal", "frames", 0.5, True),
+    ("tiny", "none", 0, 1, 4, "raw", "frames", 0.0, True, 0),
+    ("clip", "blocks", 0, 2, 8, "likelihood", "residual", 0.5, True, 0),
+    ("mobilenet", "feature", 16, 5, 4, "softmax", "residual", 0.0, True, 8),
+    ("clip", "none", 16, 5, 8, "top1", "frames", 0.0, False, 0),
+    ("clip", "feature", 16, 2, 4, "equal", "frames", 0.5, True, 4),
 ]
 
 
@@ -45,7 +45,7 @@ class Exported:
 
 @pytest.fixture(scope="module", params=GRID, ids=lambda row: "-".join(map(str, row)))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    backbone, place, projection, stages, frames, router, sees, evidence, normalise = request.param
+    backbone, place, projection, stages, frames, router, sees, evidence, normalise, lean = request.param
     torch.manual_seed(0)
     model = random_model(
         backbone=load_backbone("tiny") if backbone == "tiny" else random_backbone(backbone),
@@ -53,7 +53,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         frames=frames,
         place=place,
         projection=projection,
-        settings=head_settings(router, sees=sees, evidence=evidence, normalise=normalise),
+        settings=head_settings(router, sees=sees, evidence=evidence, normalise=normalise, lean=lean),
     )
     folder = tmp_path_factory.mktemp("graphs")
     return Exported(model, folder, write_onnx(model, trace_pieces(model), folder))

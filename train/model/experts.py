@@ -9,18 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stpr.train.ranges import Count, ShareBelowOne
+from stpr.train.ranges import Count, CountOrNone, ShareBelowOne
 
 
 class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Form of an expert. Layers and heads are the paper's, the rest is open there."""
 
     layers: Count = 3
+    width: CountOrNone = 0  # of its blocks; 0 is that of the frame feature, the paper's
     heads: Count = 2
     mlp_ratio: Count = 4
     dropout: ShareBelowOne = 0.0
     input: Literal["frames", "residual"] = "frames"  # the paper's, or what the frames say beyond their mean
     start: Literal["copy", "fresh"] = "copy"  # of the expert before
+
+    def width_in(self, features: int) -> int:
+        """How wide the blocks are behind frame features of this width."""
+        return self.width or features
 
 
 class Block(nn.Module):
@@ -57,21 +62,36 @@ class Block(nn.Module):
 
 
 class Expert(nn.Module):
-    """Frame features `(B, T, D)` -> V^st `(B, D)`: learned positions, blocks, outer residual, mean over frames."""
+    """Frame features `(B, T, D)` -> V^st `(B, D)`: learned positions, blocks, outer residual, mean over frames.
+
+    A lean expert's blocks work in a space of their own, `settings.width` wide: bytes and cost shrink with its square.
+    """
 
     def __init__(self, frames: int, width: int, settings: ExpertSettings) -> None:
         super().__init__()
+        inner = settings.width_in(width)
         self.decomposes = settings.input == "residual"
-        self.positions = nn.Parameter(0.02 * torch.randn(frames, width))
-        self.blocks = nn.ModuleList(Block(width, settings) for _ in range(settings.layers))
+        self.positions = nn.Parameter(0.02 * torch.randn(frames, inner))
+        self.blocks = nn.ModuleList(Block(inner, settings) for _ in range(settings.layers))
+        self.enter = nn.Linear(width, inner, bias=False) if settings.width else None
+        self.leave = nn.Linear(inner, width, bias=False) if settings.width else None
+        if self.enter is not None and self.leave is not None:
+            # Back the way they came, and louder by what share of the features they see: SGD is too slow otherwise.
+            nn.init.orthogonal_(self.enter.weight)
+            self.leave.weight = nn.Parameter(width / inner * self.enter.weight.detach().T.contiguous())
 
     def forward(self, features: Tensor) -> Tensor:
         """V^st. By the letter mean(V + blocks(V)); decomposed V̄ + mean(blocks(V - V̄)): the static part goes around."""
         static = features.mean(dim=1)  # (B, D)
-        if not self.blocks:
-            return static
         seen = features - static[:, None] if self.decomposes else features
+        if self.enter is None or self.leave is None:
+            return static + self._change(seen).mean(dim=1)
+        said: Tensor = self.leave(self._change(self.enter(seen)).mean(dim=1))  # (B, width) -> (B, D)
+        return static + said
+
+    def _change(self, seen: Tensor) -> Tensor:
+        """What the blocks add to what they see."""
         x = seen + self.positions
         for block in self.blocks:
             x = block(x)
-        return static + (x - self.positions - seen).mean(dim=1)
+        return x - self.positions - seen

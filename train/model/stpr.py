@@ -68,10 +68,11 @@ class Head(nn.Module):
 
     def __init__(self, *, frames: int, width: int, settings: HeadSettings) -> None:
         super().__init__()
-        if width % settings.expert.heads:
+        inner = settings.expert.width_in(width)
+        if inner % settings.expert.heads:
             raise RecipeError(
-                f"[expert] heads: {settings.expert.heads} heads can't share out {width} features equally;"
-                f" use a number that divides {width}."
+                f"[expert] heads: {settings.expert.heads} heads can't share out {inner} features equally;"
+                f" use a number that divides {inner}."
             )
         self.frames, self.width, self.settings = frames, width, settings
         self.experts = nn.ModuleList()

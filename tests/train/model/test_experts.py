@@ -34,6 +34,8 @@ def slow_expert(expert: Expert, features: np.ndarray) -> np.ndarray:
     erf = np.vectorize(math.erf)
     static = features.mean(axis=0)
     seen = features - static if expert.decomposes else features
+    if expert.enter is not None:
+        seen = seen @ state["enter.weight"].T
     x = seen + state["positions"]
     for index, block in enumerate(expert.blocks):
         assert isinstance(block, Block)
@@ -48,22 +50,27 @@ def slow_expert(expert: Expert, features: np.ndarray) -> np.ndarray:
         x = x + linear(mixed, f"{prefix}.out")
         inner = linear(norm(x, f"{prefix}.norm_mlp"), f"{prefix}.up")
         x = x + linear(inner * 0.5 * (1 + erf(inner / math.sqrt(2))), f"{prefix}.down")
-    return static + (x - state["positions"] - seen).mean(axis=0)
+    said = (x - state["positions"] - seen).mean(axis=0)
+    return static + (said if expert.leave is None else said @ state["leave.weight"].T)
 
 
 @pytest.mark.parametrize("mode", ["frames", "residual"])
-@pytest.mark.parametrize(("layers", "heads", "frames"), [(1, 1, 4), (3, 2, 8), (2, 4, 3)])
-def test_it_is_the_formula(mode: str, layers: int, heads: int, frames: int) -> None:
-    expert = randomised(Expert(frames, 8, ExpertSettings(layers=layers, heads=heads, input=mode)))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("layers", "heads", "frames", "width"), [(1, 1, 4, 0), (3, 2, 8, 0), (2, 4, 3, 4), (1, 2, 4, 2)]
+)
+def test_it_is_the_formula(mode: str, layers: int, heads: int, frames: int, width: int) -> None:
+    settings = ExpertSettings(layers=layers, heads=heads, width=width, input=mode)  # type: ignore[arg-type]
+    expert = randomised(Expert(frames, 8, settings))
     clips = torch.randn(3, frames, 8, dtype=torch.float64)
     with torch.no_grad():
         found = expert(clips).numpy()
     np.testing.assert_allclose(found, [slow_expert(expert, clip.numpy()) for clip in clips], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("width", [0, 4])
 @pytest.mark.parametrize("mode", ["frames", "residual"])
-def test_a_fresh_expert_adds_nothing(mode: str) -> None:
-    expert = Expert(8, 16, ExpertSettings(input=mode)).eval()  # type: ignore[arg-type]
+def test_a_fresh_expert_adds_nothing(mode: str, width: int) -> None:
+    expert = Expert(8, 16, ExpertSettings(input=mode, width=width)).eval()  # type: ignore[arg-type]
     clips = torch.randn(2, 8, 16)
     with torch.no_grad():
         torch.testing.assert_close(expert(clips), clips.mean(dim=1))
@@ -82,6 +89,26 @@ def test_what_is_static_goes_around_a_decomposed_expert() -> None:
 def test_the_papers_expert_has_nine_and_a_half_million_parameters() -> None:
     expert = Expert(8, 512, ExpertSettings())
     assert sum(value.numel() for value in expert.blocks.parameters()) == pytest.approx(9.46e6, rel=0.001)
+
+
+def test_a_lean_expert_is_smaller_by_about_the_square_of_its_width() -> None:
+    full, lean = (Expert(8, 512, ExpertSettings(width=width)) for width in (0, 128))
+    sizes = [sum(value.numel() for value in expert.parameters()) for expert in (full, lean)]
+    assert sizes[0] / sizes[1] == pytest.approx(13, abs=0.5)  # 16 but for the ways in and out
+
+
+@pytest.mark.parametrize("mode", ["frames", "residual"])
+def test_every_part_of_a_lean_expert_learns(mode: str) -> None:
+    """A way out that starts at zero behind blocks that do would never move."""
+    expert = Expert(4, 16, ExpertSettings(input=mode, layers=1, width=4))  # type: ignore[arg-type]
+    before = {name: value.detach().clone() for name, value in expert.named_parameters()}
+    optimizer = torch.optim.SGD(expert.parameters(), lr=0.1)
+    target = torch.randn(6, 16)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (expert(torch.randn(6, 4, 16)) - target).square().sum().backward()
+        optimizer.step()
+    assert not [name for name, value in expert.named_parameters() if torch.equal(value, before[name])]
 
 
 def test_uniform_attention_leaves_no_temporal_part() -> None:
