@@ -219,7 +219,7 @@ class Recipe(_Section, frozen=True):
                 # The raw router finds no anchors and gives its expert no weight: the posterior alone is heard.
                 router=RouterSettings(),
                 fusion=FusionSettings(static=0.0, evidence=1.0),
-                statistics=self.statistics,
+                statistics=msgspec.structs.replace(self.statistics, likelihood="gaussian"),
                 scores=SCORED[self.method],
                 ridge=self.ranpac,
                 probe=self.linear_probe,

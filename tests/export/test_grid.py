@@ -26,6 +26,9 @@ def test_keys_and_every_kind_of_scores(tmp_path: Path) -> None:
         "adapter_key": head_settings("adapter_key"),
         "ridge": msgspec.structs.replace(scored, scores="ridge"),
         "logistic": msgspec.structs.replace(scored, scores="logistic"),
+        "cosine": msgspec.structs.replace(
+            scored, statistics=msgspec.structs.replace(scored.statistics, likelihood="cosine")
+        ),
     }
     pieces = None
     for row, settings in rows.items():

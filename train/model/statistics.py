@@ -2,8 +2,8 @@
 
 `ClipScores` describes; `ClipStatistics` scores under one covariance shared by all stages: closed form, exemplar-free,
 comparable across stages. The decomposed parts of a clip (its mean, and what its frames do around the mean) are Gaussian
-per class with one within-class covariance (streaming LDA; method §12.1 (7)). Means and scatter are sums over clips, so
-their size does not depend on how many clips there were.
+per class with one within-class covariance (streaming LDA; method §12.1 (7)), or point in their class's direction once
+that covariance is whitened. Means and scatter are sums over clips: their size does not depend on how many there were.
 """
 
 from __future__ import annotations
@@ -14,19 +14,26 @@ from typing import Annotated, Literal
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stpr.train.model.familiarity import Familiarity
-from stpr.train.ranges import Share
+from stpr.train.ranges import Positive, Share
 
 Part = Literal["mean", "difference", "deviation", "cosines"]
 COSINES = 4
 
 
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What of a clip is described, and how far the covariance is drawn to its diagonal."""
+    """What of a clip is described, how far the covariance is drawn to its diagonal, and what is compared then.
+
+    `gaussian` compares distances. `cosine` compares directions as seen from the middle of the classes, ln p = κ cos
+    (von Mises-Fisher): a new place or person moves clips and stretches them, and turns them less.
+    """
 
     parts: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)] = ("mean", "difference", "deviation")
     shrinkage: Share = 0.1
+    likelihood: Literal["gaussian", "cosine"] = "gaussian"
+    concentration: Positive = 64.0  # κ
 
 
 def cosine_terms(frames: int) -> Tensor:
@@ -103,10 +110,19 @@ class ClipStatistics(ClipScores):
         self.register_buffer("scatter", torch.zeros(self.size, self.size))
         self.register_buffer("count", torch.zeros(()))
         self.familiarity = Familiarity(self.size)
+        self.whitening: Tensor
+        self.register_buffer("whitening", torch.zeros(0, 0), persistent=False)  # derived where directions are compared
+
+    def log_likelihoods(self, features: Tensor) -> Tensor:
+        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
+        if self.settings.likelihood == "gaussian":
+            return super().log_likelihoods(features)
+        moved = (self.describe(features) - self.centre) @ self.whitening
+        return F.normalize(moved, dim=-1) @ self.weight.T
 
     def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
-        one_hot = torch.nn.functional.one_hot(labels, classes).to(described)
+        one_hot = F.one_hot(labels, classes).to(described)
         means = (one_hot.T @ described) / one_hot.sum(dim=0)[:, None]
         centred = (described - means[labels]).double()
         self.means = torch.cat([self.means, means])
@@ -117,9 +133,11 @@ class ClipStatistics(ClipScores):
     def make_room(self, classes: int) -> None:
         """Give what is kept the size that it has for so many classes, and no values."""
         self.means = self.means.new_zeros(classes, self.size)
+        if self.settings.likelihood == "cosine":
+            self.whitening = self.means.new_zeros(self.size, self.size)
 
     def refresh(self) -> None:
-        """Turn means and scatter into one linear map: log-likelihoods up to a term all classes share."""
+        """Turn means and scatter into the map that `log_likelihoods` applies, up to a term that all classes share."""
         degrees = max(1.0, float(self.count) - len(self.means))
         covariance = self.scatter.double() / degrees
         self.familiarity.refresh(self.means, covariance)
@@ -132,7 +150,19 @@ class ClipStatistics(ClipScores):
         # From the middle of the classes, and less what all of them share.
         self.centre = self.means.mean(dim=0)
         means = (self.means.double() - self.centre) / scale
+        if self.settings.likelihood == "cosine":
+            self._compare_directions(means, correlation, scale)
+        else:
+            self._compare_distances(means, correlation, scale)
+
+    def _compare_distances(self, means: Tensor, correlation: Tensor, scale: Tensor) -> None:
         solved = torch.linalg.solve(correlation, means.T).T  # (C, S)
         bias = -0.5 * (solved * means).sum(dim=1)
         self.weight = ((solved - solved.mean(dim=0)) / scale).float()
         self.bias = (bias - bias.mean()).float()
+
+    def _compare_directions(self, means: Tensor, correlation: Tensor, scale: Tensor) -> None:
+        root = torch.linalg.cholesky(correlation)  # R = L Lᵀ, so L⁻¹ whitens
+        whitening = torch.linalg.solve_triangular(root, torch.eye(len(scale)).to(root), upper=False).T
+        self.whitening = (whitening / scale[:, None]).float()
+        self.weight = (self.settings.concentration * F.normalize(means @ whitening, dim=-1)).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from stpr.train.model.experts import ExpertSettings
 from stpr.train.model.routing import RouterSettings
-from stpr.train.model.statistics import StatisticsSettings
+from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
 from stpr.train.model.stpr import FusionSettings, Head, HeadSettings
 
 STAGES = (2, 1, 3)
@@ -84,7 +85,7 @@ def test_weights_that_are_given_stand_in_for_the_routers() -> None:
     with torch.no_grad():
         outputs = head.ask(clips)
         given = torch.eye(3, dtype=torch.float64)[[0, 2, 1, 1, 0]]
-        logits, routing = head.combine(clips, outputs, given)
+        logits, routing = head.combine(clips, outputs, given=given)
         assert torch.equal(routing, given)
         for row, expert in enumerate([0, 2, 1, 1, 0]):
             static, output = clips[row].mean(dim=0).numpy(), outputs[row, expert].numpy()
@@ -132,7 +133,8 @@ def test_the_likelihood_router_is_the_shared_covariance_posterior() -> None:
     np.testing.assert_allclose(routing, expected, atol=1e-3)
 
 
-def test_statistics_do_not_depend_on_the_order_of_stages() -> None:
+@pytest.mark.parametrize("likelihood", ["gaussian", "cosine"])
+def test_statistics_do_not_depend_on_the_order_of_stages(likelihood: Literal["gaussian", "cosine"]) -> None:
     """Closed form: seeing stage B before stage A gives the same likelihoods, up to the order of classes."""
     torch.manual_seed(1)
     first, second = torch.randn(20, FRAMES, WIDTH), torch.randn(30, FRAMES, WIDTH)
@@ -140,7 +142,10 @@ def test_statistics_do_not_depend_on_the_order_of_stages() -> None:
     points = torch.randn(6, FRAMES, WIDTH)
 
     def learnt(*parts: torch.Tensor) -> torch.Tensor:
-        head = Head(frames=FRAMES, width=WIDTH, settings=HeadSettings(router=RouterSettings(kind="likelihood")))
+        settings = HeadSettings(
+            router=RouterSettings(kind="likelihood"), statistics=StatisticsSettings(likelihood=likelihood)
+        )
+        head = Head(frames=FRAMES, width=WIDTH, settings=settings)
         assert head.statistics is not None
         for part in parts:
             rows = labels[len(part)]
@@ -165,3 +170,26 @@ def test_evidence_adds_the_posterior_mean_class_vector() -> None:
     torch.testing.assert_close(
         logits[sure].amax(dim=1), torch.ones(int(sure.sum()), dtype=torch.float64), atol=1e-2, rtol=0
     )
+
+
+def test_directions_are_compared_in_the_whitened_space_as_seen_from_the_middle_of_the_classes() -> None:
+    settings = StatisticsSettings(parts=("mean",), likelihood="cosine", concentration=7.0, shrinkage=0.2)
+    torch.manual_seed(2)
+    statistics = ClipStatistics(FRAMES, WIDTH, settings)
+    described = torch.randn(60, WIDTH) * torch.logspace(-1, 1, WIDTH) + 5
+    labels = torch.arange(60) % 3
+    described += labels[:, None] * torch.randn(WIDTH)
+    statistics.observe(described, labels, 3)
+    means = np.stack([described[labels == one].double().mean(dim=0).numpy() for one in range(3)])
+    centred = described.double().numpy() - means[labels]
+    covariance = centred.T @ centred / (60 - 3)
+    inverse = np.linalg.inv(0.8 * covariance + 0.2 * np.diag(np.diag(covariance)))
+    clips = torch.randn(5, FRAMES, WIDTH) + 5
+    seen, known = clips.mean(dim=1).double().numpy() - means.mean(axis=0), means - means.mean(axis=0)
+    lengths = [np.sqrt(np.einsum("ns,st,nt->n", rows, inverse, rows)) for rows in (seen, known)]
+    cosines = seen @ inverse @ known.T / lengths[0][:, None] / lengths[1]
+    found = statistics.log_likelihoods(clips)
+    np.testing.assert_allclose(found, 7.0 * cosines, rtol=1e-4, atol=1e-4)
+    # Clips that a new place stretches away from that middle keep their likelihoods.
+    stretched = statistics.centre + 3.0 * (clips - statistics.centre)
+    torch.testing.assert_close(statistics.log_likelihoods(stretched), found, rtol=1e-4, atol=1e-4)
