@@ -66,7 +66,8 @@ def main() -> None:
     LEARN,
     cls=_Learn,
     context_settings={"show_default": True},
-    epilog=f"Recipes that come with stpr: {', '.join(shipped_recipes())}.",
+    epilog=f"Recipes that come with stpr: {', '.join(shipped_recipes())}. Beside this: `stpr-train compare RECIPE` and"
+    " `stpr-train audit RUN`, each with a --help of its own.",
 )
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")

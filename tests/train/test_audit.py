@@ -49,6 +49,7 @@ VARIANTS: list[dict[str, Any]] = [
     *({"router": {"kind": kind}} for kind in ROUTERS if kind != "likelihood"),
     {**OURS, **ADAPTED},
     {**OURS, "statistics": {"parts": ["mean", "difference", "deviation", "cosines"]}},
+    {**OURS, "statistics": {"likelihood": "cosine"}},
     {"method": "finetune", "router": {"kind": "likelihood"}, "statistics": {"parts": ["mean"]}},
     {**ADAPTED, "preservation": {"classes": "old"}},
     {"expert": {"width": 8, "start": "fresh"}},
