@@ -47,9 +47,9 @@ def test_features_without_adapters_are_not_in_a_bundle() -> None:
         trace_pieces(model)
 
 
-@pytest.mark.parametrize("frames", [4, 8])
 @pytest.mark.parametrize(
-    ("kind", "place", "projection"), [("tiny", "feature", 0), ("clip", "blocks", 0), ("mobilenet", "feature", 16)]
+    ("kind", "place", "projection", "frames"),
+    [("tiny", "feature", 0, 4), ("tiny", "feature", 0, 8), ("clip", "blocks", 0, 8), ("mobilenet", "feature", 16, 4)],
 )
 def test_parity(
     kind: Literal["tiny", "clip", "mobilenet"],
