@@ -22,7 +22,8 @@ def load(command: str) -> Recipe:
     """The recipe of a command, with its changes applied."""
     words = shlex.split(command.replace("$seed", "1993"))
     changes = [value for flag, value in itertools.pairwise(words) if flag == "--set"]
-    name = "ucf101-10x5" if words[1] == "RECIPE" else words[1]
+    first = words[2] if words[1] == "compare" else words[1]
+    name = "ucf101-10x5" if first == "RECIPE" else first
     return load_recipe(name, changes=changes)
 
 
@@ -50,7 +51,7 @@ def test_an_ablation_is_one_of_both_data_sets(changes: str) -> None:
 
 @pytest.mark.parametrize("seed", ["1000", "1993", "2021"])
 def test_the_seeds_are_those_of_the_protocol(seed: str) -> None:
-    assert re.search(rf"for seed in [\d ]*{seed}", PAGE)
+    assert re.search(rf"--seeds [\d,]*{seed}", PAGE)
     assert load_recipe("ucf101-10x5", changes=[f"seed={seed}"]).stages.seed == int(seed)
 
 
