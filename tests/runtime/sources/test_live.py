@@ -124,8 +124,8 @@ def test_attempts_to_connect_grow_rarer() -> None:
         next(iter(source))
         time.sleep(0.5)
     pauses = np.diff(attempts)
-    assert len(pauses) >= 4
-    assert (pauses[1:] > 1.5 * pauses[:-1]).all()
+    assert len(pauses) >= 3
+    assert (pauses >= 0.99 * 0.02 * 2.0 ** np.arange(len(pauses))).all()  # a busy machine can but lengthen them
 
 
 @pytest.mark.parametrize("capture", [Scripted(*shots(1), 0.5), Scripted()], ids=["reading", "reconnecting"])
