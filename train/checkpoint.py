@@ -87,11 +87,6 @@ def kept_tensors(model: StPR) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in _kept(model).items()}
 
 
-def kept_bytes(model: StPR) -> int:
-    """How large all that is saved is; the model's tensors may be shapes alone."""
-    return sum(value.nbytes for value in _kept(model).values())
-
-
 def _kept(model: StPR) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
 

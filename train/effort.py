@@ -13,13 +13,13 @@ import torch
 from torch.nn import functional as F
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.checkpoint import kept_bytes
 from stpr.train.config import SCORED, Recipe
 from stpr.train.data.clips import load_draws
 from stpr.train.data.stages import Stage
+from stpr.train.growth import stage_sizes
 from stpr.train.methods.stpr import Objective
 from stpr.train.model.encoder import FrameEncoder
-from stpr.train.model.stpr import Head, StPR
+from stpr.train.model.stpr import StPR
 
 UNTRAINED: Final = ("nearest_mean", *SCORED)  # methods that take no steps of learning
 ENOUGH_SECONDS: Final = 1.0  # of measuring, per rate
@@ -206,27 +206,5 @@ def _name(device: torch.device) -> str:
 
 def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, stages: Sequence[Stage]) -> list[int]:
     """Size of the tensors of each stage's checkpoint, exactly, from shapes alone."""
-    sizes = []
-    with torch.device("meta"):
-        head = Head(frames=recipe.sampling.frames, width=encoder.width, settings=recipe.head)
-        model = StPR(encoder=encoder, head=head)
-        for stage in stages:
-            _grow(recipe, model, len(stage.classes))
-            sizes.append(kept_bytes(model))
-    return sizes
-
-
-def _grow(recipe: Recipe, model: StPR, classes: int) -> None:
-    head, vectors = model.head, torch.zeros(classes, model.head.width)
-    if recipe.expert_per_stage or not head.experts:
-        head.add_stage(vectors)
-    else:
-        head.add_classes(vectors)
-    count = len(head.class_vectors)
-    if head.statistics is not None:
-        head.statistics.make_room(count)
-    if recipe.method == "ewc":
-        trained = [*model.encoder.adapter_parameters(), *head.experts[-1].parameters()]
-        model.importance = torch.zeros(sum(value.numel() for value in trained))
-    elif recipe.method in ("stpr", "spatial") and recipe.preservation.classes == "old":
-        model.importance = torch.zeros(count, head.width)
+    sizes = stage_sizes(encoder, recipe, [len(stage.classes) for stage in stages])
+    return [sum(size.bytes.values()) for size in sizes]
