@@ -12,8 +12,8 @@ from pathlib import Path
 
 from stpr.export.parity import NamedClip
 from stpr.runtime.contract.errors import CheckpointError, DataError
-from stpr.train.checkpoint import PREDICTIONS, StageRecord, stage_folder
 from stpr.train.data.clips import load_ahead, load_clip
+from stpr.train.run.checkpoint import PREDICTIONS, StageRecord, stage_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from stpr.export.to_onnx import trace_pieces, write_onnx
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry, open_bundle
 from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphSpec, Manifest, manifest_bytes
 from stpr.runtime.contract.preprocess import Array
-from stpr.train.checkpoint import StageRecord, load_stage
-from stpr.train.config import Recipe
 from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import StageRecord, load_stage
+from stpr.train.settings.recipe import Recipe
 
 CLIPS: Final = 512  # all test clips of a usual stage; more cost time and prove little
 GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...

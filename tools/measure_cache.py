@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import click
 
-from stpr.train.config import load_recipe
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.source import read_stages, read_videos
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.methods import METHODS
-from stpr.train.progress import ShownProgress
-from stpr.train.protocol import _fit, prepare, run_protocol
+from stpr.train.run.progress import ShownProgress
+from stpr.train.run.protocol import _fit, prepare, run_protocol
+from stpr.train.settings.load import load_recipe
 
 Result = TypeVar("Result")
 

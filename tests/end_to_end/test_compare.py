@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from stpr.train import cli
 from stpr.train.cli import main
-from stpr.train.progress import ShownProgress
+from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
 
 SMALL = "small: expert.mlp_ratio=1 router.kind=likelihood"

@@ -17,12 +17,14 @@ from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 from torch import Tensor
 
-from stpr.train import cli, protocol, snapshot
+from stpr.train import cli
 from stpr.train.cli import main
-from stpr.train.data.inputs import FrozenFeatures, PixelClips
-from stpr.train.metrics import read_metrics
-from stpr.train.progress import ShownProgress
-from stpr.train.snapshot import SNAPSHOT
+from stpr.train.learning import snapshot
+from stpr.train.learning.inputs import FrozenFeatures, PixelClips
+from stpr.train.learning.snapshot import SNAPSHOT
+from stpr.train.run import protocol
+from stpr.train.run.metrics import read_metrics
+from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
 
 KILLED_AT = 4  # the epoch, from 0

@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from stpr.runtime.motions import CLASSES
-from stpr.train.checkpoint import read_record
 from stpr.train.cli import main
-from stpr.train.config import load_recipe
 from stpr.train.data.clips import median_span
-from stpr.train.data.motions import write_motions
+from stpr.train.datasets.motions import write_motions
+from stpr.train.run.checkpoint import read_record
+from stpr.train.settings.load import load_recipe
 
 OLD, NEW = (CLASSES[0:2], CLASSES[2:4]), CLASSES[4:6]
 SPLITS = ("train", "test")

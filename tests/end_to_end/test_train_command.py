@@ -17,14 +17,15 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from stpr.runtime.motions import FPS
-from stpr.train import carry_out, cli
+from stpr.train import cli
 from stpr.train.cli import main
-from stpr.train.data.annotations import Video
 from stpr.train.data.clips import Clip
-from stpr.train.data.inputs import PixelClips
-from stpr.train.data.motions import LONGEST, SHORTEST
 from stpr.train.data.source import read_videos
-from stpr.train.progress import ShownProgress
+from stpr.train.datasets.annotations import Video
+from stpr.train.datasets.motions import LONGEST, SHORTEST
+from stpr.train.learning.inputs import PixelClips
+from stpr.train.run import execute as carry_out
+from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
 from tests.train.networks import write_clip
 

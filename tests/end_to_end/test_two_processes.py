@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stpr.train.cli import main
-from stpr.train.processes import ALONE
+from stpr.train.learning.distributed import ALONE
 from tests.factories import make_video
 from tests.train.synthetic import make_recipe
 from tests.train.two_processes import CASES, FEW, learn_shared

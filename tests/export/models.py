@@ -14,13 +14,18 @@ from torch import Tensor, nn
 from stpr.export.reference import answers
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.engines import open_engine
-from stpr.train.model.adapters import AdapterSettings
 from stpr.train.model.backbone import Backbone
 from stpr.train.model.encoder import FrameEncoder
-from stpr.train.model.experts import ExpertSettings
-from stpr.train.model.routing import RouterSettings
-from stpr.train.model.statistics import ClipScores, StatisticsSettings
-from stpr.train.model.stpr import FusionSettings, Head, HeadSettings, StPR
+from stpr.train.model.scores.statistics import ClipScores
+from stpr.train.model.stpr import Head, StPR
+from stpr.train.settings.model import (
+    AdapterSettings,
+    ExpertSettings,
+    FusionSettings,
+    HeadSettings,
+    RouterSettings,
+    StatisticsSettings,
+)
 
 GRAPHS = ("encoder", "head", "clip")
 SIDE = 32

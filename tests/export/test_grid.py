@@ -15,7 +15,7 @@ from stpr.export.to_onnx import trace_pieces, write_onnx
 from stpr.export.trace import trace
 from stpr.runtime.contract.errors import BundleError
 from stpr.train.model.backbone import load_backbone
-from stpr.train.model.ridge import RidgeSettings
+from stpr.train.settings.model import RidgeSettings
 from tests.export.models import add_random_stage, check_graphs, head_settings, random_backbone, random_model
 
 

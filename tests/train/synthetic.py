@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stpr.train.checkpoint import build_model
-from stpr.train.config import Recipe, parse_recipe
-from stpr.train.data.inputs import FrozenFeatures, PixelClips
-from stpr.train.data.revisit import all_stages
-from stpr.train.learner import Fit, OnEpoch, Terms
+from stpr.train.learning.fit import Fit, OnEpoch, Terms
+from stpr.train.learning.inputs import FrozenFeatures, PixelClips, all_stages
 from stpr.train.methods import METHODS
 from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import build_model
+from stpr.train.settings.load import parse_recipe
+from stpr.train.settings.recipe import Recipe
 
 FRAMES, WIDTH = 4, 64  # the tiny backbone's width
 STAGES = (("a", "b"), ("c", "d"), ("e", "f"))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stpr.train.config import Recipe, load_recipe, shipped_recipes
-from tests.train.data.test_benchmarks import KINETICS, TCD, VCLIMB
+from stpr.train.settings.load import load_recipe, shipped_recipes
+from stpr.train.settings.recipe import Recipe
+from tests.train.datasets.test_benchmarks import KINETICS, TCD, VCLIMB
 
 PAGE = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"stpr-train [^`\n]*", PAGE)
@@ -57,7 +58,9 @@ def test_the_seeds_are_those_of_the_protocol(seed: str) -> None:
 
 def test_the_figures_of_the_recipes_are_those_of_the_page() -> None:
     for name in [*TCD, *KINETICS]:
-        comment = (Path(__file__).parents[2] / "train" / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+        comment = (Path(__file__).parents[2] / "train" / "settings" / "recipes" / f"{name}.toml").read_text(
+            encoding="utf-8"
+        )
         row = re.search(rf"`stpr-train {name} [^|]*\| ([^|]*) \|", PAGE)
         assert row is not None
         figures = re.findall(r"\d\d\.\d\d", row[1])
@@ -71,5 +74,7 @@ def test_the_leak_is_said_beside_every_vclimb_number() -> None:
         if "vCLIMB UCF101" in line or line.startswith("| method |"):
             assert "(c)" in line
     for name in VCLIMB:
-        comment = (Path(__file__).parents[2] / "train" / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+        comment = (Path(__file__).parents[2] / "train" / "settings" / "recipes" / f"{name}.toml").read_text(
+            encoding="utf-8"
+        )
         assert "train and test share groups" in comment

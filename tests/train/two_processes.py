@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from stpr.train.checkpoint import build_model, kept_tensors
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import FrozenFeatures
+from stpr.train.learning.distributed import Processes, launched
+from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.methods import METHODS
-from stpr.train.processes import Processes, launched
+from stpr.train.run.checkpoint import build_model, kept_tensors
+from stpr.train.settings.recipe import Recipe
 from tests.train.synthetic import ADAPTED, OURS, STAGES, make_fit, make_inputs, make_recipe
 
 FEW = {"optimizer": {"batch": 4, "epochs_first": 2, "epochs_later": 2}}

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.data.clips import Augment, draw_name
+from stpr.train.data.clips import draw_name
 from stpr.train.data.videos import content_digest, reading
+from stpr.train.settings.learning import Augment
 
 SCHEMA: Final = 1  # one more whenever the code comes to give other features for the same settings
 INDEX: Final = "videos.json"

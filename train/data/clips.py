@@ -23,6 +23,7 @@ from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames, random_frames
 from stpr.train.data.videos import VideoFile, probe
+from stpr.train.settings.learning import Augment
 
 Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, H, W, 3), or (views, T, H, W, 3) where said
 Item = TypeVar("Item")
@@ -33,13 +34,6 @@ Loaded = TypeVar("Loaded")
 SCALES: Final = (1.0, 0.875, 0.75, 0.66)
 SIDES: Final = tuple((a, b) for i, a in enumerate(SCALES) for j, b in enumerate(SCALES) if abs(i - j) <= 1)
 PLACES: Final = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
-
-
-class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What training may do to a clip. Mirroring harms classes such as "left to right"."""
-
-    multi_scale_crop: bool
-    flip: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from stpr.runtime.contract.errors import DataError
-from stpr.train.data.annotations import SPLITS, Video
 from stpr.train.data.videos import content_digest, reading
+from stpr.train.datasets.annotations import SPLITS, Video
 
 TAIL: Final = 4096  # bytes; the end of a video holds its last frames or its index, which differ from video to video
 

@@ -9,13 +9,14 @@ from typing import Final, TypeAlias
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.motions import CLASSES
-from stpr.train.config import CsvData, DataSettings, FolderData, MotionsData, StageSettings
-from stpr.train.data.annotations import SPLITS, Filter, Video, read_csv, read_folder
-from stpr.train.data.benchmarks import read_benchmark, read_lists
-from stpr.train.data.motions import write_motions
 from stpr.train.data.overlap import check_overlap
-from stpr.train.data.skip_list import NOTHING, SkipList, read_skip_list
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
+from stpr.train.datasets.annotations import SPLITS, Filter, Video, read_csv, read_folder
+from stpr.train.datasets.benchmarks import read_benchmark, read_lists
+from stpr.train.datasets.motions import write_motions
+from stpr.train.datasets.skip_list import NOTHING, SkipList, read_skip_list
+from stpr.train.settings.data import CsvData, DataSettings, FolderData, MotionsData
+from stpr.train.settings.recipe import StageSettings
 
 LIST_THEM: Final = (
     "stages drawn by [stages] sizes can't be extended; list them as [stages] classes instead, the learnt ones first,"

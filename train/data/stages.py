@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stpr.runtime.contract.errors import DataError, RecipeError
-from stpr.train.data.annotations import SPLITS, Video, some
+from stpr.train.datasets.annotations import SPLITS, Video, some
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stpr.train.ranges import NotNegative, Positive, Share
-
-
-class PreservationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """L_FSSD's weight w and its open points (method §3.3), each with the default argued there."""
-
-    weight: NotNegative = 1e4
-    classes: Literal["new", "old"] = "new"  # (1) A: this stage's classes under the old encoder; B: stored, averaged
-    sign: Literal["clamp", "absolute"] = "clamp"  # (2) of a negative T·mu
-    variance: Literal["clips", "frames"] = "clips"  # (3) over frame means, or over all frames
-    clip_quantile: Share = 0.99  # (3) importance above this quantile is cut
-    epsilon: Positive = 1e-6
-    normalise: bool = True  # (4) unit-length features and class vectors
+from stpr.train.settings.learning import PreservationSettings
 
 
 def importance(features: Tensor, labels: Tensor, class_vectors: Tensor, settings: PreservationSettings) -> Tensor:

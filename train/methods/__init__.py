@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Fit, Terms
+from stpr.train.learning.fit import Fit, Terms
+from stpr.train.learning.inputs import StageInputs
 from stpr.train.methods import (
     ewc,
     finetune,
@@ -20,6 +19,7 @@ from stpr.train.methods import (
     streaming_lda,
 )
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
 
 Learn = Callable[[StPR, tuple[str, ...], StageInputs, Recipe, Fit], list[Terms]]
 

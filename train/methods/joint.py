@@ -6,11 +6,11 @@ no method for a place where videos must go.
 
 from __future__ import annotations
 
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Fit, Terms
+from stpr.train.learning.fit import Fit, Terms
+from stpr.train.learning.inputs import StageInputs
 from stpr.train.methods import finetune
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:

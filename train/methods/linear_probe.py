@@ -6,11 +6,11 @@ for a place where videos must go. parts = ["mean"] is the usual form, on mean fr
 
 from __future__ import annotations
 
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Fit, Terms
+from stpr.train.learning.fit import Fit, Terms
+from stpr.train.learning.inputs import StageInputs
 from stpr.train.methods.stage_start import learn_scores
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, _how: Fit) -> list[Terms]:

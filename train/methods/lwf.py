@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Criterion, Fit, Rows, Terms, fit
+from stpr.train.learning.fit import Criterion, Fit, Rows, Terms, fit
+from stpr.train.learning.inputs import StageInputs
 from stpr.train.methods.finetune import go_on
 from stpr.train.methods.stpr import Objective, remember
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Fit, Terms
+from stpr.train.learning.fit import Fit, Terms
+from stpr.train.learning.inputs import StageInputs
 from stpr.train.methods.stage_start import begin, class_vectors_of, give_single_expert
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, _how: Fit) -> list[Terms]:

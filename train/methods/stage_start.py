@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import StageInputs
+from stpr.train.learning.inputs import StageInputs
 from stpr.train.model.class_vectors import code_vectors, prototype_vectors, text_vectors
 from stpr.train.model.encoder import FrameEncoder, Projection
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
 
 BATCH = 32
 

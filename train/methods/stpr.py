@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stpr.train.config import Recipe
-from stpr.train.data.inputs import StageInputs
-from stpr.train.learner import Criterion, Fit, Rows, Terms, fit
+from stpr.train.learning.fit import Criterion, Fit, Rows, Terms, fit
+from stpr.train.learning.inputs import StageInputs
 from stpr.train.losses.contrast import contrast
 from stpr.train.losses.preservation import importance, preservation
 from stpr.train.methods.stage_start import class_vectors_of, encode_centre, fit_projection
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
-import msgspec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.backbone import Backbone
-from stpr.train.ranges import Count
-
-
-class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where adapters sit and how large they are; the paper leaves all of this open but their form."""
-
-    place: Literal["blocks", "feature", "none"] = "blocks"  # in every transformer block, behind the network, nowhere
-    bottleneck: Count = 64
-    scale: float = 0.1
+from stpr.train.settings.model import AdapterSettings
 
 
 class Adapter(nn.Module):

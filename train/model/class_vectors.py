@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import msgspec
 import numpy as np
 import torch
 import transformers
@@ -18,26 +17,6 @@ from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.backbone import first_line, load_pretrained, resolve_source
 
 BYTES: Final = 256  # a byte-level vocabulary has at least these
-
-
-class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`text` is the paper's; `prototypes` are means of frozen frame-mean features; `codes` are random."""
-
-    kind: Literal["text", "prototypes", "codes"] = "text"
-    prompt: str | tuple[str, ...] = "a video of a person {}."  # of several, the mean text feature counts
-
-    def __post_init__(self) -> None:
-        """Refuse a prompt that would say the same of every class."""
-        if not self.prompts:
-            raise ValueError("[class_vectors] prompt: must hold one template or more")
-        for prompt in self.prompts:
-            if "{}" not in prompt:
-                raise ValueError(f"[class_vectors] prompt: must hold {{}} where the class name goes, not {prompt!r}")
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """Every template."""
-        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
 
 
 def spoken(name: str) -> str:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.model.adapters import Adapter, AdapterSettings, insert_adapters, without_adapters
+from stpr.train.model.adapters import Adapter, insert_adapters, without_adapters
 from stpr.train.model.backbone import Backbone
+from stpr.train.settings.model import AdapterSettings
 
 
 class Projection(nn.Module):

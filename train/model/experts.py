@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stpr.train.ranges import Count, CountOrNone, ShareBelowOne
-
-
-class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Form of an expert. Layers and heads are the paper's, the rest is open there."""
-
-    layers: Count = 3
-    width: CountOrNone = 0  # of its blocks; 0 is that of the frame feature, the paper's
-    heads: Count = 2
-    mlp_ratio: Count = 4
-    dropout: ShareBelowOne = 0.0
-    input: Literal["frames", "residual"] = "frames"  # the paper's, or what the frames say beyond their mean
-    start: Literal["copy", "fresh"] = "copy"  # of the expert before
-
-    def width_in(self, features: int) -> int:
-        """How wide the blocks are behind frame features of this width."""
-        return self.width or features
+from stpr.train.settings.model import ExpertSettings
 
 
 class Block(nn.Module):

@@ -4,30 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-import msgspec
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from stpr.train.ranges import Positive
-
-
-class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`raw` is the paper's formula; `likelihood` weighs experts by the statistics under one shared covariance.
-
-    `equal`, `clip_key` and `adapter_key` are the paper's ablation: no choice, and keys of the mean frame instead of
-    what moves, taken of the frozen network's features or of the adapted ones.
-    """
-
-    kind: Literal["raw", "softmax", "top1", "equal", "likelihood", "clip_key", "adapter_key"] = "raw"
-    temperature: Positive = 0.05  # of softmax over anchor cosines
-
-    @property
-    def keeps_keys(self) -> bool:
-        """Whether a class's mean frame feature is kept to choose its expert by."""
-        return self.kind in ("clip_key", "adapter_key")
 
 
 @dataclass(frozen=True, slots=True)

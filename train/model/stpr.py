@@ -9,9 +9,7 @@ uint8                     (B,T,D)   ├─▶ expert 1 … expert E ─▶ outpu
 from __future__ import annotations
 
 import copy
-from typing import Literal
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,37 +17,12 @@ from torch.nn import functional as F
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.manifest import Score
 from stpr.train.model.encoder import FrameEncoder
-from stpr.train.model.experts import Expert, ExpertSettings
-from stpr.train.model.probe import LinearProbe, ProbeSettings
-from stpr.train.model.ridge import RidgeScores, RidgeSettings
-from stpr.train.model.routing import ROUTERS, Evidence, RouterSettings
-from stpr.train.model.statistics import ClipScores, ClipStatistics, StatisticsSettings
-from stpr.train.ranges import NotNegative
-
-
-class FusionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """V = static · V̄ + Σ r_k V^st_k + evidence · Σ p_c T_c; the paper's form is static = 1, evidence = 0."""
-
-    static: NotNegative = 1.0
-    evidence: NotNegative = 0.0
-    normalise: bool = True  # bring V̄ and every V^st_k to unit length first
-
-
-class HeadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything behind the frame feature."""
-
-    expert: ExpertSettings = ExpertSettings()
-    router: RouterSettings = RouterSettings()
-    fusion: FusionSettings = FusionSettings()
-    statistics: StatisticsSettings = StatisticsSettings()
-    scores: Literal["gaussian", "ridge", "logistic"] = "gaussian"  # what the clip statistics are
-    ridge: RidgeSettings = RidgeSettings()
-    probe: ProbeSettings = ProbeSettings()
-
-    @property
-    def keeps_statistics(self) -> bool:
-        """Whether anything asks for the clip statistics."""
-        return self.router.kind == "likelihood" or self.fusion.evidence > 0
+from stpr.train.model.experts import Expert
+from stpr.train.model.routing import ROUTERS, Evidence
+from stpr.train.model.scores.probe import LinearProbe
+from stpr.train.model.scores.ridge import RidgeScores
+from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.settings.model import HeadSettings
 
 
 def clip_scores(frames: int, width: int, settings: HeadSettings) -> ClipScores | None:

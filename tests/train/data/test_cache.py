@@ -13,16 +13,15 @@ import torch
 from safetensors.torch import save_file
 
 from stpr.runtime.contract.errors import DataError
-from stpr.train.config import SamplingSettings
 from stpr.train.data import cache as module
-from stpr.train.data.annotations import Video
 from stpr.train.data.cache import INDEX, Encoding, FeatureCache
-from stpr.train.data.clips import Augment
-from stpr.train.data.inputs import PixelClips, encode_frozen
 from stpr.train.data.videos import content_digest
-from stpr.train.model.adapters import AdapterSettings
+from stpr.train.datasets.annotations import Video
+from stpr.train.learning.inputs import PixelClips, encode_frozen
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.settings.learning import Augment, SamplingSettings
+from stpr.train.settings.model import AdapterSettings
 from tests.factories import make_preprocess_spec, make_video
 
 CLIPS, DRAWS = 5, 2

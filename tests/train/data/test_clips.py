@@ -15,8 +15,9 @@ from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data import clips
-from stpr.train.data.clips import SIDES, Augment, load_ahead, load_clip, load_draws, median_span
+from stpr.train.data.clips import SIDES, load_ahead, load_clip, load_draws, median_span
 from stpr.train.data.videos import VideoFile
+from stpr.train.settings.learning import Augment
 
 TOTAL, HEIGHT, WIDTH = 40, 60, 100
 FULL = Augment(multi_scale_crop=True, flip=True)

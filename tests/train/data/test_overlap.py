@@ -11,9 +11,9 @@ import pytest
 
 from stpr.runtime.contract.errors import DataError
 from stpr.train.data import overlap
-from stpr.train.data.annotations import Split, Video
 from stpr.train.data.overlap import TAIL, check_overlap
 from stpr.train.data.videos import content_digest
+from stpr.train.datasets.annotations import Split, Video
 
 
 def put(path: Path, content: bytes, split: Split) -> Video:

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import DataError, RecipeError
-from stpr.train.config import CsvData, DataSettings, FolderData, MotionsData, StageSettings
-from stpr.train.data.annotations import SPLITS, Video
-from stpr.train.data.benchmarks import Ssv2Data
 from stpr.train.data.source import read_stages, read_videos, skip_list
 from stpr.train.data.stages import Stage
+from stpr.train.datasets.annotations import SPLITS, Video
+from stpr.train.settings.data import CsvData, DataSettings, FolderData, MotionsData, Ssv2Data
+from stpr.train.settings.recipe import StageSettings
 
 LEARNT = (("wave", "clap"), ("jump",))
 GROWN = StageSettings(classes=(*LEARNT, ("run",)))

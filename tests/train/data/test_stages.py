@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import DataError, RecipeError
-from stpr.train.data.annotations import Split, Video
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
+from stpr.train.datasets.annotations import Split, Video
 
 NAMES = list(string.ascii_uppercase)
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stpr.train.losses.preservation import PreservationSettings, importance, preservation
+from stpr.train.losses.preservation import importance, preservation
+from stpr.train.settings.learning import PreservationSettings
 
 PLAIN = PreservationSettings(clip_quantile=1.0)
 

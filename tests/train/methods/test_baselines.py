@@ -15,13 +15,13 @@ from torch import Tensor
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.checkpoint import BackboneRecord, StageRecord, build_model, kept_tensors, restore
-from stpr.train.config import REVISITS, Recipe
 from stpr.train.methods import METHODS
-from stpr.train.model.probe import LinearProbe, ProbeSettings, fit_logistic
-from stpr.train.model.ridge import RIDGES, SUREST, RidgeScores
-from stpr.train.model.statistics import StatisticsSettings
+from stpr.train.model.scores.probe import LinearProbe, fit_logistic
+from stpr.train.model.scores.ridge import RIDGES, SUREST, RidgeScores
 from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord, build_model, kept_tensors, restore
+from stpr.train.settings.model import ProbeSettings, StatisticsSettings
+from stpr.train.settings.recipe import REVISITS, Recipe
 from tests.train.synthetic import (
     ADAPTED,
     FRAMES,

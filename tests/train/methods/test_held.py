@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stpr.train.checkpoint import build_model, kept_tensors
-from stpr.train.learner import Terms
+from stpr.train.learning.fit import Terms
 from stpr.train.methods.ewc import Anchored, fisher
 from stpr.train.methods.finetune import go_on
 from stpr.train.methods.lwf import distillation
+from stpr.train.run.checkpoint import build_model, kept_tensors
 from tests.train.synthetic import ADAPTED, OURS, STAGES, learn, learnt, make_features, make_inputs, make_recipe
 
 FEW = {"optimizer": {"epochs_first": 2, "epochs_later": 2}}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stpr.train.checkpoint import build_model, kept_tensors
 from stpr.train.losses.preservation import importance, preservation
 from stpr.train.methods import METHODS
 from stpr.train.methods.stpr import Objective
+from stpr.train.run.checkpoint import build_model, kept_tensors
 from tests.train.synthetic import (
     ADAPTED,
     OURS,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stpr.train.checkpoint import build_model, kept_tensors
+from stpr.train.learning.distributed import ALONE
 from stpr.train.methods import METHODS
-from stpr.train.processes import ALONE
+from stpr.train.run.checkpoint import build_model, kept_tensors
 from tests.train.networks import SIDE
 from tests.train.synthetic import ADAPTED, FRAMES, learn, make_features, make_fit, make_recipe
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.model.adapters import AdaptedBranch, Adapter, AdapterSettings
+from stpr.train.model.adapters import AdaptedBranch, Adapter
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.settings.model import AdapterSettings
 from tests.train.networks import SIDE
 
 Place = Literal["blocks", "feature", "none"]

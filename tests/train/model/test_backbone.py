@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.model.adapters import AdapterSettings
 from stpr.train.model.backbone import TINY_FOLDER, Backbone, load_backbone, preprocess_spec
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.settings.model import AdapterSettings
 from tests.train.networks import SIDE, WIDTH, write_clip, write_processor
 
 KINDS = ["clip", "mobilenet", "resnet"]

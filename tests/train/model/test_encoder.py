@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.model.adapters import AdapterSettings
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder, Projection
+from stpr.train.settings.model import AdapterSettings
 from tests.train.networks import SIDE, WIDTH
 
 NONE = AdapterSettings(place="none")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stpr.train.model.experts import Block, Expert, ExpertSettings
+from stpr.train.model.experts import Block, Expert
+from stpr.train.settings.model import ExpertSettings
 
 
 def randomised(expert: Expert, seed: int = 0) -> Expert:

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from stpr.train.model.experts import ExpertSettings
-from stpr.train.model.routing import RouterSettings
-from stpr.train.model.statistics import ClipStatistics, StatisticsSettings
-from stpr.train.model.stpr import FusionSettings, Head, HeadSettings
+from stpr.train.model.scores.statistics import ClipStatistics
+from stpr.train.model.stpr import Head
+from stpr.train.settings.model import ExpertSettings, FusionSettings, HeadSettings, RouterSettings, StatisticsSettings
 
 STAGES = (2, 1, 3)
 FRAMES, WIDTH = 4, 8

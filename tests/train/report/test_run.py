@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import base64
+import itertools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.train.report.figures import (
+    FAINT,
+    accuracy_figure,
+    confusion_figure,
+    forgetting_figure,
+    losses_figure,
+    routing_figure,
+)
+from stpr.train.report.run import CAPTIONS, write_report
+from stpr.train.run.metrics import UNKNOWN, Metrics, average_incremental, backward_forgetting, write_metrics
+from stpr.train.run.open_set_metrics import UnknownFigures
+
+
+def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = True) -> Metrics:
+    """Figures of a run that loses two points per later stage."""
+    count, stages = sum(sizes), len(sizes)
+    classes = [f"class_{number}" for number in range(count)]
+    edges = [0, *np.cumsum(sizes).tolist()]
+    accuracy: list[list[float | None]] = [
+        [0.98 - 0.02 * (row - stage) for stage in range(row + 1)] for row in range(stages)
+    ]
+    seen = [float(np.mean(np.asarray(row, dtype=float))) for row in accuracy]
+    return Metrics(
+        method=method,
+        seed=7,
+        classes=classes,
+        stages=[classes[start:end] for start, end in itertools.pairwise(edges)],
+        accuracy=accuracy,
+        seen=seen,
+        final=seen[-1],
+        average_incremental=average_incremental(seen),
+        backward_forgetting=backward_forgetting(accuracy),
+        seconds=3725.0,
+        environment={"command": "stpr-train motions --out 'runs/<a|b>'", "torch": "2.13.0"},
+        confusion=(np.eye(count, dtype=int) * 9 + 1).tolist(),
+        routing=[[1 / stages] * stages for _ in sizes] if learns_by_epochs else [],
+        curves=[[{"contrast": 2.0, "preservation": 0.01}] * 3 if learns_by_epochs else [] for _ in sizes],
+        routed=0.875 if learns_by_epochs else None,
+        right_expert=0.995 if learns_by_epochs else None,
+    )
+
+
+STRANGE = UnknownFigures(recall=0.9512, false_alarms=0.0321, auroc=0.9876, false_alarms_at_recall=0.0432)
+
+
+def save(root: Path, name: str, metrics: Metrics) -> Path:
+    run = root / name
+    run.mkdir()
+    write_metrics(run, metrics)
+    return run
+
+
+class Page(HTMLParser):
+    """The pictures, links and text of a page; `handle_starttag` sees malformed nesting too."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "img":
+            self.images.append(found["src"] or "")
+        elif found.get("href") or found.get("src"):
+            self.links.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    lda = save(root, "lda", made_up([2, 1, 1, 2], method="lda", learns_by_epochs=False))
+    path = save(root, "stpr", made_up([2, 1, 1]))
+    assert write_report(path, {"streaming <LDA>": lda}) == path / "report" / "index.html"
+    return path
+
+
+def test_every_picture_is_drawn(run: Path) -> None:
+    assert {path.name for path in (run / "report").iterdir()} == {
+        "report.md", "index.html", *(f"{name}.png" for name in CAPTIONS)
+    }  # fmt: skip
+    for name in CAPTIONS:
+        picture = cv2.imread(str(run / "report" / f"{name}.png"))
+        assert picture is not None
+        assert min(picture.shape[:2]) > 300
+        assert picture.std() > 10  # not a white sheet
+
+
+def test_the_page_needs_nothing_beside_it(run: Path) -> None:
+    page = Page((run / "report" / "index.html").read_text(encoding="utf-8"))
+    assert page.links == []
+    for name, source in zip(CAPTIONS, page.images, strict=True):
+        kind, data = source.split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data) == (run / "report" / f"{name}.png").read_bytes()
+
+
+def test_page_and_markdown_say_the_same(run: Path) -> None:
+    page = Page((run / "report" / "index.html").read_text(encoding="utf-8")).text
+    markdown = (run / "report" / "report.md").read_text(encoding="utf-8")
+    metrics = made_up([2, 1, 1])
+    figures = [f"{100 * share:.1f} %" for share in (metrics.final, metrics.average_incremental, 0.03, 0.875, 0.995)]
+    for text in (page, markdown.replace("\\|", "|")):
+        positions = [text.index(figure) for figure in ("stpr (this run)", *figures, "1 h 2 min", "streaming <LDA>")]
+        assert positions == sorted(positions)
+        assert "stpr-train motions --out 'runs/<a|b>'" in text
+        assert "class_0, class_1" in text
+        assert "stpr: 4 classes in 3 stages" in text
+    for name in CAPTIONS:
+        assert f"({name}.png)" in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3, 9}
+
+
+def test_what_a_method_lacks_is_left_out(tmp_path: Path) -> None:
+    closed = save(tmp_path, "lda", made_up([2, 1], learns_by_epochs=False))
+    (closed / "report").mkdir()
+    (closed / "report" / "losses.png").touch()  # of an earlier run in this folder
+    page = write_report(closed)
+    assert {path.stem for path in page.parent.glob("*.png")} == {"accuracy", "forgetting", "confusion"}
+    assert len(Page(page.read_text(encoding="utf-8")).images) == 3
+
+
+@pytest.mark.parametrize("sizes", [[1], [3], [4, *[2] * 14], [60, 60]])
+def test_pictures_are_drawn_at_any_size(sizes: list[int]) -> None:
+    metrics = made_up(sizes)
+    figures = [
+        accuracy_figure(metrics, {}), forgetting_figure(metrics), confusion_figure(metrics),
+        routing_figure(metrics), losses_figure(metrics),
+    ]  # fmt: skip
+    for figure in figures:
+        width, height = figure.get_size_inches()
+        assert min(width, height) > 2.5
+        assert max(width, height) <= 20
+        figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("count", "numbered", "named"), [(30, True, True), (31, False, True), (101, False, True), (174, False, False)]
+)
+def test_many_classes_stay_legible(count: int, numbered: bool, named: bool) -> None:
+    axes = confusion_figure(made_up([count])).axes[0]
+    assert bool(axes.texts) == numbered
+    assert ("class_0" in [label.get_text() for label in axes.get_yticklabels()]) == named
+    assert ("(%)" in axes.get_title()) == numbered
+
+
+def test_a_stage_that_is_forgotten_entirely_bears_a_nought() -> None:
+    metrics = msgspec.structs.replace(made_up([1, 1]), accuracy=[[1.0], [0.0, 1.0]])
+    numbers = [text.get_text() for text in forgetting_figure(metrics).axes[0].texts]
+    assert numbers == ["100", "0", "100"]
+
+
+def without_first_stages(metrics: Metrics, stages: int) -> Metrics:
+    """The same run after the test videos of its first stages went."""
+    gone = sum(len(names) for names in metrics.stages[:stages])
+    return msgspec.structs.replace(
+        metrics,
+        accuracy=[*metrics.accuracy[:-1], [*[None] * stages, *metrics.accuracy[-1][stages:]]],
+        confusion=[[0] * len(metrics.classes)] * gone + metrics.confusion[gone:],
+        routing=[*[None] * stages, *metrics.routing[stages:]],
+    )
+
+
+def test_what_was_not_tested_is_a_dash_in_every_picture() -> None:
+    metrics = without_first_stages(made_up([2, 1, 1]), 2)
+    for figure, dashes in (
+        (forgetting_figure(metrics), [(0, 2), (1, 2)]),
+        (confusion_figure(metrics), [(column, row) for row in range(3) for column in range(4)]),
+        (routing_figure(metrics), [(column, row) for row in range(2) for column in range(3)]),
+    ):
+        texts = figure.axes[0].texts
+        assert [text.get_position() for text in texts if text.get_text() == UNKNOWN] == dashes
+        assert len(texts) > len(dashes)
+        figure.draw_without_rendering()
+    accuracy_figure(metrics, {"other": made_up([2, 1])}).draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        (1, "1 of 3 stages could not be tested because its videos are gone: 1."),
+        (2, "2 of 3 stages could not be tested because their videos are gone: 1, 2."),
+    ],
+)
+def test_the_report_says_what_was_not_tested(tmp_path: Path, stages: int, sentence: str) -> None:
+    run = save(tmp_path, "later", without_first_stages(made_up([2, 1, 1]), stages))
+    page = Page(write_report(run).read_text(encoding="utf-8")).text
+    markdown = (run / "report" / "report.md").read_text(encoding="utf-8")
+    assert sentence in page
+    assert sentence in markdown.splitlines()
+    row = next(line for line in markdown.splitlines() if "(this run)" in line)
+    assert (f"| {UNKNOWN} |" in row) == (stages == 2)  # nothing is known of forgetting
+
+
+def test_raw_routing_cosines_may_be_negative() -> None:
+    metrics = msgspec.structs.replace(made_up([1, 1]), routing=[[0.5, -0.4], [-0.1, 0.6]])
+    axes = routing_figure(metrics).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["50", "-40", "-10", "60"]
+    assert axes.images[0].get_clim() == (-0.4, 1.0)
+
+
+def test_each_loss_term_has_a_panel_of_its_own() -> None:
+    epochs = [
+        {"contrast": 10.0**-epoch, "preservation": 1.0 - epoch, "total": 1.0, "anchors": 2.0} for epoch in range(4)
+    ]
+    metrics = msgspec.structs.replace(made_up([1, 1]), curves=[epochs, epochs[:2]])
+    panels = {axes.get_title(): axes for axes in losses_figure(metrics).axes}
+    assert list(panels) == ["contrast", "preservation", "total", "anchors"]
+    scales = [axes.get_yscale() for axes in panels.values()]
+    assert scales == ["log", "linear", "linear", "linear"]
+    first, second = (
+        np.asarray(line.get_xdata()).tolist() for line in panels["total"].get_lines() if line.get_color() != FAINT
+    )
+    assert (first, second) == ([1, 2, 3, 4], [5, 6])
+
+
+def test_a_run_to_compare_with_must_have_figures(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no metrics\.json"):
+        write_report(run, {"other": tmp_path})
+
+
+def test_notes_and_lists_are_on_the_page_and_a_neighbours_notes_too(tmp_path: Path) -> None:
+    lists = {"lists/train.txt": ["ab12", "cd34"]}
+    noted = msgspec.structs.replace(made_up([1, 1]), notes=["Clips of one person are on both sides."], lists=lists)
+    other = save(tmp_path, "other", msgspec.structs.replace(made_up([1, 1]), notes=["Drawn by a seed."]))
+    page = write_report(save(tmp_path, "run", noted), {"beside": other})
+    for text in (Page(page.read_text(encoding="utf-8")).text, (page.parent / "report.md").read_text(encoding="utf-8")):
+        assert "Clips of one person are on both sides." in text
+        assert "beside: Drawn by a seed." in text
+        assert text.count("SHA-256 of lists/train.txt") == 2
+        assert "ab12" in text
+        assert "cd34" in text
+
+
+def test_classes_not_learnt_yet_have_a_table_where_thresholds_were_set(tmp_path: Path) -> None:
+    last = UnknownFigures(recall=0.9, false_alarms=None, auroc=None, false_alarms_at_recall=None)
+    metrics = msgspec.structs.replace(made_up([2, 1]), unknown=[STRANGE, last])
+    page = write_report(save(tmp_path, "with", metrics))
+    text = (page.parent / "report.md").read_text()
+    assert "| 1 | 98.8 % | 4.3 % | 3.2 % | 95.1 % |\n" in text
+    assert f"| 2 | {UNKNOWN} | {UNKNOWN} | {UNKNOWN} | 90.0 % |\n" in text
+    assert "Classes not learnt yet" in Page(page.read_text()).text
+    plain = write_report(save(tmp_path, "without", made_up([2, 1])))
+    assert "not learnt yet" not in plain.read_text() + (plain.parent / "report.md").read_text()

@@ -1,0 +1,130 @@
+"""A threshold per stage from clips that nothing was learnt from, and how far it parts known from strange."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stpr.train.methods import METHODS
+from stpr.train.model.scores.statistics import ClipStatistics
+from stpr.train.run.checkpoint import build_model
+from stpr.train.run.open_set import (
+    FEWEST,
+    held_out,
+    learn_and_calibrate,
+    lower_bound,
+    measure,
+    spec_of,
+    student_quantile,
+)
+from stpr.train.run.open_set_metrics import Judged, auroc, figures_of
+from tests.train.synthetic import ADAPTED, OURS, STAGES, make_features, make_fit, make_inputs, make_recipe
+
+FEW = {"optimizer": {"epochs_first": 2, "epochs_later": 2}}
+scores = st.lists(st.integers(-3, 3), min_size=1, max_size=12)  # few values: ties
+
+
+@given(scores, scores)
+def test_auroc_is_the_share_of_pairs_in_order(higher: list[int], lower: list[int]) -> None:
+    pairs = [(one > two) + 0.5 * (one == two) for one in higher for two in lower]
+    assert auroc(np.array(higher, float), np.array(lower, float)) == pytest.approx(np.mean(pairs))
+
+
+def test_figures_by_hand() -> None:
+    known = Judged(np.arange(20.0), np.arange(20) >= 2)
+    strange = Judged(np.array([-1.0, 0.5, 0.96, 3.0]), np.array([False, True, True, False]))
+    found = figures_of(known, strange, recall=0.95)  # 19 of 20 known clips lie above 0.95
+    assert (found.recall, found.false_alarms, found.false_alarms_at_recall) == (0.9, 0.5, 0.5)
+    assert found.auroc == pytest.approx((20 + 19 + 19 + 16.5) / 80)
+    last = figures_of(known, Judged(np.empty(0), np.empty(0, bool)), recall=0.95)
+    assert (last.recall, last.false_alarms, last.auroc, last.false_alarms_at_recall) == (0.9, None, None, None)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    share=st.floats(0.01, 0.9),
+    seed=st.integers(0, 2**31),
+)
+def test_a_share_of_each_class_is_held_out_and_enough_is_left(sizes: list[int], share: float, seed: int) -> None:
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    held = held_out(labels, share, seed=seed)
+    for label, size in enumerate(sizes):
+        count = int(held[labels == label].sum())
+        assert count == min(max(1, round(share * size)), max(0, size - FEWEST))
+    assert torch.equal(held, held_out(labels, share, seed=seed))
+
+
+def test_nothing_is_held_out_without_a_share_and_another_seed_holds_out_others() -> None:
+    labels = torch.zeros(100, dtype=torch.long)
+    assert not held_out(labels, 0.0, seed=0).any()
+    assert not torch.equal(held_out(labels, 0.2, seed=0), held_out(labels, 0.2, seed=1))
+
+
+@pytest.mark.parametrize(("degrees", "value"), [(2, 2.920), (3, 2.353), (5, 2.015), (10, 1.812), (30, 1.697)])
+def test_students_quantiles_are_those_of_the_tables(degrees: int, value: float) -> None:
+    assert student_quantile(0.95, degrees) == pytest.approx(value, rel=0.013 if degrees == 2 else 0.003)
+
+
+@pytest.mark.parametrize("count", [4, 20])
+def test_the_bound_keeps_the_wished_share_of_clips_to_come(count: int) -> None:
+    rng = np.random.default_rng(0)
+    kept = [rng.normal() >= (lower_bound(rng.normal(size=count), 0.9) or 0.0) for _ in range(4000)]
+    assert np.mean(kept) == pytest.approx(0.9, abs=0.015)
+    assert lower_bound(np.zeros(FEWEST - 1), 0.9) is None
+
+
+@pytest.mark.parametrize("method", ["stpr", "streaming_lda", "nearest_mean"])
+def test_clips_of_later_stages_are_told_from_known_ones(method: str) -> None:
+    recipe = make_recipe(method=method, **FEW, **OURS, **ADAPTED, unknown={"holdout": 0.25})
+    torch.manual_seed(0)
+    model = build_model(recipe)
+    thresholds = []
+    for stage in (1, 2):
+        _, low = learn_and_calibrate(
+            METHODS[method], model, STAGES[stage - 1], make_inputs(stage, clips=24), recipe, make_fit(recipe, stage)
+        )
+        thresholds.append(low)
+    spec = spec_of(model, recipe.unknown, thresholds)
+    assert spec is not None
+    assert spec.score == ("cosine" if method == "nearest_mean" else "likelihood_ratio")
+    known, strange = [make_inputs(stage, clips=20) for stage in (1, 2)], [make_inputs(3, clips=20)]
+    found = measure(model, spec, [0, 0, 1, 1], known=known, strange=strange)
+    assert found.auroc is not None
+    assert found.auroc > 0.9
+    assert found.recall > 0.8
+
+
+def test_the_statistics_take_the_held_out_clips_in() -> None:
+    """Means of all clips: as if nothing had been held out."""
+    means = []
+    for share in (0.0, 0.3):
+        recipe = make_recipe(method="streaming_lda", unknown={"holdout": share})
+        torch.manual_seed(0)
+        model = build_model(recipe)
+        learn_and_calibrate(METHODS["streaming_lda"], model, STAGES[0], make_inputs(1), recipe, make_fit(recipe, 1))
+        assert isinstance(model.head.statistics, ClipStatistics)
+        means.append(model.head.statistics.means)
+        assert float(model.head.statistics.count) == len(make_features(1)[1])
+    torch.testing.assert_close(means[0], means[1])
+
+
+def test_without_a_share_a_stage_is_learnt_from_all_clips_and_has_no_threshold() -> None:
+    recipe = make_recipe(method="nearest_mean", unknown={"holdout": 0.0})
+    torch.manual_seed(0)
+    model = build_model(recipe)
+    inputs = make_inputs(1)
+    curves, low = learn_and_calibrate(METHODS["nearest_mean"], model, STAGES[0], inputs, recipe, make_fit(recipe, 1))
+    assert (curves, low, spec_of(model, recipe.unknown, [low])) == ([], None, None)
+
+
+def test_too_few_clips_give_no_threshold_and_lose_none() -> None:
+    recipe = make_recipe(method="nearest_mean")
+    torch.manual_seed(0)
+    model = build_model(recipe)
+    _, low = learn_and_calibrate(
+        METHODS["nearest_mean"], model, STAGES[0], make_inputs(1, clips=FEWEST), recipe, make_fit(recipe, 1)
+    )
+    assert low is None

@@ -1,0 +1,124 @@
+"""What may be different when a run is taken up again, and what must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from stpr.runtime.contract.errors import CheckpointError, RecipeError
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.runtime.contract.sampling import ClipSpec
+from stpr.train.run.checkpoint import RECIPE, RECORD, BackboneRecord, StageRecord, stage_folder
+from stpr.train.run.metrics import METRICS, Metrics, write_metrics
+from stpr.train.run.resume import MAY_DIFFER, look_back
+from stpr.train.settings.load import write_recipe
+from stpr.train.settings.recipe import Recipe
+from tests.train.synthetic import STAGES, make_recipe
+
+SIZES = {"sizes": [2, 2, 2], "classes": []}
+
+
+def make_metrics(stages: int) -> Metrics:
+    classes = [name for names in STAGES[:stages] for name in names]
+    return Metrics(
+        method="stpr", seed=0, classes=classes, stages=[list(names) for names in STAGES[:stages]],
+        accuracy=[[1.0] * (row + 1) for row in range(stages)], seen=[1.0] * stages, final=1.0, average_incremental=1.0,
+        backward_forgetting=0.0, seconds=1.0, environment={}, routing=[], curves=[[]] * stages,
+        confusion=[[int(one == two) for two in classes] for one in classes],
+    )  # fmt: skip
+
+
+def make_run(run: Path, recipe: Recipe, *, records: int, figures: int) -> Path:
+    """A run folder without tensors: looking back reads none."""
+    for stage in range(1, records + 1):
+        record = StageRecord(
+            stage=stage, stages=STAGES[:stage], clip=ClipSpec(frames=4, span_seconds=1.5), temperature=0.05,
+            unknown=None,
+            preprocess=PreprocessSpec(
+                height=8, width=8, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+            ),
+            backbone=BackboneRecord(source="tiny", digest=""), method="stpr", seed=0, sha256="", kept=(),
+        )  # fmt: skip
+        stage_folder(run, stage).mkdir(parents=True)
+        (stage_folder(run, stage) / RECORD).write_bytes(msgspec.json.encode(record))
+    run.mkdir(exist_ok=True)
+    write_recipe(recipe, run / RECIPE)
+    if figures:
+        write_metrics(run, make_metrics(figures))
+    return run
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_without_finished_stages_a_run_begins(tmp_path: Path, resume: bool) -> None:
+    assert look_back(tmp_path / "none", make_recipe(), resume=resume) is None
+    begun = make_run(tmp_path / "begun", make_recipe(), records=0, figures=0)
+    assert look_back(begun, make_recipe(seed=3), resume=resume) is None
+
+
+@pytest.mark.parametrize(("records", "said"), [(1, "1 finished stage;"), (2, "2 finished stages;")])
+def test_finished_stages_are_not_written_over(tmp_path: Path, records: int, said: str) -> None:
+    run = make_run(tmp_path, make_recipe(), records=records, figures=records)
+    with pytest.raises(RecipeError, match=f"holds a run with {said} go on with --resume or choose another --out"):
+        look_back(run, make_recipe(), resume=False)
+
+
+@pytest.mark.parametrize(("records", "figures", "taken_up"), [(1, 1, 1), (3, 3, 3), (2, 1, 1), (1, 0, 0)])
+def test_a_run_goes_on_behind_its_last_figures(tmp_path: Path, records: int, figures: int, taken_up: int) -> None:
+    past = look_back(make_run(tmp_path, make_recipe(), records=records, figures=figures), make_recipe(), resume=True)
+    if taken_up == 0:
+        assert past is None
+    else:
+        assert past is not None
+        assert past.record.stages == STAGES[:taken_up]
+        assert past.metrics == make_metrics(taken_up)
+
+
+def test_figures_that_are_gone_are_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path, make_recipe(), records=2, figures=2)
+    (run / METRICS).unlink()
+    with pytest.raises(CheckpointError, match=r"has no metrics\.json"):
+        look_back(run, make_recipe(), resume=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"root": "elsewhere"}},
+        {"data": {"kind": "csv", "root": "elsewhere", "train": {"year": ["2"]}}},
+        {"stages": {"classes": [*STAGES, ["g"]]}},
+    ],
+)
+@pytest.mark.parametrize("begun", [{}, {"stages": SIZES}])
+def test_videos_may_come_from_elsewhere_and_stages_be_listed(
+    tmp_path: Path, begun: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    run = make_run(tmp_path, make_recipe(**begun), records=2, figures=2)
+    before = (run / RECIPE).read_bytes()
+    assert look_back(run, make_recipe(**{**begun, **changes_of(begun, changes)}), resume=True) is not None
+    assert (run / RECIPE).read_bytes() == before  # it is rewritten when the new stage begins
+
+
+def changes_of(begun: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A list of classes takes the place of sizes."""
+    return {**changes, "stages": {**changes["stages"], "sizes": []}} if begun and "stages" in changes else changes
+
+
+@pytest.mark.parametrize("field", [name for name in Recipe.__struct_fields__ if name not in MAY_DIFFER])
+def test_everything_else_must_be_as_it_was(tmp_path: Path, field: str) -> None:
+    run = make_run(tmp_path, make_recipe(), records=1, figures=1)
+    said = rf"was begun with another recipe \({field} differ\); resume with that one or choose another --out"
+    with pytest.raises(RecipeError, match=said):
+        look_back(run, msgspec.structs.replace(make_recipe(), **{field: None}), resume=True)
+
+
+@pytest.mark.parametrize("changes", [{"sizes": [2, 2, 2, 1]}, {"sizes": [2, 4]}, {"seed": 1}])
+@pytest.mark.parametrize("begun", [{}, {"stages": SIZES}])
+def test_a_draw_of_stages_can_not_be_extended(tmp_path: Path, begun: dict[str, Any], changes: dict[str, Any]) -> None:
+    run = make_run(tmp_path, make_recipe(**begun), records=1, figures=1)
+    said = r"was begun with other stages: stages drawn by \[stages\] sizes can't be extended; list them as \[stages\]"
+    with pytest.raises(RecipeError, match=said) as caught:
+        look_back(run, make_recipe(stages={**SIZES, **changes}), resume=True)
+    assert "\n" not in caught.value.message

@@ -1,0 +1,106 @@
+"""Several rows x seeds of one recipe, each an ordinary run in a folder of its own: OUT/ROW/seed-S."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stpr.runtime.contract.errors import DataError, RecipeError, StprError
+from stpr.train.compare.presets import Row
+from stpr.train.run.checkpoint import RECIPE, read_record
+from stpr.train.run.execute import carry_out
+from stpr.train.run.metrics import Metrics
+from stpr.train.run.progress import ShownProgress
+from stpr.train.run.resume import look_back
+from stpr.train.settings.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run that a comparison needs."""
+
+    row: Row
+    seed: int
+    recipe: Recipe
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run of a comparison: its figures, or why it has none."""
+
+    row: Row
+    seed: int
+    metrics: Metrics | None = None
+    kept: int = 0  # bytes of all tensors that are kept after the last stage
+    recipe: str = ""  # sha256 of the run's recipe.toml
+    failure: str = ""
+
+
+def read_seeds(text: str) -> list[int]:
+    """The seeds of a list such as "0,1,2". Raises RecipeError for anything else, and for a seed that comes twice."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(map(int, parts))) < len(parts):
+        raise RecipeError(f"--seeds {text!r}: give different whole numbers parted by commas, such as 0,1,2.")
+    return [int(part) for part in parts]
+
+
+def plan(
+    load: Callable[[Sequence[str]], Recipe], rows: Sequence[Row], seeds: Sequence[int], *, out: Path, resume: bool
+) -> list[Job]:
+    """All runs, row by row; `load` gives the recipe with changes.
+
+    Raises RecipeError for what can be seen to be wrong before the first run begins.
+    """
+    jobs = []
+    for row in rows:
+        for seed in seeds:
+            try:
+                settings = load([*row.changes, f"seed={seed}"])
+            except RecipeError as error:
+                raise RecipeError(f"row {row.name!r}: {error.message}") from error
+            folder = out / row.name / f"seed-{seed}"
+            look_back(folder, settings, resume=resume)  # an error is better told before the first run
+            jobs.append(Job(row, seed, settings, folder))
+    return jobs
+
+
+def one_order(jobs: Sequence[Job]) -> bool:
+    """Whether several seeds learn the classes in one and the same order, since the recipe fixes it."""
+    drawn = {job.recipe.stages.seed for job in jobs if job.recipe.stages.sizes}
+    return len({job.seed for job in jobs}) > 1 and len(drawn) < 2
+
+
+def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Iterator[Outcome]:
+    """Run what is not done yet, frozen features shared through `cache`; a run that can't be is an outcome too.
+
+    Raises DataError: rows share their data.
+    """
+    rows = list(dict.fromkeys(job.row for job in jobs))
+    seeds = list(dict.fromkeys(job.seed for job in jobs))
+    for job in jobs:
+        place = f"row {rows.index(job.row) + 1}/{len(rows)} {job.row.name}, seed {job.seed}"
+        shown.console.print(f"{place} ({seeds.index(job.seed) + 1}/{len(seeds)})", style="bold", soft_wrap=True)
+        try:
+            metrics = carry_out(
+                job.recipe,
+                job.folder,
+                shown,
+                resume=True,
+                cache=cache if job.recipe.adapter.place != "blocks" else None,  # tuned blocks give no frozen features
+            )
+        except DataError:
+            raise
+        except StprError as error:
+            shown.console.print(f"failed: {error.message}", style="red", markup=False, soft_wrap=True)
+            yield Outcome(job.row, job.seed, failure=error.message)
+        else:
+            yield _outcome(job, metrics)
+
+
+def _outcome(job: Job, metrics: Metrics) -> Outcome:
+    record = read_record(job.folder, len(metrics.stages))
+    digest = hashlib.sha256((job.folder / RECIPE).read_bytes()).hexdigest()
+    return Outcome(job.row, job.seed, metrics, kept=sum(tensor.bytes for tensor in record.kept), recipe=digest)

@@ -1,0 +1,114 @@
+"""The rows of a comparison: a name and the changes of the recipe that make it; shipped ones, and a user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.settings.messages import nearest
+
+# Where the experts alone speak, the choice between them shows.
+ALONE: Final = "fusion.evidence=0"
+
+ROWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "stpr": (),  # the recipe as it is
+    "letter": ("expert={}", "router={}", "fusion={}", "contrast={}"),  # every default is the paper's
+    "nearest_mean": ("method=nearest_mean",),
+    "streaming_lda": ("method=streaming_lda",),
+    "lda_frame_means": ("method=streaming_lda", 'statistics.parts=["mean"]'),  # its usual form
+    "ranpac": ("method=ranpac",),
+    "finetune": ("method=finetune",),
+    "lwf": ("method=lwf",),
+    "ewc": ("method=ewc",),
+    "linear_probe": ("method=linear_probe",),
+    "joint": ("method=joint",),
+    "frozen": ("method=spatial", "adapter.place=none"),
+    "adapters": ("method=spatial", "preservation.weight=0"),
+    "adapters+fssd": ("method=spatial",),
+    "td-moe": ("adapter.place=none",),
+    "adapters+td-moe": ("preservation.weight=0",),
+    "equal": ("router.kind=equal", ALONE),
+    "clip_key": ("router.kind=clip_key", ALONE),
+    "adapter_key": ("router.kind=adapter_key", ALONE),
+    "temporal": ("router.kind=raw", ALONE),
+    "likelihood": ("router.kind=likelihood", ALONE),
+}
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "methods": (
+        "stpr", "letter", "ranpac", "streaming_lda", "lda_frame_means", "nearest_mean", "ewc", "lwf", "finetune",
+        "linear_probe", "joint",
+    ),
+    "ablation": ("frozen", "adapters", "adapters+fssd", "td-moe", "adapters+td-moe", "stpr"),  # "stpr" is all of it
+    "routers": ("equal", "clip_key", "adapter_key", "temporal", "likelihood"),  # method §4.4
+}  # fmt: skip
+
+BOUNDS: Final = ("linear_probe", "joint")  # methods that keep old videos: no rivals, so never the best of a table
+
+NAME: Final = re.compile(r"[A-Za-z0-9][\w.+-]*")  # it names a folder
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A name and `KEY=VALUE` changes of the recipe."""
+
+    name: str
+    changes: tuple[str, ...]
+
+
+def choose_rows(asked: Sequence[str]) -> list[Row]:
+    """The rows that are asked for, each once, in that order.
+
+    Each entry has names of rows or groups, parted by commas, or is a row of one's own: "NAME: KEY=VALUE KEY=VALUE".
+    Raises RecipeError for names that nobody knows or that mean two things.
+    """
+    rows: dict[str, Row] = {}
+    for entry in asked:
+        name, colon, changes = entry.partition(":")
+        for row in [_own(name.strip(), changes)] if colon else _shipped(entry):
+            if rows.setdefault(row.name, row) != row:
+                raise RecipeError(f"--row {row.name!r} is given twice with different changes; give each its own name.")
+    return list(rows.values())
+
+
+def _shipped(entry: str) -> list[Row]:
+    names: list[str] = []
+    for name in (part.strip() for part in entry.split(",")):
+        if name not in GROUPS and name not in ROWS:
+            hint = nearest(name, [*GROUPS, *ROWS])
+            raise RecipeError(
+                f"no row {name!r}{hint}: name groups ({', '.join(GROUPS)}) or rows ({', '.join(ROWS)}), or write your"
+                " own as 'NAME: KEY=VALUE KEY=VALUE'."
+            )
+        names += GROUPS.get(name, (name,))
+    return [Row(name, ROWS[name]) for name in names]
+
+
+def _own(name: str, text: str) -> Row:
+    if not NAME.fullmatch(name):
+        raise RecipeError(f"a row named {name!r} can't name a folder; use letters, digits and _ . + - alone.")
+    if name in GROUPS or name in ROWS:
+        raise RecipeError(f"the row {name!r} comes with stpr; give yours another name.")
+    row = Row(name, _parted(text))
+    if sets_seed(row.changes):
+        raise RecipeError(f"row {name!r}: each run of a comparison has a seed of its own; use --seeds.")
+    return row
+
+
+def sets_seed(changes: Sequence[str]) -> bool:
+    """Whether any of the changes is of the run's seed."""
+    return any(change.partition("=")[0].strip() == "seed" for change in changes)
+
+
+def _parted(text: str) -> tuple[str, ...]:
+    """`KEY=VALUE` changes parted by blanks; inside of brackets a blank parts nothing."""
+    parts: list[str] = []
+    for piece in re.split(r"\s+(?=[\w.]+=)", text.strip()):
+        if parts and sum(map(parts[-1].count, "[{")) > sum(map(parts[-1].count, "]}")):
+            parts[-1] += f" {piece}"
+        elif piece:
+            parts.append(piece)
+    return tuple(parts)

@@ -1,0 +1,255 @@
+"""What a run keeps of the videos it learnt from: every byte after every stage, and why none can grow with the clips.
+
+A tensor's shape is explained if the recipe, the frozen network and the number of classes give it (`growth`), none of
+which knows how many training clips there were. Files are taken for what they are by name; no other may lie there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.train.estimate.footprint import StageSize, flops_of, stage_sizes, sum_by_kind
+from stpr.train.learning.snapshot import SNAPSHOT
+from stpr.train.run.checkpoint import (
+    PREDICTIONS,
+    RECIPE,
+    RECORD,
+    TENSORS,
+    StageRecord,
+    build_model,
+    check_backbone,
+    read_record,
+    stage_folder,
+)
+from stpr.train.run.metrics import METRICS, read_metrics
+from stpr.train.run.tensorboard import TENSORBOARD
+from stpr.train.settings.load import load_recipe
+from stpr.train.settings.recipe import KEEPS_VIDEOS, Recipe
+
+HORIZON: Final = 50  # stages that growth is projected to
+FILES: Final = {  # every file that training leaves, and what it is
+    RECIPE: "settings",
+    METRICS: "figures, losses, machine and command",
+    "report/*.png": "report",
+    "report/*.md": "report",
+    "report/*.html": "report",
+    f"stage-*/{TENSORS}": "tensors",
+    f"stage-*/{RECORD}": "record of the tensors",
+    f"stage-*/{PREDICTIONS}": "paths of test clips, true and predicted labels",
+    f"{TENSORBOARD}/events.out.tfevents.*": "curves for TensorBoard",
+    SNAPSHOT: "a stage half done; goes when the stage ends",
+}
+KEPT_AGAIN: Final = "train the stage again or put the file back"
+
+
+class StageAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept after a stage: all stages before it are in there."""
+
+    stage: int
+    classes: int  # in all
+    clips: tuple[int, ...]  # training clips of each class of this stage; empty where nobody counted
+    tensors: int
+    bytes: dict[str, int]  # by kind
+    header: int  # bytes of the tensors' file that hold names and shapes
+    flops: int  # of the head, for one clip
+
+    @property
+    def total(self) -> int:
+        """Bytes of all tensors."""
+        return sum(self.bytes.values())
+
+
+class KeptFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the run folder; `what` is empty for one that training doesn't write."""
+
+    path: str
+    bytes: int
+    what: str
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a run keeps. `faults` contradict the proof; `cautions` limit what it says."""
+
+    run: str
+    method: str
+    stages: tuple[StageAudit, ...]
+    projected: tuple[StageAudit, ...]  # the stages from there to HORIZON, if each brings as many classes as the last
+    encoder_flops: int  # for one frame
+    frames: int  # of a clip
+    files: tuple[KeptFile, ...]
+    faults: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+    @property
+    def grown(self) -> list[int]:
+        """Bytes that each stage added."""
+        totals = [stage.total for stage in self.stages]
+        return [now - before for before, now in zip([0, *totals], totals, strict=False)]
+
+
+def audit(run: Path) -> Audit:
+    """Check a run folder; raises CheckpointError if a file of a stage is missing, damaged or not the one saved."""
+    records = _records(run)
+    found = [_read(run, record) for record in records]
+    recipe = load_recipe(str(run / RECIPE))
+    model = build_model(recipe).eval()
+    check_backbone(model, records[-1])
+    classes = [len(names) for names in records[-1].stages]
+    classes += [classes[-1]] * (HORIZON - len(classes))
+    sizes = list(stage_sizes(model.encoder, recipe, classes))
+    measured = list(zip(records, found, sizes[: len(records)], strict=True))
+    faults = [fault for parts in measured for fault in _unexplained(*parts)]
+    files = _files(run)
+    faults += [f"{file.path} ({file.bytes:,} bytes) is no file of a run" for file in files if not file.what]
+    spec = model.encoder.backbone.spec
+    frame = torch.zeros(1, spec.height, spec.width, 3, dtype=torch.uint8)
+    return Audit(
+        run=str(run),
+        method=recipe.method,
+        stages=tuple(_measured(*parts) for parts in measured),
+        projected=tuple(_projected(size, sum(classes[: size.stage])) for size in sizes[len(records) :]),
+        encoder_flops=flops_of(model.encoder, frame),
+        frames=recipe.sampling.frames,
+        files=files,
+        faults=tuple(faults),
+        cautions=tuple(
+            [caution for record in records for caution in _cautions(record)]
+            + _uncounted(records)
+            + _elsewhere(run, recipe)
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a stage's file holds."""
+
+    shapes: dict[str, tuple[int, ...]]
+    bytes: dict[str, int]
+    header: int
+
+
+def _records(run: Path) -> list[StageRecord]:
+    """The records of all stages; raises CheckpointError if one lacks its file."""
+    if not (run / RECIPE).is_file():
+        raise CheckpointError(f"{run} is no run: it has no {RECIPE}; name a folder that stpr-train wrote.")
+    numbers = [int(folder.name[6:]) for folder in run.glob("stage-*") if folder.name[6:].isdecimal()]
+    if not numbers:
+        raise CheckpointError(f"{run} has no finished stage, so nothing is kept yet; train one first.")
+    for stage in range(1, max(numbers) + 1):
+        for name in (RECORD, TENSORS):
+            file = stage_folder(run, stage) / name
+            if not file.is_file():
+                raise CheckpointError(f"{file} is missing, so stage {stage} can't be audited; {KEPT_AGAIN}.")
+    return [read_record(run, stage) for stage in range(1, max(numbers) + 1)]
+
+
+def _read(run: Path, record: StageRecord) -> _Held:
+    """Names, shapes and bytes in a stage's file; raises CheckpointError unless they are what its record lists."""
+    file = stage_folder(run, record.stage) / TENSORS
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != record.sha256:
+        raise CheckpointError(f"{file} is not the file that was saved (its sha256 differs); {KEPT_AGAIN}.")
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            held = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  (no mapping)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} can't be read ({error}); {KEPT_AGAIN}.") from error
+    found = {name: (tuple(value.shape), value.nbytes) for name, value in held.items()}
+    listed = {kept.name: (kept.shape, kept.bytes) for kept in record.kept}
+    odd = sorted(name for name in {**found, **listed} if found.get(name) != listed.get(name))
+    if odd:
+        raise CheckpointError(f"{file} and the {RECORD} beside it disagree about {odd[0]}; {KEPT_AGAIN}.")
+    sizes = {name: size for name, (_, size) in found.items()}
+    return _Held({name: shape for name, (shape, _) in found.items()}, sizes, len(data) - sum(sizes.values()))
+
+
+def _unexplained(record: StageRecord, held: _Held, size: StageSize) -> list[str]:
+    """Tensors that settings, network and classes do not explain, and those that they call for in vain."""
+    where = f"stage {record.stage}:"
+    odd = []
+    for name, shape in held.shapes.items():
+        wanted = size.shapes.get(name)
+        if wanted is None:
+            odd.append(f"{where} no setting explains the tensor {name} {shape}")
+        elif (shape, held.bytes[name]) != (wanted, size.bytes[name]):
+            odd.append(f"{where} {name} is {shape} in {held.bytes[name]:,} bytes; the settings explain {wanted}")
+    return odd + [f"{where} {name} is missing" for name in size.shapes if name not in held.shapes]
+
+
+def _measured(record: StageRecord, held: _Held, size: StageSize) -> StageAudit:
+    return StageAudit(
+        stage=record.stage,
+        classes=len(record.classes),
+        clips=record.clips,
+        tensors=len(held.shapes),
+        bytes=sum_by_kind(held.bytes),
+        header=held.header,
+        flops=size.flops,
+    )
+
+
+def _projected(size: StageSize, classes: int) -> StageAudit:
+    kinds = sum_by_kind(size.bytes)
+    return StageAudit(
+        stage=size.stage, classes=classes, clips=(), tensors=len(size.shapes), bytes=kinds, header=0, flops=size.flops
+    )
+
+
+def _cautions(record: StageRecord) -> list[str]:
+    """Where a mean is no mean: with one clip it is that clip's own feature."""
+    names = record.stages[record.stage - 1]
+    alone = [name for name, clips in zip(names, record.clips, strict=False) if clips == 1]  # none where nobody counted
+    cautions = [
+        f"stage {record.stage}: class {name!r} was learnt from 1 clip, so its means are that clip's own feature"
+        for name in alone
+    ]
+    # A single degree of freedom: the stage's scatter is the outer product of one difference between two clips.
+    if sum(record.clips) == len(names) + 1 and any(kept.name.endswith("scatter") for kept in record.kept):
+        cautions.append(
+            f"stage {record.stage}: one class had 2 clips and no other more than 1, so means and scatter together give"
+            " the features of both"
+        )
+    return cautions
+
+
+def _uncounted(records: Sequence[StageRecord]) -> list[str]:
+    """That a class of one clip would not be noticed, where clips were not counted."""
+    stages = [str(record.stage) for record in records if not record.clips]
+    why = "so a class of 1 clip, whose means are that clip's own feature, would not be noticed"
+    return [f"clips per class were not counted in stage {', '.join(stages)}, {why}"] if stages else []
+
+
+def _elsewhere(run: Path, recipe: Recipe) -> list[str]:
+    """Features kept on request, where the run's last session did so, and what a stage needs until it ends."""
+    cache = read_metrics(run).environment.get("cache") if (run / METRICS).is_file() else None
+    what = "clips' features are kept there (--cache), which this audit does not cover; delete it to keep none"
+    half = (
+        f"{SNAPSHOT}: a stage is half done; its parameters lie there until it ends, and this audit does not cover them"
+    )
+    cautions = [f"{cache}: {what}"] if cache else []
+    cautions += [half] if (run / SNAPSHOT).is_file() else []
+    return [*cautions, KEEPS_VIDEOS.format(recipe.method)] if recipe.revisits else cautions
+
+
+def _files(run: Path) -> tuple[KeptFile, ...]:
+    """Every file under the run folder in order of path."""
+    known = {path: what for pattern, what in FILES.items() for path in run.glob(pattern)}
+    paths: Sequence[Path] = sorted(path for path in run.rglob("*") if path.is_symlink() or not path.is_dir())
+    return tuple(
+        KeptFile(
+            path=path.relative_to(run).as_posix(),
+            bytes=path.lstat().st_size,
+            what="" if path.is_symlink() else known.get(path, ""),
+        )
+        for path in paths
+    )

@@ -1,0 +1,132 @@
+"""The gradient steps of ONE stage: SGD on a criterion, batch by batch (method §6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.learning.inputs import StageInputs
+from stpr.train.learning.snapshot import FitState, Snapshots
+from stpr.train.settings.learning import OptimizerSettings
+
+Terms = dict[str, float]
+OnEpoch = Callable[[int, int, Terms], None]  # epoch from 1, epochs in all, mean loss terms
+Rows = dict[str, Tensor]
+
+
+class Criterion(nn.Module):
+    """What a stage minimises, in two steps, so that several processes can share a batch out.
+
+    `forward(inputs, labels)` gives named rows, one for each clip of its share; `terms` turns the rows of the whole
+    batch into named scalars. Whatever depends on the network belongs into the first step.
+    """
+
+    def terms(self, rows: Rows, labels: Tensor) -> Rows:
+        """Named, weighted terms of a batch's rows `(B, …)` and labels `(B,)`; without more, each row's mean."""
+        del labels
+        return {name: row.mean() for name, row in rows.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How one stage is fitted."""
+
+    epochs: int
+    optimizer: OptimizerSettings
+    seed: int
+    on_epoch: OnEpoch
+    snapshots: Snapshots | None = None
+
+
+def fit(criterion: Criterion, inputs: StageInputs, how: Fit) -> list[Terms]:
+    """Minimise the sum of the criterion's terms over its trainable parameters; returns each epoch's mean terms."""
+    if how.epochs == 0:
+        return []
+    settings, processes = how.optimizer, inputs.processes
+    if processes.index > 0:
+        torch.manual_seed(how.seed + 1_000_003 * processes.index)  # dropout of its own; all began with the same network
+    accelerator = _accelerator(settings.precision, processes.device)
+    parameters = {name: value for name, value in criterion.named_parameters() if value.requires_grad}
+    optimizer = torch.optim.SGD(
+        parameters.values(), lr=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    prepared, stepper = accelerator.prepare(criterion, optimizer)
+    state = FitState(parameters, optimizer, accelerator.scaler, processes)
+    curves = how.snapshots.restore(state) if how.snapshots else []
+    for number, terms in enumerate(curves, start=1):
+        how.on_epoch(number, how.epochs, terms)
+    for epoch in range(len(curves), how.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.5 * settings.rate * (1 + math.cos(math.pi * epoch / how.epochs))
+        curves.append(_epoch(_Step(accelerator, criterion, prepared, stepper), inputs, epoch, how))
+        _check_finite(curves[-1], epoch + 1, settings)
+        if how.snapshots:
+            how.snapshots.epoch_ended(state, curves)
+        how.on_epoch(epoch + 1, how.epochs, curves[-1])
+    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
+    return curves
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises RecipeError if the device can't compute in this precision."""
+    if precision == "fp16" and device.type == "cpu":
+        raise RecipeError('[optimizer] precision = "fp16" needs a GPU; use "bf16" or "fp32" on a CPU.')
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise RecipeError(
+            f'[optimizer] precision = "bf16": {torch.cuda.get_device_name(device)} can\'t compute in it;'
+            ' use "fp16" or "fp32".'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One batch: forward on this process's share, the loss of the whole batch, and a step down its gradient."""
+
+    accelerator: Accelerator
+    criterion: Criterion
+    prepared: nn.Module  # the criterion, in mixed precision and with gradients averaged over processes
+    stepper: torch.optim.Optimizer
+
+    def __call__(self, inputs: StageInputs, batch: Tensor, labels: Tensor, total: int) -> Rows:
+        processes, device = inputs.processes, inputs.processes.device
+        labels = labels.to(device)
+        rows = self.prepared(batch.to(device), labels)
+        whole = {name: processes.join(row, total) for name, row in rows.items()}
+        terms = self.criterion.terms(whole, processes.join(labels, total))
+        # Each process has a part of the gradient; they are averaged where they should be summed.
+        self.accelerator.backward(processes.count * torch.stack(list(terms.values())).sum())
+        self.stepper.step()
+        self.stepper.zero_grad()
+        return {name: term.detach() for name, term in terms.items()}
+
+
+def _epoch(step: _Step, inputs: StageInputs, epoch: int, how: Fit) -> Terms:
+    step.prepared.train()
+    clips, size = len(inputs.labels), how.optimizer.batch
+    sums: Rows = {}
+    batches = inputs.epoch(epoch, batch=size, seed=how.seed * 100_003 + epoch)
+    for start, (batch, labels) in zip(range(0, clips, size), batches, strict=True):
+        total = min(size, clips - start)
+        for name, term in step(inputs, batch, labels, total).items():
+            sums[name] = sums.get(name, torch.zeros_like(term)) + term * total
+    return {name: float(value / clips) for name, value in sums.items()}
+
+
+def _accelerator(precision: str, device: torch.device) -> Accelerator:
+    """A new one for each stage: it holds on to all that it prepares, a teacher too, and fp16's scale starts anew."""
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu")
+
+
+def _check_finite(terms: Terms, epoch: int, settings: OptimizerSettings) -> None:
+    lost = [name for name, value in terms.items() if not math.isfinite(value)]
+    if lost:
+        raise RecipeError(
+            f"learning diverged in epoch {epoch}: {', '.join(lost)} is no longer a number;"
+            f" lower [optimizer] rate ({settings.rate}) or [preservation] weight."
+        )

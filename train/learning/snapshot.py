@@ -1,0 +1,167 @@
+"""A stage's fit half done: all that the rest of it depends on, so that a killed run goes on to the very same weights.
+
+One safetensors file in the run folder, written whole or not at all: the trained parameters, SGD's momentum, the state
+of every process's random numbers; in its header the loss curves so far and a fingerprint of what was being learnt.
+What comes before the fit is the same again by the stage's seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.train.datasets.annotations import Video
+from stpr.train.learning.distributed import ALONE, Processes
+from stpr.train.settings.recipe import Recipe
+
+SNAPSHOT: Final = "snapshot.safetensors"
+EVERY: Final = 60.0  # seconds; a snapshot is taken at the end of the epoch
+HEADER: Final = "snapshot"
+
+Curves = list[dict[str, float]]  # epoch -> loss term -> mean
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a snapshot tells beside its tensors."""
+
+    stage: int
+    fingerprint: str
+    seconds: float  # spent on the stage so far
+    curves: Curves  # of the epochs behind it
+    scaler: dict[str, float] = {}  # of fp16's gradient scaler
+
+
+def fingerprint(recipe: Recipe, learnt: Sequence[tuple[str, ...]], videos: Sequence[Video]) -> str:
+    """SHA-256 of what a stage's fit depends on: the settings, the classes so far, the training videos.
+
+    Not where the data set lies, nor what a video holds: one that was damaged may have been mended.
+    """
+    settings = {name: value for name, value in msgspec.to_builtins(recipe).items() if name not in ("data", "stages")}
+    clips = [["/".join(video.path.parts[-2:]), video.label] for video in videos]
+    return hashlib.sha256(msgspec.json.encode([settings, learnt, clips])).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FitState:
+    """What a fit changes from step to step."""
+
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None
+    processes: Processes = ALONE
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Values by name; every process must ask, since each has random numbers of its own."""
+        values = {f"value.{name}": value.detach() for name, value in self.parameters.items()}
+        for name, value in self.parameters.items():
+            moved = self.optimizer.state[value].get("momentum_buffer")
+            if moved is not None:
+                values[f"momentum.{name}"] = moved
+        for name, numbers in self._random().items():
+            values[f"random.{name}"] = self.processes.join(numbers[None], self.processes.count)
+        return {name: value.cpu().contiguous() for name, value in values.items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `tensors` gave."""
+        for name, value in self.parameters.items():
+            value.copy_(tensors[f"value.{name}"])
+            if f"momentum.{name}" in tensors:
+                self.optimizer.state[value]["momentum_buffer"] = tensors[f"momentum.{name}"].to(value.device)
+        torch.set_rng_state(tensors["random.cpu"][self.processes.index])
+        if "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"][self.processes.index], self.processes.device)
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether the tensors are of a fit like this one."""
+        wanted = {f"value.{name}": tuple(value.shape) for name, value in self.parameters.items()}
+        wanted |= {f"random.{name}": (self.processes.count, *value.shape) for name, value in self._random().items()}
+        found = {name: tuple(value.shape) for name, value in tensors.items() if not name.startswith("momentum.")}
+        return wanted == found
+
+    def _random(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        if self.processes.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.processes.device)
+        return states
+
+
+@dataclass(slots=True)
+class Snapshots:
+    """Where one stage leaves its snapshots; `say` is told, in a sentence, what became of one that was there."""
+
+    run: Path
+    stage: int
+    fingerprint: str
+    say: Callable[[str], None]
+    processes: Processes = ALONE
+    spent: float = 0.0  # seconds, before this process
+    began: float = field(default_factory=time.monotonic)
+    taken: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """How long the stage has taken so far, all goes at it together."""
+        return self.spent + time.monotonic() - self.began
+
+    def restore(self, state: FitState) -> Curves:
+        """Go on from the snapshot that is there; returns the curves of the epochs behind it, none without."""
+        file = self.run / SNAPSHOT
+        if not file.is_file():
+            return []
+        try:
+            with safe_open(file, framework="pt") as held:
+                header = msgspec.json.decode((held.metadata() or {})[HEADER], type=Header)
+                tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118  (it is no mapping)
+        except (OSError, SafetensorError, KeyError, msgspec.DecodeError) as error:
+            self.say(f"stage {self.stage} begins anew: {file} can't be read ({type(error).__name__}).")
+            return []
+        if header.stage < self.stage:
+            return []  # left by a stage that was finished since
+        if header.fingerprint != self.fingerprint or not state.fits(tensors):
+            self.say(f"stage {self.stage} begins anew: {file} is of other videos, classes, settings or processes.")
+            return []
+        state.restore(tensors)
+        if state.scaler is not None:
+            state.scaler.load_state_dict(dict(header.scaler))
+        self.spent = header.seconds
+        self.say(f"stage {self.stage} goes on after epoch {len(header.curves)}.")
+        return header.curves
+
+    def epoch_ended(self, state: FitState, curves: Curves) -> None:
+        """Take a snapshot if the last one is long enough ago. Raises CheckpointError if it can't be written."""
+        if not self.processes.main_says(time.monotonic() - self.taken >= EVERY):
+            return
+        tensors = state.tensors()
+        header = Header(
+            stage=self.stage,
+            fingerprint=self.fingerprint,
+            seconds=self.seconds,
+            curves=curves,
+            scaler=state.scaler.state_dict() if state.scaler is not None else {},
+        )
+        with self.processes.together():
+            if self.processes.is_main:
+                self._write(tensors, header)
+        self.taken = time.monotonic()
+
+    def _write(self, tensors: dict[str, Tensor], header: Header) -> None:
+        file = self.run / SNAPSHOT
+        part = file.with_suffix(".part")
+        try:
+            save_file(tensors, part, metadata={HEADER: msgspec.json.encode(header).decode()})
+            part.replace(file)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise CheckpointError(f"{file} can't be written ({error}); make room, then go on with --resume.") from error

@@ -1,0 +1,80 @@
+"""Ridge regression from random features of clips to classes, in closed form (RanPAC: McDonnell et al., 2023).
+
+h = ReLU(description · projection), G = Σ h hᵀ, Q = Σ h yᵀ over one-hot labels y, W = (G + λI)⁻¹ Q. G and Q are sums
+over clips: nothing of a single clip is kept, and the order of stages doesn't matter. The paper chooses λ on a split of
+the newest stage's clips. Here it is the least generalised cross-validation error (Golub, Heath and Wahba, 1979), which
+G and Q alone give for all clips so far: no order, no split, no setting.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stpr.train.model.scores.statistics import ClipScores
+from stpr.train.settings.model import RidgeSettings, StatisticsSettings
+
+RIDGES = 10.0 ** torch.arange(-6.0, 2.1, 0.5, dtype=torch.float64)  # λ as shares of G's mean eigenvalue
+SUREST = 0.01  # least error variance that is believed; scores lie about 0..1, so it bounds log-likelihoods to about 100
+
+
+class RidgeScores(ClipScores):
+    """Least-squares scores of every class seen so far, as log-likelihoods of one-hot labels under equal noise."""
+
+    def __init__(self, frames: int, width: int, settings: StatisticsSettings, ridge: RidgeSettings) -> None:
+        super().__init__(frames, width, settings)
+        features = ridge.projection
+        self.projection: Tensor
+        self.gram: Tensor
+        self.sums: Tensor
+        self.count: Tensor
+        self.chosen: Tensor
+        # Kept though it is drawn from the seed: another version of torch may draw other numbers.
+        self.register_buffer("projection", torch.randn(self.size, features))
+        # Random features have a large common part: in float32 its rounding would exceed a small λ.
+        self.register_buffer("gram", torch.zeros(features, features, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(0, features, dtype=torch.float64))  # Qᵀ
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("chosen", torch.ones(2, dtype=torch.float64))  # λ, and a score's error variance
+
+    def lift(self, described: Tensor) -> Tensor:
+        """Random features `(B, M)` of descriptions `(B, S)`."""
+        return torch.relu(described @ self.projection)
+
+    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+        """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
+        lifted = self.lift(described).double()
+        one_hot = torch.nn.functional.one_hot(labels, classes).to(lifted)
+        self.gram = self.gram + lifted.T @ lifted
+        self.sums = torch.cat([self.sums, one_hot.T @ lifted])
+        self.count = self.count + len(described)
+        self.chosen = choose(self.gram, self.sums, self.count)
+        self.refresh()
+
+    def make_room(self, classes: int) -> None:
+        """Give what is kept the size that it has for so many classes, and no values."""
+        self.sums = self.sums.new_zeros(classes, self.sums.shape[1])
+
+    def refresh(self) -> None:
+        """W of the chosen λ; scores are measured from those of the mean clip, so that float32 keeps its digits."""
+        ridge, variance = self.chosen.double()
+        gram = self.gram.double() + ridge * torch.eye(len(self.gram), dtype=torch.float64, device=self.gram.device)
+        weight = torch.linalg.solve(gram, self.sums.double().T).T / variance  # (C, M)
+        centre = self.sums.double().sum(dim=0) / self.count.clamp_min(1)
+        self.centre, self.weight, self.bias = centre.float(), weight.float(), (weight @ centre).float()
+
+
+def choose(gram: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+    """λ of the least generalised cross-validation error, and that error per class: `(2,)`.
+
+    n · RSS / (n - df)², with RSS and the degrees of freedom df of all λ from one eigendecomposition of G.
+    """
+    values, directions = torch.linalg.eigh(gram)
+    values = values.clamp_min(0)
+    aligned = (sums @ directions).square().sum(dim=0)  # (M,)
+    ridges = RIDGES.to(gram.device)[:, None] * values.mean()  # (L, 1)
+    residual = count - (aligned * (values + 2 * ridges) / (values + ridges).square()).sum(dim=1)
+    freedom = (values / (values + ridges)).sum(dim=1)
+    error = count * residual.clamp_min(0) / (count - freedom).clamp_min(1e-9).square()
+    best = error.argmin()
+    return torch.stack([ridges[best, 0], (error[best] / len(sums)).clamp_min(SUREST)])

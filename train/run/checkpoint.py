@@ -1,0 +1,224 @@
+"""Stage checkpoints: all that is left of a stage, written whole or not at all (safetensors, JSON, CSV)."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.contract.manifest import UnknownSpec
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.runtime.contract.sampling import ClipSpec
+from stpr.train.model.backbone import Backbone, load_backbone
+from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.stpr import Head, StPR
+from stpr.train.settings.load import load_recipe
+from stpr.train.settings.recipe import Recipe
+
+TENSORS = "model.safetensors"
+RECORD = "stage.json"
+PREDICTIONS = "predictions.csv"
+RECIPE = "recipe.toml"
+MEND = "put back the recipe that the run was begun with."
+KINDS = {  # first part of a tensor's name that says what it is
+    "encoder.projection": "projection",
+    "encoder": "adapter",
+    "head.experts": "expert",
+    "head.anchors": "anchors",
+    "head.keys": "keys",
+    "head.class_vectors": "class vectors",
+    "head.statistics": "class statistics",
+    "importance": "importance",
+}
+UNKNOWN_KIND = "unknown"
+
+
+class KeptTensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tensor that outlives its stage."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+class BackboneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The frozen network that a run stands on; its weights are not copied."""
+
+    source: str
+    digest: str
+
+
+class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`stage.json`: what this checkpoint knows and every tensor it keeps."""
+
+    stage: int
+    stages: tuple[tuple[str, ...], ...]  # classes learnt so far, by stage, in learning order
+    clip: ClipSpec
+    preprocess: PreprocessSpec
+    temperature: float
+    unknown: UnknownSpec | None  # thresholds so far; None where no clips are held out to set them
+    backbone: BackboneRecord
+    method: str
+    seed: int
+    sha256: str  # of model.safetensors
+    kept: tuple[KeptTensor, ...]
+    clips: tuple[int, ...] = ()  # training clips of each class of this stage; empty where nobody counted
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All classes in logit order."""
+        return tuple(name for stage in self.stages for name in stage)
+
+
+def stage_folder(run: Path, stage: int) -> Path:
+    """Where stage `stage` of a run lies."""
+    return run / f"stage-{stage}"
+
+
+def kept_tensors(model: StPR) -> dict[str, Tensor]:
+    """Everything that is saved: the model's state without the frozen backbone."""
+    return {name: value.detach().cpu().contiguous() for name, value in _kept(model).items()}
+
+
+def _kept(model: StPR) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
+
+
+def is_kept(name: str) -> bool:
+    """Whether a tensor of the model's state is saved: all but the weights of the frozen backbone."""
+    return not name.startswith("encoder.backbone") or ".adapter." in name
+
+
+def kind_of(name: str) -> str:
+    """What a kept tensor is, by its name; "unknown" where none of KINDS fits."""
+    return next((kind for prefix, kind in KINDS.items() if name.startswith(prefix)), UNKNOWN_KIND)
+
+
+def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) -> Path:
+    """Write `run/stage-N`; the record's digest and list of tensors are filled in here."""
+    target = stage_folder(run, record.stage)
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _write_parts(part, model, record, predictions)
+        shutil.rmtree(target, ignore_errors=True)
+        part.replace(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return target
+
+
+def _write_parts(part: Path, model: StPR, record: StageRecord, predictions: str) -> None:
+    tensors = kept_tensors(model)
+    save_file(tensors, part / TENSORS)
+    record = msgspec.structs.replace(
+        record,
+        sha256=hashlib.sha256((part / TENSORS).read_bytes()).hexdigest(),
+        kept=tuple(
+            KeptTensor(name=name, kind=kind_of(name), shape=tuple(value.shape), bytes=value.nbytes)
+            for name, value in sorted(tensors.items())
+        ),
+    )
+    (part / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
+    (part / PREDICTIONS).write_text(predictions, encoding="utf-8")
+
+
+def finished_stages(run: Path) -> int:
+    """How many stages of a run are complete on disk, counted from the first."""
+    stage = 0
+    while (stage_folder(run, stage + 1) / RECORD).is_file():
+        stage += 1
+    return stage
+
+
+def read_record(run: Path, stage: int) -> StageRecord:
+    """Read `stage.json`; raises CheckpointError if the stage is not there or damaged."""
+    file = stage_folder(run, stage) / RECORD
+    if not file.is_file():
+        done = finished_stages(run)
+        has = f"has stages 1 to {done}" if done else "has no finished stage"
+        raise CheckpointError(f"{run} {has}, not stage {stage}; train further or choose another --stage.")
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=StageRecord)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
+
+
+def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
+    """The network of a recipe before its first stage: the one place where its parts are put together."""
+    backbone = backbone or load_backbone(recipe.backbone.source)
+    encoder = FrameEncoder(backbone=backbone, adapter=recipe.adapter, projection=recipe.backbone.projection)
+    return StPR(encoder=encoder, head=Head(frames=recipe.sampling.frames, width=encoder.width, settings=recipe.head))
+
+
+def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
+    """The network as it was after a stage; raises CheckpointError if anything is not as it was saved."""
+    recipe = load_recipe(str(run / RECIPE))
+    record = read_record(run, stage)
+    model = build_model(recipe)
+    check_backbone(model, record)
+    file = stage_folder(run, stage) / TENSORS
+    restore(model, _read_tensors(file, record), record, grows=recipe.expert_per_stage)
+    return model.eval(), record, recipe
+
+
+def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, *, grows: bool) -> None:
+    """Give a freshly built model the shape and the values of a checkpoint; raises CheckpointError if they don't fit."""
+    head = model.head
+    for index, classes in enumerate(record.stages):
+        room = torch.zeros(len(classes), head.width)
+        if grows or index == 0:
+            head.add_stage(room)
+        else:
+            head.add_classes(room)
+    _check_names(model, tensors, record)
+    for name, value in tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if leaf in module._buffers:
+            module._buffers[leaf] = torch.empty_like(value)  # buffers that grow with the classes
+    misfits = [name for name, value in model.state_dict().items() if tensors.get(name, value).shape != value.shape]
+    if misfits:
+        raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {misfits[0]} has another size; {MEND}")
+    model.load_state_dict(tensors, strict=False)
+    if head.statistics is not None:
+        head.statistics.refresh()
+
+
+def _check_names(model: StPR, tensors: dict[str, Tensor], record: StageRecord) -> None:
+    places = model.state_dict()
+    odd = [f"{name} is unknown" for name in tensors if name not in places]
+    odd += [f"{name} is missing" for name in kept_tensors(model) if name not in tensors]
+    if odd:
+        raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {odd[0]}; {MEND}")
+
+
+def _read_tensors(file: Path, record: StageRecord) -> dict[str, Tensor]:
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} can't be read ({error}); train the stage again.") from error
+    if found != record.sha256:
+        raise CheckpointError(f"{file} is not the file that was saved (its sha256 differs); train the stage again.")
+    return tensors
+
+
+def check_backbone(model: StPR, record: StageRecord) -> None:
+    """Raise CheckpointError unless the frozen network holds the weights that the run was trained with."""
+    found = model.encoder.backbone.digest()
+    if found != record.backbone.digest:
+        raise CheckpointError(
+            f"backbone {record.backbone.source} holds other weights (sha256 {found[:12]}…) than the run was trained"
+            f" with ({record.backbone.digest[:12]}…); put the same network there."
+        )

@@ -1,0 +1,89 @@
+"""What a run shows of itself while it works."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from stpr.train.learning.fit import Terms
+from stpr.train.run.metrics import Metrics, tested_on
+
+
+class Progress(Protocol):
+    """Whoever shows how far a run is."""
+
+    def encoding(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` clips were decoded and encoded."""
+
+    def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
+        """An epoch of a stage ended with these mean loss terms."""
+
+    def tested(self, metrics: Metrics) -> None:
+        """A stage was learnt and tested; the figures are those after it."""
+
+    def note(self, sentence: str) -> None:
+        """Something that whoever began the run should know."""
+
+
+class ShownProgress:
+    """Progress bars on a terminal; elsewhere one plain line per stage and per stretch of encoding.
+
+    `quiet` is for the processes of a run that leave speaking to another.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self.task = self.bars.add_task("", total=None, note="", visible=False)
+        self.shows = ""
+
+    def __enter__(self) -> ShownProgress:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, error, trace
+        self.bars.stop()
+
+    def generating(self, done: int, total: int) -> None:
+        """The motions set is being written."""
+        self._advance("motions: writing videos", done, total)
+
+    def encoding(self, what: str, done: int, total: int) -> None:
+        """Clips are being decoded and encoded."""
+        self._advance(f"{what}: encoding clips", done, total)
+
+    def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
+        """An epoch of a stage ended."""
+        note = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
+        self._advance(f"stage {stage}: learning, epochs", number, total, note=note)
+
+    def tested(self, metrics: Metrics) -> None:
+        """A stage was learnt and tested."""
+        self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {tested_on(metrics)} seen so far")
+
+    def note(self, sentence: str) -> None:
+        """Something that whoever began the run should know."""
+        self.console.print(sentence, soft_wrap=True)
+
+    def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:
+        if what != self.shows:
+            self.shows = what
+            self.bars.reset(self.task, total=total, description=what, visible=True)
+            if not self.console.is_terminal:
+                self.console.print(f"{what}: {total}")
+        self.bars.update(self.task, completed=done, note=note)

@@ -1,0 +1,84 @@
+"""TOML in, a recipe out: a misspelt key is an error that names the key and what may stand there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import tomli_w
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.settings.messages import explain, nearest
+from stpr.train.settings.recipe import Recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RECIPES: Final = Path(__file__).parent / "recipes"
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(file.stem for file in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = None) -> Recipe:
+    """Read a shipped recipe or a TOML file, with `KEY=VALUE` changes such as `optimizer.rate=0.02` applied.
+
+    Raises RecipeError for an unknown recipe, key or value.
+    """
+    file = RECIPES / f"{name}.toml" if name in shipped_recipes() else Path(name)
+    if not file.is_file():
+        near = nearest(name, shipped_recipes())
+        raise RecipeError(f"no recipe {name!r}{near}: give a TOML file or one of {', '.join(shipped_recipes())}.")
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} is not TOML: {error}.") from error
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise RecipeError(f"--set {change!r}: write KEY=VALUE, such as --set optimizer.rate=0.02.")
+        _apply(tables, key, _toml_value(text.strip()))
+    if root is not None:
+        _apply(tables, "data.root", root)
+    return parse_recipe(tables, where=str(file))
+
+
+def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
+    """Check tables against the settings; raises RecipeError naming the key and what was expected there."""
+    try:
+        return msgspec.convert(tables, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{where}: {explain(str(error), tables, Recipe)}.") from error
+
+
+def write_recipe(recipe: Recipe, file: Path) -> None:
+    """Write the resolved recipe, every default spelt out, whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(tomli_w.dumps(msgspec.to_builtins(recipe)), encoding="utf-8")
+    part.replace(file)
+
+
+def _apply(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key; a table that is not there yet is made."""
+    *path, last = (part.strip() for part in key.split("."))
+    for part in path:
+        tables = tables.setdefault(part, {})
+        if not isinstance(tables, dict):
+            raise RecipeError(f"{key.strip()!r} can't be set: {part!r} is a value, not a table of settings.")
+    tables[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    """What the text means in TOML; a bare word is a string, since nobody should have to quote twice for the shell."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text

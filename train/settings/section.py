@@ -1,0 +1,9 @@
+"""What every table of a recipe is made of."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the recipe."""
