@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.model.stpr import Head, StPR
+from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.stpr import StPR
 
 BATCH = "batch"
 DECISION = ("logits", "routing", "familiarity")  # outputs of the head and the clip graph
@@ -38,18 +39,13 @@ class Piece:
 class Combine(nn.Module):
     """A head without its experts: features `(B, T, D)` and outputs `(B, E, D)` -> a clip's DECISION."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, combiner: Combiner) -> None:
         super().__init__()
-        self.head = Head(frames=head.frames, width=head.width, settings=head.settings)
-        self.head.class_vectors = head.class_vectors
-        self.head.anchors = head.anchors
-        self.head.keys = head.keys
-        self.head.membership = head.membership
-        self.head.statistics = head.statistics
+        self.head = combiner
 
     def forward(self, features: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits `(B, C)`, routing `(B, E)` and familiarity `(B,)`."""
-        logits, routing = self.head.combine(features, outputs)
+        logits, routing = self.head(features, outputs)
         return logits, routing, self.head.familiarity(features, logits)
 
 
@@ -78,7 +74,7 @@ def combine_piece(model: StPR) -> Piece:
         "features": torch.zeros(2, head.frames, head.width),
         "outputs": torch.zeros(2, len(head.experts), head.width),
     }
-    return Piece("combine", Combine(head).eval(), inputs, DECISION)
+    return Piece("combine", Combine(head.combiner).eval(), inputs, DECISION)
 
 
 def graph_specs(model: StPR) -> dict[str, GraphSpec]:
@@ -86,7 +82,7 @@ def graph_specs(model: StPR) -> dict[str, GraphSpec]:
     head, spec = model.head, model.encoder.backbone.spec
     features = _tensor("features", "float32", head.frames, head.width)
     decision = (
-        _tensor("logits", "float32", len(head.class_vectors)),
+        _tensor("logits", "float32", head.classes),
         _tensor("routing", "float32", len(head.experts)),
         _tensor("familiarity", "float32"),
     )

@@ -69,7 +69,7 @@ def join(batches: Sequence[Answers]) -> Answers:
 
 
 def _head(model: StPR, features: Tensor) -> Answers:
-    outputs = torch.stack([expert(features) for expert in model.head.experts], dim=1)
-    logits, routing = model.head.combine(features, outputs)
-    familiarity = model.head.familiarity(features, logits)
+    outputs, combiner = model.head.ask(features), model.head.combiner
+    logits, routing = combiner(features, outputs)
+    familiarity = combiner.familiarity(features, logits)
     return Answers(*(tensor.numpy() for tensor in (features, outputs, logits, routing, familiarity)))

@@ -22,7 +22,7 @@ from stpr.train.cli import main
 from stpr.train.learning import snapshot
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.learning.snapshot import SNAPSHOT
-from stpr.train.run import protocol
+from stpr.train.run import after_stage
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
@@ -30,9 +30,9 @@ from tests.factories import make_video
 KILLED_AT = 4  # the epoch, from 0
 KILL = f"""
 import os, signal, sys
-from stpr.train import snapshot
+from stpr.train.learning import snapshot
 from stpr.train.cli import main
-from stpr.train.data.inputs import FrozenFeatures
+from stpr.train.learning.inputs import FrozenFeatures
 epoch = FrozenFeatures.epoch
 def watch(self, number, *, batch, seed):
     for count, part in enumerate(epoch(self, number, batch=batch, seed=seed)):
@@ -191,7 +191,7 @@ def test_killed_around_the_checkpoint(
     if stage == 2:
         done(learn(recipe, tmp_path, "--stages", "1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, step, stop)
+        patch.setattr(after_stage, step, stop)
         resume = ["--resume"] if stage == 2 else []
         assert isinstance(learn(recipe, tmp_path, *resume).exception, KilledError)
     assert (tmp_path / f"stage-{stage}").exists() == (step == "write_metrics")

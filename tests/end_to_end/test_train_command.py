@@ -24,7 +24,7 @@ from stpr.train.data.source import read_videos
 from stpr.train.datasets.annotations import Video
 from stpr.train.datasets.motions import LONGEST, SHORTEST
 from stpr.train.learning.inputs import PixelClips
-from stpr.train.run import execute as carry_out
+from stpr.train.run import prepare
 from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
 from tests.train.networks import write_clip
@@ -202,7 +202,7 @@ def test_joint_training_says_that_it_keeps_videos_and_is_resumed_to_the_bit(
     assert same_tensors(work / "joint", work / "joint resumed", 2)
     assert predictions(work / "joint", 2) == predictions(work / "joint resumed", 2)
     monkeypatch.setattr(
-        carry_out,
+        prepare,
         "read_videos",
         lambda *given: [v for v in read_videos(*given) if (v.label, v.split) != ("slide_left", "train")],
     )

@@ -15,8 +15,9 @@ from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.motions import CLASSES
 from stpr.train.datasets.motions import write_motions
+from stpr.train.methods.build import build_model
 from stpr.train.model.backbone import Backbone
-from stpr.train.run.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, save_stage
+from stpr.train.run.checkpoint import RECIPE, BackboneRecord, StageRecord, save_stage
 from stpr.train.settings.load import parse_recipe, write_recipe
 from tests.export.models import add_random_stage, save_backbone
 

@@ -15,20 +15,29 @@ from stpr.export.to_onnx import trace_pieces, write_onnx
 from stpr.export.trace import trace
 from stpr.runtime.contract.errors import BundleError
 from stpr.train.model.backbone import load_backbone
-from stpr.train.settings.model import RidgeSettings
-from tests.export.models import add_random_stage, check_graphs, head_settings, random_backbone, random_model
+from stpr.train.model.scores.probe import LinearProbe
+from stpr.train.model.scores.ridge import RidgeScores
+from stpr.train.model.scores.statistics import ClipStatistics
+from stpr.train.settings.model import ProbeSettings, RidgeSettings
+from tests.export.models import (
+    PARTS,
+    add_random_stage,
+    check_graphs,
+    head_settings,
+    random_backbone,
+    random_model,
+    scores_alone,
+)
 
 
 def test_keys_and_every_kind_of_scores(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    scored = msgspec.structs.replace(head_settings("raw", evidence=1.0), ridge=RidgeSettings(projection=60))
+    directions = msgspec.structs.replace(PARTS, likelihood="cosine")
     rows = {
         "adapter_key": head_settings("adapter_key"),
-        "ridge": msgspec.structs.replace(scored, scores="ridge"),
-        "logistic": msgspec.structs.replace(scored, scores="logistic"),
-        "cosine": msgspec.structs.replace(
-            scored, statistics=msgspec.structs.replace(scored.statistics, likelihood="cosine")
-        ),
+        "ridge": scores_alone(lambda frames, width: RidgeScores(frames, width, PARTS, RidgeSettings(projection=60))),
+        "logistic": scores_alone(lambda frames, width: LinearProbe(frames, width, PARTS, ProbeSettings())),
+        "cosine": scores_alone(lambda frames, width: ClipStatistics(frames, width, directions)),
     }
     pieces = None
     for row, settings in rows.items():

@@ -79,9 +79,9 @@ def test_the_certificate_says_what_was_compared_and_how_far_apart_it_was(model: 
         ("encoder", "encoder/adapter.up.bias", "encoder does not"),
         ("head", "expert_2/positions", "expert 2 does not"),
         ("head", "expert_3/blocks.0.down.weight.10", "expert 3 does not"),
-        ("head", "combine/head.class_vectors", r"combine \(routing and fusion\) does not"),
-        ("head", "combine/head.statistics.bias", r"combine \(routing and fusion\) does not"),
-        ("head", "combine/head.statistics.familiarity.bias", r"combine \(routing and fusion\) does not"),
+        ("head", "combine/head.combiner.class_vectors", r"combine \(routing and fusion\) does not"),
+        ("head", "combine/head.combiner.statistics.bias", r"combine \(routing and fusion\) does not"),
+        ("head", "combine/head.combiner.statistics.familiarity.bias", r"combine \(routing and fusion\) does not"),
     ],
 )
 def test_one_wrong_weight_names_its_part(model: StPR, graphs: Path, graph: str, tensor: str, says: str) -> None:

@@ -22,13 +22,15 @@ from stpr.train.data.videos import quiet_decoder
 from stpr.train.estimate.audit import audit
 from stpr.train.estimate.dry_run import look_ahead
 from stpr.train.learning.distributed import launched
+from stpr.train.methods import cautions
 from stpr.train.report.audit_tables import show_audit
 from stpr.train.report.comparison import failures, table, write_comparison
 from stpr.train.report.dry_run_table import show_outlook
 from stpr.train.report.growth_figure import write_growth
 from stpr.train.report.run import write_report
-from stpr.train.run.execute import carry_out
+from stpr.train.run.execute import execute
 from stpr.train.run.metrics import Metrics, gaps, read_metrics, tested_on
+from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
 from stpr.train.settings.load import load_recipe, shipped_recipes
 from stpr.train.settings.recipe import Recipe
@@ -115,10 +117,11 @@ def learn(  # noqa: PLR0913  (one parameter per option is click's way)
         sys.exit(2 if outlook.problems else 0)
     with launched() as processes:
         if processes.is_main:
-            for caution in settings.cautions:
+            for caution in cautions(settings):
                 click.echo(f"note: {caution}", err=True)
         with ShownProgress(quiet=not processes.is_main) as shown:
-            metrics = carry_out(settings, folder, shown, resume=resume, stages=stages, cache=cache, processes=processes)
+            request = Request(out=folder, resume=resume, last=stages, cache=cache)
+            metrics = execute(settings, request, shown, processes)
         if processes.is_main:
             report = write_report(folder, others)
             click.echo(summary(metrics, folder, report))

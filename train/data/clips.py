@@ -31,6 +31,8 @@ Loaded = TypeVar("Loaded")
 
 # TSN's multi-scale crop: sides of these parts of the whole, height and width at most one step apart, in the middle or
 # in a corner.
+MEASURED: Final = 200  # videos that the typical length is taken from
+
 SCALES: Final = (1.0, 0.875, 0.75, 0.66)
 SIDES: Final = tuple((a, b) for i, a in enumerate(SCALES) for j, b in enumerate(SCALES) if abs(i - j) <= 1)
 PLACES: Final = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
@@ -119,7 +121,7 @@ def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers
                 future.cancel()
 
 
-def median_span(videos: Sequence[Path], *, at_most: int = 200) -> float:
+def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
     """The typical length of a video in seconds: the median over at most that many, spread evenly over the list."""
     if not videos:
         raise DataError("there is no training video to take the typical length from; add some.")

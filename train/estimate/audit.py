@@ -19,13 +19,14 @@ from safetensors import SafetensorError, safe_open
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.estimate.footprint import StageSize, flops_of, stage_sizes, sum_by_kind
 from stpr.train.learning.snapshot import SNAPSHOT
+from stpr.train.methods import method_cautions
+from stpr.train.methods.build import build_model
 from stpr.train.run.checkpoint import (
     PREDICTIONS,
     RECIPE,
     RECORD,
     TENSORS,
     StageRecord,
-    build_model,
     check_backbone,
     read_record,
     stage_folder,
@@ -33,7 +34,7 @@ from stpr.train.run.checkpoint import (
 from stpr.train.run.metrics import METRICS, read_metrics
 from stpr.train.run.tensorboard import TENSORBOARD
 from stpr.train.settings.load import load_recipe
-from stpr.train.settings.recipe import KEEPS_VIDEOS, Recipe
+from stpr.train.settings.recipe import Recipe
 
 HORIZON: Final = 50  # stages that growth is projected to
 FILES: Final = {  # every file that training leaves, and what it is
@@ -238,7 +239,7 @@ def _elsewhere(run: Path, recipe: Recipe) -> list[str]:
     )
     cautions = [f"{cache}: {what}"] if cache else []
     cautions += [half] if (run / SNAPSHOT).is_file() else []
-    return [*cautions, KEEPS_VIDEOS.format(recipe.method)] if recipe.revisits else cautions
+    return [*cautions, *method_cautions(recipe)]
 
 
 def _files(run: Path) -> tuple[KeptFile, ...]:

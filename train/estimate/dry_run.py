@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ import transformers
 
 from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.data.clips import MEASURED
 from stpr.train.data.source import read_stages, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
@@ -24,12 +25,14 @@ from stpr.train.datasets.benchmarks import files_in
 from stpr.train.datasets.lists import list_digests, named_videos
 from stpr.train.datasets.motions import CLIP_BYTES
 from stpr.train.datasets.skip_list import NOTHING
-from stpr.train.estimate.cost import Clips, Rates, Work, checkpoint_bytes, measure, work_of
+from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
+from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.learning.inputs import FrozenFeatures
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.build import build_model
 from stpr.train.methods.stage_start import class_vectors_of
 from stpr.train.model.backbone import Backbone, load_backbone, resolve_source
 from stpr.train.model.stpr import StPR
-from stpr.train.run.checkpoint import build_model
 from stpr.train.run.resume import look_back
 from stpr.train.settings.data import MotionsData
 from stpr.train.settings.recipe import Recipe
@@ -58,15 +61,16 @@ NAMED: Final = 3  # missing videos of a split that are told by name
 REPORT_BYTES: Final = 2_000_000  # pictures, twice: beside the page and in it
 
 
-@dataclass(slots=True)
+@dataclass
 class Outlook:
     """What there is to say; a run could start if there are no `problems`."""
 
     recipe: Recipe
     out: Path
     videos: list[Video] = field(default_factory=list)
-    stages: list[tuple[Stage, Clips]] = field(default_factory=list)
+    plan: list[tuple[Stage, Clips]] = field(default_factory=list)  # every stage
     learnt: int = 0  # stages that a resumed run has behind it
+    last: int = 0  # the stage to stop after
     missing: dict[Split, list[Path]] = field(default_factory=dict)
     lists: dict[str, str] = field(default_factory=dict)
     model: Callable[[], StPR] | None = None  # makes one to measure, perhaps with random weights
@@ -80,9 +84,20 @@ class Outlook:
         return isinstance(self.recipe.data, MotionsData) and bool(self.videos) and not self.lists
 
     @property
+    def stages(self) -> list[tuple[Stage, Clips]]:
+        """The stages that are to be learnt now."""
+        return self.plan[self.learnt : self.last]
+
+    @cached_property
     def work(self) -> Work:
         """What is to be decoded, encoded and learnt."""
-        return work_of(self.recipe, self.stages)
+        stages, clips = [stage for stage, _ in self.plan], [counted for _, counted in self.plan]
+        return sum(work_of(self.recipe, stages, clips, behind=self.learnt, last=self.last), Work(decoded=self.measured))
+
+    @property
+    def measured(self) -> int:
+        """Training videos that are decoded for their length alone, to know the typical one."""
+        return 0 if self.learnt else min(MEASURED, sum(video.split == "train" for video in self.videos))
 
     @property
     def disk(self) -> int:
@@ -129,8 +144,8 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
         found.lists = found.attempt(partial(list_digests, recipe.data, found.videos), {})
         none: list[Stage] = []
         plan = found.attempt(partial(read_stages, recipe.stages, found.videos, learnt, recipe.data), none)
-        found.learnt = len(learnt)
-        found.stages = _counted(plan[: last or len(plan)], found.videos)[found.learnt :]
+        found.learnt, found.last = len(learnt), min(last or len(plan), len(plan))
+        found.plan = _counted(plan, found.videos)
         found.attempt(partial(_look_for_videos, found), None)
     found.attempt(partial(_look_at_network, found, [*learnt, *(stage.classes for stage, _ in found.stages)]), None)
     found.attempt(partial(_look_for_room, found), None)
@@ -139,12 +154,7 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
 
 def _counted(plan: Sequence[Stage], videos: Sequence[Video]) -> list[tuple[Stage, Clips]]:
     count = Counter((video.label, video.split) for video in videos)
-    counted, earlier, revisited = [], 0, 0
-    for stage in plan:
-        train, test = (sum(count[name, split] for name in stage.classes) for split in SPLITS)
-        counted.append((stage, Clips(train, test, earlier, revisited)))
-        earlier, revisited = earlier + test, revisited + train
-    return counted
+    return [(stage, Clips(*(sum(count[name, split] for name in stage.classes) for split in SPLITS))) for stage in plan]
 
 
 def _look_for_videos(found: Outlook) -> None:
@@ -183,7 +193,8 @@ def _look_at_network(found: Outlook, classes: Sequence[Sequence[str]]) -> None:
         )
     if recipe.class_vectors.kind == "text" and classes:
         frames = torch.empty(0, 1, recipe.sampling.frames, model.encoder.backbone.width)
-        class_vectors_of(tuple(classes[0][:1]), FrozenFeatures(frames, torch.empty(0)), model.encoder, recipe)
+        nothing = FrozenFeatures(frames, torch.empty(0))
+        class_vectors_of(StageClips(tuple(classes[0][:1]), nothing, model.encoder), recipe)
 
 
 def _is_here(source: str) -> bool:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from stpr.train.estimate.cost import Rates
 from stpr.train.estimate.dry_run import Outlook, free_bytes
+from stpr.train.methods import cautions
 
 PLAIN_WIDTH: Final = 160  # where there is no terminal
 NUMBERS_WIDTH: Final = 50  # what the columns before the names of the classes take at most
@@ -32,7 +33,7 @@ def show_outlook(outlook: Outlook, rates: Rates | None) -> None:
         console.file.write("".join(f"{line.rstrip()}\n" for line in table.get().splitlines()))
     lines = [("recipe", f"{recipe.name}: {recipe.method}, seed {recipe.seed}, run folder {outlook.out}")]
     lines += [("lists", f"{digest}  {name}") for name, digest in outlook.lists.items()]
-    lines += [("note", caution) for caution in recipe.cautions]
+    lines += [("note", caution) for caution in cautions(recipe)]
     lines += [("videos", line) for line in _videos(outlook)]
     lines += [("network", _network(outlook))]
     lines += [("time", line) for line in _time(outlook, rates)] if stages else []
@@ -94,9 +95,10 @@ def _time(outlook: Outlook, rates: Rates | None) -> list[str]:
     if rates.decode is None:
         return [*said, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
     decoding = work.decoded * rates.decode / workers
+    lengths = f"; {outlook.measured:,} of them for their length alone" if outlook.measured else ""
     said.append(
         f"decoding about {_duration(decoding)}: {work.decoded:,} videos; {_duration(rates.decode)} each, measured just"
-        f" now on one of them, by {workers} workers"
+        f" now on one of them, by {workers} workers{lengths}"
     )
     both = f"between {_duration(max(network, decoding))} and {_duration(network + decoding)}"
     return [*said, f"in all {both}: decoding runs beside the network as far as there are cores"]

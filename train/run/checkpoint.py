@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -16,9 +17,10 @@ from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.model.backbone import Backbone, load_backbone
-from stpr.train.model.encoder import FrameEncoder
-from stpr.train.model.stpr import Head, StPR
+from stpr.train.methods import method_of
+from stpr.train.methods.build import build_model
+from stpr.train.methods.method import Method
+from stpr.train.model.stpr import StPR
 from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe
 
@@ -27,7 +29,7 @@ RECORD = "stage.json"
 PREDICTIONS = "predictions.csv"
 RECIPE = "recipe.toml"
 MEND = "put back the recipe that the run was begun with."
-KINDS = {  # first part of a tensor's name that says what it is
+KINDS = {  # first part of a stored tensor's name that says what it is
     "encoder.projection": "projection",
     "encoder": "adapter",
     "head.experts": "expert",
@@ -35,7 +37,7 @@ KINDS = {  # first part of a tensor's name that says what it is
     "head.keys": "keys",
     "head.class_vectors": "class vectors",
     "head.statistics": "class statistics",
-    "importance": "importance",
+    "memory": "memory",
 }
 UNKNOWN_KIND = "unknown"
 
@@ -84,17 +86,24 @@ def stage_folder(run: Path, stage: int) -> Path:
 
 
 def kept_tensors(model: StPR) -> dict[str, Tensor]:
-    """Everything that is saved: the model's state without the frozen backbone."""
-    return {name: value.detach().cpu().contiguous() for name, value in _kept(model).items()}
+    """Everything that is saved, by the name it is stored under: the model's state without the frozen backbone."""
+    return {name: value.detach().cpu().contiguous() for name, value in kept_state(model).items()}
 
 
-def _kept(model: StPR) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
+def kept_state(model: StPR) -> dict[str, Tensor]:
+    """The same as the model holds it."""
+    state = {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
+    return {stored_name(name): value for name, value in state.items()}
 
 
 def is_kept(name: str) -> bool:
     """Whether a tensor of the model's state is saved: all but the weights of the frozen backbone."""
     return not name.startswith("encoder.backbone") or ".adapter." in name
+
+
+def stored_name(name: str) -> str:
+    """What a tensor of the model's state is called in a checkpoint: what the combiner holds is the head's there."""
+    return name.replace("head.combiner.", "head.", 1)
 
 
 def kind_of(name: str) -> str:
@@ -154,13 +163,6 @@ def read_record(run: Path, stage: int) -> StageRecord:
         raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
 
 
-def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
-    """The network of a recipe before its first stage: the one place where its parts are put together."""
-    backbone = backbone or load_backbone(recipe.backbone.source)
-    encoder = FrameEncoder(backbone=backbone, adapter=recipe.adapter, projection=recipe.backbone.projection)
-    return StPR(encoder=encoder, head=Head(frames=recipe.sampling.frames, width=encoder.width, settings=recipe.head))
-
-
 def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     """The network as it was after a stage; raises CheckpointError if anything is not as it was saved."""
     recipe = load_recipe(str(run / RECIPE))
@@ -168,37 +170,33 @@ def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     model = build_model(recipe)
     check_backbone(model, record)
     file = stage_folder(run, stage) / TENSORS
-    restore(model, _read_tensors(file, record), record, grows=recipe.expert_per_stage)
+    restore(model, _read_tensors(file, record), record, method_of(recipe))
     return model.eval(), record, recipe
 
 
-def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, *, grows: bool) -> None:
+def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, method: Method) -> None:
     """Give a freshly built model the shape and the values of a checkpoint; raises CheckpointError if they don't fit."""
-    head = model.head
-    for index, classes in enumerate(record.stages):
-        room = torch.zeros(len(classes), head.width)
-        if grows or index == 0:
-            head.add_stage(room)
-        else:
-            head.add_classes(room)
-    _check_names(model, tensors, record)
+    for classes in record.stages:
+        method.grow(model, len(classes))
+    places = {stored_name(name): name for name in model.state_dict()}
+    _check_names(model, tensors, record, places.keys())
     for name, value in tensors.items():
-        owner, _, leaf = name.rpartition(".")
+        owner, _, leaf = places[name].rpartition(".")
         module = model.get_submodule(owner)
         if leaf in module._buffers:
             module._buffers[leaf] = torch.empty_like(value)  # buffers that grow with the classes
-    misfits = [name for name, value in model.state_dict().items() if tensors.get(name, value).shape != value.shape]
+    values = {places[name]: value for name, value in tensors.items()}
+    misfits = [name for name, value in model.state_dict().items() if values.get(name, value).shape != value.shape]
     if misfits:
         raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {misfits[0]} has another size; {MEND}")
-    model.load_state_dict(tensors, strict=False)
-    if head.statistics is not None:
-        head.statistics.refresh()
+    model.load_state_dict(values, strict=False)
+    if model.head.combiner.statistics is not None:
+        model.head.combiner.statistics.refresh()
 
 
-def _check_names(model: StPR, tensors: dict[str, Tensor], record: StageRecord) -> None:
-    places = model.state_dict()
+def _check_names(model: StPR, tensors: Collection[str], record: StageRecord, places: Collection[str]) -> None:
     odd = [f"{name} is unknown" for name in tensors if name not in places]
-    odd += [f"{name} is missing" for name in kept_tensors(model) if name not in tensors]
+    odd += [f"{name} is missing" for name in kept_state(model) if name not in tensors]
     if odd:
         raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {odd[0]}; {MEND}")
 

@@ -72,6 +72,11 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     temperature: Positive = 0.05  # of softmax over anchor cosines
 
     @property
+    def keeps_anchors(self) -> bool:
+        """Whether a class's mean temporal part is kept: the paper's anchors."""
+        return self.kind != "equal"
+
+    @property
     def keeps_keys(self) -> bool:
         """Whether a class's mean frame feature is kept to choose its expert by."""
         return self.kind in ("clip_key", "adapter_key")
@@ -111,20 +116,3 @@ class FusionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     static: NotNegative = 1.0
     evidence: NotNegative = 0.0
     normalise: bool = True  # bring V̄ and every V^st_k to unit length first
-
-
-class HeadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything behind the frame feature."""
-
-    expert: ExpertSettings = ExpertSettings()
-    router: RouterSettings = RouterSettings()
-    fusion: FusionSettings = FusionSettings()
-    statistics: StatisticsSettings = StatisticsSettings()
-    scores: Literal["gaussian", "ridge", "logistic"] = "gaussian"  # what the clip statistics are
-    ridge: RidgeSettings = RidgeSettings()
-    probe: ProbeSettings = ProbeSettings()
-
-    @property
-    def keeps_statistics(self) -> bool:
-        """Whether anything asks for the clip statistics."""
-        return self.router.kind == "likelihood" or self.fusion.evidence > 0

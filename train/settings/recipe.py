@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
-
 import msgspec
 
 from stpr.train.datasets.benchmarks import cautions
@@ -24,21 +22,12 @@ from stpr.train.settings.model import (
     ClassVectorSettings,
     ExpertSettings,
     FusionSettings,
-    HeadSettings,
     ProbeSettings,
     RidgeSettings,
     RouterSettings,
     StatisticsSettings,
 )
 from stpr.train.settings.section import Section
-
-SCORED: Final[dict[str, Literal["gaussian", "ridge", "logistic"]]] = {  # methods that are clip statistics alone
-    "streaming_lda": "gaussian",
-    "ranpac": "ridge",
-    "linear_probe": "logistic",
-}
-KEEPS_VIDEOS: Final = "{} keeps the videos of all stages and learns them anew each time: a bound, not a rival."
-REVISITS: Final = ("linear_probe", "joint")  # methods that keep old videos, to learn all stages anew after each
 
 
 class StageSettings(Section, frozen=True):
@@ -62,18 +51,7 @@ class Recipe(Section, frozen=True):
     data: DataSettings
     stages: StageSettings
     backbone: BackboneSettings
-    method: Literal[
-        "stpr",
-        "finetune",
-        "lwf",
-        "ewc",
-        "nearest_mean",
-        "streaming_lda",
-        "ranpac",
-        "linear_probe",
-        "joint",
-        "spatial",
-    ] = "stpr"
+    method: str = "stpr"  # a name of stpr.train.methods
     seed: Seed = 0
     sampling: SamplingSettings = SamplingSettings()
     class_vectors: ClassVectorSettings = ClassVectorSettings()
@@ -97,38 +75,6 @@ class Recipe(Section, frozen=True):
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 
     @property
-    def expert_per_stage(self) -> bool:
-        """Whether each stage gets an expert of its own; a baseline has a single one."""
-        return self.method == "stpr"
-
-    @property
-    def cautions(self) -> list[str]:
-        """What must be said wherever figures of this recipe are shown."""
-        said = cautions(self.data, drawn=bool(self.stages.sizes))
-        return [*said, KEEPS_VIDEOS.format(self.method)] if self.revisits else said
-
-    @property
-    def revisits(self) -> bool:
-        """Whether each stage is learnt by a fresh network from the videos of all stages so far."""
-        return self.method in REVISITS
-
-    @property
-    def head(self) -> HeadSettings:
-        """The settings of everything behind the frame feature."""
-        if self.expert_per_stage:
-            return HeadSettings(expert=self.expert, router=self.router, fusion=self.fusion, statistics=self.statistics)
-        trains = self.method in ("finetune", "lwf", "ewc", "joint")
-        expert = self.expert if trains else ExpertSettings(layers=1, heads=1, mlp_ratio=1)  # untrained: the identity
-        if self.method in SCORED:
-            return HeadSettings(
-                expert=expert,
-                # The raw router finds no anchors and gives its expert no weight: the posterior alone is heard.
-                router=RouterSettings(),
-                fusion=FusionSettings(static=0.0, evidence=1.0),
-                statistics=msgspec.structs.replace(self.statistics, likelihood="gaussian"),
-                scores=SCORED[self.method],
-                ridge=self.ranpac,
-                probe=self.linear_probe,
-            )
-        fusion = msgspec.structs.replace(self.fusion, evidence=0.0)
-        return HeadSettings(expert=expert, router=RouterSettings(kind="equal"), fusion=fusion)
+    def data_cautions(self) -> list[str]:
+        """What must be said wherever figures on these data are shown."""
+        return cautions(self.data, drawn=bool(self.stages.sizes))

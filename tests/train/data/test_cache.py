@@ -17,7 +17,8 @@ from stpr.train.data import cache as module
 from stpr.train.data.cache import INDEX, Encoding, FeatureCache
 from stpr.train.data.videos import content_digest
 from stpr.train.datasets.annotations import Video
-from stpr.train.learning.inputs import PixelClips, encode_frozen
+from stpr.train.learning.encode import encode_frozen
+from stpr.train.learning.inputs import PixelClips
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import Augment, SamplingSettings

@@ -17,6 +17,7 @@ from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.data.source import read_stages, read_videos
 from stpr.train.datasets.annotations import SPLITS, Video
 from stpr.train.datasets.benchmarks import listed_videos, read_lists
+from stpr.train.methods import cautions
 from stpr.train.settings.data import (
     BenchmarkData,
     CsvData,
@@ -430,11 +431,11 @@ def test_a_broken_list_is_told(tree: Any, file: str, lines: list[str], said: str
     ],
 )
 def test_what_must_be_said_beside_the_figures(name: str, said: str | None) -> None:
-    found = load_recipe(name).cautions
+    found = cautions(load_recipe(name))
     assert len(found) == (said is not None)
     assert all(said in sentence for sentence in found if said)
 
 
 def test_listed_stages_are_not_called_drawn() -> None:
     recipe = load_recipe("kinetics400-10", changes=["stages={classes=[['a'],['b']]}"])
-    assert recipe.cautions == []
+    assert cautions(recipe) == []

@@ -23,7 +23,8 @@ from stpr.train.cli import main
 from stpr.train.estimate.audit import HORIZON, Audit, audit
 from stpr.train.estimate.footprint import flops_of, stage_sizes, sum_by_kind
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips, all_stages
-from stpr.train.methods import METHODS
+from stpr.train.methods import METHODS, method_of
+from stpr.train.methods.build import build_model
 from stpr.train.model.routing import ROUTERS
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
@@ -33,7 +34,6 @@ from stpr.train.run.checkpoint import (
     TENSORS,
     BackboneRecord,
     StageRecord,
-    build_model,
     kept_tensors,
     save_stage,
     stage_folder,
@@ -41,7 +41,7 @@ from stpr.train.run.checkpoint import (
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
-from tests.train.synthetic import ADAPTED, OURS, STAGES, make_fit, make_inputs, make_recipe
+from tests.train.synthetic import ADAPTED, OURS, STAGES, learn_one, make_inputs, make_recipe
 
 ONCE = {"optimizer": {"batch": 12, "epochs_first": 1, "epochs_later": 1}}
 VARIANTS: list[dict[str, Any]] = [
@@ -71,13 +71,13 @@ def learn_stages(recipe: Recipe, counts: Counts) -> Iterator[StPR]:
     for stage in range(1, len(counts) + 1):
         classes: tuple[str, ...] = STAGES[stage - 1]
         inputs: FrozenFeatures | PixelClips = make_some(stage, counts[stage - 1])
-        if stage == 1 or recipe.revisits:
+        if stage == 1 or method_of(recipe).keeps_videos:
             torch.manual_seed(recipe.seed)
             model = build_model(recipe)
-        if recipe.revisits:
+        if method_of(recipe).keeps_videos:
             classes = tuple(name for names in STAGES[:stage] for name in names)
             inputs = all_stages([make_some(number, counts[number - 1]) for number in range(1, stage + 1)])
-        METHODS[recipe.method](model, classes, inputs, recipe, make_fit(recipe, stage))
+        learn_one(model, classes, inputs, recipe, stage)
         yield model.eval()
 
 
@@ -207,7 +207,7 @@ def test_two_clips_alone_in_a_stage_can_be_solved_for() -> None:
     """Why the audit warns of them: the stage's scatter is one outer product, and the mean does the rest."""
     recipe = make_recipe(**OURS, **ONCE)
     model = next(learn_stages(recipe, ((2, 1),)))
-    statistics = model.head.statistics
+    statistics = model.head.combiner.statistics
     assert isinstance(statistics, ClipStatistics)
     described = statistics.describe(make_inputs(1, clips=2, draws=1).features[:2, 0])
     values, vectors = torch.linalg.eigh(statistics.scatter.double())

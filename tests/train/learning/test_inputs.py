@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from stpr.train.data.clips import load_draws
 from stpr.train.datasets.annotations import Video
-from stpr.train.learning.inputs import FrozenFeatures, PixelClips, encode_frozen, shuffled
+from stpr.train.learning.encode import encode_frozen
+from stpr.train.learning.inputs import FrozenFeatures, PixelClips, shuffled
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import Augment, SamplingSettings

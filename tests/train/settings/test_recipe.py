@@ -98,7 +98,6 @@ def test_data_of_one_kind_does_not_offer_the_keys_of_another() -> None:
         ({"stages": {"sizes": [1, "b"]}}, "[stages] each entry of sizes: must be an integer, not 'b'"),
         ({"stages": {"classes": [["a"], "b"]}}, "[stages] each entry of classes: must be a list, not 'b'"),
         ({"data": {"kind": "csv", "root": "x", "train": {"a": "b"}}}, "[data] each entry of train: must be a list"),
-        ({"method": "spr"}, "method: must be one of 'stpr', 'finetune', "),
         ({"data": {"kind": "zip"}}, "[data] kind: must be one of 'motions', 'folder', 'csv', 'ucf101', "),
         ({"router": {"kind": "best"}}, "[router] kind: must be one of 'raw', 'softmax', 'top1', 'equal', 'likelihood'"),
         ({"statistics": {"parts": ["mean", "mode"]}}, "[statistics] each entry of parts: must be one of 'mean', "),

@@ -22,15 +22,11 @@ class LinearProbe(ClipScores):
             self.register_buffer(name, self.get_buffer(name), persistent=True)
 
     @torch.enable_grad()
-    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Fit to `described` `(n, S)` and `labels` `(n,)` of all `classes` so far; what was known is forgotten."""
         centre, scale = described.double().mean(dim=0), described.double().std(dim=0, correction=0).clamp_min(1e-6)
         weight, bias = fit_logistic((described - centre) / scale, labels, classes, decay=self.probe.decay)
         self.centre, self.weight, self.bias = centre.float(), (weight / scale).float(), bias.float()
-
-    def make_room(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
-        self.weight, self.bias = self.weight.new_zeros(classes, self.size), self.bias.new_zeros(classes)
 
     def refresh(self) -> None:
         """Nothing is derived."""

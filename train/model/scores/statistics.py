@@ -61,21 +61,23 @@ class ClipScores(nn.Module):
         }
         return torch.cat([parts[name]() for name in self.settings.parts], dim=1)
 
-    def lift(self, described: Tensor) -> Tensor:
+    def transform(self, described: Tensor) -> Tensor:
         """What the affine map reads of descriptions `(B, S)`: themselves."""
         return described
 
     def log_likelihoods(self, features: Tensor) -> Tensor:
         """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
-        return (self.lift(self.describe(features)) - self.centre) @ self.weight.T + self.bias
+        return (self.transform(self.describe(features)) - self.centre) @ self.weight.T + self.bias
 
-    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
         raise NotImplementedError
 
-    def make_room(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
-        raise NotImplementedError
+    def resize(self, classes: int) -> None:
+        """Give every tensor the size that it has for so many classes, and no values."""
+        read = self.transform(self.weight.new_zeros(1, self.size)).shape[1]
+        self.centre, self.bias = self.weight.new_zeros(read), self.weight.new_zeros(classes)
+        self.weight = self.weight.new_zeros(classes, read)
 
     def refresh(self) -> None:
         """Derive the affine map from what is kept."""
@@ -104,7 +106,7 @@ class ClipStatistics(ClipScores):
         moved = (self.describe(features) - self.centre) @ self.whitening
         return F.normalize(moved, dim=-1) @ self.weight.T
 
-    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
         one_hot = F.one_hot(labels, classes).to(described)
         means = (one_hot.T @ described) / one_hot.sum(dim=0)[:, None]
@@ -114,8 +116,9 @@ class ClipStatistics(ClipScores):
         self.count = self.count + len(described)
         self.refresh()
 
-    def make_room(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
+    def resize(self, classes: int) -> None:
+        """Give every tensor the size that it has for so many classes, and no values."""
+        super().resize(classes)
         self.means = self.means.new_zeros(classes, self.size)
         if self.settings.likelihood == "cosine":
             self.whitening = self.means.new_zeros(self.size, self.size)
