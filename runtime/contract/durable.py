@@ -18,6 +18,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +78,7 @@ def whole_folder(target: Path, *, needs: int = 0) -> Iterator[Path]:
 def locked(folder: Path) -> Iterator[None]:
     """Keep every other process (and thread) out of a folder that need not exist yet, by a hidden lock file beside it.
 
-    Raises FolderInUseError naming the process that holds it. The lock of a killed process is free.
+    Raises FolderInUseError naming the process that holds it and since when. The lock of a killed process is free.
     """
     folder = _resolved(folder)
     lock = folder.with_name(f".{folder.name}{LOCK}")
@@ -88,7 +89,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise FolderInUseError(errno.EWOULDBLOCK, f"{holder} is writing it", str(folder))
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename} since {since}".encode())
         yield
     finally:
         lock.unlink(missing_ok=True)

@@ -282,8 +282,9 @@ with locked(Path(sys.argv[1])):
     with subprocess.Popen([sys.executable, "-c", hold, str(folder)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
+        named = rf"process {holder.pid} on \S+ since \d{{4}}-\d\d-\d\d \S+ is writing it"
         with (
-            pytest.raises(FolderInUseError, match=rf"process {holder.pid} on \S+ is writing it") as caught,
+            pytest.raises(FolderInUseError, match=named) as caught,
             locked(folder),
         ):
             pytest.fail("two hold one folder")
