@@ -12,7 +12,7 @@ from stpr.export.show import ShownSteps, new_console, show_bundle
 from stpr.export.to_tensorrt import build_engine, find_library
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.errors import CheckpointError
-from stpr.train.run.checkpoint import RECIPE, RECORD
+from stpr.train.run.folder import RECIPE, RECORD
 
 
 @click.command(context_settings={"show_default": True})

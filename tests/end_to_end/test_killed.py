@@ -21,8 +21,8 @@ from stpr.train import cli
 from stpr.train.cli import main
 from stpr.train.learning import snapshot
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
-from stpr.train.learning.snapshot import SNAPSHOT
 from stpr.train.run import protocol
+from stpr.train.run.folder import SNAPSHOT
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video

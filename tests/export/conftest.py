@@ -16,7 +16,8 @@ from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.motions import CLASSES
 from stpr.train.datasets.motions import write_motions
 from stpr.train.model.backbone import Backbone
-from stpr.train.run.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, save_stage
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord, build_model, save_stage
+from stpr.train.run.folder import RECIPE
 from stpr.train.settings.load import parse_recipe, write_recipe
 from tests.export.models import add_random_stage, save_backbone
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.train.compare.presets import Row
-from stpr.train.run.checkpoint import RECIPE, read_record
+from stpr.train.run.checkpoint import read_record
 from stpr.train.run.execute import carry_out
+from stpr.train.run.folder import recipe_file
 from stpr.train.run.metrics import Metrics
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.resume import look_back
@@ -102,5 +103,5 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
 
 def _outcome(job: Job, metrics: Metrics) -> Outcome:
     record = read_record(job.folder, len(metrics.stages))
-    digest = hashlib.sha256((job.folder / RECIPE).read_bytes()).hexdigest()
+    digest = hashlib.sha256(recipe_file(job.folder).read_bytes()).hexdigest()
     return Outcome(job.row, job.seed, metrics, kept=sum(tensor.bytes for tensor in record.kept), recipe=digest)

@@ -20,12 +20,13 @@ from stpr.train.datasets.lists import joined_lists, list_digests
 from stpr.train.learning.distributed import ALONE, Processes
 from stpr.train.learning.fit import Fit, Terms, check_precision
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips, StageInputs, all_stages, encode_frozen
-from stpr.train.learning.snapshot import SNAPSHOT, Snapshots, fingerprint
+from stpr.train.learning.snapshot import Snapshots, fingerprint
 from stpr.train.methods import METHODS
 from stpr.train.model.stpr import StPR
-from stpr.train.run.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, load_stage, save_stage
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord, build_model, load_stage, save_stage
 from stpr.train.run.environment import environment
 from stpr.train.run.evaluate import Tested, classify, predictions_csv
+from stpr.train.run.folder import recipe_file, snapshot_file
 from stpr.train.run.metrics import (
     Metrics,
     accuracy_row,
@@ -219,7 +220,7 @@ def _snapshots(run: Run, stage: Stage) -> Snapshots:
     learnt = [earlier.classes for earlier in sofar]
     videos = [video for one in (sofar if run.recipe.revisits else [stage]) for video in run.videos_of(one, "train")]
     return Snapshots(
-        run.out,
+        snapshot_file(run.out),
         stage.index,
         fingerprint(run.recipe, learnt, videos),
         run.progress.note,
@@ -229,8 +230,7 @@ def _snapshots(run: Run, stage: Stage) -> Snapshots:
 
 def _begin(run: Run) -> None:
     try:
-        run.out.mkdir(parents=True, exist_ok=True)
-        write_recipe(run.recipe, run.out / RECIPE)
+        write_recipe(run.recipe, recipe_file(run.out))
     except OSError as error:
         raise RecipeError(f"--out {run.out} can't be written ({error.strerror}); choose another folder.") from error
 
@@ -240,7 +240,7 @@ def _save(run: Run, stage: Stage, tested: Tested) -> None:
     try:
         save_stage(run.out, run.model, _record(run, stage), predictions_csv(tested, run.classes))
         write_metrics(run.out, run.metrics)
-        (run.out / SNAPSHOT).unlink(missing_ok=True)
+        snapshot_file(run.out).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"stage {stage.index} can't be saved to {run.out} ({error}); make room, then go on with --resume."

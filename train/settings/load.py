@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 import tomli_w
 
+from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.settings.messages import explain, nearest
 from stpr.train.settings.recipe import Recipe
@@ -60,9 +61,7 @@ def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
     """Write the resolved recipe, every default spelt out, whole or not at all."""
-    part = file.with_suffix(".part")
-    part.write_text(tomli_w.dumps(msgspec.to_builtins(recipe)), encoding="utf-8")
-    part.replace(file)
+    write_file(file, tomli_w.dumps(msgspec.to_builtins(recipe)).encode())
 
 
 def _apply(tables: dict[str, Any], key: str, value: Any) -> None:

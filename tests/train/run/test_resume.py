@@ -11,8 +11,9 @@ import pytest
 from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.run.checkpoint import RECIPE, RECORD, BackboneRecord, StageRecord, stage_folder
-from stpr.train.run.metrics import METRICS, Metrics, write_metrics
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord
+from stpr.train.run.folder import METRICS, RECIPE, RECORD, stage_folder
+from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.resume import MAY_DIFFER, look_back
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
