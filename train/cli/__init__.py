@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stpr.runtime.contract.command import Command, Group
 from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.train.compare.jobs import Outcome, one_order, plan, read_seeds, run_jobs
 from stpr.train.compare.presets import GROUPS, ROWS, choose_rows, sets_seed
@@ -40,7 +41,7 @@ ONE_ORDER = (
 )
 
 
-class _Learn(click.Command):
+class _Learn(Command):
     """The command that needs no name."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -49,7 +50,7 @@ class _Learn(click.Command):
         formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """`stpr-train RECIPE …` learns; whatever else there is to do has a name in front."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -58,7 +59,7 @@ class _Commands(click.Group):
         return super().parse_args(ctx, args if named else [LEARN, *args])
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_Commands, extra="train")
 def main() -> None:
     """Learn stages of actions."""
 
