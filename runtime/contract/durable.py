@@ -87,6 +87,7 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(FileNotFoundError):  # given back meanwhile
             holder = lock.read_text(encoding="utf-8") or "another process"
             raise FolderInUseError(errno.EWOULDBLOCK, f"{holder} is writing it", str(folder))
+        _make_folder(folder.parent)  # whoever gave the lock back may have removed the empty folder that it lay in
     try:
         os.ftruncate(descriptor, 0)
         since = datetime.now().astimezone().isoformat(" ", "seconds")

@@ -11,7 +11,7 @@ from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.train.compare.presets import Row
 from stpr.train.run.checkpoint import read_record
 from stpr.train.run.execute import carry_out
-from stpr.train.run.folder import recipe_file
+from stpr.train.run.folder import recipe_file, reserved
 from stpr.train.run.metrics import Metrics
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.resume import look_back
@@ -85,13 +85,14 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
         place = f"row {rows.index(job.row) + 1}/{len(rows)} {job.row.name}, seed {job.seed}"
         shown.console.print(f"{place} ({seeds.index(job.seed) + 1}/{len(seeds)})", style="bold", soft_wrap=True)
         try:
-            metrics = carry_out(
-                job.recipe,
-                job.folder,
-                shown,
-                resume=True,
-                cache=cache if job.recipe.adapter.place != "blocks" else None,  # tuned blocks give no frozen features
-            )
+            with reserved(job.folder):
+                metrics = carry_out(
+                    job.recipe,
+                    job.folder,
+                    shown,
+                    resume=True,
+                    cache=cache if job.recipe.adapter.place != "blocks" else None,  # tuned blocks: nothing is frozen
+                )
         except DataError:
             raise
         except StprError as error:

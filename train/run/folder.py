@@ -5,8 +5,8 @@ A run folder is used by one process (or one launch of several) at a time; `reser
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -98,11 +98,21 @@ def _leftover(path: Path) -> str:
 def reserved(folder: Path) -> Iterator[None]:
     """Keep every other process out of a run folder, or the folder of a comparison, until the block ends.
 
-    Raises RecipeError naming the process that has it. The folder itself need not exist; a killed holder leaves it free.
+    Raises RecipeError naming the process that has it. The folder need not exist, and where nothing comes to be written
+    there, no folder above it is left either. A killed holder leaves it free.
     """
+    missing = [parent for parent in folder.absolute().parents if not parent.exists()]
     with ExitStack() as held:
+        held.callback(_remove_empty, missing)
         try:
             held.enter_context(locked(folder))
         except OSError as error:
             raise RecipeError(f"--out {explain(error, folder)}, or choose another folder.") from error
         yield
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, innermost first, up to one that holds something."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

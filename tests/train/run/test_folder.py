@@ -97,6 +97,13 @@ def test_a_second_process_is_refused_until_the_first_is_done_or_killed(tmp_path:
     assert list(run.parent.iterdir()) == []
 
 
+def test_nothing_is_left_of_a_run_that_wrote_nothing_and_all_of_one_that_did(tmp_path: Path) -> None:
+    for names in ([], ["recipe.toml"]):
+        with reserved(tmp_path / "runs" / "mine" / "motions"):
+            touch(tmp_path / "runs" / "mine" / "motions", *names)
+        assert [path.name for path in tmp_path.rglob("*")] == (["runs", "mine", "motions"] if names else []) + names
+
+
 def test_an_error_of_the_block_is_not_taken_for_one_of_the_lock(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"^of the block$"), reserved(tmp_path / "run"):
         raise OSError("of the block")
