@@ -13,7 +13,8 @@ from pathlib import Path
 from stpr.export.parity import NamedClip
 from stpr.runtime.contract.errors import CheckpointError, DataError
 from stpr.train.data.clips import load_ahead, load_clip
-from stpr.train.run.checkpoint import PREDICTIONS, StageRecord, stage_folder
+from stpr.train.run.checkpoint import StageRecord
+from stpr.train.run.folder import PREDICTIONS, stage_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 import numpy as np
 
+from stpr.export import CLIPS
 from stpr.export.certificate import Certificate, summary
 from stpr.export.clips import load_all, tested_videos
 from stpr.export.folder import whole_or_nothing
@@ -28,7 +29,6 @@ from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord, load_stage
 from stpr.train.settings.recipe import Recipe
 
-CLIPS: Final = 512  # all test clips of a usual stage; more cost time and prove little
 GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
 EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
 

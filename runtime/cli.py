@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from stpr.runtime.contract.errors import BundleError, StprError
+from stpr.runtime.contract.command import Command
+from stpr.runtime.contract.errors import BundleError
 
 engine_option = click.option(
     "--engine",
@@ -24,7 +25,7 @@ threads_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--camera", type=click.IntRange(min=0), metavar="N", help="A camera by its number.")
 @click.option(
     "--source",
@@ -56,7 +57,7 @@ def run(  # noqa: PLR0913  (one parameter per option is click's way)
     """Recognize actions live, from a camera, a stream or a file."""
     if (camera is None) == (source is None):
         raise click.UsageError("say what to watch with --camera N or --source URI, one of the two.")
-    _need_opencv()
+    _quiet_opencv()
     from stpr.runtime.live import Options, run_live
 
     options = Options(
@@ -71,13 +72,13 @@ def run(  # noqa: PLR0913  (one parameter per option is click's way)
     run_live(options)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @engine_option
 @threads_option
 def check(*, bundle: Path, engine: str, threads: int | None) -> None:
     """Prove that BUNDLE is whole and does on this machine what it did where it was exported."""
-    _need_opencv()
+    _quiet_opencv()
     from stpr.runtime.check import check_bundle
 
     lines = check_bundle(bundle, engine, threads=threads)
@@ -90,16 +91,11 @@ def check(*, bundle: Path, engine: str, threads: int | None) -> None:
         )
 
 
-def _need_opencv() -> None:
-    """Import OpenCV, quietly: what it finds wrong with cameras and files is said by us, once."""
+def _quiet_opencv() -> None:
+    """Import OpenCV and turn its messages off: what it finds wrong with cameras and files is said by us, once."""
     # Read by OpenCV when its FFmpeg part first runs; there is no call for it. A user's own setting stays.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    try:
-        cv2 = importlib.import_module("cv2")
-    except ImportError as error:
-        raise StprError(
-            f'OpenCV can\'t be imported here ({error}): `pip install "stpr[server]"`, or "stpr[desktop]" for a window.'
-        ) from error
+    cv2 = importlib.import_module("cv2")
     # OpenCV 4 has it in the one place, 5 in the other.
     home = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
     home.setLogLevel(0)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from stpr.runtime.contract.command import Command
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.source import read_stages, read_videos
 from stpr.train.data.videos import quiet_decoder
@@ -21,7 +22,7 @@ from stpr.train.settings.load import load_recipe
 Result = TypeVar("Result")
 
 
-@click.command()
+@click.command(cls=Command, extra="train")
 @click.argument("recipe")
 @click.option("--data", metavar="DIR", help="Where the videos lie.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting.")

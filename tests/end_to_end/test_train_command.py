@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from stpr.runtime.motions import FPS
-from stpr.train import cli
 from stpr.train.cli import main
 from stpr.train.data.clips import Clip
 from stpr.train.data.source import read_videos
@@ -60,7 +59,7 @@ def command(work: Path, out: str | Path, *extra: str, report: bool = False, **ch
     arguments = ["motions", "--data", str(work / "motions"), "--out", str(work / out), "--stages", "2", *extra, *sets]
     with pytest.MonkeyPatch.context() as patch:
         if not report:  # drawing it takes longer than learning
-            patch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+            patch.setattr("stpr.train.report.run.write_report", lambda folder, _: folder / "report")
         return CliRunner().invoke(main, arguments)
 
 
@@ -342,7 +341,7 @@ def make_folder(root: Path) -> Path:
 
 def own(recipe: Path, *extra: str) -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+        patch.setattr("stpr.train.report.run.write_report", lambda folder, _: folder / "report")
         return CliRunner().invoke(main, [str(recipe), "--out", str(recipe.parent / "run"), *extra])
 
 

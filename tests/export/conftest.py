@@ -17,7 +17,8 @@ from stpr.runtime.motions import CLASSES
 from stpr.train.datasets.motions import write_motions
 from stpr.train.methods.build import build_model
 from stpr.train.model.backbone import Backbone
-from stpr.train.run.checkpoint import RECIPE, BackboneRecord, StageRecord, save_stage
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
+from stpr.train.run.folder import RECIPE
 from stpr.train.settings.load import parse_recipe, write_recipe
 from tests.export.models import add_random_stage, save_backbone
 

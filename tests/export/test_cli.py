@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stpr.export.cli import main, newest_run
-from stpr.export.to_tensorrt import LIBRARIES
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.engines.tensorrt_builder import LIBRARIES
 
 
 def call(*arguments: str | int | Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:

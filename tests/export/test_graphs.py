@@ -15,10 +15,10 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from stpr.export.to_onnx import trace_pieces, write_onnx
-from stpr.export.to_tensorrt import build_engine
 from stpr.export.trace import tensors_of
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.manifest import GraphSpec
+from stpr.runtime.engines.tensorrt_builder import build_engine
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.stpr import StPR
 from tests.export.models import GRAPHS, check_graphs, head_settings, random_backbone, random_model

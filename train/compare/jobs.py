@@ -10,8 +10,9 @@ from pathlib import Path
 from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.train.compare.presets import Row
 from stpr.train.methods import method_of
-from stpr.train.run.checkpoint import RECIPE, read_record
+from stpr.train.run.checkpoint import read_record
 from stpr.train.run.execute import execute
+from stpr.train.run.folder import recipe_file, reserved
 from stpr.train.run.metrics import Metrics
 from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
@@ -89,7 +90,8 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
         try:
             # Tuned blocks give no frozen features to keep.
             kept = cache if job.recipe.adapter.place != "blocks" else None
-            metrics = execute(job.recipe, Request(out=job.folder, resume=True, cache=kept), shown)
+            with reserved(job.folder):
+                metrics = execute(job.recipe, Request(out=job.folder, resume=True, cache=kept), shown)
         except DataError:
             raise
         except StprError as error:
@@ -101,5 +103,5 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
 
 def _outcome(job: Job, metrics: Metrics) -> Outcome:
     record = read_record(job.folder, len(metrics.stages))
-    digest = hashlib.sha256((job.folder / RECIPE).read_bytes()).hexdigest()
+    digest = hashlib.sha256(recipe_file(job.folder).read_bytes()).hexdigest()
     return Outcome(job.row, job.seed, metrics, kept=sum(tensor.bytes for tensor in record.kept), recipe=digest)

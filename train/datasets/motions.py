@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import msgspec
 
+from stpr.runtime.contract.durable import explain, whole_folder
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.motions import CLASSES, FPS, SIZE, Split, render
@@ -51,16 +50,13 @@ def write_motions(
         )
     if is_written(folder, settings):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    needs = CLIP_BYTES * len(CLASSES) * (train_per_class + test_per_class)
     try:
-        _write_clips(partial, settings, advance)
-        (partial / SETTINGS_FILE).write_bytes(msgspec.json.encode(settings) + b"\n")
-        partial.chmod(0o755)  # mkdtemp's own folder is for its owner alone
-        partial.replace(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        with whole_folder(folder, needs=needs) as part:
+            _write_clips(part, settings, advance)
+            (part / SETTINGS_FILE).write_bytes(msgspec.json.encode(settings) + b"\n")
+    except OSError as error:
+        raise DataError(f"{explain(error, folder, needs=needs)}, or choose another folder.") from error
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -187,8 +188,9 @@ def _look_at_network(found: Outlook, classes: Sequence[Sequence[str]]) -> None:
         plan = [Stage(index, tuple(names)) for index, names in enumerate(classes, start=1)]
         found.sizes = checkpoint_bytes(recipe, model.encoder, plan)[found.learnt :]
     if not here:
+        fetch = shlex.join(["hf", "download", source])
         raise RecipeError(
-            f"[backbone] source: {source} is not on this machine; fetch it (hf download {source}), which a run would do"
+            f"[backbone] source: {source} is not on this machine; fetch it ({fetch}), which a run would do"
             " first if it reached the hub, or name a local folder."
         )
     if recipe.class_vectors.kind == "text" and classes:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
-from stpr.train.run.checkpoint import PREDICTIONS
+from stpr.train.run.folder import PREDICTIONS
 
 WIDTH: Final = 120  # where the output is no terminal
 

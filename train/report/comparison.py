@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from stpr.runtime.contract.durable import whole_file, write_file
 from stpr.train.compare.jobs import Outcome
 from stpr.train.compare.presets import BOUNDS, Row
 from stpr.train.report.comparison_figure import comparison_figure
@@ -49,7 +50,6 @@ COLUMNS: Final = (
 
 def write_comparison(out: Path, outcomes: Sequence[Outcome], *, title: str, about: Mapping[str, str]) -> Path:
     """Write the tables, the picture and the page of all outcomes so far into `out`; returns the page."""
-    out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "table.csv", outcomes)
     headings, cells = table(outcomes)
     rows = [(row.name, " ".join(row.changes) or "the recipe as it is") for row in _rows(outcomes)]
@@ -57,7 +57,8 @@ def write_comparison(out: Path, outcomes: Sequence[Outcome], *, title: str, abou
     lines = [f"# {title}", markdown_table(headings, cells), *notes(outcomes)]
     (out / "curves.png").unlink(missing_ok=True)  # of an earlier comparison, which may have had one
     if curves := _curves(outcomes):
-        comparison_figure(curves).savefig(out / "curves.png")
+        with whole_file(out / "curves.png") as part:
+            comparison_figure(curves).savefig(part, format="png")
         parts.append(html_figure(CAPTION, (out / "curves.png").read_bytes()))
         lines.append(f"![{CAPTION}](curves.png)\n\n{CAPTION}")
     for heading, heads, body in (
@@ -66,10 +67,8 @@ def write_comparison(out: Path, outcomes: Sequence[Outcome], *, title: str, abou
     ):
         parts += [f"<h2>{heading}</h2>", html_table(heads, body)]
         lines += [f"## {heading}", markdown_table(heads, body)]
-    (out / "table.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    page = out / "index.html"
-    page.write_text(html_page(title, parts), encoding="utf-8")
-    return page
+    write_file(out / "table.md", ("\n\n".join(lines) + "\n").encode())
+    return write_file(out / "index.html", html_page(title, parts).encode())
 
 
 def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
@@ -159,7 +158,7 @@ def _curves(outcomes: Sequence[Outcome]) -> dict[str, list[list[float]]]:
 
 
 def _write_csv(file: Path, outcomes: Sequence[Outcome]) -> None:
-    with file.open("w", encoding="utf-8", newline="") as stream:
+    with whole_file(file) as part, part.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
             ["row", "seed", *(column.key for column in COLUMNS), "seconds", "kept_bytes", "recipe", "failed"]

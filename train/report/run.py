@@ -12,6 +12,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
+from stpr.runtime.contract.durable import whole_file, write_file
 from stpr.train.report.figures import (
     accuracy_figure,
     confusion_figure,
@@ -19,6 +20,7 @@ from stpr.train.report.figures import (
     losses_figure,
     routing_figure,
 )
+from stpr.train.run.folder import report_folder
 from stpr.train.run.metrics import UNKNOWN, Metrics, gaps, read_metrics
 
 CAPTIONS: Final = {
@@ -48,20 +50,19 @@ def write_report(run: Path, compare: Mapping[str, Path] | None = None) -> Path:
     """
     metrics = read_metrics(run)
     others = {name: read_metrics(path) for name, path in (compare or {}).items()}
-    folder = run / "report"
-    folder.mkdir(exist_ok=True)
+    folder = report_folder(run)
     pictures = _draw(metrics, others)
     for name in CAPTIONS:
         (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier report, which may have had more to show
     for name, figure in pictures.items():
-        figure.savefig(folder / f"{name}.png")
+        with whole_file(folder / f"{name}.png") as part:
+            figure.savefig(part, format="png")
     rows = [_row(f"{metrics.method} (this run)", metrics), *(_row(name, other) for name, other in others.items())]
     said = [*gaps(metrics), *(f"{name}: {note}" for name, other in others.items() for note in other.notes)]
     title = f"{metrics.method}: {len(metrics.classes)} classes in {len(metrics.stages)} stages"
-    (folder / "report.md").write_text(_markdown(title, metrics, rows, said, list(pictures)), encoding="utf-8")
-    page, files = folder / "index.html", {name: folder / f"{name}.png" for name in pictures}
-    page.write_text(_html(title, metrics, rows, said, files), encoding="utf-8")
-    return page
+    write_file(folder / "report.md", _markdown(title, metrics, rows, said, list(pictures)).encode())
+    files = {name: folder / f"{name}.png" for name in pictures}
+    return write_file(folder / "index.html", _html(title, metrics, rows, said, files).encode())
 
 
 def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.datasets.lists import joined_lists
-from stpr.train.learning.snapshot import SNAPSHOT
 from stpr.train.methods import cautions
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
 from stpr.train.run.evaluate import Predicted, predictions_csv
+from stpr.train.run.folder import snapshot_file
 from stpr.train.run.metrics import (
     Metrics,
     accuracy_row,
@@ -80,7 +80,7 @@ def save(out: Path, finished: Finished, prepared: Prepared, metrics: Metrics) ->
     try:
         save_stage(out, finished.model, _record(finished, prepared), predictions)
         write_metrics(out, metrics)
-        (out / SNAPSHOT).unlink(missing_ok=True)
+        snapshot_file(out).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"stage {stage.index} can't be saved to {out} ({error}); make room, then go on with --resume."

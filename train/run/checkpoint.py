@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stpr.runtime.contract.durable import whole_folder
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
@@ -21,13 +21,10 @@ from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
 from stpr.train.methods.method import Method
 from stpr.train.model.stpr import StPR
+from stpr.train.run.folder import PREDICTIONS, RECIPE, RECORD, TENSORS, finished_stages, recipe_file, stage_folder
 from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe
 
-TENSORS = "model.safetensors"
-RECORD = "stage.json"
-PREDICTIONS = "predictions.csv"
-RECIPE = "recipe.toml"
 MEND = "put back the recipe that the run was begun with."
 KINDS = {  # first part of a stored tensor's name that says what it is
     "encoder.projection": "projection",
@@ -80,11 +77,6 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return tuple(name for stage in self.stages for name in stage)
 
 
-def stage_folder(run: Path, stage: int) -> Path:
-    """Where stage `stage` of a run lies."""
-    return run / f"stage-{stage}"
-
-
 def kept_tensors(model: StPR) -> dict[str, Tensor]:
     """Everything that is saved, by the name it is stored under: the model's state without the frozen backbone."""
     return {name: value.detach().cpu().contiguous() for name, value in kept_state(model).items()}
@@ -112,23 +104,17 @@ def kind_of(name: str) -> str:
 
 
 def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) -> Path:
-    """Write `run/stage-N`; the record's digest and list of tensors are filled in here."""
+    """Write `run/stage-N`, whole or not at all; the record's digest and list of tensors are filled in here.
+
+    Raises OSError or SafetensorError if it can't be written.
+    """
     target = stage_folder(run, record.stage)
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        _write_parts(part, model, record, predictions)
-        shutil.rmtree(target, ignore_errors=True)
-        part.replace(target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    with whole_folder(target) as part:
+        _write_files(part, kept_tensors(model), record, predictions)
     return target
 
 
-def _write_parts(part: Path, model: StPR, record: StageRecord, predictions: str) -> None:
-    tensors = kept_tensors(model)
+def _write_files(part: Path, tensors: dict[str, Tensor], record: StageRecord, predictions: str) -> None:
     save_file(tensors, part / TENSORS)
     record = msgspec.structs.replace(
         record,
@@ -140,14 +126,6 @@ def _write_parts(part: Path, model: StPR, record: StageRecord, predictions: str)
     )
     (part / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
     (part / PREDICTIONS).write_text(predictions, encoding="utf-8")
-
-
-def finished_stages(run: Path) -> int:
-    """How many stages of a run are complete on disk, counted from the first."""
-    stage = 0
-    while (stage_folder(run, stage + 1) / RECORD).is_file():
-        stage += 1
-    return stage
 
 
 def read_record(run: Path, stage: int) -> StageRecord:
@@ -165,7 +143,7 @@ def read_record(run: Path, stage: int) -> StageRecord:
 
 def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     """The network as it was after a stage; raises CheckpointError if anything is not as it was saved."""
-    recipe = load_recipe(str(run / RECIPE))
+    recipe = load_recipe(str(recipe_file(run)))
     record = read_record(run, stage)
     model = build_model(recipe)
     check_backbone(model, record)

@@ -16,8 +16,8 @@ from stpr.train.learning.fit import Sgd, Terms
 from stpr.train.learning.snapshot import Snapshots, fingerprint
 from stpr.train.methods import method_of
 from stpr.train.run.after_stage import Origin, metrics_after, save
-from stpr.train.run.checkpoint import RECIPE
 from stpr.train.run.environment import environment
+from stpr.train.run.folder import recipe_file, snapshot_file
 from stpr.train.run.metrics import Metrics, read_metrics
 from stpr.train.run.prepare import Prepared, Request, prepare
 from stpr.train.run.progress import ShownProgress
@@ -118,7 +118,7 @@ class Trainers:
         videos = [video for one in again for video in clips.of(one, "train")]
         learnt = [earlier.classes for earlier in sofar]
         return Snapshots(
-            self.out,
+            snapshot_file(self.out),
             stage.index,
             fingerprint(plan.recipe, learnt, videos),
             self.shown.note,
@@ -129,7 +129,6 @@ class Trainers:
 
 def _begin(out: Path, recipe: Recipe) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_recipe(recipe, out / RECIPE)
+        write_recipe(recipe, recipe_file(out))
     except OSError as error:
         raise RecipeError(f"--out {out} can't be written ({error.strerror}); choose another folder.") from error

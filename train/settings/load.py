@@ -5,26 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import tomli_w
 
+from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.settings.messages import explain, nearest
 from stpr.train.settings.recipe import Recipe
+from stpr.train.settings.shipped import RECIPES, shipped_recipes
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-RECIPES: Final = Path(__file__).parent / "recipes"
-
-
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the project."""
-    return sorted(file.stem for file in RECIPES.glob("*.toml"))
 
 
 def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = None) -> Recipe:
@@ -60,9 +55,7 @@ def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
     """Write the resolved recipe, every default spelt out, whole or not at all."""
-    part = file.with_suffix(".part")
-    part.write_text(tomli_w.dumps(msgspec.to_builtins(recipe)), encoding="utf-8")
-    part.replace(file)
+    write_file(file, tomli_w.dumps(msgspec.to_builtins(recipe)).encode())
 
 
 def _apply(tables: dict[str, Any], key: str, value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stpr.train.datasets.benchmarks import cautions
-from stpr.train.settings.bounds import Count, Seed
+from stpr.train.settings.bounds import Count, Seed, check_folder_name
 from stpr.train.settings.data import DataSettings
 from stpr.train.settings.learning import (
     ContrastSettings,
@@ -71,6 +71,7 @@ class Recipe(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Draw the stages by the run's seed unless they have their own: another seed, another class order."""
+        check_folder_name(self.name)
         if self.stages.seed is None:
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 

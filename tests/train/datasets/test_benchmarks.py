@@ -30,8 +30,9 @@ from stpr.train.settings.data import (
     Ucf101Data,
     VclimbData,
 )
-from stpr.train.settings.load import load_recipe, shipped_recipes
+from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe, StageSettings
+from stpr.train.settings.shipped import shipped_recipes
 
 TCD = {  # recipe -> its row in the class orders that are laid down
     "ucf101-10x5": "51+10x",

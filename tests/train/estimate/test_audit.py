@@ -28,16 +28,8 @@ from stpr.train.methods.build import build_model
 from stpr.train.model.routing import ROUTERS
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
-from stpr.train.run.checkpoint import (
-    RECIPE,
-    RECORD,
-    TENSORS,
-    BackboneRecord,
-    StageRecord,
-    kept_tensors,
-    save_stage,
-    stage_folder,
-)
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord, kept_tensors, save_stage
+from stpr.train.run.folder import RECIPE, RECORD, TENSORS, stage_folder
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
@@ -285,6 +277,7 @@ def flip(file: Path) -> None:
         (lambda run: (run / "stage-1" / RECORD).write_text("{"), "stage.json is damaged"),
         (lambda run: (run / "stage-1" / "clips.npy").write_bytes(bytes(9)), "stage-1/clips.npy (9 bytes) is no file"),
         (lambda run: (run / "stage-2" / "a.mp4").touch(), "stage-2/a.mp4 (0 bytes) is no file"),
+        (lambda run: (run / ".a.stpr-part").symlink_to("recipe.toml"), ".a.stpr-part (11 bytes) is no file"),
     ],
 )
 def test_what_is_not_as_it_must_be_is_said_in_one_line(harm: Any, says: str, run: Path) -> None:
@@ -294,3 +287,14 @@ def test_what_is_not_as_it_must_be_is_said_in_one_line(harm: Any, says: str, run
     last = result.output.splitlines()[-1]
     assert last.startswith("Error: ")
     assert says in last
+
+
+def test_what_a_killed_write_left_is_ours_but_not_covered(run: Path) -> None:
+    left = run / ".stage-4.0123abcd.stpr-part" / TENSORS
+    left.parent.mkdir()
+    left.write_bytes(bytes(100))
+    result = run_audit(run)
+    assert result.exit_code == 0, result.output
+    said = "caution:  .stage-4.0123abcd.stpr-part/model.safetensors (100 bytes) is half written: its writer was killed"
+    assert said in result.output
+    assert "is kept here but for the cautions above" in result.output

@@ -19,18 +19,14 @@ from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import (
     KINDS,
-    RECIPE,
-    RECORD,
-    TENSORS,
     BackboneRecord,
     StageRecord,
-    finished_stages,
     kept_tensors,
     load_stage,
     read_record,
     save_stage,
-    stage_folder,
 )
+from stpr.train.run.folder import RECIPE, RECORD, TENSORS, finished_stages, stage_folder
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
 from tests.train.networks import SIDE, write_clip
@@ -257,7 +253,7 @@ def test_a_stage_is_saved_whole_or_not_at_all(
 
 def test_a_left_over_part_is_no_stage(copied: Path) -> None:
     shutil.rmtree(stage_folder(copied, 2))
-    part = copied / "stage-2.part"
+    part = copied / ".stage-2.0123abcd.stpr-part"
     part.mkdir()
     (part / RECORD).write_text("{}")
     assert finished_stages(copied) == 1

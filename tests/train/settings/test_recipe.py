@@ -10,8 +10,9 @@ import pytest
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.settings.data import CsvData
-from stpr.train.settings.load import load_recipe, parse_recipe, shipped_recipes, write_recipe
+from stpr.train.settings.load import load_recipe, parse_recipe, write_recipe
 from stpr.train.settings.recipe import Recipe
+from stpr.train.settings.shipped import shipped_recipes
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -20,6 +21,7 @@ SMALL: dict[str, Any] = {
     "backbone": {"source": "tiny"},
 }
 SECTIONS = [name for name in Recipe.__struct_fields__ if name not in ("name", "method", "seed")]
+NO_NAMES = ("", ".", "..", "mine/v2", "/tmp", "-rf", ".hidden", "a\nb", "a\x1b[2J", "\udcff", " ", "a ", "é" * 101)
 
 
 def message(**changes: Any) -> str:
@@ -94,6 +96,8 @@ def test_data_of_one_kind_does_not_offer_the_keys_of_another() -> None:
         ({"optimizer": 3}, "optimizer: must be a table of settings, not 3"),
         ({"seed": "a"}, "seed: must be an integer, not 'a'"),
         ({"name": 3}, "name: must be a string, not 3"),
+        *(({"name": name}, "name: must be a folder's name (printable, without /, not beginning") for name in NO_NAMES),
+        ({"name": "mine/v2"}, "not 'mine/v2'"),
         ({"contrast": {"spatial": "no"}}, "[contrast] spatial: must be true or false, not 'no'"),
         ({"stages": {"sizes": [1, "b"]}}, "[stages] each entry of sizes: must be an integer, not 'b'"),
         ({"stages": {"classes": [["a"], "b"]}}, "[stages] each entry of classes: must be a list, not 'b'"),
@@ -159,7 +163,7 @@ def test_numbers_out_of_bounds_never_reach_the_computation(section: str, key: st
         ('name="3"', "name", "3"),
         ("name='a=b'", "name", "a=b"),
         ("name=a=b", "name", "a=b"),
-        ("name=", "name", ""),
+        ("data.root=", "data.root", ""),
         ("name=C:\\clips", "name", "C:\\clips"),
         ("contrast.spatial=false", "contrast.spatial", False),
         ('statistics.parts=["mean"]', "statistics.parts", ("mean",)),
