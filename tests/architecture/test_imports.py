@@ -19,8 +19,8 @@ RUNTIME_MODULES = sorted(
     for file in (ROOT / "runtime").rglob("*.py")
 )
 HEAVY = (
-    "torch", "torchvision", "onnx", "onnxscript", "transformers", "accelerate", "matplotlib", "rich", "scipy", "sklearn",
-    "jinja2", "markdown_it",
+    "torch", "torchvision", "onnx", "onnxscript", "transformers", "accelerate", "matplotlib", "rich", "scipy",
+    "sklearn", "jinja2", "markdown_it",
 )  # fmt: skip
 BLOCKER = f"""
 import sys

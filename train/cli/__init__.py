@@ -28,7 +28,7 @@ from stpr.train.report.dry_run_table import show_outlook
 from stpr.train.report.growth_figure import write_growth
 from stpr.train.report.run import write_report
 from stpr.train.run.execute import carry_out
-from stpr.train.run.metrics import Metrics, gaps, read_metrics, tested_on
+from stpr.train.run.metrics import Metrics, caveats, read_metrics, tested_on
 from stpr.train.run.progress import ShownProgress
 from stpr.train.settings.load import load_recipe, shipped_recipes
 from stpr.train.settings.recipe import Recipe
@@ -144,7 +144,7 @@ def show_kept(*, run: Path, as_json: bool) -> None:
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:
     """What a run came to, in three lines, and one for each thing that could not be tested."""
     lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
-    notes = "".join(f"note:   {sentence}\n" for sentence in gaps(metrics))
+    notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
     return (
         f"{metrics.method}: {metrics.final:.1%} on {tested_on(metrics)} after stage {len(metrics.seen)};"
         f" average over stages {metrics.average_incremental:.1%}; backward forgetting {lost}\n"

@@ -32,7 +32,7 @@ from stpr.train.run.metrics import (
     average_incremental,
     backward_forgetting,
     confusion,
-    routed_right,
+    routing_accuracy,
     seen_accuracy,
     write_metrics,
 )
@@ -291,8 +291,8 @@ def _metrics(run: Run, tested: Tested, curves: list[Terms], seconds: float) -> M
         lists=joined_lists(before.lists if before else {}, run.lists),
         notes=list(dict.fromkeys([*(before.notes if before else []), *run.recipe.cautions])),
         unknown=[*(before.unknown if before else []), _unknown(run, learnt)],
-        routed=routed_right(tested.routing, tested.stages),
-        right_expert=seen_accuracy(tested.labels, tested.guided) if tested.routing.shape[1] > 1 else None,
+        routing_accuracy=routing_accuracy(tested.routing, tested.stages),
+        oracle_accuracy=seen_accuracy(tested.labels, tested.guided) if tested.routing.shape[1] > 1 else None,
     )
 
 

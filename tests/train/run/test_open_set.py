@@ -19,7 +19,7 @@ from stpr.train.run.open_set import (
     measure,
     spec_of,
 )
-from stpr.train.run.open_set_metrics import Judged, figures_of
+from stpr.train.run.open_set_metrics import Judged, UnknownFigures, figures_of
 from tests.train.synthetic import ADAPTED, OURS, STAGES, make_features, make_fit, make_inputs, make_recipe
 
 FEW = {"optimizer": {"epochs_first": 2, "epochs_later": 2}}
@@ -38,10 +38,12 @@ def test_figures_by_hand() -> None:
     known = Judged(np.arange(20.0), np.arange(20) >= 2)
     strange = Judged(np.array([-1.0, 0.5, 0.96, 3.0]), np.array([False, True, True, False]))
     found = figures_of(known, strange, recall=0.95)  # 19 of 20 known clips lie above 0.95
-    assert (found.recall, found.false_alarms, found.false_alarms_at_recall) == (0.9, 0.5, 0.5)
+    assert (found.recall, found.false_positive_rate, found.false_positive_rate_at_recall) == (0.9, 0.5, 0.5)
     assert found.auroc == pytest.approx((20 + 19 + 19 + 16.5) / 80)
     last = figures_of(known, Judged(np.empty(0), np.empty(0, bool)), recall=0.95)
-    assert (last.recall, last.false_alarms, last.auroc, last.false_alarms_at_recall) == (0.9, None, None, None)
+    assert last == UnknownFigures(
+        recall=0.9, false_positive_rate=None, auroc=None, false_positive_rate_at_recall=None, target_recall=0.95
+    )
 
 
 @given(
