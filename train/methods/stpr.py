@@ -114,8 +114,8 @@ class Objective(Criterion):
         self.teacher = [teacher]  # in a list, so that its frozen copy is no part of this module
         self.first_class = 0 if recipe.contrast.negatives == "seen" else offset
         self.class_vectors: Tensor
-        distractors = F.normalize(torch.randn(recipe.contrast.distractors, class_vectors.shape[1]), dim=-1)
-        candidates = torch.cat([class_vectors[self.first_class :], distractors.to(class_vectors)])
+        negatives = F.normalize(torch.randn(recipe.contrast.random_negatives, class_vectors.shape[1]), dim=-1)
+        candidates = torch.cat([class_vectors[self.first_class :], negatives.to(class_vectors)])
         self.register_buffer("class_vectors", candidates, persistent=False)
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
