@@ -18,7 +18,10 @@ RUNTIME_MODULES = sorted(
     ".".join(["stpr", *file.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
     for file in (ROOT / "runtime").rglob("*.py")
 )
-HEAVY = ("torch", "torchvision", "onnx", "onnxscript", "transformers", "accelerate", "matplotlib", "rich")
+HEAVY = (
+    "torch", "torchvision", "onnx", "onnxscript", "transformers", "accelerate", "matplotlib", "rich", "scipy",
+    "sklearn", "jinja2", "markdown_it",
+)  # fmt: skip
 BLOCKER = f"""
 import sys
 class Refuse:

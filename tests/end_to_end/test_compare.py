@@ -64,7 +64,7 @@ def compared(recipe: Path) -> Path:
     assert "row 1/3 small, seed 0 (2/2)" in result.stderr
     assert "Error: 2 of 6 runs failed" in result.stderr.splitlines()[-1]
     assert "text failed (seed 1, 0): " in result.stderr
-    assert "stage routed right" in result.stdout
+    assert "routing accuracy" in result.stdout
     return recipe.parent / "whole"
 
 
@@ -75,7 +75,7 @@ def test_one_row_that_fails_costs_the_others_nothing(compared: Path) -> None:
     for row in found:
         failed = row["row"] == "text"
         assert (row["final"] == "", "no text tower" in row["failed"]) == (failed, failed)
-        assert (row["right_expert"] != "") == (row["row"] == "small")
+        assert (row["oracle_accuracy"] != "") == (row["row"] == "small")
         if not failed:
             run = compared / row["row"] / f"seed-{row['seed']}"
             files = {"recipe.toml", "metrics.json", "stage-1", "stage-2", "tensorboard"}

@@ -21,7 +21,7 @@ from tests.train.synthetic import ADAPTED, OURS, STAGES, learn_one, make_inputs,
 
 FEW = {"optimizer": {"batch": 4, "epochs_first": 2, "epochs_later": 2}}
 CASES: dict[str, dict[str, Any]] = {
-    "stpr": {**ADAPTED, "contrast": {"temperature": 0.05, "distractors": 3}},
+    "stpr": {**ADAPTED, "contrast": {"temperature": 0.05, "random_negatives": 3}},
     "stored": {**ADAPTED, "preservation": {"classes": "old"}},
     "lwf": {**ADAPTED, **OURS, "method": "lwf"},
     "ewc": {**ADAPTED, **OURS, "method": "ewc"},

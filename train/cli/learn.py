@@ -116,10 +116,10 @@ def name_runs(runs: Sequence[Path]) -> dict[str, Path]:
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:
     """What a run came to, in three lines, and one for each thing that could not be tested."""
-    from stpr.train.run.metrics import gaps, tested_on
+    from stpr.train.run.metrics import caveats, tested_on
 
     lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
-    notes = "".join(f"note:   {sentence}\n" for sentence in gaps(metrics))
+    notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
     export = shlex.join(["stpr-export", "--stage", str(len(metrics.seen)), "--run", str(folder)])
     return (
         f"{metrics.method}: {metrics.final:.1%} on {tested_on(metrics)} after stage {len(metrics.seen)};"

@@ -1,4 +1,4 @@
-"""The rows of a comparison: a name and the changes of the recipe that make it; shipped ones, and a user's own."""
+"""The rows of a comparison: names, and the changes to the recipe that each makes; shipped ones and a user's own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.settings.messages import nearest
 
-# Where the experts alone speak, the choice between them shows.
-ALONE: Final = "fusion.evidence=0"
+# Without the evidence of the clip statistics, accuracy depends on which experts the router chooses.
+EXPERTS_ONLY: Final = "fusion.evidence=0"
 
 ROWS: Final[Mapping[str, tuple[str, ...]]] = {
     "stpr": (),  # the recipe as it is
-    "letter": ("expert={}", "router={}", "fusion={}", "contrast={}"),  # every default is the paper's
+    "paper": ("expert={}", "router={}", "fusion={}", "contrast={}"),  # every default is the paper's
     "nearest_mean": ("method=nearest_mean",),
     "streaming_lda": ("method=streaming_lda",),
     "lda_frame_means": ("method=streaming_lda", 'statistics.parts=["mean"]'),  # its usual form
@@ -30,23 +30,23 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
     "adapters+fssd": ("method=spatial",),
     "td-moe": ("adapter.place=none",),
     "adapters+td-moe": ("preservation.weight=0",),
-    "equal": ("router.kind=equal", ALONE),
-    "clip_key": ("router.kind=clip_key", ALONE),
-    "adapter_key": ("router.kind=adapter_key", ALONE),
-    "temporal": ("router.kind=raw", ALONE),
-    "likelihood": ("router.kind=likelihood", ALONE),
+    "equal": ("router.kind=equal", EXPERTS_ONLY),
+    "clip_key": ("router.kind=clip_key", EXPERTS_ONLY),
+    "adapter_key": ("router.kind=adapter_key", EXPERTS_ONLY),
+    "temporal": ("router.kind=raw", EXPERTS_ONLY),
+    "likelihood": ("router.kind=likelihood", EXPERTS_ONLY),
 }
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "methods": (
-        "stpr", "letter", "ranpac", "streaming_lda", "lda_frame_means", "nearest_mean", "ewc", "lwf", "finetune",
+        "stpr", "paper", "ranpac", "streaming_lda", "lda_frame_means", "nearest_mean", "ewc", "lwf", "finetune",
         "linear_probe", "joint",
     ),
-    "ablation": ("frozen", "adapters", "adapters+fssd", "td-moe", "adapters+td-moe", "stpr"),  # "stpr" is all of it
+    "ablation": ("frozen", "adapters", "adapters+fssd", "td-moe", "adapters+td-moe", "stpr"),  # "stpr" has all parts
     "routers": ("equal", "clip_key", "adapter_key", "temporal", "likelihood"),  # method §4.4
 }  # fmt: skip
 
-BOUNDS: Final = ("linear_probe", "joint")  # methods that keep old videos: no rivals, so never the best of a table
+BOUNDS: Final = ("linear_probe", "joint")  # methods that keep old videos: upper bounds, never marked as best
 
 NAME: Final = re.compile(r"[A-Za-z0-9][\w.+-]*")  # it names a folder
 
@@ -62,8 +62,8 @@ class Row:
 def choose_rows(asked: Sequence[str]) -> list[Row]:
     """The rows that are asked for, each once, in that order.
 
-    Each entry has names of rows or groups, parted by commas, or is a row of one's own: "NAME: KEY=VALUE KEY=VALUE".
-    Raises RecipeError for names that nobody knows or that mean two things.
+    An entry holds names of rows or groups, separated by commas, or defines a row: "NAME: KEY=VALUE KEY=VALUE".
+    Raises RecipeError for an unknown name, and for a name that is defined twice in different ways.
     """
     rows: dict[str, Row] = {}
     for entry in asked:
@@ -89,22 +89,24 @@ def _shipped(entry: str) -> list[Row]:
 
 def _own(name: str, text: str) -> Row:
     if not NAME.fullmatch(name):
-        raise RecipeError(f"a row named {name!r} can't name a folder; use letters, digits and _ . + - alone.")
+        raise RecipeError(
+            f"a row named {name!r} can't name a folder; use only letters, digits and _ . + -, a letter or digit first."
+        )
     if name in GROUPS or name in ROWS:
         raise RecipeError(f"the row {name!r} comes with stpr; give yours another name.")
-    row = Row(name, _parted(text))
+    row = Row(name, _split(text))
     if sets_seed(row.changes):
         raise RecipeError(f"row {name!r}: each run of a comparison has a seed of its own; use --seeds.")
     return row
 
 
 def sets_seed(changes: Sequence[str]) -> bool:
-    """Whether any of the changes is of the run's seed."""
+    """Whether any of the changes sets the run's seed."""
     return any(change.partition("=")[0].strip() == "seed" for change in changes)
 
 
-def _parted(text: str) -> tuple[str, ...]:
-    """`KEY=VALUE` changes parted by blanks; inside of brackets a blank parts nothing."""
+def _split(text: str) -> tuple[str, ...]:
+    """`KEY=VALUE` changes separated by blanks; a blank inside brackets does not separate."""
     parts: list[str] = []
     for piece in re.split(r"\s+(?=[\w.]+=)", text.strip()):
         if parts and sum(map(parts[-1].count, "[{")) > sum(map(parts[-1].count, "]}")):

@@ -29,7 +29,7 @@ class ClassContrast(nn.Module):
         self.settings = settings
         self.first_class = 0 if settings.negatives == "seen" else offset
         self.candidates: Tensor
-        negatives = F.normalize(torch.randn(settings.distractors, class_vectors.shape[1]), dim=-1)
+        negatives = F.normalize(torch.randn(settings.random_negatives, class_vectors.shape[1]), dim=-1)
         candidates = torch.cat([class_vectors[self.first_class :], negatives.to(class_vectors)])
         self.register_buffer("candidates", candidates, persistent=False)
 

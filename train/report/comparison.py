@@ -15,13 +15,13 @@ from stpr.train.compare.jobs import Outcome
 from stpr.train.compare.presets import BOUNDS, Row
 from stpr.train.report.comparison_figure import comparison_figure
 from stpr.train.report.run import duration, html_figure, html_page, html_table, markdown_table
-from stpr.train.run.metrics import UNKNOWN, Metrics, gaps
+from stpr.train.run.metrics import UNKNOWN, Metrics, caveats
 
 CAPTION: Final = "Accuracy on all classes seen so far: the mean over seeds, in a band of one standard deviation."
 ROUTING: Final = (
-    "Stage routed right: the part of the test clips whose largest routing weight is on the expert of their class's"
-    " stage. Right expert given: the final accuracy, all classes seen competing, if a router always chose that expert"
-    " alone. Gap: that less the final accuracy, which is what routing still costs."
+    "Routing accuracy: the share of test clips whose largest routing weight is on the expert of their class's stage."
+    " Oracle accuracy: the final accuracy, all classes seen competing, if that expert alone judged every clip. Oracle"
+    " gap: oracle less final accuracy, what wrong routing costs."
 )
 
 
@@ -42,9 +42,9 @@ COLUMNS: Final = (
         "backward forgetting", "backward_forgetting",
         lambda found: found.backward_forgetting if found.forgetting_known else None, -1,
     ),
-    Column("stage routed right", "routed", lambda found: found.routed, 1),
-    Column("right expert given", "right_expert", lambda found: found.right_expert, 1),
-    Column("gap", "routing_gap", lambda found: found.routing_gap, 0),
+    Column("routing accuracy", "routing_accuracy", lambda found: found.routing_accuracy, 1),
+    Column("oracle accuracy", "oracle_accuracy", lambda found: found.oracle_accuracy, 1),
+    Column("oracle gap", "oracle_gap", lambda found: found.oracle_gap, 0),
 )  # fmt: skip
 
 
@@ -104,9 +104,9 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
         orders = {tuple(outcome.metrics.classes) for outcome in outcomes if outcome.metrics}
         order = "each its own class order" if len(orders) > 1 else "all in one class order"
         said.insert(0, f"Mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}, {order}.")
-    if any(outcome.metrics and outcome.metrics.right_expert is not None for outcome in outcomes):
+    if any(outcome.metrics and outcome.metrics.oracle_accuracy is not None for outcome in outcomes):
         said.append(ROUTING)
-    missing = [f"{run.row.name}: {gap}" for run in outcomes if run.metrics for gap in gaps(run.metrics)]
+    missing = [f"{run.row.name}: {gap}" for run in outcomes if run.metrics for gap in caveats(run.metrics)]
     return [*said, *dict.fromkeys(missing), *failures(outcomes)]
 
 

@@ -21,7 +21,7 @@ from stpr.train.report.figures import (
     routing_figure,
 )
 from stpr.train.run.folder import report_folder
-from stpr.train.run.metrics import UNKNOWN, Metrics, gaps, read_metrics
+from stpr.train.run.metrics import UNKNOWN, Metrics, caveats, read_metrics
 
 CAPTIONS: Final = {
     "accuracy": "Accuracy after each stage: on all classes seen so far, and what became of each stage's classes.",
@@ -39,7 +39,7 @@ UNKNOWN_HEADINGS: Final = (
 )
 HEADINGS: Final = (
     "run", "final", "average incremental", "backward forgetting",
-    "stage routed right", "right expert given", "seed", "time",
+    "routing accuracy", "oracle accuracy", "seed", "time",
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def write_report(run: Path, compare: Mapping[str, Path] | None = None) -> Path:
         with whole_file(folder / f"{name}.png") as part:
             figure.savefig(part, format="png")
     rows = [_row(f"{metrics.method} (this run)", metrics), *(_row(name, other) for name, other in others.items())]
-    said = [*gaps(metrics), *(f"{name}: {note}" for name, other in others.items() for note in other.notes)]
+    said = [*caveats(metrics), *(f"{name}: {note}" for name, other in others.items() for note in other.notes)]
     title = f"{metrics.method}: {len(metrics.classes)} classes in {len(metrics.stages)} stages"
     write_file(folder / "report.md", _markdown(title, metrics, rows, said, list(pictures)).encode())
     files = {name: folder / f"{name}.png" for name in pictures}
@@ -80,7 +80,7 @@ def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:
 
 def _row(name: str, metrics: Metrics) -> tuple[str, ...]:
     lost = metrics.backward_forgetting if metrics.forgetting_known else None
-    shares = (metrics.final, metrics.average_incremental, lost, metrics.routed, metrics.right_expert)
+    shares = (metrics.final, metrics.average_incremental, lost, metrics.routing_accuracy, metrics.oracle_accuracy)
     return (
         name,
         *map(_share, shares),
@@ -92,7 +92,7 @@ def _row(name: str, metrics: Metrics) -> tuple[str, ...]:
 def _unknown_rows(metrics: Metrics) -> list[tuple[str, ...]]:
     """What became of test clips of classes that were not learnt yet, stage by stage."""
     return [
-        (str(stage), *map(_share, (one.auroc, one.false_alarms_at_recall, one.false_alarms, one.recall)))
+        (str(stage), *map(_share, (one.auroc, one.false_positive_rate_at_recall, one.false_positive_rate, one.recall)))
         for stage, one in enumerate(metrics.unknown, start=1)
         if one is not None
     ]

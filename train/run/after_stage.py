@@ -22,7 +22,7 @@ from stpr.train.run.metrics import (
     average_incremental,
     backward_forgetting,
     confusion,
-    routed_right,
+    routing_accuracy,
     seen_accuracy,
     write_metrics,
 )
@@ -66,8 +66,8 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
         lists=joined_lists(before.lists if before else {}, origin.lists),
         notes=list(dict.fromkeys([*(before.notes if before else []), *cautions(plan.recipe)])),
         unknown=[*(before.unknown if before else []), unknown],
-        routed=routed_right(tested.routing, tested.stages),
-        right_expert=seen_accuracy(tested.labels, tested.oracle) if several else None,
+        routing_accuracy=routing_accuracy(tested.routing, tested.stages),
+        oracle_accuracy=seen_accuracy(tested.labels, tested.oracle) if several else None,
     )
 
 

@@ -1,8 +1,8 @@
-"""What a run is judged by (method §7): pure functions on labels and tables, and the file `metrics.json`.
+"""The metrics of a run (method §7): pure functions on labels and predictions, and the file `metrics.json`.
 
 Accuracies are fractions in 0..1. In the table `accuracy`, row i is the state after stage i + 1 and column j the test
-clips of stage j + 1, so row i has i + 1 entries: what has not been learnt yet has none. None is the accuracy of a
-stage whose test clips were gone by then: it is unknown, and figures over stages are over the known ones.
+clips of stage j + 1, so row i has i + 1 entries, none for stages still to come. An accuracy is None where the stage's
+test clips were gone by then; means over stages leave it out.
 """
 
 from __future__ import annotations
@@ -22,12 +22,20 @@ from stpr.train.datasets.annotations import some
 from stpr.train.run.folder import METRICS, metrics_file
 from stpr.train.run.open_set_metrics import UnknownFigures
 
-UNKNOWN: Final = "–"  # noqa: RUF001  (what stands in tables and pictures for a figure that nobody knows)
+SCHEMA: Final = 1  # of metrics.json; files of schema 0 have no such key
+RENAMED: Final = {  # keys of schema 0
+    "routed": "routing_accuracy",
+    "right_expert": "oracle_accuracy",
+    "false_alarms": "false_positive_rate",
+    "false_alarms_at_recall": "false_positive_rate_at_recall",
+}
+UNKNOWN: Final = "–"  # noqa: RUF001  (stands in tables and figures for a value that is not known)
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All figures of a run, after the last stage learnt so far. Raises ValueError if they contradict each other."""
+    """All metrics of a run after its last finished stage. Raises ValueError if they contradict each other."""
 
+    schema: int = SCHEMA
     method: str
     seed: int
     classes: list[str]  # in the order in which they were learnt
@@ -40,17 +48,17 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seconds: float
     environment: dict[str, str]  # versions, machine, and the command
     confusion: list[list[int]]  # clips after the last stage; row = true class, column = predicted class
-    routing: list[list[float] | None]  # mean weight that a stage's clips (row) give to each expert; empty without
-    curves: list[list[dict[str, float]]]  # stage -> epoch -> loss term -> mean; an empty stage learnt in closed form
+    routing: list[list[float] | None]  # mean weight that a stage's clips (row) give to each expert; [] without experts
+    curves: list[list[dict[str, float]]]  # stage -> epoch -> loss term -> mean; no epochs if learnt in closed form
     lists: dict[str, list[str]] = msgspec.field(default_factory=dict)  # list file -> SHA-256 of each version learnt by
-    notes: list[str] = msgspec.field(default_factory=list)  # what must be said wherever the figures are shown
+    notes: list[str] = msgspec.field(default_factory=list)  # caveats to repeat wherever the metrics are shown
     unknown: list[UnknownFigures | None] = []  # after each stage; None without thresholds
-    # After the last stage, on what test clips there were; None where there is no choice between experts.
-    routed: float | None = None  # clips whose largest routing weight is on the expert of their class's stage
-    right_expert: float | None = None  # accuracy, all classes competing, if that expert were chosen for every clip
+    # After the last stage, on the test clips there were; None where there is no choice between experts.
+    routing_accuracy: float | None = None  # share of clips whose largest weight is on the expert of their class's stage
+    oracle_accuracy: float | None = None  # accuracy, all classes competing, if that expert alone judged every clip
 
     def __post_init__(self) -> None:
-        """Refuse figures of different runs put together."""
+        """Refuse metrics that can't be of one run."""
         stages, classes = len(self.stages), len(self.classes)
         if self.classes != list(itertools.chain.from_iterable(self.stages)) or not stages:
             raise ValueError("`classes` must be the classes of `stages` in order")
@@ -61,7 +69,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if [len(row) for row in self.confusion] != [classes] * classes:
             raise ValueError(f"`confusion` must be {classes} x {classes}, one row and column for each class")
         known = [*self.seen, *(share for row in self.accuracy for share in row if share is not None)]
-        known += [share for share in (self.routed, self.right_expert) if share is not None]
+        known += [share for share in (self.routing_accuracy, self.oracle_accuracy) if share is not None]
         if not all(0 <= value <= 1 for value in known):
             raise ValueError("accuracies must be fractions in 0..1")
         if any(row[-1] is None for row in self.accuracy):
@@ -71,7 +79,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         self._check_untested()
 
     def _check_untested(self) -> None:
-        """What was not tested after the last stage is so in every table."""
+        """The tables must agree on which stages were not tested after the last one."""
         gone = set(self.untested_classes)
         tested = [not gone.issuperset(names) for names in self.stages]
         if tested != [share is not None for share in self.accuracy[-1]]:
@@ -90,21 +98,26 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return [name for name, row in zip(self.classes, self.confusion, strict=True) if not any(row)]
 
     @property
-    def routing_gap(self) -> float | None:
-        """What choosing other experts than the right one costs; negative if a mixture knows more."""
-        return None if self.right_expert is None else self.right_expert - self.final
+    def oracle_gap(self) -> float | None:
+        """Oracle accuracy less final accuracy: what wrong routing costs; negative if mixing experts helps."""
+        return None if self.oracle_accuracy is None else self.oracle_accuracy - self.final
 
     @property
     def forgetting_known(self) -> bool:
-        """Whether `backward_forgetting` says anything: there is nothing to forget yet, or some of it was tested."""
+        """Whether `backward_forgetting` was measured: it is 0 after one stage, later it needs clips of an older one."""
         return len(self.stages) == 1 or any(share is not None for share in self.accuracy[-1][:-1])
 
 
 def read_metrics(run: Path) -> Metrics:
-    """The figures of a run folder. Raises CheckpointError if it has none or they are damaged."""
+    """The metrics of a run folder, of any schema so far. Raises CheckpointError if it has none or they are damaged."""
     file = metrics_file(run)
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Metrics)
+        content = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        if content.get("schema", 0) not in range(SCHEMA + 1):
+            raise CheckpointError(
+                f"{file} has schema {content['schema']!r}, not 0 to {SCHEMA}; update stpr to read it."
+            )
+        return msgspec.convert(_upgrade(content), Metrics)
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no {METRICS}: no stage is learnt there yet; name another run.") from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -116,8 +129,20 @@ def write_metrics(run: Path, metrics: Metrics) -> Path:
     return write_file(metrics_file(run), msgspec.json.format(msgspec.json.encode(metrics), indent=1) + b"\n")
 
 
-def gaps(metrics: Metrics) -> list[str]:
-    """What must be said beside the figures, a sentence each: the notes, and what can't be told for want of videos."""
+def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
+    """The same metrics under the keys of today's schema."""
+    content = _rename(content)
+    if isinstance(content.get("unknown"), list):
+        content["unknown"] = [_rename(figures) for figures in content["unknown"]]
+    return {**content, "schema": SCHEMA}
+
+
+def _rename(table: Any) -> Any:
+    return {RENAMED.get(key, key): value for key, value in table.items()} if isinstance(table, dict) else table
+
+
+def caveats(metrics: Metrics) -> list[str]:
+    """Sentences that belong beside the metrics: the run's notes, and what was not tested because videos are gone."""
     stages, said = metrics.untested_stages, list(metrics.notes)
     if stages:
         whose = "their" if len(stages) > 1 else "its"
@@ -135,13 +160,13 @@ def gaps(metrics: Metrics) -> list[str]:
 
 
 def tested_on(metrics: Metrics) -> str:
-    """Of how many classes the last figures tell, in words."""
+    """How many classes the last accuracy is over, in words."""
     count, untested = len(metrics.classes), len(metrics.untested_classes)
     return f"{count - untested} of {count} classes" if untested else f"all {count} classes"
 
 
 def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """A_b: the part of all given clips (N,) that is recognised, pooled, so that a larger class counts for more."""
+    """A_b: the share of the clips `(N,)` that is recognised, pooled: a class with more clips counts for more."""
     true, guess = _indices(labels, predicted)
     return float(np.mean(true == guess))
 
@@ -167,7 +192,7 @@ def average_incremental(seen: Sequence[float]) -> float:
 
 
 def backward_forgetting(accuracy: Sequence[Sequence[float | None]]) -> float:
-    """BWF = 1/(N-1) sum over j < N of R_jj - R_Nj: what was known right after its stage and is lost at the end.
+    """BWF = 1/(N-1) sum over j < N of R_jj - R_Nj: accuracy right after a stage less accuracy at the end.
 
     A plain mean over stages, whatever their size (vCLIMB's code weighs by class counts: the same where stages are
     equal). Stages of which either is unknown are left out. 0 for one stage, or if nothing is known; negative if later
@@ -187,10 +212,10 @@ def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, count: int) -> np
     return np.bincount(true * count + guess, minlength=count * count).reshape(count, count)
 
 
-def routed_right(routing: npt.NDArray[np.floating[Any]], stages: npt.ArrayLike) -> float | None:
-    """The part of the clips whose largest weight of `routing` (N, E) is on the expert of their stage (N,), from 1.
+def routing_accuracy(routing: npt.NDArray[np.floating[Any]], stages: npt.ArrayLike) -> float | None:
+    """The share of clips whose largest weight of `routing` `(N, E)` is on the expert of their stage `(N,)`, from 1.
 
-    None for a single expert, and where no clip prefers any: equal weights choose nothing.
+    None for a single expert, and if every clip weighs all experts the same.
     """
     if (routing == routing[:, :1]).all():
         return None

@@ -1,4 +1,7 @@
-"""How well clips of classes learnt and of classes not yet learnt are told apart: pure functions on scores."""
+"""Open-set metrics, how well known and unknown classes are told apart by familiarity: pure functions on scores.
+
+Known, the positive class, are clips of classes already learnt; unknown are clips of classes of later stages.
+"""
 
 from __future__ import annotations
 
@@ -13,41 +16,43 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class UnknownFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well test clips of classes learnt and not yet learnt are told apart; None where there are none of the latter.
+    """Open-set metrics after one stage; None where there is no test clip of an unknown class."""
 
-    A false alarm is a clip of a class not yet learnt that is taken for a known one.
-    """
-
-    recall: float  # share of known clips that are taken for known, by the stages' thresholds
-    false_alarms: float | None  # by the same thresholds
+    recall: float  # true positive rate: share of known clips accepted as known, by the stages' thresholds
+    false_positive_rate: float | None  # share of unknown clips accepted as known, by the same thresholds
     auroc: float | None
-    false_alarms_at_recall: float | None  # by one threshold that keeps just the wished share of the known test clips
+    false_positive_rate_at_recall: float | None  # by the one threshold that accepts `target_recall` of the known clips
+    target_recall: float | None = None  # the recipe's; None in metrics of schema 0
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Familiarity of clips `(n,)`, and which of them are taken for known."""
+    """Familiarity of clips `(n,)`, and which of them the thresholds accept as known."""
 
     scores: Floats
     accepted: npt.NDArray[np.bool_]
 
 
-def figures_of(known: Judged, strange: Judged, *, recall: float) -> UnknownFigures:
-    """The figures for clips of classes learnt, at least one, and not yet learnt, perhaps none."""
-    if not len(strange.scores):
-        return UnknownFigures(
-            recall=float(known.accepted.mean()), false_alarms=None, auroc=None, false_alarms_at_recall=None
-        )
+def figures_of(known: Judged, unknown: Judged, *, recall: float) -> UnknownFigures:
+    """The metrics for clips of known classes, at least one, and of unknown classes, possibly none.
+
+    `recall` is the target of the threshold that `false_positive_rate_at_recall` is measured at.
+    """
+    some = len(unknown.scores) > 0
     return UnknownFigures(
         recall=float(known.accepted.mean()),
-        false_alarms=float(strange.accepted.mean()),
-        auroc=auroc(known.scores, strange.scores),
-        false_alarms_at_recall=float(np.mean(strange.scores >= np.quantile(known.scores, 1 - recall))),
+        false_positive_rate=float(unknown.accepted.mean()) if some else None,
+        auroc=_auroc(known.scores, unknown.scores) if some else None,
+        false_positive_rate_at_recall=_false_positive_rate(known.scores, unknown.scores, recall) if some else None,
+        target_recall=recall,
     )
 
 
-def auroc(higher: Floats, lower: Floats) -> float:
-    """The share of pairs in which the one of `higher` is greater, a tie counting half; from ranks."""
-    _, place, count = np.unique(np.concatenate([higher, lower]), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place][: len(higher)]
-    return float((ranks.sum() - len(higher) * (len(higher) + 1) / 2) / (len(higher) * len(lower)))
+def _false_positive_rate(known: Floats, unknown: Floats, recall: float) -> float:
+    return float(np.mean(unknown >= np.quantile(known, 1 - recall)))
+
+
+def _auroc(known: Floats, unknown: Floats) -> float:
+    from sklearn.metrics import roc_auc_score  # imported late: it costs a second that a run without thresholds saves
+
+    return float(roc_auc_score(np.repeat([True, False], [len(known), len(unknown)]), np.concatenate([known, unknown])))

@@ -31,7 +31,7 @@ class ContrastSettings(Section, frozen=True):
 
     temperature: Positive = 0.01
     negatives: Literal["seen", "current"] = "seen"
-    distractors: CountOrNone = 0  # random unit vectors among the negatives: they stand for classes yet to come
+    random_negatives: CountOrNone = 0  # unit vectors drawn at random, in place of the classes of later stages
     spatial: bool = True
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 KINDS = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
 KINDS |= {"array": "a list", "object": "a table of settings"}
+RENAMED = {"distractors": "random_negatives", "letter": "paper"}  # keys of recipes and rows of comparisons
 PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<place>[^`]*)`)?$", re.DOTALL)
 
 
@@ -34,8 +35,11 @@ def explain(message: str, tables: dict[str, Any], root: type[msgspec.Struct]) ->
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A question in brackets if one of the known names is close to a misspelt one, else nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    """In brackets, the known name that `name` was renamed to or may be a misspelling of; else nothing."""
+    names = list(known)
+    if RENAMED.get(name) in names:
+        return f" (renamed: {RENAMED[name]!r})"
+    near = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

@@ -1,4 +1,4 @@
-"""Which rows a comparison has: shipped names and groups, and rows of one's own."""
+"""Which rows a comparison has: shipped names and groups, and rows that the user defines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_row_comes_once_and_where_it_is_asked_for(asked: list[str], names: 
         ("mine: class_vectors.prompt=a person who is {}", ("class_vectors.prompt=a person who is {}",)),
     ],
 )
-def test_a_row_of_ones_own(text: str, changes: tuple[str, ...]) -> None:
+def test_a_row_that_the_user_defines(text: str, changes: tuple[str, ...]) -> None:
     assert choose_rows([text]) == [Row("mine", changes)]
 
 
@@ -59,6 +59,7 @@ def test_a_row_of_ones_own(text: str, changes: tuple[str, ...]) -> None:
     ("asked", "said"),
     [
         (["finetun"], r"no row 'finetun' \(did you mean 'finetune'\?\): name groups \(methods, .*rows \(stpr, "),
+        (["stpr,letter"], r"no row 'letter' \(renamed: 'paper'\)"),
         (["stpr,"], "no row ''"),
         (["ewc: ewc.weight=1"], "the row 'ewc' comes with stpr; give yours another name"),
         (["../up: ewc.weight=1"], r"a row named '\.\./up' can't name a folder"),
@@ -66,6 +67,6 @@ def test_a_row_of_ones_own(text: str, changes: tuple[str, ...]) -> None:
         (["a: ewc.weight=1", "a: ewc.weight=2"], "--row 'a' is given twice with different changes"),
     ],
 )
-def test_what_is_no_row_is_told(asked: list[str], said: str) -> None:
+def test_a_row_that_can_not_be_is_one_line(asked: list[str], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         choose_rows(asked)

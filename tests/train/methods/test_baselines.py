@@ -171,14 +171,20 @@ def test_ranpac_is_the_ridge_regression_of_the_best_validation_error(parts: tupl
     torch.testing.assert_close(routing.sum(dim=1), torch.ones(len(routing)))
 
 
-def test_the_probe_is_where_no_slope_is_left_however_its_features_are_scaled() -> None:
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_the_probe_minimises_its_objective(classes: int) -> None:
+    """The gradient of mean cross-entropy + decay / 2 · |weight|² is zero there."""
     rng = torch.Generator().manual_seed(0)
-    labels = torch.arange(90) % 3
+    labels = torch.arange(90) % classes
     features = torch.randn(90, 5, generator=rng, dtype=torch.float64) + 0.7 * labels[:, None]
-    weight, bias = fit_logistic(features, labels, 3, decay=0.01)
-    slope = (torch.softmax(features @ weight.T + bias, dim=1) - torch.eye(3)[labels]) / 90
-    torch.testing.assert_close(slope.T @ features + 0.01 * weight, torch.zeros_like(weight), atol=1e-5, rtol=0)
-    torch.testing.assert_close(slope.sum(dim=0), torch.zeros_like(bias), atol=1e-5, rtol=0)
+    weight, bias = fit_logistic(features, labels, classes, decay=0.01)
+    slope = (torch.softmax(features @ weight.T + bias, dim=1) - torch.eye(classes)[labels]) / 90
+    torch.testing.assert_close(slope.T @ features + 0.01 * weight, torch.zeros_like(weight), atol=1e-7, rtol=0)
+    torch.testing.assert_close(slope.sum(dim=0), torch.zeros_like(bias), atol=1e-7, rtol=0)
+    assert (weight.shape, bias.shape) == ((classes, 5), (classes,))
+
+
+def test_the_probe_does_not_depend_on_the_scale_of_its_features() -> None:
     plain, stretched = (learn_probe(factor) for factor in (1.0, 1000.0))
     torch.testing.assert_close(stretched, plain, atol=1e-3, rtol=1e-3)
 

@@ -195,8 +195,10 @@ def test_the_term_is_the_formula_on_the_clips_of_the_batch(classes: str) -> None
     assert float(found) > 0
 
 
-def test_distractors_are_more_to_tell_apart_and_none_is_kept() -> None:
-    plain, crowded = (make_recipe(contrast={"distractors": many, "temperature": 1.0}, **ONE_BATCH) for many in (0, 50))
+def test_random_negatives_raise_the_loss_and_none_is_kept() -> None:
+    plain, crowded = (
+        make_recipe(contrast={"random_negatives": many, "temperature": 1.0}, **ONE_BATCH) for many in (0, 50)
+    )
     (few, first), (many, second) = (next(learn(recipe, stages=1)) for recipe in (plain, crowded))
     assert second[0]["contrast_st"] > first[0]["contrast_st"] + 0.5
     assert fusion_of(few).class_vectors.shape == fusion_of(many).class_vectors.shape

@@ -40,8 +40,12 @@ def made_up(*accuracy: list[float | None], **changes: Any) -> Metrics:
 def outcomes() -> list[Outcome]:
     """Two rows of two seeds and one that failed; `ours` has 0.9 and 0.8, so 85.0 ± 7.07."""
     return [
-        Outcome(OURS, 0, made_up([1.0], [0.8, 1.0], routed=0.75, right_expert=1.0), kept=2_000_000, recipe="ab"),
-        Outcome(OURS, 1, made_up([1.0], [0.6, 1.0], routed=0.85, right_expert=1.0), kept=2_000_000, recipe="cd"),
+        Outcome(
+            OURS, 0, made_up([1.0], [0.8, 1.0], routing_accuracy=0.75, oracle_accuracy=1.0), kept=2_000_000, recipe="ab"
+        ),
+        Outcome(
+            OURS, 1, made_up([1.0], [0.6, 1.0], routing_accuracy=0.85, oracle_accuracy=1.0), kept=2_000_000, recipe="cd"
+        ),
         Outcome(LDA, 0, made_up([1.0], [0.9, 0.9], backward_forgetting=0.1), kept=400, recipe="ef"),
         Outcome(LDA, 1, made_up([1.0], [0.9, 0.9], backward_forgetting=0.1), kept=400, recipe="01"),
         Outcome(BROKEN, 0, failure="no text tower."),
@@ -52,7 +56,7 @@ def outcomes() -> list[Outcome]:
 def test_means_and_sample_deviations_by_hand(outcomes: list[Outcome]) -> None:
     headings, (ours, lda, broken) = table(outcomes)
     assert headings[1:5] == ["seeds", "final", "average incremental", "backward forgetting"]
-    assert headings[5:] == ["stage routed right", "right expert given", "gap", "kept", "time"]
+    assert headings[5:] == ["routing accuracy", "oracle accuracy", "oracle gap", "kept", "time"]
     assert ours == [
         "ours", "2", "85.0 ± 7.1", "92.5 ± 3.5", "**0.0 ± 0.0**", "80.0 ± 7.1", "100.0 ± 0.0", "15.0 ± 7.1",
         "2.00 MB", "1 min 30 s",
@@ -66,7 +70,7 @@ def test_one_seed_has_no_deviation_and_closed_forms_no_routing(outcomes: list[Ou
     headings, lines = table(outcomes[2:3])
     assert headings == ["row", "seeds", "final", "average incremental", "backward forgetting", "kept", "time"]
     assert lines == [["lda", "1", "90.0", "95.0", "10.0", "0.00 MB", "1 min 30 s"]]  # alone is not best
-    assert not any("deviation" in note or "Gap" in note for note in notes(outcomes[2:3]))
+    assert not any("deviation" in note or "Oracle gap" in note for note in notes(outcomes[2:3]))
 
 
 def test_rows_that_are_equal_are_both_best(outcomes: list[Outcome]) -> None:
@@ -113,7 +117,7 @@ def test_all_files_say_the_same(tmp_path: Path, outcomes: list[Outcome]) -> None
     ]
     assert float(rows[1]["final"]) == 0.8
     assert rows[1]["kept_bytes"] == "2000000"
-    assert rows[2]["routed"] == rows[4]["final"] == rows[4]["seconds"] == rows[0]["failed"] == ""
+    assert rows[2]["routing_accuracy"] == rows[4]["final"] == rows[4]["seconds"] == rows[0]["failed"] == ""
     assert rows[4]["failed"] == "no text tower."
 
 

@@ -49,12 +49,14 @@ def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = 
         confusion=(np.eye(count, dtype=int) * 9 + 1).tolist(),
         routing=[[1 / stages] * stages for _ in sizes] if learns_by_epochs else [],
         curves=[[{"contrast": 2.0, "preservation": 0.01}] * 3 if learns_by_epochs else [] for _ in sizes],
-        routed=0.875 if learns_by_epochs else None,
-        right_expert=0.995 if learns_by_epochs else None,
+        routing_accuracy=0.875 if learns_by_epochs else None,
+        oracle_accuracy=0.995 if learns_by_epochs else None,
     )
 
 
-STRANGE = UnknownFigures(recall=0.9512, false_alarms=0.0321, auroc=0.9876, false_alarms_at_recall=0.0432)
+STRANGE = UnknownFigures(
+    recall=0.9512, false_positive_rate=0.0321, auroc=0.9876, false_positive_rate_at_recall=0.0432, target_recall=0.95
+)
 
 
 def save(root: Path, name: str, metrics: Metrics) -> Path:
@@ -253,7 +255,7 @@ def test_notes_and_lists_are_on_the_page_and_a_neighbours_notes_too(tmp_path: Pa
 
 
 def test_classes_not_learnt_yet_have_a_table_where_thresholds_were_set(tmp_path: Path) -> None:
-    last = UnknownFigures(recall=0.9, false_alarms=None, auroc=None, false_alarms_at_recall=None)
+    last = UnknownFigures(recall=0.9, false_positive_rate=None, auroc=None, false_positive_rate_at_recall=None)
     metrics = msgspec.structs.replace(made_up([2, 1]), unknown=[STRANGE, last])
     page = write_report(save(tmp_path, "with", metrics))
     text = (page.parent / "report.md").read_text()

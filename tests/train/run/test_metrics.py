@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,20 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.run.metrics import (
+    RENAMED,
     Metrics,
     accuracy_row,
     average_incremental,
     backward_forgetting,
+    caveats,
     confusion,
-    gaps,
     read_metrics,
-    routed_right,
+    routing_accuracy,
     seen_accuracy,
     write_metrics,
 )
 
+SCHEMA_0 = Path(__file__).with_name("metrics_schema_0.json")
 shares = st.floats(0, 1, width=32)
 tables = st.integers(1, 8).flatmap(
     lambda size: st.tuples(*(st.lists(shares, min_size=n, max_size=n) for n in range(1, size + 1)))
@@ -94,8 +97,8 @@ def test_accuracies_by_hand() -> None:
         ([[0.5, 0.5], [0.5, 0.5]], [1, 2], None),  # equal weights choose nothing
     ],
 )
-def test_routing_by_hand(routing: list[list[float]], stages: list[int], expected: float | None) -> None:
-    assert routed_right(np.asarray(routing), stages) == expected
+def test_routing_accuracy_by_hand(routing: list[list[float]], stages: list[int], expected: float | None) -> None:
+    assert routing_accuracy(np.asarray(routing), stages) == expected
 
 
 @given(guesses())
@@ -200,7 +203,7 @@ def test_metrics_come_back_as_written(tmp_path: Path) -> None:
         ({"routing": [None, [0.2, 0.8]]}, "`routing` must be null where `accuracy` is"),
     ],
 )
-def test_figures_that_contradict_each_other_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_metrics_that_contradict_each_other_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_metrics(**changes)
     content = {**msgspec.to_builtins(make_metrics()), **changes}
@@ -217,7 +220,7 @@ GONE: dict[str, Any] = {
 }
 
 
-def test_an_untested_stage_comes_back_as_null(tmp_path: Path) -> None:
+def test_an_untested_stage_is_written_as_null(tmp_path: Path) -> None:
     written = make_metrics(**GONE)
     content = json.loads(write_metrics(tmp_path, written).read_bytes())
     assert (content["accuracy"][1], content["routing"][0]) == ([None, 1.0], None)
@@ -248,9 +251,9 @@ def test_an_untested_stage_comes_back_as_null(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_could_not_be_tested_is_said(changes: dict[str, Any], said: list[str]) -> None:
+def test_caveats_name_what_was_not_tested(changes: dict[str, Any], said: list[str]) -> None:
     metrics = make_metrics(**changes)
-    assert gaps(metrics) == said
+    assert caveats(metrics) == said
     assert metrics.forgetting_known == (None not in metrics.accuracy[-1])
 
 
@@ -261,7 +264,32 @@ def test_before_a_second_stage_nothing_can_be_forgotten() -> None:
     assert first.forgetting_known
 
 
-def test_figures_from_before_there_were_lists_and_notes_can_be_read(tmp_path: Path) -> None:
+def test_a_file_of_schema_0_is_read_under_the_keys_of_today(tmp_path: Path) -> None:
+    """A real run's file, as written before there was a schema number; only epochs were taken out of its curves."""
+    shutil.copy(SCHEMA_0, tmp_path / "metrics.json")
+    old = json.loads(SCHEMA_0.read_bytes())
+    found = read_metrics(tmp_path)
+    assert (found.schema, found.routing_accuracy, found.oracle_accuracy) == (1, old["routed"], old["right_expert"])
+    for one, before in zip(found.unknown, old["unknown"], strict=True):
+        assert one is not None
+        assert one.false_positive_rate == before["false_alarms"]
+        assert one.false_positive_rate_at_recall == before["false_alarms_at_recall"]
+        assert (one.recall, one.auroc, one.target_recall) == (before["recall"], before["auroc"], None)
+    rewritten = json.loads(write_metrics(tmp_path, found).read_bytes())
+    assert next(iter(rewritten)) == "schema"
+    assert all(rewritten[key] == value for key, value in old.items() if key not in (*RENAMED, "unknown"))
+    assert read_metrics(tmp_path) == found
+
+
+@pytest.mark.parametrize("schema", [2, -1, "1", None])
+def test_a_file_of_an_unknown_schema_is_refused(tmp_path: Path, schema: Any) -> None:
+    content = {**msgspec.to_builtins(make_metrics()), "schema": schema}
+    (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(content))
+    with pytest.raises(CheckpointError, match=rf"metrics\.json has schema {schema!r}, not 0 to 1; update stpr to read"):
+        read_metrics(tmp_path)
+
+
+def test_metrics_from_before_there_were_lists_and_notes_can_be_read(tmp_path: Path) -> None:
     content = msgspec.to_builtins(make_metrics(lists={"clips.csv": ["ab"]}, notes=["Beware."]))
     del content["lists"], content["notes"]
     (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(content))

@@ -87,6 +87,12 @@ def test_data_of_one_kind_does_not_offer_the_keys_of_another() -> None:
     assert said == "r.toml: [data] has no key 'seed'; it knows kind, root, skip."
 
 
+def test_a_renamed_key_is_answered_with_its_new_name() -> None:
+    said = message(contrast={"distractors": 3})
+    assert said.startswith("r.toml: [contrast] has no key 'distractors' (renamed: 'random_negatives'); it knows")
+    assert "renamed" not in message(data={"kind": "motions", "distractors": 3})
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -134,7 +140,7 @@ def test_wrong_values_are_told_in_the_words_of_the_recipe(changes: dict[str, Any
         ("sampling", "draws", -1, "an integer >= 0"),
         ("sampling", "workers", 0, "an integer >= 1"),
         ("contrast", "temperature", 0.0, "a number > 0.0"),
-        ("contrast", "distractors", -1, "an integer >= 0"),
+        ("contrast", "random_negatives", -1, "an integer >= 0"),
         ("router", "temperature", -0.1, "a number > 0.0"),
         ("expert", "heads", 0, "an integer >= 1"),
         ("expert", "dropout", 1.0, "a number < 1.0"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import ProbeSettings, StatisticsSettings
 
-STEPS = 500
+MOST_STEPS: Final = 1000
+TOLERANCE: Final = 1e-8  # largest slope of the mean loss where the fit stops
 
 
 class LinearProbe(ClipScores):
-    """The affine map itself is what is kept."""
+    """Keeps the affine map itself, not statistics that it could be derived from."""
 
     def __init__(self, frames: int, width: int, settings: StatisticsSettings, probe: ProbeSettings) -> None:
         super().__init__(frames, width, settings)
@@ -21,33 +24,30 @@ class LinearProbe(ClipScores):
         for name in ("centre", "weight", "bias"):
             self.register_buffer(name, self.get_buffer(name), persistent=True)
 
-    @torch.enable_grad()
     def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
-        """Fit to `described` `(n, S)` and `labels` `(n,)` of all `classes` so far; what was known is forgotten."""
+        """Fit to `described` `(n, S)` and `labels` `(n,)` of all `classes` so far, replacing any earlier fit."""
         centre, scale = described.double().mean(dim=0), described.double().std(dim=0, correction=0).clamp_min(1e-6)
         weight, bias = fit_logistic((described - centre) / scale, labels, classes, decay=self.probe.decay)
         self.centre, self.weight, self.bias = centre.float(), (weight / scale).float(), bias.float()
 
     def refresh(self) -> None:
-        """Nothing is derived."""
+        """Nothing to derive: the map is kept."""
 
 
 def fit_logistic(features: Tensor, labels: Tensor, classes: int, *, decay: float) -> tuple[Tensor, Tensor]:
-    """Weight `(C, S)` and bias `(C,)` of the least mean cross-entropy + decay / 2 · |weight|²: convex, so there is one.
+    """Weight `(C, S)` and bias `(C,)` that minimise mean cross-entropy + decay / 2 · |weight|² (convex, so unique).
 
-    Full batches from zero, so the same clips give the same bits; `features` `(n, S)` are float64 and standardised.
+    `features` `(n, S)` are float64 and standardised; every class has a clip. L-BFGS from zero is deterministic.
     """
-    weight = features.new_zeros(classes, features.shape[1], requires_grad=True)
-    bias = features.new_zeros(classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
-    )
+    from sklearn.linear_model import LogisticRegression  # imported late: it costs a second that other methods save
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(features @ weight.T + bias, labels) + decay / 2 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+    if classes == 1:
+        return features.new_zeros(1, features.shape[1]), features.new_zeros(1)
+    # Of two classes scikit-learn fits one vector v, their difference: |v/2|² + |-v/2|² is half of |v|².
+    penalty = decay / 2 if classes == 2 else decay
+    model = LogisticRegression(C=1 / (len(labels) * penalty), tol=TOLERANCE, max_iter=MOST_STEPS)
+    model.fit(features.cpu().numpy(), labels.cpu().numpy())
+    weight, bias = model.coef_, model.intercept_
+    if classes == 2:
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return torch.from_numpy(weight).to(features), torch.from_numpy(bias).to(features)
