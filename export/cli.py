@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from stpr.export.folder import whole_or_nothing
-from stpr.export.pipeline import CLIPS, Steps, export_stage
-from stpr.export.show import ShownSteps, new_console, show_bundle
+from stpr.export.console import ShownSteps, new_console, show_bundle
+from stpr.export.package.pipeline import CLIPS, Steps, export_stage
 from stpr.export.to_tensorrt import build_engine, find_library
-from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.checkpoint import RECIPE, RECORD
 
@@ -58,7 +57,7 @@ def build_engines(bundle: Path, library: object, step: Steps) -> Path:
     target = bundle.parent / "engines" / bundle.name
     # The encoder and the head are in the clip graph once more.
     needs = 2 * sum(entry.bytes for entry in opened.manifest.files.values())
-    with whole_or_nothing(target, needs=needs) as folder:
+    with new_bundle_folder(target, needs=needs) as folder:
         for name in opened.manifest.graphs:
             with step(f"build a TensorRT engine of {name}.onnx"):
                 build_engine(opened.graph(name), folder / f"{name}.engine", library=library)

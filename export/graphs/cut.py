@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
+from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.model.stpr import Head, StPR
 
@@ -81,8 +81,8 @@ def combine_piece(model: StPR) -> Piece:
     return Piece("combine", Combine(head).eval(), inputs, DECISION)
 
 
-def graph_specs(model: StPR) -> dict[str, GraphSpec]:
-    """What the three graphs of a bundle take and give; B and N are the free axis "batch"."""
+def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
+    """What the three graphs of a bundle take and give, and their files; B and N are the free axis "batch"."""
     head, spec = model.head, model.encoder.backbone.spec
     features = _tensor("features", "float32", head.frames, head.width)
     decision = (
@@ -91,15 +91,15 @@ def graph_specs(model: StPR) -> dict[str, GraphSpec]:
         _tensor("familiarity", "float32"),
     )
     frame, clip = _frames(spec), _frames(spec, head.frames)
-    return {
-        "encoder": _graph("encoder", (frame,), (_tensor("features", "float32", head.width),)),
-        "head": _graph("head", (features,), decision),
-        "clip": _graph("clip", (clip,), decision),
+    ends: dict[GraphName, tuple[TensorSpec, tuple[TensorSpec, ...]]] = {
+        GraphName.ENCODER: (frame, (_tensor("features", "float32", head.width),)),
+        GraphName.HEAD: (features, decision),
+        GraphName.CLIP: (clip, decision),
     }
-
-
-def _graph(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> GraphSpec:
-    return GraphSpec(file=f"{name}.onnx", inputs=inputs, outputs=outputs)
+    return {
+        name: GraphSpec(inputs=(taken,), outputs=given, variants={"fp32": f"{name}.onnx"})
+        for name, (taken, given) in ends.items()
+    }
 
 
 def _frames(spec: PreprocessSpec, *lead: int) -> TensorSpec:
