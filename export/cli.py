@@ -15,7 +15,7 @@ from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from stpr.export.pipeline import Steps
+    from stpr.export.package.pipeline import Steps
 
 
 @click.command(cls=Command, extra="export", context_settings={"show_default": True})
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 )
 def main(*, stage: int, run: Path | None, out: Path, clips: int, form: str) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
-    from stpr.export.pipeline import export_stage
-    from stpr.export.show import ShownSteps, new_console, show_bundle
+    from stpr.export.console import ShownSteps, new_console, show_bundle
+    from stpr.export.package.pipeline import export_stage
     from stpr.runtime.engines.tensorrt_builder import find_library
     from stpr.train.run.folder import RECIPE
 
@@ -64,15 +64,14 @@ def newest_run(root: Path) -> Path:
 
 def build_engines(bundle: Path, library: object, step: Steps) -> Path:
     """Build each graph of a bundle into `engines/` beside it, which is no part of it; returns that folder."""
-    from stpr.export.folder import whole_or_nothing
-    from stpr.runtime.contract.bundle import open_bundle
+    from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
     from stpr.runtime.engines.tensorrt_builder import build_engine
 
     opened = open_bundle(bundle)
     target = bundle.parent / "engines" / bundle.name
     # The encoder and the head are in the clip graph once more.
     needs = 2 * sum(entry.bytes for entry in opened.manifest.files.values())
-    with whole_or_nothing(target, needs=needs) as folder:
+    with new_bundle_folder(target, needs=needs) as folder:
         for name in opened.manifest.graphs:
             with step(f"build a TensorRT engine of {name}.onnx"):
                 build_engine(opened.graph(name), folder / f"{name}.engine", library=library)

@@ -20,7 +20,7 @@ import numpy as np
 
 from stpr.runtime.contract.bundle import Bundle
 from stpr.runtime.contract.errors import EngineError
-from stpr.runtime.contract.manifest import GraphSpec
+from stpr.runtime.contract.manifest import GraphName, GraphSpec
 from stpr.runtime.contract.preprocess import Array, preprocess
 from stpr.runtime.decision import WARMING_UP, BundleId, Decision, Prediction, decide
 from stpr.runtime.engines import open_engine
@@ -115,10 +115,10 @@ class Recognizer:
         """Run both graphs once on zeros: checks what goes in and comes out, and pays the first run's set-up."""
         spec, clip = self._manifest.preprocess, self._manifest.clip
         frames = np.zeros((1, spec.height, spec.width, 3), np.uint8)
-        features = _run_checked(self._encoder, self._manifest.graphs["encoder"], {"frames": frames})["features"]
+        features = _run_checked(self._encoder, self._manifest.graphs[GraphName.ENCODER], {"frames": frames})["features"]
         clips = np.repeat(features[:, np.newaxis], clip.frames, axis=1)
-        outputs = _run_checked(self._head, self._manifest.graphs["head"], {"features": clips})
-        promised = {output.name: (1, *output.shape[1:]) for output in self._manifest.graphs["head"].outputs}
+        outputs = _run_checked(self._head, self._manifest.graphs[GraphName.HEAD], {"features": clips})
+        promised = {output.name: (1, *output.shape[1:]) for output in self._manifest.graphs[GraphName.HEAD].outputs}
         wanted = promised | {"logits": (1, len(self._manifest.classes))}
         found = {name: outputs[name].shape for name in wanted}
         if found != wanted:
@@ -128,9 +128,9 @@ class Recognizer:
 def open_recognizer(bundle: Bundle, engine: str, *, threads: int | None = None) -> Recognizer:
     """The bundle's encoder and head on that engine, rehearsed. Raises EngineError when they can't run here."""
     with ExitStack() as opened:
-        encoder = open_engine(engine, bundle.graph("encoder"), threads=threads)
+        encoder = open_engine(engine, bundle.graph(GraphName.ENCODER), threads=threads)
         opened.callback(encoder.close)
-        head = open_engine(engine, bundle.graph("head"), threads=threads)
+        head = open_engine(engine, bundle.graph(GraphName.HEAD), threads=threads)
         opened.callback(head.close)
         recognizer = Recognizer(bundle, encoder=encoder, head=head)
         opened.pop_all()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from stpr.export.pipeline import export_stage
+from stpr.export.package.pipeline import export_stage
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.motions import CLASSES

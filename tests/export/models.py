@@ -13,7 +13,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from stpr.export.reference import answers
+from stpr.export.parity.reference import answers
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.engines import open_engine
 from stpr.train.model.backbone import Backbone
@@ -33,7 +34,6 @@ from stpr.train.settings.model import (
 )
 
 PARTS = StatisticsSettings(parts=("mean", "difference", "deviation", "cosines"))
-GRAPHS = ("encoder", "head", "clip")
 SIDE = 32
 CLASSES = 2  # per stage
 Kind = Literal["clip", "mobilenet"]
@@ -161,10 +161,10 @@ def check_graphs(model: StPR, folder: Path, batch: int) -> None:
     shape = (batch, length, spec.height, spec.width, 3)
     frames = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
     wanted = answers(model, frames)
-    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", threads=1).run for name in GRAPHS}
-    encoded = run["encoder"]({"frames": frames.reshape(-1, *shape[2:])})["features"]
+    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", threads=1).run for name in GraphName}
+    encoded = run[GraphName.ENCODER]({"frames": frames.reshape(-1, *shape[2:])})["features"]
     np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
-    for found in (run["head"]({"features": wanted.features}), run["clip"]({"frames": frames})):
+    for found in (run[GraphName.HEAD]({"features": wanted.features}), run[GraphName.CLIP]({"frames": frames})):
         assert list(found) == ["logits", "routing", "familiarity"]
         np.testing.assert_allclose(found["logits"], wanted.logits, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found["routing"], wanted.routing, rtol=1e-4, atol=1e-5)

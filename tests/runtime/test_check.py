@@ -19,7 +19,7 @@ def replace_golden(bundle: Path, **changes: float) -> None:
     with np.load(bundle / GOLDEN) as arrays:
         changed = {key: arrays[key] + np.asarray(changes.get(key, 0), arrays[key].dtype) for key in arrays.files}
     np.savez(bundle / GOLDEN, **changed)
-    manifest = read_manifest((bundle / MANIFEST).read_bytes(), "manifest")
+    manifest = read_manifest((bundle / MANIFEST).read_bytes(), "manifest").manifest
     files = manifest.files | {GOLDEN: file_entry(bundle / GOLDEN)}
     (bundle / MANIFEST).write_bytes(manifest_bytes(msgspec.structs.replace(manifest, files=files)))
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.bundle import Bundle, open_bundle
 from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array, Image, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.runtime.decision import Prediction
@@ -97,7 +98,7 @@ def test_live_equals_offline(bundle: Bundle, seconds: int, fps: int, seed: int) 
         name = "listening"
 
         def __init__(self) -> None:
-            self._head = open_engine("onnxruntime", bundle.graph("head"), threads=1)
+            self._head = open_engine("onnxruntime", bundle.graph(GraphName.HEAD), threads=1)
 
         def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
             heard.append(self._head.run(feeds))
@@ -106,7 +107,7 @@ def test_live_equals_offline(bundle: Bundle, seconds: int, fps: int, seed: int) 
         def close(self) -> None:
             self._head.close()
 
-    encoder = open_engine("onnxruntime", bundle.graph("encoder"), threads=1)
+    encoder = open_engine("onnxruntime", bundle.graph(GraphName.ENCODER), threads=1)
     with Recognizer(bundle, encoder=encoder, head=Listening()) as recognizer:  # type: ignore[arg-type]
         made = predictions(recognizer, images, fps=fps)
     assert len(made) == seconds * FRAMES
@@ -116,7 +117,8 @@ def test_live_equals_offline(bundle: Bundle, seconds: int, fps: int, seed: int) 
     # The last window of the file is its last second: the frames that training would take of it.
     start = (seconds - 1) * fps
     chosen = [preprocess(images[start + index], make_preprocess_spec()) for index in centre_frames(fps, FRAMES)]
-    clip = open_engine("onnxruntime", bundle.graph("clip"), threads=1).run({"frames": np.stack(chosen)[np.newaxis]})
+    engine = open_engine("onnxruntime", bundle.graph(GraphName.CLIP), threads=1)
+    clip = engine.run({"frames": np.stack(chosen)[np.newaxis]})
     for key in ("logits", "routing", "familiarity"):
         assert np.abs(heard[-1][key] - clip[key]).max() < 1e-6
     assert made[-1].label == bundle.manifest.class_names[int(clip["logits"][0].argmax())]

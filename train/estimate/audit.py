@@ -35,7 +35,7 @@ from stpr.train.run.folder import (
     stage_folder,
 )
 from stpr.train.run.metrics import read_metrics
-from stpr.train.settings.load import load_recipe
+from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
 HORIZON: Final = 50  # stages that growth is projected to
@@ -91,7 +91,7 @@ def audit(run: Path) -> Audit:
     """Check a run folder; raises CheckpointError if a file of a stage is missing, damaged or not the one saved."""
     records = _records(run)
     found = [_read(run, record) for record in records]
-    recipe = load_recipe(str(recipe_file(run)))
+    recipe = read_resolved(recipe_file(run))
     model = build_model(recipe).eval()
     check_backbone(model, records[-1])
     classes = [len(names) for names in records[-1].stages]

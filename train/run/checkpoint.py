@@ -22,9 +22,10 @@ from stpr.train.methods.build import build_model
 from stpr.train.methods.method import Method
 from stpr.train.model.stpr import StPR
 from stpr.train.run.folder import PREDICTIONS, RECIPE, RECORD, TENSORS, finished_stages, recipe_file, stage_folder
-from stpr.train.settings.load import load_recipe
+from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
+SCHEMA = 1  # of stage.json
 MEND = "put back the recipe that the run was begun with."
 KINDS = {  # first part of a stored tensor's name that says what it is
     "encoder.projection": "projection",
@@ -58,6 +59,7 @@ class BackboneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`stage.json`: what this checkpoint knows and every tensor it keeps."""
 
+    schema: int = 0  # files of schema 0 have no such key
     stage: int
     stages: tuple[tuple[str, ...], ...]  # classes learnt so far, by stage, in learning order
     clip: ClipSpec
@@ -118,6 +120,7 @@ def _write_files(part: Path, tensors: dict[str, Tensor], record: StageRecord, pr
     save_file(tensors, part / TENSORS)
     record = msgspec.structs.replace(
         record,
+        schema=SCHEMA,
         sha256=hashlib.sha256((part / TENSORS).read_bytes()).hexdigest(),
         kept=tuple(
             KeptTensor(name=name, kind=kind_of(name), shape=tuple(value.shape), bytes=value.nbytes)
@@ -136,20 +139,38 @@ def read_record(run: Path, stage: int) -> StageRecord:
         has = f"has stages 1 to {done}" if done else "has no finished stage"
         raise CheckpointError(f"{run} {has}, not stage {stage}; train further or choose another --stage.")
     try:
-        return msgspec.json.decode(file.read_bytes(), type=StageRecord)
+        record = msgspec.json.decode(file.read_bytes(), type=StageRecord)
     except (msgspec.DecodeError, ValueError) as error:
         raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
+    if record.schema > SCHEMA:
+        raise CheckpointError(f"{file} has schema {record.schema}; this stpr reads 0 to {SCHEMA}: upgrade it here.")
+    return record
 
 
 def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     """The network as it was after a stage; raises CheckpointError if anything is not as it was saved."""
-    recipe = load_recipe(str(recipe_file(run)))
+    recipe = read_resolved(recipe_file(run))
     record = read_record(run, stage)
     model = build_model(recipe)
     check_backbone(model, record)
     file = stage_folder(run, stage) / TENSORS
-    restore(model, _read_tensors(file, record), record, method_of(recipe))
+    restore(model, _upgrade(_read_tensors(file, record), record, model), record, method_of(recipe))
     return model.eval(), record, recipe
+
+
+def _upgrade(tensors: dict[str, Tensor], record: StageRecord, model: StPR) -> dict[str, Tensor]:
+    """Tensors under today's names.
+
+    Schema 0 had one name for what methods remember beside the network, and gave every head experts and class vectors.
+    """
+    if record.schema == SCHEMA:
+        return tensors
+    memory = [f"memory.{name}" for name, _ in model.memory.named_buffers()]
+    renamed = {memory[0] if memory and name == "importance" else name: value for name, value in tensors.items()}
+    kept = {stored_name(name) for name in model.state_dict()}
+    idle = [name for name in ("head.class_vectors", "head.anchors") if name not in kept]
+    idle += [] if model.head.form else [name for name in renamed if name.startswith("head.experts.")]
+    return {name: value for name, value in renamed.items() if name not in idle}
 
 
 def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, method: Method) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import tomli_w
@@ -22,6 +22,18 @@ else:
     import tomli as tomllib
 
 
+RENAMED: Final = {("contrast", "distractors"): "random_negatives"}  # keys of recipes that older runs wrote
+
+
+def read_resolved(file: Path) -> Recipe:
+    """The recipe that a run was begun with, as `write_recipe` wrote it or as an older version did."""
+    tables = _read_tables(file)
+    for (section, old), new in RENAMED.items():
+        if old in tables.get(section, {}):
+            tables[section][new] = tables[section].pop(old)
+    return parse_recipe(tables, where=str(file))
+
+
 def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = None) -> Recipe:
     """Read a shipped recipe or a TOML file, with `KEY=VALUE` changes such as `optimizer.rate=0.02` applied.
 
@@ -31,10 +43,7 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
     if not file.is_file():
         near = nearest(name, shipped_recipes())
         raise RecipeError(f"no recipe {name!r}{near}: give a TOML file or one of {', '.join(shipped_recipes())}.")
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} is not TOML: {error}.") from error
+    tables = _read_tables(file)
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
@@ -43,6 +52,13 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
     if root is not None:
         _apply(tables, "data.root", root)
     return parse_recipe(tables, where=str(file))
+
+
+def _read_tables(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} can't be read as TOML: {error}.") from error
 
 
 def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:

@@ -8,7 +8,7 @@ import pytest
 
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, newest_bundle, open_bundle
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import FileEntry, digest_of, manifest_bytes
+from stpr.runtime.contract.manifest import FileEntry, GraphName, digest_of, manifest_bytes
 from tests.factories import make_bundle, make_manifest
 
 FILES = ("encoder.onnx", "head.onnx", "clip.onnx", "golden.npz", "parity.json", MANIFEST)
@@ -23,7 +23,7 @@ def test_a_whole_bundle_opens(bundle: Path) -> None:
     opened = open_bundle(bundle)
     assert set(opened.manifest.files) == set(FILES) - {MANIFEST}
     assert opened.digest == digest_of(opened.manifest)
-    assert opened.graph("head") == bundle / "head.onnx"
+    assert opened.graph(GraphName.HEAD) == bundle / "head.onnx"
     golden = opened.golden()
     assert golden.frames.dtype == np.uint8
     assert golden.features.shape[:2] == golden.frames.shape[:2]

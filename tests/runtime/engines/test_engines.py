@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines import ENGINES, open_engine
 from stpr.runtime.engines.engine import check_feeds
 from stpr.runtime.engines.recorded import RecordedEngine
@@ -131,9 +132,9 @@ def test_recorded_outputs_are_replayed_in_order() -> None:
 )
 def test_feeds_are_held_against_the_manifest(feeds: dict[str, Any], message: str) -> None:
     with pytest.raises(EngineError, match=message):
-        check_feeds(make_manifest().graphs["encoder"], feeds)
+        check_feeds(make_manifest().graphs[GraphName.ENCODER], feeds)
 
 
 def test_a_free_axis_takes_any_length() -> None:
     for count in (1, 7):
-        check_feeds(make_manifest().graphs["encoder"], {"frames": np.zeros((count, SIDE, SIDE, 3), np.uint8)})
+        check_feeds(make_manifest().graphs[GraphName.ENCODER], {"frames": np.zeros((count, SIDE, SIDE, 3), np.uint8)})

@@ -21,7 +21,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 from onnxscript import opset18
 from torch import Tensor, nn
 
-from stpr.export.graphs import BATCH, Piece
+from stpr.export.graphs.cut import BATCH, Piece
 from stpr.runtime.contract.errors import BundleError
 
 OPSET: Final = 18

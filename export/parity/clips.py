@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from stpr.export.parity import NamedClip
 from stpr.runtime.contract.errors import CheckpointError, DataError
+from stpr.runtime.contract.preprocess import Array
 from stpr.train.data.clips import load_ahead, load_clip
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.run.folder import PREDICTIONS, stage_folder
+
+
+@dataclass(frozen=True, slots=True)
+class NamedClip:
+    """A clip's name in the certificate, the index of its label if it has one, its frames `(T, H, W, 3)` uint8."""
+
+    name: str
+    label: int | None
+    frames: Array
 
 
 @dataclass(frozen=True, slots=True)

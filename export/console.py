@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from stpr.export.certificate import Certificate, Difference
-from stpr.export.pipeline import Advance
+from stpr.export.package.pipeline import Advance
+from stpr.export.parity.certificate import Certificate, Difference
 from stpr.runtime.contract.bundle import MANIFEST, PARITY
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import Manifest, read_manifest
@@ -22,10 +25,13 @@ WIDTH: Final = 100  # where the output is no terminal
 SECONDS_OF_SILENCE: Final = 20.0
 
 
-def new_console() -> Console:
-    """Standard output, as wide as the terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+def new_console(file: TextIO | None = None) -> Console:
+    """A file, or standard output, as wide as the terminal; what is printed is text and never markup.
+
+    Names of runs and classes are a user's own: "exp [v2]", "pay :smile:".
+    """
+    width = None if (file or sys.stdout).isatty() else WIDTH
+    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
 
 
 class ShownSteps:
@@ -41,12 +47,12 @@ class ShownSteps:
 
         def advance(done: int) -> None:
             nonlocal told
-            status.update(f"{name}: {done} done")
+            status.update(Text(f"{name}: {done} done"))
             if not self.console.is_terminal and time.monotonic() - told > SECONDS_OF_SILENCE:
                 told = time.monotonic()
                 self.console.print(f"          {name}: {done} done")
 
-        status = self.console.status(name)
+        status = self.console.status(Text(name))  # a plain string would be markup
         with status if self.console.is_terminal else nullcontext():
             yield advance
         self.console.print(f"{time.monotonic() - started:6.1f} s  {name}")
@@ -54,7 +60,7 @@ class ShownSteps:
 
 def show_bundle(console: Console, bundle: Path) -> None:
     """The bundle's files and what of them is new, how far it is from PyTorch, and what to do next."""
-    manifest = read_manifest((bundle / MANIFEST).read_bytes(), str(bundle / MANIFEST))
+    manifest = read_manifest((bundle / MANIFEST).read_bytes(), str(bundle / MANIFEST)).manifest
     certificate = msgspec.json.decode((bundle / PARITY).read_bytes(), type=Certificate)
     console.print()
     console.print(_files(manifest, _previous(bundle, manifest)))
@@ -64,14 +70,14 @@ def show_bundle(console: Console, bundle: Path) -> None:
     for line in _decisions(certificate):
         console.print(line, soft_wrap=True)
     console.print(f"bundle: {bundle}", soft_wrap=True)
-    console.print(f"next:   stpr-run --bundle {bundle} --camera 0", soft_wrap=True)
+    console.print(f"next:   {shlex.join(['stpr-run', '--bundle', str(bundle), '--camera', '0'])}", soft_wrap=True)
 
 
 def _previous(bundle: Path, manifest: Manifest) -> Manifest | None:
     """The manifest of the stage before, where its bundle lies beside this one."""
     file = bundle.with_name(f"stage-{manifest.stage - 1}") / MANIFEST
     try:
-        return read_manifest(file.read_bytes(), str(file))
+        return read_manifest(file.read_bytes(), str(file)).manifest
     except (OSError, BundleError):
         return None
 
@@ -101,6 +107,8 @@ def _differences(certificate: Certificate) -> Table:
 
 def _worst_expert_only(differences: tuple[Difference, ...]) -> list[Difference]:
     experts = [one for one in differences if one.part.startswith("expert")]
+    if not experts:
+        return list(differences)
     worst = max(experts, key=lambda one: one.worst / one.tolerance if one.tolerance else 0.0)
     others = [one for one in differences if one not in experts]
     named = msgspec.structs.replace(worst, part=f"{worst.part} (worst of {len(experts)})")

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 import torch
 
-from stpr.export.graphs import combine_piece
-from stpr.export.to_onnx import trace_pieces, write_onnx
-from stpr.export.trace import trace
+from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.graphs.cut import combine_piece
+from stpr.export.graphs.trace import trace
 from stpr.runtime.contract.errors import BundleError
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.scores.probe import LinearProbe

@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from stpr.export.graphs import combine_piece, encoder_piece, expert_piece, graph_specs
-from stpr.export.trace import OPSET, Traced, Weight, tensors_of, trace
-from stpr.export.weights import BACKBONE, STAGE, expert_file, stored, write_weights
+from stpr.export.graphs.cut import combine_piece, encoder_piece, expert_piece, graph_specs
+from stpr.export.graphs.trace import OPSET, Traced, Weight, tensors_of, trace
+from stpr.export.graphs.weights import BACKBONE, STAGE, expert_file, stored, write_weights
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
+from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
 from stpr.train.model.stpr import StPR
 
 IR: Final = 10  # the newest that JetPack 6's onnxruntime reads
@@ -31,23 +31,28 @@ class Pieces:
     """The traced pieces of one model."""
 
     encoder: Traced
-    expert: Traced
+    expert: Traced | None  # of a head without experts
     combine: Traced
 
 
 def trace_pieces(model: StPR) -> Pieces:
     """Trace the three pieces of a model in evaluation mode."""
-    return Pieces(trace(encoder_piece(model)), trace(expert_piece(model)), trace(combine_piece(model)))
+    expert = expert_piece(model)
+    return Pieces(trace(encoder_piece(model)), trace(expert) if expert else None, trace(combine_piece(model)))
 
 
-def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> dict[str, GraphSpec]:
+def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> dict[GraphName, GraphSpec]:
     """Write `encoder.onnx`, `head.onnx`, `clip.onnx` and `weights/` into a folder; returns the graphs' specs."""
     specs = graph_specs(model)
     tensors = {
         tensor.name: tensor for tensor in [*_write_all_weights(model, pieces, folder), *_constants(pieces, specs)]
     }
     head = _head_nodes(pieces, len(model.head.experts))
-    nodes = {"encoder": _place(pieces.encoder, "encoder"), "head": head, "clip": [*_clip_nodes(pieces), *head]}
+    nodes = {
+        GraphName.ENCODER: _place(pieces.encoder, "encoder"),
+        GraphName.HEAD: head,
+        GraphName.CLIP: [*_clip_nodes(pieces), *head],
+    }
     for name, spec in specs.items():
         _write_graph(folder / spec.file, nodes[name], tensors, spec)
     return specs
@@ -64,6 +69,7 @@ def _write_all_weights(model: StPR, pieces: Pieces, folder: Path) -> list[Tensor
     tuned = [weight for weight in pieces.encoder.weights if _is_tuned(weight)]
     entries = write_weights(folder, BACKBONE, stored(frozen, encoder, "encoder"))
     for stage, expert in enumerate(model.head.experts, start=1):
+        assert pieces.expert is not None
         own = stored(pieces.expert.weights, tensors_of(expert), f"expert_{stage}")
         entries += write_weights(folder, expert_file(stage), own)
     changing = [*stored(tuned, encoder, "encoder"), *stored(pieces.combine.weights, combine, "combine")]
@@ -75,15 +81,15 @@ def _is_tuned(weight: Weight) -> bool:
     return "adapter" in weight.name.split(".") or weight.name.startswith("projection.")
 
 
-def _constants(pieces: Pieces, specs: Mapping[str, GraphSpec]) -> list[TensorProto]:
+def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec]) -> list[TensorProto]:
     """The tracer's small constants, and those of the nodes that join the pieces."""
     joints = {
         "join/axis": [1],
-        "join/frame": [-1, *specs["encoder"].inputs[0].shape[1:]],
-        "join/clip": [-1, *specs["head"].inputs[0].shape[1:]],
+        "join/frame": [-1, *specs[GraphName.ENCODER].inputs[0].shape[1:]],
+        "join/clip": [-1, *specs[GraphName.HEAD].inputs[0].shape[1:]],
     }
     found = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in joints.items()]
-    for piece in (pieces.encoder, pieces.expert, pieces.combine):
+    for piece in filter(None, (pieces.encoder, pieces.expert, pieces.combine)):
         for constant in piece.constants:
             renamed = TensorProto()
             renamed.CopyFrom(constant)
@@ -107,11 +113,13 @@ def _head_nodes(pieces: Pieces, experts: int) -> list[NodeProto]:
     """All experts on the same features, then what combines them."""
     nodes, stacked = [], []
     for stage in range(1, experts + 1):
+        assert pieces.expert is not None
         output, row = expert_output(stage), f"join/output_{stage}"
         nodes += _place(pieces.expert, f"expert_{stage}", {"features": "features", "output": output})
         nodes.append(helper.make_node("Unsqueeze", [output, "join/axis"], [row], row))
         stacked.append(row)
-    nodes.append(helper.make_node("Concat", stacked, ["outputs"], "join/outputs", axis=1))
+    if stacked:
+        nodes.append(helper.make_node("Concat", stacked, ["outputs"], "join/outputs", axis=1))
     ends = {name: name for name in (*pieces.combine.inputs, *pieces.combine.outputs)}
     return [*nodes, *_place(pieces.combine, "combine", ends)]
 

@@ -38,6 +38,12 @@ class Reference:
         self.single = model.eval()
         self.double = copy.deepcopy(model).double().eval()
 
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """`(T, H, W, 3)` of the clips that the model takes."""
+        spec = self.single.encoder.backbone.spec
+        return self.single.head.frames, spec.height, spec.width, 3
+
     def answers(self, frames: Array) -> Answers:
         """Everything in float32."""
         return answers(self.single, frames)

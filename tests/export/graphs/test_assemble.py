@@ -14,14 +14,15 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from stpr.export.to_onnx import trace_pieces, write_onnx
-from stpr.export.trace import tensors_of
+from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.graphs.cut import combine_piece
+from stpr.export.graphs.trace import tensors_of
 from stpr.runtime.contract.errors import EngineError
-from stpr.runtime.contract.manifest import GraphSpec
+from stpr.runtime.contract.manifest import GraphName, GraphSpec
 from stpr.runtime.engines.tensorrt_builder import build_engine
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.stpr import StPR
-from tests.export.models import GRAPHS, check_graphs, head_settings, random_backbone, random_model
+from tests.export.models import check_graphs, head_settings, random_backbone, random_model
 
 # backbone, adapter, projection, stages, frames, router, what experts see, evidence, unit lengths, a lean expert's width
 GRID: list[tuple[Any, ...]] = [
@@ -37,9 +38,9 @@ GRID: list[tuple[Any, ...]] = [
 class Exported:
     model: StPR
     folder: Path
-    specs: dict[str, GraphSpec]
+    specs: dict[GraphName, GraphSpec]
 
-    def graph(self, name: str) -> onnx.ModelProto:
+    def graph(self, name: GraphName) -> onnx.ModelProto:
         return onnx.load(self.folder / f"{name}.onnx")
 
 
@@ -64,8 +65,8 @@ def test_every_graph_does_what_pytorch_does(exported: Exported, batch: int) -> N
     check_graphs(exported.model, exported.folder, batch)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exported: Exported, name: str) -> None:
+@pytest.mark.parametrize("name", GraphName)
+def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exported: Exported, name: GraphName) -> None:
     graph = exported.graph(name)
     assert (graph.ir_version, [(entry.domain, entry.version) for entry in graph.opset_import]) == (10, [("", 18)])
     assert not graph.functions
@@ -74,8 +75,8 @@ def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exporte
     assert b".py" not in (exported.folder / f"{name}.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-def test_inputs_and_outputs_are_those_of_the_spec(exported: Exported, name: str) -> None:
+@pytest.mark.parametrize("name", GraphName)
+def test_inputs_and_outputs_are_those_of_the_spec(exported: Exported, name: GraphName) -> None:
     graph = exported.graph(name).graph
     spec = exported.specs[name]
     for values, tensors in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
@@ -93,10 +94,10 @@ def test_inputs_and_outputs_are_those_of_the_spec(exported: Exported, name: str)
 
 def test_every_initialiser_is_a_tensor_of_pytorch_bit_by_bit(exported: Exported) -> None:
     model = exported.model
-    owners = {"encoder": model.encoder, "combine": model}
+    owners = {"encoder": model.encoder, "combine": combine_piece(model).module}
     owners |= {f"expert_{stage}": expert for stage, expert in enumerate(model.head.experts, start=1)}
     seen = set()
-    for name in GRAPHS:
+    for name in GraphName:
         for initialiser in exported.graph(name).graph.initializer:
             owner, _, local = initialiser.name.partition("/")
             found = numpy_helper.to_array(initialiser)
@@ -125,7 +126,7 @@ def _stored(local: str, tensors: dict[str, Tensor]) -> Tensor | None:
 
 def test_graphs_hold_no_weights_and_each_is_stored_once(exported: Exported) -> None:
     places: dict[str, set[tuple[str, str]]] = {}
-    for name in GRAPHS:
+    for name in GraphName:
         graph = onnx.load(exported.folder / f"{name}.onnx", load_external_data=False).graph
         for initialiser in graph.initializer:
             entries = {entry.key: entry.value for entry in initialiser.external_data}
@@ -136,8 +137,8 @@ def test_graphs_hold_no_weights_and_each_is_stored_once(exported: Exported) -> N
     assert len({place for found in places.values() for place in found}) == len(places)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-def test_tensorrt_builds_it(exported: Exported, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", GraphName)
+def test_tensorrt_builds_it(exported: Exported, name: GraphName, tmp_path: Path) -> None:
     build_engine(exported.folder / f"{name}.onnx", tmp_path / "graph.engine", library=tensorrt_rtx, capability="SM86")
     assert (tmp_path / "graph.engine").stat().st_size > 1000
     assert [path.name for path in tmp_path.iterdir()] == ["graph.engine"]

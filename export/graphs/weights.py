@@ -10,7 +10,7 @@ import numpy.typing as npt
 from onnx import StringStringEntryProto, TensorProto, helper
 from torch import Tensor
 
-from stpr.export.trace import Weight
+from stpr.export.graphs.trace import Weight
 
 ALIGNMENT: Final = 64  # bytes; one cache line, and enough for any vector load
 BACKBONE: Final = "weights/backbone.bin"  # the frozen network: the same bytes at every stage

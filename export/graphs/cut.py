@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
+from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.stpr import StPR
@@ -43,9 +43,9 @@ class Combine(nn.Module):
         super().__init__()
         self.head = combiner
 
-    def forward(self, features: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits `(B, C)`, routing `(B, E)` and familiarity `(B,)`."""
-        logits, routing = self.head(features, outputs)
+    def forward(self, features: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits `(B, C)`, routing `(B, E)` and familiarity `(B,)`; no outputs where there are no experts."""
+        logits, routing = self.head(features, features[:, :0] if outputs is None else outputs)
         return logits, routing, self.head.familiarity(features, logits)
 
 
@@ -61,41 +61,42 @@ def encoder_piece(model: StPR) -> Piece:
     return Piece("encoder", model.encoder, {"frames": frames}, ("features",))
 
 
-def expert_piece(model: StPR) -> Piece:
-    """The first expert, as the pattern of all."""
+def expert_piece(model: StPR) -> Piece | None:
+    """The first expert, as the pattern of all; None for a head without experts."""
     head = model.head
+    if not len(head.experts):
+        return None
     return Piece("expert", head.experts[0], {"features": torch.zeros(2, head.frames, head.width)}, ("output",))
 
 
 def combine_piece(model: StPR) -> Piece:
     """What makes a decision of the experts' outputs."""
     head = model.head
-    inputs = {
-        "features": torch.zeros(2, head.frames, head.width),
-        "outputs": torch.zeros(2, len(head.experts), head.width),
-    }
+    inputs = {"features": torch.zeros(2, head.frames, head.width)}
+    if len(head.experts):
+        inputs["outputs"] = torch.zeros(2, len(head.experts), head.width)
     return Piece("combine", Combine(head.combiner).eval(), inputs, DECISION)
 
 
-def graph_specs(model: StPR) -> dict[str, GraphSpec]:
-    """What the three graphs of a bundle take and give; B and N are the free axis "batch"."""
+def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
+    """What the three graphs of a bundle take and give, and their files; B and N are the free axis "batch"."""
     head, spec = model.head, model.encoder.backbone.spec
     features = _tensor("features", "float32", head.frames, head.width)
     decision = (
         _tensor("logits", "float32", head.classes),
-        _tensor("routing", "float32", len(head.experts)),
+        _tensor("routing", "float32", head.combiner.membership.shape[1]),
         _tensor("familiarity", "float32"),
     )
     frame, clip = _frames(spec), _frames(spec, head.frames)
-    return {
-        "encoder": _graph("encoder", (frame,), (_tensor("features", "float32", head.width),)),
-        "head": _graph("head", (features,), decision),
-        "clip": _graph("clip", (clip,), decision),
+    ends: dict[GraphName, tuple[TensorSpec, tuple[TensorSpec, ...]]] = {
+        GraphName.ENCODER: (frame, (_tensor("features", "float32", head.width),)),
+        GraphName.HEAD: (features, decision),
+        GraphName.CLIP: (clip, decision),
     }
-
-
-def _graph(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> GraphSpec:
-    return GraphSpec(file=f"{name}.onnx", inputs=inputs, outputs=outputs)
+    return {
+        name: GraphSpec(inputs=(taken,), outputs=given, variants={"fp32": f"{name}.onnx"})
+        for name, (taken, given) in ends.items()
+    }
 
 
 def _frames(spec: PreprocessSpec, *lead: int) -> TensorSpec:
