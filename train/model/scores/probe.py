@@ -50,4 +50,5 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, *, decay: float
     weight, bias = model.coef_, model.intercept_
     if classes == 2:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return torch.from_numpy(weight).to(features), torch.from_numpy(bias).to(features)
+    # In one order of memory, or a reloaded map would round otherwise.
+    return torch.from_numpy(np.ascontiguousarray(weight)).to(features), torch.from_numpy(bias).to(features)
