@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stpr.export.reference import answers
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
 from stpr.train.model.backbone import Backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.scores.statistics import ClipScores
@@ -131,7 +132,7 @@ def check_graphs(model: StPR, folder: Path, batch: int) -> None:
     shape = (batch, length, spec.height, spec.width, 3)
     frames = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
     wanted = answers(model, frames)
-    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", threads=1).run for name in GRAPHS}
+    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", EngineOptions(threads=1)).run for name in GRAPHS}
     encoded = run["encoder"]({"frames": frames.reshape(-1, *shape[2:])})["features"]
     np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
     for found in (run["head"]({"features": wanted.features}), run["clip"]({"frames": frames})):

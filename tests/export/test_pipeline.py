@@ -19,6 +19,7 @@ from stpr.export.pipeline import export_stage
 from stpr.runtime.contract.bundle import MANIFEST, PARITY, newest_bundle, open_bundle
 from stpr.runtime.contract.errors import BundleError, CheckpointError, DataError, RecipeError
 from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.motions import CLASSES
 
 
@@ -73,7 +74,10 @@ def test_the_graphs_give_what_pytorch_gave_for_the_golden_clip(bundles: list[Pat
     tolerance = bundle.manifest.parity.tolerance
     assert golden.frames.dtype == np.uint8
     assert golden.frames.std() > 1
-    run = {name: open_engine("onnxruntime", bundle.graph(name), threads=1).run for name in bundle.manifest.graphs}
+    run = {
+        name: open_engine("onnxruntime", bundle.graph(name), EngineOptions(threads=1)).run
+        for name in bundle.manifest.graphs
+    }
     features = run["encoder"]({"frames": golden.frames[0]})["features"]
     np.testing.assert_allclose(features[np.newaxis], golden.features, atol=tolerance)
     for outputs in (run["head"]({"features": golden.features}), run["clip"]({"frames": golden.frames})):
