@@ -12,7 +12,7 @@ from stpr.runtime.contract.bundle import Bundle, open_bundle
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
-from stpr.runtime.engines.engine import check_feeds
+from stpr.runtime.engines.engine import EngineOptions, check_feeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def _run(
     bundle: Bundle, graph: GraphName, engine: str, feeds: dict[str, Array], threads: int | None
 ) -> tuple[dict[str, Array], str]:
     check_feeds(bundle.manifest.graphs[graph], feeds)
-    with closing(open_engine(engine, bundle.graph(graph), threads=threads)) as opened:
+    with closing(open_engine(engine, bundle.graph(graph), EngineOptions(threads=threads))) as opened:
         return opened.run(feeds), opened.name
 
 

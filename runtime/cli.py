@@ -13,10 +13,11 @@ import click
 
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.settings import ENGINE, Settings
 
 engine_option = click.option(
     "--engine",
-    default="onnxruntime",
+    default=ENGINE,
     show_default=True,
     help="onnxruntime (CPU), onnxruntime-cuda or onnxruntime-tensorrt.",
 )
@@ -58,9 +59,9 @@ def run(  # noqa: PLR0913  (one parameter per option is click's way)
     if (camera is None) == (source is None):
         raise click.UsageError("say what to watch with --camera N or --source URI, one of the two.")
     _quiet_opencv()
-    from stpr.runtime.live import Options, run_live
+    from stpr.runtime.live import run_live
 
-    options = Options(
+    settings = Settings(
         source=str(camera) if source is None else source,
         bundle=bundle,
         engine=engine,
@@ -69,7 +70,7 @@ def run(  # noqa: PLR0913  (one parameter per option is click's way)
         json=json,
         record=record,
     )
-    run_live(options)
+    run_live(settings)
 
 
 @click.command(cls=Command)

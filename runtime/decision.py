@@ -32,22 +32,22 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
     score: float = 0.0
     top: tuple[tuple[str, float], ...] = ()
-    routing: dict[str, float] = {}
+    routing: dict[str, float] = {}  # stage -> weight
     state: State = "warming_up"
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `--json`: a decision, when and on which frame it fell, and by which bundle."""
+class Prediction(Decision, frozen=True, kw_only=True):
+    """A decision, when and on which frame of which source it fell, and by which bundle."""
 
     time: str  # ISO 8601 with the zone
     frame: int
-    label: str | None
-    score: float
-    top: tuple[tuple[str, float], ...]
-    routing: dict[str, float]  # stage -> weight
-    state: State
     latency_ms: float  # capture to prediction for live sources, processing time for files
     bundle: BundleId
+    source: str
+
+    def line(self) -> dict[str, object]:
+        """What a line of `--json` holds, flat, in the order that scripts have seen from the start."""
+        return {"time": self.time, "frame": self.frame} | msgspec.structs.asdict(self)
 
 
 WARMING_UP = Decision()

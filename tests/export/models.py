@@ -17,6 +17,7 @@ from stpr.export.parity.reference import answers
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
 from stpr.train.model.backbone import Backbone
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.combiners.fusion import Fusion
@@ -161,7 +162,8 @@ def check_graphs(model: StPR, folder: Path, batch: int) -> None:
     shape = (batch, length, spec.height, spec.width, 3)
     frames = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
     wanted = answers(model, frames)
-    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", threads=1).run for name in GraphName}
+    options = EngineOptions(threads=1)
+    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", options).run for name in GraphName}
     encoded = run[GraphName.ENCODER]({"frames": frames.reshape(-1, *shape[2:])})["features"]
     np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
     for found in (run[GraphName.HEAD]({"features": wanted.features}), run[GraphName.CLIP]({"frames": frames})):

@@ -22,6 +22,7 @@ from stpr.runtime.contract.durable import locked
 from stpr.runtime.contract.errors import BundleError, CheckpointError, DataError, RecipeError
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.motions import CLASSES
 
 
@@ -78,7 +79,8 @@ def test_the_graphs_give_what_pytorch_gave_for_the_golden_clip(bundles: list[Pat
     allowed = bundle.manifest.tolerances
     assert golden.frames.dtype == np.uint8
     assert golden.frames.std() > 1
-    run = {name: open_engine("onnxruntime", bundle.graph(name), threads=1).run for name in bundle.manifest.graphs}
+    options = EngineOptions(threads=1)
+    run = {name: open_engine("onnxruntime", bundle.graph(name), options).run for name in bundle.manifest.graphs}
     features = run[GraphName.ENCODER]({"frames": golden.frames[0]})["features"]
     np.testing.assert_allclose(features[np.newaxis], golden.features, atol=allowed["features"])
     for outputs in (run[GraphName.HEAD]({"features": golden.features}), run[GraphName.CLIP]({"frames": golden.frames})):

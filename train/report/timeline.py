@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stpr.runtime.untrimmed import Action, Heard, Stream, match
-from stpr.train.figures import FAINT, INK, LINES, blank_figure
+from stpr.train.report.figures import FAINT, INK, LINES, blank_figure
 
 ROW_SECONDS: Final = 60.0  # of video in a row of the picture
 MOST_ROWS: Final = 6

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from stpr.runtime.untrimmed import Action, Heard, Stream
-from stpr.train.timeline_figure import MISSED, MOST_ROWS, RIGHT, WRONG, timeline_figure
+from stpr.train.report.timeline import MISSED, MOST_ROWS, RIGHT, WRONG, timeline_figure
 
 STREAM = Stream(
     90.0,

@@ -1,0 +1,25 @@
+"""What becomes of a result between the decision and the sinks.
+
+A new filter is a file with a class that is called with a result and returns one, and a line in FILTERS. Each camera has
+its own, and they run in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from stpr.runtime.filters.latest import Latest
+from stpr.runtime.result import Result
+from stpr.runtime.settings import Settings
+
+Filter: TypeAlias = Callable[[Result], Result]
+
+FILTERS: Mapping[str, Callable[[Settings], Filter]] = {
+    "latest": lambda _: Latest(),  # stays the last: it holds what the others made of a prediction
+}
+
+
+def open_filters(settings: Settings) -> list[Filter]:
+    """One of each, for one camera."""
+    return [open_filter(settings) for open_filter in FILTERS.values()]

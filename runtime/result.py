@@ -1,0 +1,18 @@
+"""What goes from recognition through the filters to the sinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stpr.runtime.decision import Prediction
+from stpr.runtime.sources.frame import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is known after a frame. Between two slots of the window there is no new prediction."""
+
+    frame: Frame
+    prediction: Prediction | None  # of this frame
+    fps: float  # frames a second of its source just now
+    latest: Prediction | None = None  # the newest of its source so far, as the filter `latest` found it

@@ -1,0 +1,57 @@
+"""One camera under a model: all that is remembered of it between two frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from stpr.runtime.decision import Decision, Prediction
+from stpr.runtime.filters import Filter
+from stpr.runtime.model import Model
+from stpr.runtime.result import Result
+from stpr.runtime.sources.frame import Frame, Origin
+from stpr.runtime.timing import Timing
+from stpr.runtime.window import FeatureWindow
+
+
+class Session:
+    """The window, the filters and the timing of one camera. The window's features are of this model's encoder."""
+
+    def __init__(self, model: Model, origin: Origin, filters: Sequence[Filter] = ()) -> None:
+        """`filters` are this session's own, applied to each result in this order."""
+        self.model, self.origin = model, origin
+        self.window = FeatureWindow(model.manifest.clip, frame_seconds=_frame_seconds(origin))
+        self.timing = Timing()
+        self._filters = filters
+
+    def conclude(self, frame: Frame, decision: Decision | None, *, begun: float) -> Result:
+        """The result of a frame that was handled since `begun` (monotonic); None where it opened no slot."""
+        now = time.monotonic()
+        prediction = None if decision is None else self._predict(frame, decision, begun, now)
+        self.timing.saw_frame(now)
+        result = Result(frame, prediction, self.timing.recent_fps)
+        for apply in self._filters:
+            result = apply(result)
+        return result
+
+    def _predict(self, frame: Frame, decision: Decision, begun: float, now: float) -> Prediction:
+        latency = 1000 * (now - (frame.captured_at if frame.source.is_live else begun))
+        self.timing.encoded += 1
+        if decision.state != "warming_up":
+            self.timing.predicted(latency)
+        return Prediction(
+            **msgspec.structs.asdict(decision),
+            time=datetime.now().astimezone().isoformat(timespec="milliseconds"),
+            frame=frame.index,
+            latency_ms=round(latency, 3),
+            bundle=self.model.id,
+            source=frame.source.name,
+        )
+
+
+def _frame_seconds(origin: Origin) -> float:
+    """How long a frame stands: known for files alone."""
+    return 0.0 if origin.is_live or origin.fps is None else 1 / origin.fps
