@@ -37,15 +37,15 @@ def carry_out(  # noqa: PLR0913  (what a user may ask for, keyword by keyword)
     if processes.count > 1:
         shown.note(f"{processes.count} processes on one run")
     gone = () if recipe.revisits else learnt  # classes whose videos need not be there any more
-    videos = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
+    listed = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
-        plan = read_stages(recipe.stages, videos, learnt, recipe.data)
+        plan = read_stages(recipe.stages, listed, learnt)
         last = min(stages or len(plan), len(plan))
         if past and len(past.metrics.stages) >= last:
             shown.note("finished before")
             return past.metrics
         kept = _open_cache(cache, recipe) if cache else None
-        run = prepare(recipe, videos, plan, out=out, progress=shown, past=past, processes=processes)
+        run = prepare(recipe, listed, plan, out=out, progress=shown, past=past, processes=processes)
     run.cache = kept
     run.notes = {"cache": str(cache)} if kept else {}
     if skipped:

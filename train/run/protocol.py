@@ -14,9 +14,10 @@ from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.clips import median_span
+from stpr.train.data.list_digests import joined_lists, list_digests
 from stpr.train.data.stages import Stage, check_videos
 from stpr.train.datasets.annotations import Video
-from stpr.train.datasets.lists import joined_lists, list_digests
+from stpr.train.datasets.dataset import Listed
 from stpr.train.learning.distributed import ALONE, Processes
 from stpr.train.learning.fit import Fit, Terms, check_precision
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips, StageInputs, all_stages, encode_frozen
@@ -160,7 +161,7 @@ def test(run: Run, *, upto: Stage) -> Tested:
 
 def prepare(  # noqa: PLR0913
     recipe: Recipe,
-    videos: list[Video],
+    listed: Listed,
     stages: list[Stage],
     *,
     out: Path,
@@ -173,13 +174,13 @@ def prepare(  # noqa: PLR0913
     torch.manual_seed(recipe.seed)
     if past is None:
         model = build_model(recipe)
-        span = median_span([video.path for video in videos if video.split == "train"])
+        span = median_span([video.path for video in listed.videos if video.split == "train"])
     else:
         model, record, _ = load_stage(out, past.record.stage)
         span = record.clip.span_seconds  # a device must not see its window change because only new videos are here
     model.to(processes.device)
-    figures, lists = past.metrics if past else None, list_digests(recipe.data, videos)
-    run = Run(recipe, stages, videos, out, progress, model, processes, span, figures, lists)
+    figures, lists = past.metrics if past else None, list_digests(recipe.data, listed)
+    run = Run(recipe, stages, listed.videos, out, progress, model, processes, span, figures, lists)
     if past and past.record.unknown:
         run.thresholds.extend(past.record.unknown.thresholds)
     return run

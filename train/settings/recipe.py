@@ -6,9 +6,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from stpr.train.datasets.benchmarks import cautions
+from stpr.train.datasets import AnyDataset
 from stpr.train.settings.bounds import Count, Seed
-from stpr.train.settings.data import DataSettings
 from stpr.train.settings.learning import (
     ContrastSettings,
     EwcSettings,
@@ -59,7 +58,7 @@ class Recipe(Section, frozen=True):
     """Everything that decides the outcome of a run."""
 
     name: str
-    data: DataSettings
+    data: AnyDataset
     stages: StageSettings
     backbone: BackboneSettings
     method: Literal[
@@ -104,7 +103,7 @@ class Recipe(Section, frozen=True):
     @property
     def cautions(self) -> list[str]:
         """What must be said wherever figures of this recipe are shown."""
-        said = cautions(self.data, drawn=bool(self.stages.sizes))
+        said = self.data.cautions(drawn=bool(self.stages.sizes))
         return [*said, KEEPS_VIDEOS.format(self.method)] if self.revisits else said
 
     @property
