@@ -32,9 +32,9 @@ def main(recipe: str, data: str | None, changes: tuple[str, ...], cache: Path | 
     quiet_decoder()
     settings = load_recipe(recipe, changes=changes, root=data)
     with tempfile.TemporaryDirectory() as work, ShownProgress() as shown:
-        videos = read_videos(settings.data, shown.generating)
-        stages = read_stages(settings.stages, videos, (), settings.data)
-        run = prepare(settings, videos, stages, out=Path(work) / "run", progress=shown)
+        listed = read_videos(settings.data, shown.generating)
+        stages = read_stages(settings.stages, listed, ())
+        run = prepare(settings, listed, stages, out=Path(work) / "run", progress=shown)
         kept = run.cache = FeatureCache(cache or Path(work) / "cache")
         run_protocol(run, last=1)
         stage = stages[1]

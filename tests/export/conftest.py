@@ -14,7 +14,7 @@ from stpr.export.package.pipeline import export_stage
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.motions import CLASSES
-from stpr.train.datasets.motions import write_motions
+from stpr.train.datasets.motions_writer import write_motions
 from stpr.train.methods.build import build_model
 from stpr.train.model.backbone import Backbone
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.datasets.lists import joined_lists
+from stpr.train.data.list_digests import joined_lists
 from stpr.train.methods import cautions
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
 from stpr.train.run.evaluate import Predicted, predictions_csv

@@ -11,9 +11,9 @@ import torch
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.clips import median_span
+from stpr.train.data.list_digests import list_digests
 from stpr.train.data.source import read_stages, read_videos
 from stpr.train.datasets.annotations import Video
-from stpr.train.datasets.lists import list_digests
 from stpr.train.learning.distributed import Processes
 from stpr.train.learning.fit import check_precision
 from stpr.train.methods import method_of
@@ -67,9 +67,9 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         past = look_back(request.out, recipe, resume=request.resume)
     learnt = past.record.stages if past else ()
     gone = () if method_of(recipe).keeps_videos else learnt  # classes whose videos need not be there any more
-    videos = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
+    listed = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
-        stages = tuple(read_stages(recipe.stages, videos, learnt, recipe.data))
+        stages = tuple(read_stages(recipe.stages, listed, learnt))
         last = min(request.last or len(stages), len(stages))
         if past and past.record.stage >= last:
             return None
@@ -79,10 +79,10 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         return Prepared(
             plan=plan,
             model=load_stage(request.out, past.record.stage)[0].to(processes.device) if past else plan.build(),
-            clips=VideoClips(recipe, videos, plan.classes, processes, shown, kept),
+            clips=VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept),
             past=past,
-            span=_span(videos, past),
-            lists=list_digests(recipe.data, videos),
+            span=_span(listed.videos, past),
+            lists=list_digests(recipe.data, listed),
         )
 
 

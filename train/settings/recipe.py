@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from stpr.train.datasets.benchmarks import cautions
+from stpr.train.datasets import AnyDataset
 from stpr.train.settings.bounds import Count, Seed, check_folder_name
-from stpr.train.settings.data import DataSettings
 from stpr.train.settings.learning import (
     ContrastSettings,
     EwcSettings,
@@ -48,7 +47,7 @@ class Recipe(Section, frozen=True):
     """Everything that decides the outcome of a run."""
 
     name: str
-    data: DataSettings
+    data: AnyDataset
     stages: StageSettings
     backbone: BackboneSettings
     method: str = "stpr"  # a name of stpr.train.methods
@@ -78,4 +77,4 @@ class Recipe(Section, frozen=True):
     @property
     def data_cautions(self) -> list[str]:
         """What must be said wherever figures on these data are shown."""
-        return cautions(self.data, drawn=bool(self.stages.sizes))
+        return self.data.cautions(drawn=bool(self.stages.sizes))

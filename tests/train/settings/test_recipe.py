@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.settings.data import CsvData
+from stpr.train.datasets.csv_list import CsvList
 from stpr.train.settings.load import load_recipe, parse_recipe, write_recipe
 from stpr.train.settings.recipe import Recipe
 from stpr.train.settings.shipped import shipped_recipes
@@ -221,7 +223,7 @@ def test_the_folder_of_the_data_can_be_given_apart(tmp_path: Path) -> None:
 
 def test_csv_rows_are_chosen_by_split_unless_told() -> None:
     data = parse_recipe({**SMALL, "data": {"kind": "csv", "root": "x"}}, where="here").data
-    assert isinstance(data, CsvData)
+    assert isinstance(data, CsvList)
     assert (data.train, data.test) == ({"split": ("train",)}, {"split": ("test",)})
 
 
@@ -229,3 +231,10 @@ def test_another_seed_draws_other_stages_unless_they_have_a_seed_of_their_own() 
     assert load_recipe("asl24").stages.seed == 0
     assert load_recipe("asl24", changes=["seed=7"]).stages.seed == 7
     assert load_recipe("asl24", changes=["seed=7", "stages.seed=3"]).stages.seed == 3
+
+
+def test_a_recipe_is_read_without_what_takes_long_to_load() -> None:
+    code = "import sys; sys.modules |= dict.fromkeys(['torch', 'cv2', 'transformers']);"  # None: can't be imported
+    code += "from stpr.train.settings.load import load_recipe; print(load_recipe('motions').data.root)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "data/motions\n"), done.stderr

@@ -1,23 +1,25 @@
+"""A CSV list: which rows are chosen, and what is refused."""
+
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from stpr.runtime.contract.errors import DataError
-from stpr.train.datasets.annotations import VIDEO_SUFFIXES, Video, read_csv, read_folder
-from stpr.train.datasets.skip_list import NOTHING, SkipList
+from stpr.train.data.source import Learnt, read_lists, read_videos
+from stpr.train.datasets.annotations import Video
+from stpr.train.datasets.csv_list import CsvList, Filter
 
-BY_SPLIT: dict[str, Mapping[str, tuple[str, ...]]] = {"train": {"split": ("train",)}, "test": {"split": ("late",)}}
+BY_SPLIT: dict[str, Filter] = {"train": {"split": ("train",)}, "test": {"split": ("late",)}}
 
 
 def place(root: Path, *files: str) -> Path:
     for name in files:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.write_text(name, encoding="utf-8")  # files that differ
     return root
 
 
@@ -28,85 +30,19 @@ def write_csv(root: Path, *rows: str, header: str = "path,label,signer,split") -
 
 
 def read(
-    file: Path,
-    videos: Path,
-    filters: Mapping[str, Mapping[str, tuple[str, ...]]] = BY_SPLIT,
-    *,
-    learnt: Collection[str] = (),
-    skip: SkipList = NOTHING,
+    file: Path, videos: Path, filters: Mapping[str, Filter] = BY_SPLIT, *, learnt: Learnt = (), skip: str = ""
 ) -> list[Video]:
-    return read_csv(file, videos=videos, train=filters["train"], test=filters["test"], learnt=learnt, skip=skip)
-
-
-def test_a_folder_per_class_is_read_in_the_order_of_the_paths(tmp_path: Path) -> None:
-    place(tmp_path, "train/wave/b.MP4", "train/wave/a.avi", "train/clap/c.webm", "test/wave/d.mp4", "train/.DS_Store")
-    place(tmp_path, "train/wave/notes.txt", "test/wave/.hidden")
-    assert read_folder(tmp_path) == [
-        Video(tmp_path / "test/wave/d.mp4", "wave", "test"),
-        Video(tmp_path / "train/clap/c.webm", "clap", "train"),
-        Video(tmp_path / "train/wave/a.avi", "wave", "train"),
-        Video(tmp_path / "train/wave/b.MP4", "wave", "train"),
-    ]
-
-
-@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
-def test_every_known_suffix_is_a_video(tmp_path: Path, suffix: str) -> None:
-    place(tmp_path, f"train/wave/a{suffix}", f"test/wave/b{suffix}")
-    assert len(read_folder(tmp_path)) == 2
-
-
-@pytest.mark.parametrize(
-    ("files", "folders", "message"),
-    [
-        ((), (), "no folder train/"),
-        (("train/wave/a.mp4",), (), "no folder test/"),
-        ((), ("train", "test"), "train is empty; put each class's videos"),
-        (("train/wave/a.mp4", "test/wave/a.mp4"), ("train/clap",), "class folder .*train/clap is empty"),
-        (("train/wave/a.mp4", "train/b.mp4", "test/wave/a.mp4"), (), "train/b.mp4 lies in no class folder"),
-        (("train/wave/x/a.mp4", "train/wave/b.mp4", "test/wave/a.mp4"), (), "wave/x is a folder inside a class folder"),
-        (("train/wave/a.txt", "train/wave/b.JPG", "test/wave/a.mp4"), (), r"wave has no video, .* \.jpg, \.txt; known"),
-        (("train/wave/a", "test/wave/a.mp4"), (), "only files with no suffix"),
-    ],
-)
-def test_a_folder_with_a_fault_is_refused(
-    tmp_path: Path, files: tuple[str, ...], folders: tuple[str, ...], message: str
-) -> None:
-    place(tmp_path, *files)
-    for folder in folders:
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-    with pytest.raises(DataError, match=message) as caught:
-        read_folder(tmp_path)
-    assert "\n" not in caught.value.message
-
-
-def test_a_missing_root_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(f"no data set at {tmp_path / 'gone'}")):
-        read_folder(tmp_path / "gone")
-
-
-def test_of_learnt_classes_a_folder_gives_what_is_left_to_test(tmp_path: Path) -> None:
-    place(tmp_path, "train/wave/a.mp4", "test/wave/b.mp4", "test/jump/c.mp4", "train/run/d.mp4", "test/run/e.mp4")
-    place(tmp_path, "train/jump/notes.txt", "test/clap/.hidden")
-    (tmp_path / "train" / "clap").mkdir()
-    assert [(video.label, video.split) for video in read_folder(tmp_path, learnt={"wave", "clap", "jump"})] == [
-        ("jump", "test"),
-        ("run", "test"),
-        ("wave", "test"),
-        ("run", "train"),
-    ]
-    with pytest.raises(DataError, match="clap is empty"):
-        read_folder(tmp_path, learnt={"wave", "jump"})
+    data = CsvList(root=str(videos), file=str(file), videos=".", skip=skip, **filters)
+    return read_videos(data, lambda *_: None, learnt).videos
 
 
 def test_what_is_skipped_need_not_be_there(tmp_path: Path) -> None:
-    place(tmp_path, "train/wave/a.mp4", "train/wave/b.mp4", "test/wave/c.mp4")
-    skip = SkipList(tmp_path / "skip.txt", {"train/wave/a.mp4": 1})
-    assert [video.path.name for video in read_folder(tmp_path, skip=skip)] == ["c.mp4", "b.mp4"]
+    place(tmp_path, "train/wave/b.mp4", "test/wave/c.mp4")
     file = write_csv(
         tmp_path, "train/wave/b.mp4,wave,tom,train", "gone.mp4,wave,tom,train", "test/wave/c.mp4,wave,tom,late"
     )
-    skip = SkipList(tmp_path / "skip.txt", {"gone.mp4": 3})
-    assert [video.path.name for video in read(file, tmp_path, skip=skip)] == ["c.mp4", "b.mp4"]
+    (tmp_path / "skip.txt").write_text("gone.mp4\n", encoding="utf-8")
+    assert [video.path.name for video in read(file, tmp_path, skip="skip.txt")] == ["c.mp4", "b.mp4"]
 
 
 def test_of_learnt_classes_a_csv_gives_what_is_left_to_test(tmp_path: Path) -> None:
@@ -115,10 +51,10 @@ def test_of_learnt_classes_a_csv_gives_what_is_left_to_test(tmp_path: Path) -> N
         tmp_path, "there.mp4,wave,tom,late", "gone.mp4,wave,tom,late", "unread.mp4,wave,jack,train",
         "gone too.mp4,clap,tom,train", "new.mp4,run,tom,train", "new_late.mp4,run,tom,late",
     )  # fmt: skip
-    found = read(file, tmp_path, learnt={"wave", "clap"})
+    found = read(file, tmp_path, learnt=[("wave", "clap")])
     assert [video.path.name for video in found] == ["new.mp4", "new_late.mp4", "there.mp4"]
-    with pytest.raises(DataError, match=r"1 of the 4 videos .* missing, first .*gone too\.mp4"):
-        read(file, tmp_path, learnt={"wave"})
+    with pytest.raises(DataError, match=r"1 of the 4 videos .*clips\.csv name are missing in .*: 'gone too\.mp4'"):
+        read(file, tmp_path, learnt=[("wave",)])
 
 
 def test_a_csv_is_filtered_and_sorted(tmp_path: Path) -> None:
@@ -134,9 +70,11 @@ def test_a_csv_is_filtered_and_sorted(tmp_path: Path) -> None:
 def test_filters_hold_together_and_accept_several_values(tmp_path: Path) -> None:
     place(tmp_path, "a.mp4", "b.mp4", "c.mp4")
     file = write_csv(tmp_path, "a.mp4,wave,jack,train", "b.mp4,wave,jack,late", "c.mp4,wave,tom,late")
-    found = read_csv(
-        file, videos=tmp_path, train={"signer": ("jack",), "split": ("train", "late")}, test={"signer": ("tom",)}
-    )
+    filters: dict[str, Filter] = {
+        "train": {"signer": ("jack",), "split": ("train", "late")},
+        "test": {"signer": ("tom",)},
+    }
+    found = read(file, tmp_path, filters)
     assert [(video.path.name, video.split) for video in found] == [
         ("a.mp4", "train"),
         ("b.mp4", "train"),
@@ -170,7 +108,7 @@ GOOD = ("a.mp4,wave,jack,train", "b.mp4,wave,tom,late")
             (*GOOD, "gone.mp4,wave,tom,late", "also.mp4,wave,tom,late"),
             None,
             {},
-            "2 of the 4 videos .* first .*also.mp4",
+            r"2 of the 4 videos .*clips\.csv name are missing in .*: 'also\.mp4', 'gone\.mp4'; put",
         ),
         ((*GOOD, "a.mp4,wave,tom,late"), None, {}, "lists a.mp4 twice, on lines 2 and 4"),
         ((*GOOD, "a.mp4,wave"), None, {}, r"line 4: expected 4 values"),
@@ -183,7 +121,7 @@ def test_a_csv_with_a_fault_is_refused(
     tmp_path: Path,
     rows: tuple[str, ...],
     header: str | None,
-    filters: dict[str, Mapping[str, tuple[str, ...]]],
+    filters: dict[str, Filter],
     message: str,
 ) -> None:
     place(tmp_path, "a.mp4", "b.mp4")
@@ -216,10 +154,7 @@ def test_a_spreadsheet_export_with_a_byte_order_mark_is_read(tmp_path: Path) -> 
         ({"signer": ("jack",)}, {"signer": ("tom",)}, (915, 336)),
     ],
 )
-def test_the_two_protocols_of_asl24(
-    shared_data: Path, train: dict[str, tuple[str, ...]], test: dict[str, tuple[str, ...]], counts: tuple[int, int]
-) -> None:
-    folder = shared_data / "asl24"
-    found = read_csv(folder / "clips.csv", videos=folder / "clips", train=train, test=test)
+def test_the_two_protocols_of_asl24(shared_data: Path, train: Filter, test: Filter, counts: tuple[int, int]) -> None:
+    found = read_lists(CsvList(root=str(shared_data / "asl24"), train=train, test=test)).videos
     assert tuple(sum(video.split == split for video in found) for split in ("train", "test")) == counts
     assert len({video.label for video in found}) == 24
