@@ -11,9 +11,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.train.compare.jobs import Outcome, one_order, plan, read_seeds, run_jobs
@@ -23,7 +20,7 @@ from stpr.train.estimate.audit import audit
 from stpr.train.estimate.dry_run import look_ahead
 from stpr.train.learning.distributed import launched
 from stpr.train.report.audit_tables import show_audit
-from stpr.train.report.comparison import failures, table, write_comparison
+from stpr.train.report.comparison import failures, show_comparison, write_comparison
 from stpr.train.report.dry_run_table import show_outlook
 from stpr.train.report.growth_figure import write_growth
 from stpr.train.report.run import write_report
@@ -203,12 +200,12 @@ def compare(  # noqa: PLR0913  (one parameter per option is click's way)
     about = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
     with ShownProgress() as shown:
         if one_order(jobs):
-            shown.console.print(ONE_ORDER, markup=False, soft_wrap=True)
+            shown.console.print(ONE_ORDER, soft_wrap=True)
         for _, done in groupby(run_jobs(jobs, shown, cache=cache or folder / "cache"), key=lambda outcome: outcome.row):
             outcomes += done
             page = write_comparison(folder, outcomes, title=f"{jobs[0].recipe.name}: comparison", about=about)
     shutil.rmtree(folder / "cache", ignore_errors=True)  # until here, so that a comparison that was stopped can use it
-    _show(outcomes)
+    show_comparison(outcomes)
     click.echo(f"page:   {page}")
     if failed := failures(outcomes):
         for line in failed:
@@ -217,13 +214,3 @@ def compare(  # noqa: PLR0913  (one parameter per option is click's way)
         raise RecipeError(
             f"{count} of {len(outcomes)} runs failed, see above; mend their rows and go on with --resume."
         )
-
-
-def _show(outcomes: list[Outcome]) -> None:
-    headings, lines = table(outcomes)
-    shown = Table(box=None, pad_edge=False)
-    for heading in headings:
-        shown.add_column(heading, justify="left" if heading == "row" else "right")
-    for cells in lines:
-        shown.add_row(*(Text(cell.strip("*"), style="bold" if cell.startswith("**") else "") for cell in cells))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(shown)
