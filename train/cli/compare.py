@@ -65,7 +65,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     """Run rows of changes to RECIPE on several seeds, and write one table and one picture of them."""
     from stpr.train.compare.jobs import one_order, plan, read_seeds, run_jobs
     from stpr.train.data.videos import quiet_decoder
-    from stpr.train.report.comparison import failures, write_comparison
+    from stpr.train.report.comparison import failures, show_comparison, write_comparison
     from stpr.train.run.folder import reserved
     from stpr.train.run.progress import ShownProgress
     from stpr.train.settings.load import load_recipe
@@ -83,13 +83,13 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     with reserved(folder), ShownProgress() as shown:
         jobs = plan(load, choose_rows(asked), read_seeds(seeds), out=folder, resume=resume)
         if one_order(jobs):
-            shown.console.print(ONE_ORDER, markup=False, soft_wrap=True)
+            shown.console.print(ONE_ORDER, soft_wrap=True)
         for _, done in groupby(run_jobs(jobs, shown, cache=cache or folder / "cache"), key=lambda outcome: outcome.row):
             outcomes += done
             page = write_comparison(folder, outcomes, title=f"{jobs[0].recipe.name}: comparison", about=about)
         # Until here, so that a comparison that was stopped can use it.
         shutil.rmtree(folder / "cache", ignore_errors=True)
-    _show(outcomes)
+    show_comparison(outcomes)
     click.echo(f"page:   {page}")
     if failed := failures(outcomes):
         for line in failed:
@@ -98,19 +98,3 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
         raise RecipeError(
             f"{count} of {len(outcomes)} runs failed, see above; mend their rows and go on with --resume."
         )
-
-
-def _show(outcomes: list[Outcome]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from stpr.train.report.comparison import table
-
-    headings, lines = table(outcomes)
-    shown = Table(box=None, pad_edge=False)
-    for heading in headings:
-        shown.add_column(heading, justify="left" if heading == "row" else "right")
-    for cells in lines:
-        shown.add_row(*(Text(cell.strip("*"), style="bold" if cell.startswith("**") else "") for cell in cells))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(shown)

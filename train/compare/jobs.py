@@ -95,7 +95,7 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
         except DataError:
             raise
         except StprError as error:
-            shown.console.print(f"failed: {error.message}", style="red", markup=False, soft_wrap=True)
+            shown.console.print(f"failed: {error.message}", style="red", soft_wrap=True)
             yield Outcome(job.row, job.seed, failure=error.message)
         else:
             yield _outcome(job, metrics)

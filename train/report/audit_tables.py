@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Final
-
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Iterator
 
 from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
+from stpr.train.report.console import new_console, print_facts, print_table
+from stpr.train.report.quantities import size
 from stpr.train.run.folder import PREDICTIONS
-
-WIDTH: Final = 120  # where the output is no terminal
 
 
 def show_audit(found: Audit) -> None:
-    """Bytes by kind and stage, what sizes depend on, files, growth, and a verdict, on standard output."""
-    console = Console(highlight=False, markup=False)  # brackets are the recipe's tables
-    console = console if console.is_terminal else Console(highlight=False, markup=False, width=WIDTH)
-    for table in (_stages(found), _kinds(found), _files(found)):
-        console.print(table)
-        console.print()
-    for line in (*_growth(found), *verdict(found)):
-        console.print(line, soft_wrap=True)
+    """Print bytes by kind and stage, what sizes depend on, the files, growth, and a verdict."""
+    console, last = new_console(), found.stages[-1]
+    headings = ["after stage", "classes", "clips a class", *last.bytes, "all", "new", "head MFLOPs"]
+    print_table(console, headings, _stages(found), left=())
+    console.print()
+    print_table(console, ["kind", "its size depends on"], [(kind, DEPENDS[kind]) for kind in last.bytes], left=(0, 1))
+    console.print()
+    print_table(console, ["file", "count", "bytes", "content"], _files(found), left=(0, 3))
+    console.print()
+    print_facts(console, [*_growth(found), *verdict(found)])
 
 
-def _stages(found: Audit) -> Table:
-    table = _table("after stage", "classes", "clips a class", *found.stages[-1].bytes, "all", "new MB", "head MFLOPs")
+def _stages(found: Audit) -> Iterator[list[str]]:
     for stage, grown in zip(found.stages, found.grown, strict=True):
         kinds = (f"{stage.bytes.get(kind, 0):,}" for kind in found.stages[-1].bytes)
-        cells = (str(stage.stage), str(stage.classes), _clips(stage), *kinds, f"{stage.total:,}")
-        table.add_row(*cells, f"{grown / 1e6:.3f}", f"{stage.flops / 1e6:.3f}")
-    return table
+        cells = [str(stage.stage), str(stage.classes), _clips(stage), *kinds, f"{stage.total:,}", f"{grown:,}"]
+        yield [*cells, f"{stage.flops / 1e6:.3f}"]
 
 
 def _clips(stage: StageAudit) -> str:
@@ -43,26 +39,17 @@ def _clips(stage: StageAudit) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _kinds(found: Audit) -> Table:
-    table = _table("kind", "its size depends on", right=())
-    for kind in found.stages[-1].bytes:
-        table.add_row(kind, DEPENDS[kind])
-    return table
-
-
-def _files(found: Audit) -> Table:
+def _files(found: Audit) -> Iterator[tuple[str, ...]]:
     """Files by what they are; a stage's tensors' file also holds their names and shapes."""
-    table = _table("file", "how many", "bytes", "what", right=(1, 2))
     named = sorted((file for file in found.files if file.what), key=lambda file: file.what)
     for what, group in itertools.groupby(named, key=lambda file: file.what):
         files = list(group)
         path = files[0].path if len(files) == 1 else _pattern([file.path for file in files])
-        table.add_row(path, str(len(files)), f"{sum(file.bytes for file in files):,}", what)
+        yield path, str(len(files)), f"{sum(file.bytes for file in files):,}", what
     for file in found.files:
         if not file.what:
-            table.add_row(file.path, "1", f"{file.bytes:,}", "unknown: stpr-train doesn't write it")
-    table.add_row("all files", str(len(found.files)), f"{sum(file.bytes for file in found.files):,}", "")
-    return table
+            yield file.path, "1", f"{file.bytes:,}", "unknown: stpr-train doesn't write it"
+    yield "all files", str(len(found.files)), f"{sum(file.bytes for file in found.files):,}", ""
 
 
 def _pattern(paths: list[str]) -> str:
@@ -72,41 +59,33 @@ def _pattern(paths: list[str]) -> str:
     return f"stage-*/{names.pop()}" if len(names) == 1 else f"{folders.pop()}/*" if len(folders) == 1 else "*"
 
 
-def _growth(found: Audit) -> Iterator[str]:
+def _growth(found: Audit) -> Iterator[tuple[str, str]]:
     last, clip = found.stages[-1], found.encoder_flops * found.frames
-    yield f"growth:   {last.total / 1e6:.3f} MB after stage {last.stage}, {found.grown[-1] / 1e6:.3f} MB of it new"
-    yield (
-        f"cost:     encoder {found.encoder_flops / 1e6:.1f} MFLOPs a frame, head {last.flops / 1e6:.3f} MFLOPs a clip,"
+    cost = (
+        f"encoder {found.encoder_flops / 1e6:.1f} MFLOPs a frame, head {last.flops / 1e6:.3f} MFLOPs a clip,"
         f" {last.flops / (last.flops + clip):.1%} of a clip of {found.frames} new frames (a multiply-add is two FLOPs)"
     )
+    yield "growth", f"{size(last.total)} after stage {last.stage}, {size(found.grown[-1])} of it new"
+    yield "cost", cost
     if found.projected:
         end = found.projected[-1]
-        yield (
-            f"ahead:    {end.total / 1e6:.3f} MB and {end.flops / 1e6:.3f} MFLOPs in the head after stage {end.stage},"
-            f" if each brings as many classes as stage {last.stage}"
-        )
+        after = f"{size(end.total)} and {end.flops / 1e6:.3f} MFLOPs in the head after stage {end.stage}"
+        yield "ahead", f"{after}, if each stage brings as many classes as stage {last.stage}"
 
 
-def verdict(found: Audit) -> Iterator[str]:
+def verdict(found: Audit) -> Iterator[tuple[str, str]]:
     """What is kept and what is not, for somebody who reads nothing else."""
     last = found.stages[-1]
-    yield from (f"fault:    {fault}" for fault in found.faults)
-    yield from (f"caution:  {caution}" for caution in found.cautions)
+    yield from (("fault", fault) for fault in found.faults)
+    yield from (("caution", caution) for caution in found.cautions)
     if found.faults:
         return
-    single = " but for the cautions above" if found.cautions else ""
-    yield (
-        f"verdict:  {last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means"
-        f" and sums over clips. The recipe, the frozen network and the {last.classes} classes explain every shape; the"
-        " number of training clips enters none. No training video, frame, single clip's feature or name of a training"
-        f" file is kept here{single}. Paths of test clips are ({PREDICTIONS})."
+    but = " but for the cautions above" if found.cautions else ""
+    kept = (
+        f"{last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means and sums"
+        f" over clips. The recipe, the frozen network and the {last.classes} classes explain every shape; the number"
+        " of training clips enters none. No training video, frame, single clip's feature or name of a training file"
+        f" is kept here{but}. Paths of test clips are ({PREDICTIONS})."
     )
-    yield "limit:    this proves sizes; what trained weights may remember of single clips is not measured."
-
-
-def _table(*headings: str, right: Sequence[int] | None = None) -> Table:
-    """A plain table; the columns at `right` (all of them where it is None) hold numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if right is None or place in right else "left")
-    return table
+    yield "verdict", kept
+    yield "limit", "this proves sizes; what trained weights may remember of single clips is not measured."

@@ -1,22 +1,26 @@
-"""What a comparison came to: `table.csv` run by run, `table.md` row by row, `curves.png`, and a page with both."""
+"""The results of a comparison: `table.csv` by run, `table.md` by row, `curves.png`, a page, and the console's table."""
 
 from __future__ import annotations
 
 import csv
-import html
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from stpr.runtime.contract.durable import whole_file, write_file
+from rich.text import Text
+
+from stpr.runtime.contract.durable import whole_file
 from stpr.train.compare.jobs import Outcome
 from stpr.train.compare.presets import BOUNDS, Row
 from stpr.train.report.comparison_figure import comparison_figure
-from stpr.train.report.run import duration, html_figure, html_page, html_table, markdown_table
+from stpr.train.report.console import new_console, print_table
+from stpr.train.report.page import strong, write_page
+from stpr.train.report.quantities import duration, size
 from stpr.train.run.metrics import UNKNOWN, Metrics, caveats
 
+FIGURE: Final = "curves.png"
 CAPTION: Final = "Accuracy on all classes seen so far: the mean over seeds, in a band of one standard deviation."
 ROUTING: Final = (
     "Routing accuracy: the share of test clips whose largest routing weight is on the expert of their class's stage."
@@ -27,7 +31,7 @@ ROUTING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A share of the table, and which end of it is good: 1 high, -1 low, 0 neither."""
+    """A metric of the table, and what is best: 1 the highest, -1 the lowest, 0 neither."""
 
     heading: str
     key: str
@@ -35,9 +39,17 @@ class Column:
     good: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in the table, and whether it is the best of its column."""
+
+    text: str
+    best: bool = False
+
+
 COLUMNS: Final = (
-    Column("final", "final", lambda found: found.final, 1),
-    Column("average incremental", "average_incremental", lambda found: found.average_incremental, 1),
+    Column("final accuracy", "final", lambda found: found.final, 1),
+    Column("average incremental accuracy", "average_incremental", lambda found: found.average_incremental, 1),
     Column(
         "backward forgetting", "backward_forgetting",
         lambda found: found.backward_forgetting if found.forgetting_known else None, -1,
@@ -49,30 +61,36 @@ COLUMNS: Final = (
 
 
 def write_comparison(out: Path, outcomes: Sequence[Outcome], *, title: str, about: Mapping[str, str]) -> Path:
-    """Write the tables, the picture and the page of all outcomes so far into `out`; returns the page."""
+    """Write the tables, the figure and the page of all outcomes so far into `out`; returns the page."""
     _write_csv(out / "table.csv", outcomes)
-    headings, cells = table(outcomes)
-    rows = [(row.name, " ".join(row.changes) or "the recipe as it is") for row in _rows(outcomes)]
-    parts = [html_table(headings, cells), *(f"<p>{html.escape(sentence)}</p>" for sentence in notes(outcomes))]
-    lines = [f"# {title}", markdown_table(headings, cells), *notes(outcomes)]
-    (out / "curves.png").unlink(missing_ok=True)  # of an earlier comparison, which may have had one
-    if curves := _curves(outcomes):
-        with whole_file(out / "curves.png") as part:
+    (out / FIGURE).unlink(missing_ok=True)  # of an earlier comparison, which may have had one
+    curves = _curves(outcomes)
+    if curves:
+        with whole_file(out / FIGURE) as part:
             comparison_figure(curves).savefig(part, format="png")
-        parts.append(html_figure(CAPTION, (out / "curves.png").read_bytes()))
-        lines.append(f"![{CAPTION}](curves.png)\n\n{CAPTION}")
-    for heading, heads, body in (
-        ("Rows", ("row", "changes"), rows),
-        ("Made with", ("what", "which"), sorted(about.items())),
-    ):
-        parts += [f"<h2>{heading}</h2>", html_table(heads, body)]
-        lines += [f"## {heading}", markdown_table(heads, body)]
-    write_file(out / "table.md", ("\n\n".join(lines) + "\n").encode())
-    return write_file(out / "index.html", html_page(title, parts).encode())
+    headings, results = table(outcomes)
+    return write_page(
+        "comparison.md",
+        out / "table.md",
+        title=title,
+        headings=headings,
+        results=[[strong(cell.text) if cell.best else cell.text for cell in cells] for cells in results],
+        notes=notes(outcomes),
+        figures=[(FIGURE, CAPTION)] if curves else [],
+        changes=[(row.name, " ".join(row.changes) or "none") for row in _rows(outcomes)],
+        made_with=sorted(about.items()),
+    )
 
 
-def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
-    """Headings, and a line of cells per row: means ± sample standard deviations in per cent, the best **bold**."""
+def show_comparison(outcomes: Sequence[Outcome]) -> None:
+    """Print the table."""
+    headings, results = table(outcomes)
+    rows = ([Text(cell.text, style="bold" if cell.best else "") for cell in cells] for cells in results)
+    print_table(new_console(), headings, rows)
+
+
+def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[Cell]]]:
+    """Headings, and a line of cells per row: means ± sample standard deviations in per cent."""
     rows = _rows(outcomes)
     columns = [column for column in COLUMNS if any(_shares(outcomes, row, column) for row in rows)]
     bounds = {outcome.row for outcome in outcomes if outcome.metrics and outcome.metrics.method in BOUNDS}
@@ -82,23 +100,23 @@ def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         runs = [outcome for outcome in outcomes if outcome.row == row]
         done = [(run, run.metrics) for run in runs if run.metrics]
-        cells = [row.name, f"{len(done)} of {len(runs)}" if len(done) < len(runs) else str(len(runs))]
+        cells = [Cell(row.name), Cell(f"{len(done)} of {len(runs)}" if len(done) < len(runs) else str(len(runs)))]
         for column in columns:
             shares = _shares(outcomes, row, column)
-            text = _spread(shares)
-            cells.append(f"**{text}**" if row in rivals and shares and _shown(shares) == best[column.key] else text)
-        cells.append(_size(max(run.kept for run, _ in done)) if done else UNKNOWN)
-        cells.append(duration(statistics.mean(found.seconds for _, found in done)) if done else UNKNOWN)
+            is_best = row in rivals and bool(shares) and _shown(shares) == best[column.key]
+            cells.append(Cell(_spread(shares), is_best))
+        cells.append(Cell(size(max(run.kept for run, _ in done)) if done else UNKNOWN))
+        cells.append(Cell(duration(statistics.mean(found.seconds for _, found in done)) if done else UNKNOWN))
         lines.append(cells)
     return ["row", "seeds", *(column.heading for column in columns), "kept", "time"], lines
 
 
 def notes(outcomes: Sequence[Outcome]) -> list[str]:
-    """What has to be known to read the table, a sentence or two each; why runs failed comes last."""
+    """What a reader of the table has to know, a paragraph each; failed runs come last."""
     seeds = sorted({outcome.seed for outcome in outcomes})
     said = [
-        "Figures in per cent; kept: all tensors that outlive the last stage; time: of one run, with clips to encode or"
-        " to take from the cache."
+        "Metrics are in per cent. Kept: the tensors that are stored after the last stage. Time: the mean of a run,"
+        " clips encoded or taken from the cache."
     ]
     if len(seeds) > 1:
         orders = {tuple(outcome.metrics.classes) for outcome in outcomes if outcome.metrics}
@@ -111,7 +129,7 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each row and each reason why runs of it have no figures."""
+    """A line for each row that failed and each reason, with its seeds."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
         if outcome.failure:
@@ -133,7 +151,7 @@ def _shown(shares: Sequence[float]) -> float:
 
 
 def _best(outcomes: Sequence[Outcome], rows: Sequence[Row], column: Column) -> float | None:
-    """What the best rows show; None where there is nothing to choose from."""
+    """The best mean as shown in the table; None where there are no two rows to compare."""
     means = [_shown(shares) for row in rows if (shares := _shares(outcomes, row, column))]
     return column.good * max(column.good * mean for mean in means) if column.good and len(means) > 1 else None
 
@@ -143,10 +161,6 @@ def _spread(shares: Sequence[float]) -> str:
         return UNKNOWN
     spread = f" ± {100 * statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
     return f"{_shown(shares):.1f}{spread}"
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e6:.2f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
 def _curves(outcomes: Sequence[Outcome]) -> dict[str, list[list[float]]]:
@@ -166,5 +180,5 @@ def _write_csv(file: Path, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             found = outcome.metrics
             shares = [column.value(found) if found else None for column in COLUMNS]
-            figures = [found.seconds, outcome.kept] if found else [None, None]
-            writer.writerow([outcome.row.name, outcome.seed, *shares, *figures, outcome.recipe, outcome.failure])
+            costs = [found.seconds, outcome.kept] if found else [None, None]
+            writer.writerow([outcome.row.name, outcome.seed, *shares, *costs, outcome.recipe, outcome.failure])

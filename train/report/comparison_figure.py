@@ -1,4 +1,4 @@
-"""The picture of a comparison: one line per row over the stages, named where it ends."""
+"""The figure of a comparison: one line per row over the stages, labelled where it ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stpr.train.report.figures import LINES, MARKS, blank_figure, finish_accuracy
+from stpr.train.report.figures import LINES, LITERAL, MARKS, blank_figure, finish_accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ def _name_ends(axes: Axes, ends: Sequence[_End]) -> None:
     for end, place in zip(ends, places, strict=True):
         axes.plot([end.step, beside], [end.value, place], linewidth=0.6, markevery=[1], clip_on=False, **end.line)
         text = f"{end.name}  {100 * end.value:.1f}"
-        axes.annotate(text, (beside, place), (8, 0), textcoords="offset points", va="center", annotation_clip=False)
+        axes.annotate(
+            text, (beside, place), (8, 0), textcoords="offset points", va="center", annotation_clip=False, **LITERAL
+        )
     axes.set_xlim(right=right)
     axes.set_ylim(bottom, top)
 

@@ -1,6 +1,7 @@
-"""The pictures of a report, one function each: figures in, a matplotlib figure out. No pyplot, so no global state.
+"""The figures of a report, one function each: metrics in, a matplotlib figure out. No pyplot, so no global state.
 
-Colours can be told apart by the colour-blind: Okabe and Ito's for lines, one light-to-dark ramp for tables.
+Colours can be told apart by the colour-blind: Okabe and Ito's for lines, one light-to-dark ramp for tables. Names of
+classes, runs and rows are drawn with LITERAL: matplotlib would read what stands between two dollars as TeX.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from stpr.train.run.metrics import UNKNOWN, Metrics
 
 Table: TypeAlias = npt.NDArray[np.float64]
 
+LITERAL: Final[dict[str, Any]] = {"parse_math": False}
 INK: Final = "#222222"
 FAINT: Final = "#d9d9d9"
 LINES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -32,7 +34,7 @@ MOST_NAMED: Final = 110  # classes whose names still fit an axis
 
 
 def accuracy_figure(metrics: Metrics, others: Mapping[str, Metrics]) -> Figure:
-    """Left: accuracy on all classes seen so far, other runs dashed. Right: what became of each stage's classes."""
+    """Left: accuracy on all classes seen so far, other runs dashed. Right: accuracy on each stage's classes."""
     figure = blank_figure(11.0, 4.4)
     left, right = figure.subplots(1, 2)
     _draw_seen(left, metrics, others)
@@ -41,7 +43,7 @@ def accuracy_figure(metrics: Metrics, others: Mapping[str, Metrics]) -> Figure:
 
 
 def forgetting_figure(metrics: Metrics) -> Figure:
-    """The table of accuracies: a row darkens or pales from its diagonal downwards as the stage is kept or forgotten."""
+    """The accuracy table: a column pales from its diagonal downwards as its stage is forgotten."""
     size = len(metrics.accuracy)
     table = np.full((size, size), np.nan)
     for row, values in enumerate(metrics.accuracy):
@@ -56,13 +58,13 @@ def forgetting_figure(metrics: Metrics) -> Figure:
 
 
 def confusion_figure(metrics: Metrics) -> Figure:
-    """Predicted against true class after the last stage, as parts of each true class; lines part the stages."""
+    """Predicted against true class after the last stage, as shares of the true class; lines separate the stages."""
     counts = np.asarray(metrics.confusion, dtype=np.float64)
     clips = counts.sum(axis=1, keepdims=True)
     table = np.divide(counts, clips, out=np.full_like(counts, np.nan), where=clips > 0)
     count = len(metrics.classes)
     figure, axes = _table_figure(
-        table, cell=0.34 if count <= MOST_NUMBERED else 0.14, bar="part of the true class", zeros=False,
+        table, cell=0.34 if count <= MOST_NUMBERED else 0.14, bar="share of the true class", zeros=False,
         unknown=np.isnan(table),
     )  # fmt: skip
     for edge in np.cumsum([len(stage) for stage in metrics.stages])[:-1] - 0.5:
@@ -73,19 +75,21 @@ def confusion_figure(metrics: Metrics) -> Figure:
     axes.set_ylabel("true class")
     if count <= MOST_NAMED:
         size = 8.0 if count <= MOST_NUMBERED else 6.0
-        axes.set_xticks(range(count), metrics.classes, rotation=90, fontsize=size)
-        axes.set_yticks(range(count), metrics.classes, fontsize=size)
+        axes.set_xticks(range(count), metrics.classes, rotation=90, fontsize=size, **LITERAL)
+        axes.set_yticks(range(count), metrics.classes, fontsize=size, **LITERAL)
     else:
         _number_ticks(axes, count, count)
     return figure
 
 
 def routing_figure(metrics: Metrics) -> Figure:
-    """The mean weight that clips of each stage give to each expert: right routing is a dark diagonal."""
+    """The mean routing weight that clips of each stage give to each expert: right routing is a dark diagonal."""
     width = max(len(row) for row in metrics.routing if row is not None)
     table = np.asarray([row or [np.nan] * width for row in metrics.routing], dtype=np.float64)
-    figure, axes = _table_figure(table, cell=_cell(max(table.shape)), bar="mean weight", unknown=np.isnan(table))
-    axes.set_title("Which experts a stage's clips listen to" + (" (%)" if max(table.shape) <= MOST_NUMBERED else ""))
+    figure, axes = _table_figure(
+        table, cell=_cell(max(table.shape)), bar="mean routing weight", unknown=np.isnan(table)
+    )
+    axes.set_title("Routing weights of each stage's test clips" + (" (%)" if max(table.shape) <= MOST_NUMBERED else ""))
     axes.set_xlabel("expert of stage")
     axes.set_ylabel("test clips of stage")
     _number_ticks(axes, *table.shape)
@@ -93,7 +97,7 @@ def routing_figure(metrics: Metrics) -> Figure:
 
 
 def losses_figure(metrics: Metrics) -> Figure:
-    """Each loss term over the epochs of all stages; grey lines part the stages."""
+    """Each loss term over the epochs of all stages; grey lines separate the stages."""
     terms = list(dict.fromkeys(term for epochs in metrics.curves for epoch in epochs for term in epoch))
     columns = min(3, len(terms))
     rows = math.ceil(len(terms) / columns)
@@ -108,11 +112,9 @@ def losses_figure(metrics: Metrics) -> Figure:
 
 
 def _draw_seen(axes: Axes, metrics: Metrics, others: Mapping[str, Metrics]) -> None:
-    axes.plot(
-        _steps(metrics.seen), metrics.seen, color=LINES[0], marker="o", linewidth=2.2, label=metrics.method, zorder=3
-    )
-    for (name, other), colour, mark in zip(others.items(), itertools.cycle(LINES[1:]), itertools.cycle(MARKS[1:])):
-        axes.plot(_steps(other.seen), other.seen, "--", color=colour, marker=mark, markersize=4, label=name)
+    drawn = axes.plot(_steps(metrics.seen), metrics.seen, color=LINES[0], marker="o", linewidth=2.2, zorder=3)
+    for other, colour, mark in zip(others.values(), itertools.cycle(LINES[1:]), itertools.cycle(MARKS[1:])):
+        drawn += axes.plot(_steps(other.seen), other.seen, "--", color=colour, marker=mark, markersize=4)
     last = len(metrics.seen)
     axes.annotate(
         f"{100 * metrics.final:.1f} %", (last, metrics.final), (0, 8), textcoords="offset points",
@@ -121,7 +123,9 @@ def _draw_seen(axes: Axes, metrics: Metrics, others: Mapping[str, Metrics]) -> N
     title = "All classes seen so far" + (", as far as tested" if metrics.untested_classes else "")
     finish_accuracy(axes, title, max([last, *(len(other.seen) for other in others.values())]))
     if others:
-        axes.legend(loc="lower left", edgecolor="white")
+        legend = axes.legend(drawn, [metrics.method, *others], loc="lower left", edgecolor="white")
+        for text in legend.get_texts():
+            text.set(**LITERAL)
 
 
 def _draw_stages(axes: Axes, metrics: Metrics) -> None:
@@ -155,7 +159,7 @@ def finish_accuracy(axes: Axes, title: str, steps: int) -> None:
     axes.set_ylim(0, 1.06)
     axes.set_xticks(range(1, steps + 1, math.ceil(steps / 13)))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _tidy(axes)
+    tidy(axes)
 
 
 def _draw_term(axes: Axes, curves: Sequence[Sequence[Mapping[str, float]]], term: str) -> None:
@@ -177,7 +181,7 @@ def _draw_term(axes: Axes, curves: Sequence[Sequence[Mapping[str, float]]], term
     axes.set_xlabel("epoch (stages above)" if len(curves) <= MOST_LISTED else "epoch")
     axes.set_xlim(0.5, start + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _tidy(axes)
+    tidy(axes)
 
 
 def _numbers(shares: Sequence[float | None]) -> list[float]:
@@ -235,7 +239,8 @@ def blank_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
 
 
-def _tidy(axes: Any) -> None:
+def tidy(axes: Axes) -> None:
+    """Hide the frame but for its left and bottom, and draw faint lines across."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#888888")
     axes.grid(axis="y", color=FAINT, linewidth=0.6)

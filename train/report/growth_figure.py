@@ -1,4 +1,4 @@
-"""The picture of an audit: what a run keeps and what a prediction costs, measured and then projected."""
+"""The figure of an audit: what a run keeps and what a prediction costs, measured and then projected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from stpr.runtime.contract.durable import whole_file
 from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
-from stpr.train.report.figures import FAINT, INK, LINES
+from stpr.train.report.figures import INK, LINES, blank_figure, tidy
 from stpr.train.run.folder import report_folder
 
 SHADES: Final = (LINES[4], LINES[3], LINES[0], LINES[2], "#7f5539", LINES[5], LINES[1], "#8a8a8a", LINES[6])
@@ -32,7 +32,7 @@ def write_growth(run: Path, found: Audit) -> Path:
 
 def growth_figure(found: Audit) -> Figure:
     """Left: megabytes by kind after each stage. Right: FLOPs of the head for one clip. Pale where only projected."""
-    figure = Figure(figsize=(11.0, 4.4), dpi=130, layout="constrained", facecolor="white")
+    figure = blank_figure(11.0, 4.4)
     left, right = figure.subplots(1, 2)
     stages = (*found.stages, *found.projected)
     _draw_bytes(left, stages, measured=len(found.stages))
@@ -88,7 +88,4 @@ def _finish(axes: Axes, stages: int) -> None:
     axes.set_xlabel("stages learnt")
     axes.set_xlim(0.3, stages + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#888888")
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
+    tidy(axes)

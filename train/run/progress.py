@@ -1,4 +1,4 @@
-"""What a run shows of itself while it works."""
+"""How a run shows its progress on the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stpr.train.run.metrics import Metrics, tested_on
 
 
 class Progress(Protocol):
-    """Whoever shows how far a run is."""
+    """What a run reports its progress to."""
 
     def encoding(self, what: str, done: int, total: int) -> None:
         """`done` of `total` clips were decoded and encoded."""
@@ -26,23 +26,23 @@ class Progress(Protocol):
         """A stage was learnt and tested; the figures are those after it."""
 
     def note(self, sentence: str) -> None:
-        """Something that whoever began the run should know."""
+        """A sentence that whoever started the run should read."""
 
 
 class ShownProgress:
-    """Progress bars on a terminal; elsewhere one plain line per stage and per stretch of encoding.
+    """Progress bars on a terminal; elsewhere one plain line per stage and per pass over clips.
 
-    `quiet` is for the processes of a run that leave speaking to another.
+    Names are printed literally, never read as rich's markup. `quiet` prints nothing: of several processes one speaks.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=quiet)
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             disable=quiet or not self.console.is_terminal,
         )
@@ -77,7 +77,7 @@ class ShownProgress:
         self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {tested_on(metrics)} seen so far")
 
     def note(self, sentence: str) -> None:
-        """Something that whoever began the run should know."""
+        """A sentence that whoever started the run should read."""
         self.console.print(sentence, soft_wrap=True)
 
     def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:

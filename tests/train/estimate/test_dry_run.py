@@ -46,7 +46,7 @@ def test_motions_not_yet_written_are_foretold_and_not_written(tmp_path: Path) ->
     assert row(result.stdout, "all", "10", "1,000", "400")
     assert f"1,400 are to be written first, into {tmp_path / 'motions'}" in result.stdout
     assert "tiny is here and loads" in result.stdout
-    assert re.search(r"network about [\d.]+ (s|min|h): 4,800 frames encoded, 32,400 clips learnt", result.stdout)
+    assert re.search(r"network about [\d.smindh ]+: 4,800 frames encoded, 32,400 clips learnt", result.stdout)
     assert "decoding unknown: 1,600 videos, and none is here to measure" in result.stdout
     assert "and the videos to be written" in result.stdout
     assert result.stdout.endswith("the run could start; nothing was learnt or written\n")
@@ -75,12 +75,12 @@ def test_videos_that_are_there_are_measured_and_found_damage_is_told(tmp_path: P
     assert result.exit_code == 0, result.output
     assert "0 of 2 for train are missing" in result.stdout
     assert re.search(r"decoding about .*: 6 videos; .*; 2 of them for their length alone", result.stdout)
-    assert re.search(r"lists    [0-9a-f]{64}  train/\*/\*, test/\*/\*", result.stdout)
+    assert re.search(r"lists:    [0-9a-f]{64}  train/\*/\*, test/\*/\*", result.stdout)
     for video in data.rglob("*.mp4"):
         video.write_bytes(b"no video")
     result = dry_run(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
-    assert re.search(r"problem  the video .* can't be opened", result.stdout)
+    assert re.search(r"problem:  the video .* can't be opened", result.stdout)
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
@@ -191,4 +191,4 @@ def test_kinetics_without_its_lists_says_which_are_missing(
     text = capsys.readouterr().out
     assert "kinetics_label_map.txt is missing: the Kinetics-400 annotations belong there" in text
     assert "the stages are drawn by a seed because vCLIMB's own task lists" in text
-    assert "videos   unknown" in text
+    assert "videos:   unknown" in text

@@ -53,13 +53,18 @@ def outcomes() -> list[Outcome]:
     ]
 
 
+def cells(outcomes: list[Outcome]) -> list[list[str]]:
+    """The table's lines, the best of a column between asterisks."""
+    return [[f"**{cell.text}**" if cell.best else cell.text for cell in line] for line in table(outcomes)[1]]
+
+
 def test_means_and_sample_deviations_by_hand(outcomes: list[Outcome]) -> None:
-    headings, (ours, lda, broken) = table(outcomes)
-    assert headings[1:5] == ["seeds", "final", "average incremental", "backward forgetting"]
+    headings, (ours, lda, broken) = table(outcomes)[0], cells(outcomes)
+    assert headings[1:5] == ["seeds", "final accuracy", "average incremental accuracy", "backward forgetting"]
     assert headings[5:] == ["routing accuracy", "oracle accuracy", "oracle gap", "kept", "time"]
     assert ours == [
         "ours", "2", "85.0 ± 7.1", "92.5 ± 3.5", "**0.0 ± 0.0**", "80.0 ± 7.1", "100.0 ± 0.0", "15.0 ± 7.1",
-        "2.00 MB", "1 min 30 s",
+        "2.0 MB", "1 min 30 s",
     ]  # fmt: skip
     assert lda[:5] == ["lda", "2", "**90.0 ± 0.0**", "**95.0 ± 0.0**", "10.0 ± 0.0"]
     assert lda[5:8] == [UNKNOWN] * 3
@@ -67,24 +72,24 @@ def test_means_and_sample_deviations_by_hand(outcomes: list[Outcome]) -> None:
 
 
 def test_one_seed_has_no_deviation_and_closed_forms_no_routing(outcomes: list[Outcome]) -> None:
-    headings, lines = table(outcomes[2:3])
-    assert headings == ["row", "seeds", "final", "average incremental", "backward forgetting", "kept", "time"]
-    assert lines == [["lda", "1", "90.0", "95.0", "10.0", "0.00 MB", "1 min 30 s"]]  # alone is not best
+    assert table(outcomes[2:3])[0] == [
+        "row", "seeds", "final accuracy", "average incremental accuracy", "backward forgetting", "kept", "time"
+    ]  # fmt: skip
+    assert cells(outcomes[2:3]) == [["lda", "1", "90.0", "95.0", "10.0", "400 B", "1 min 30 s"]]  # alone is not best
     assert not any("deviation" in note or "Oracle gap" in note for note in notes(outcomes[2:3]))
 
 
 def test_rows_that_are_equal_are_both_best(outcomes: list[Outcome]) -> None:
     other = [Outcome(Row("b", ("x=1",)), 0, made_up([1.0], [0.9, 0.90002]))]
-    assert [line[2] for line in table([outcomes[2], *other])[1]] == ["**90.0**", "**90.0**"]
+    assert [line[2] for line in cells([outcomes[2], *other])] == ["**90.0**", "**90.0**"]
 
 
-def test_a_bound_is_no_rival(outcomes: list[Outcome]) -> None:
+def test_a_method_that_keeps_videos_is_never_marked_as_best(outcomes: list[Outcome]) -> None:
     bound = Outcome(Row("all at once", ("method=joint",)), 0, made_up([1.0], [1.0, 1.0], method="joint"))
-    _, lines = table([*outcomes, bound])
-    assert [line[2] for line in lines] == ["85.0 ± 7.1", "**90.0 ± 0.0**", UNKNOWN, "100.0"]
+    assert [line[2] for line in cells([*outcomes, bound])] == ["85.0 ± 7.1", "**90.0 ± 0.0**", UNKNOWN, "100.0"]
 
 
-def test_notes_tell_of_seeds_orders_and_failures(outcomes: list[Outcome]) -> None:
+def test_notes_name_seeds_class_orders_and_failures(outcomes: list[Outcome]) -> None:
     said = " ".join(notes(outcomes))
     assert "over the seeds 0, 1, all in one class order" in said
     assert notes(outcomes)[-1] == "text failed (seed 0, 1): no text tower."
@@ -96,14 +101,17 @@ def test_notes_tell_of_seeds_orders_and_failures(outcomes: list[Outcome]) -> Non
     assert "each its own class order" in notes([outcomes[0], Outcome(OURS, 1, other)])[0]
 
 
-def test_all_files_say_the_same(tmp_path: Path, outcomes: list[Outcome]) -> None:
+def test_all_files_hold_the_same_results(tmp_path: Path, outcomes: list[Outcome]) -> None:
     page = write_comparison(tmp_path / "out", outcomes, title="a <b>", about={"command": "stpr-train compare 'a|b'"})
     text, lines = page.read_text(encoding="utf-8"), (page.parent / "table.md").read_text(encoding="utf-8")
     assert {path.name for path in page.parent.iterdir()} == {"table.csv", "table.md", "curves.png", "index.html"}
     assert "| lda | 2 | **90.0 ± 0.0** |" in lines
-    assert "<td>lda</td><td>2</td><td><strong>90.0 ± 0.0</strong></td>" in text
-    assert "a &lt;b&gt;" in text
+    number = '<td style="text-align:right">'
+    assert f"<td>lda</td>\n{number}2</td>\n{number}<strong>90.0 ± 0.0</strong></td>" in text
+    assert "<title>a &lt;b&gt;</title>" in text
+    assert "<h1>a &lt;b&gt;</h1>" in text
     assert "stpr-train compare 'a\\|b'" in lines
+    assert "stpr-train compare 'a|b'" in text
     assert "text failed (seed 0, 1): no text tower." in text
     assert "src='" not in text
     assert text.count('src="data:image/png;base64,') == text.count("src=") == 1
@@ -129,7 +137,7 @@ def test_without_a_single_figure_there_is_no_picture(tmp_path: Path, outcomes: l
 
 
 @pytest.mark.parametrize(("rows", "seeds", "stages"), [(1, 1, 1), (6, 3, 5), (16, 2, 26)])
-def test_every_line_is_told_from_the_others_and_named(rows: int, seeds: int, stages: int) -> None:
+def test_lines_look_different_and_labels_do_not_overlap(rows: int, seeds: int, stages: int) -> None:
     curves = {f"row_{row}": [[0.5 + 0.001 * seed] * stages for seed in range(seeds)] for row in range(rows)}
     figure = comparison_figure(curves)
     figure.draw_without_rendering()
@@ -144,7 +152,7 @@ def test_every_line_is_told_from_the_others_and_named(rows: int, seeds: int, sta
         assert not any(box.overlaps(other) for other in boxes[:one])
 
 
-def test_names_move_no_more_than_they_must() -> None:
+def test_labels_are_moved_apart_and_no_further() -> None:
     assert _apart([0.1, 0.5, 0.9], room=0.1, top=1.0) == pytest.approx([0.1, 0.5, 0.9])
     assert _apart([0.1, 0.1, 0.9], room=0.1, top=1.0) == pytest.approx([0.1, 0.2, 0.9])
     assert _apart([0.99, 1.0, 1.0], room=0.1, top=1.0) == pytest.approx([0.8, 0.9, 1.0])

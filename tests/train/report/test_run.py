@@ -10,6 +10,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.report.figures import (
@@ -121,7 +122,7 @@ def test_page_and_markdown_say_the_same(run: Path) -> None:
     markdown = (run / "report" / "report.md").read_text(encoding="utf-8")
     metrics = made_up([2, 1, 1])
     figures = [f"{100 * share:.1f} %" for share in (metrics.final, metrics.average_incremental, 0.03, 0.875, 0.995)]
-    for text in (page, markdown.replace("\\|", "|")):
+    for text in (page, re.sub(r"\\([\\`*<>|~$&#])", r"\1", markdown)):
         positions = [text.index(figure) for figure in ("stpr (this run)", *figures, "1 h 2 min", "streaming <LDA>")]
         assert positions == sorted(positions)
         assert "stpr-train motions --out 'runs/<a|b>'" in text
@@ -131,6 +132,31 @@ def test_page_and_markdown_say_the_same(run: Path) -> None:
         assert f"({name}.png)" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3, 9}
+
+
+HOSTILE = (
+    "pay_$5_to_$10",
+    "exp [v2]",
+    "<b>bold</b>",
+    "a|b",
+    "`code`",
+    "**x** _y_",
+    "[red]no[/red]",
+    "1. first",
+    "50 % & more",
+)
+
+
+def test_names_read_literally_on_the_page_in_markdown_and_in_figures(tmp_path: Path) -> None:
+    names = list(HOSTILE)
+    metrics = msgspec.structs.replace(made_up([len(names)]), classes=names, stages=[names])
+    other = save(tmp_path, HOSTILE[1], msgspec.structs.replace(made_up([1]), notes=[HOSTILE[2]]))
+    page = write_report(save(tmp_path, "run", metrics), {HOSTILE[0]: other})
+    seen = Page(page.read_text(encoding="utf-8")).text
+    assert ", ".join(names) in seen
+    assert f"{HOSTILE[0]}: {HOSTILE[2]}" in seen
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render((page.parent / "report.md").read_text())
+    assert ", ".join(names) in Page(body).text
 
 
 def test_what_a_method_lacks_is_left_out(tmp_path: Path) -> None:
@@ -261,6 +287,6 @@ def test_classes_not_learnt_yet_have_a_table_where_thresholds_were_set(tmp_path:
     text = (page.parent / "report.md").read_text()
     assert "| 1 | 98.8 % | 4.3 % | 3.2 % | 95.1 % |\n" in text
     assert f"| 2 | {UNKNOWN} | {UNKNOWN} | {UNKNOWN} | 90.0 % |\n" in text
-    assert "Classes not learnt yet" in Page(page.read_text()).text
+    assert "Unknown classes" in Page(page.read_text()).text
     plain = write_report(save(tmp_path, "without", made_up([2, 1])))
-    assert "not learnt yet" not in plain.read_text() + (plain.parent / "report.md").read_text()
+    assert "Unknown classes" not in plain.read_text() + (plain.parent / "report.md").read_text()
