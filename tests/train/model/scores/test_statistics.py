@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def slow(part: Part, clip: np.ndarray) -> np.ndarray:
     if part == "deviation":
         return np.sqrt(np.mean([frame**2 for frame in moved], axis=0) + 1e-6)
     if part == "change":
-        return np.asarray(np.mean([abs(after - before) for before, after in zip(clip, clip[1:], strict=False)], axis=0))
+        return np.asarray(np.mean([abs(after - before) for before, after in itertools.pairwise(clip)], axis=0))
     lag = {"lag1": 1, "lag2": 2}[part]
     return np.asarray(np.mean([moved[at] * moved[at - lag] for at in range(lag, len(clip))], axis=0))
 
