@@ -38,6 +38,7 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None) -> list
     for graph, feeds in ((GraphName.HEAD, {"features": features}), (GraphName.CLIP, {"frames": golden.frames})):
         outputs, _ = _run(bundle, graph, engine, feeds, threads)
         wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
+        wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}
         lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
         lines.append(_same_top(graph, outputs["logits"], golden.logits, manifest.class_names))
     return lines

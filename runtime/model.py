@@ -32,6 +32,11 @@ class Model:
         """What really runs the encoder, nearly all of the work."""
         return self._encoder.name
 
+    @property
+    def tells_events(self) -> bool:
+        """Whether decisions carry the evidence that events are made of."""
+        return any(output.name == "evidence" for output in self.manifest.graphs[GraphName.HEAD].outputs)
+
     def encode(self, images: Sequence[Image]) -> Array:
         """Frame features `(N, D)` of N >= 1 RGB images `(H, W, 3)` uint8 of any sizes, in one call of the encoder."""
         frames = np.stack([preprocess(image, self.manifest.preprocess) for image in images])
@@ -40,7 +45,8 @@ class Model:
     def judge(self, windows: Array) -> list[Decision]:
         """The decisions for windows of frame features `(B, T, D)`, in one call of the head. Raises EngineError."""
         outputs = self._head.run({"features": windows})
-        rows = zip(*(outputs[name] for name in ("logits", "routing", "familiarity")), strict=True)
+        names = [name for name in ("logits", "routing", "familiarity", "evidence") if name in outputs]
+        rows = zip(*(outputs[name] for name in names), strict=True)
         return [decide(self.manifest, *row) for row in rows]
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -39,6 +40,8 @@ def run(session: Session, source: Source) -> Iterator[Result]:
     """The result of every frame of one camera until its source ends."""
     for frame in source:
         yield from step([(session, frame)])
+    if (last := session.end()) is not None:
+        yield last
 
 
 def step(shots: Sequence[Shot]) -> list[Result]:
@@ -51,17 +54,18 @@ def step(shots: Sequence[Shot]) -> list[Result]:
         raise ValueError("a step takes one frame of each session, and the sessions of one model.")
     wanted = [(session, frame) for session, frame in shots if session.window.wants(frame.captured_at)]
     decisions = _decide(wanted) if wanted else {}
-    return [session.conclude(frame, decisions.get(session), begun=begun) for session, frame in shots]
+    return [session.conclude(frame, decisions.get(session, ()), begun=begun) for session, frame in shots]
 
 
-def _decide(wanted: Sequence[Shot]) -> dict[Session, Decision]:
-    """A decision for each session whose frame opens a slot of its window."""
+def _decide(wanted: Sequence[Shot]) -> dict[Session, Sequence[Decision]]:
+    """For each session whose frame opens a slot of its window the decisions of all spans, the clip's own first."""
     model = wanted[0][0].model
     features = model.encode([frame.image for _, frame in wanted])
     for (session, frame), feature in zip(wanted, features, strict=True):
         session.window.push(feature, frame.captured_at)
-    decisions = {session: WARMING_UP for session, _ in wanted}
+    decisions: dict[Session, Sequence[Decision]] = {session: (WARMING_UP,) for session, _ in wanted}
     if full := [session for session in decisions if session.window.is_full()]:
-        windows = np.concatenate([session.window.as_clip() for session in full])
-        decisions.update(zip(full, model.judge(windows), strict=True))
+        windows = [session.window.as_clips() for session in full]
+        judged = iter(model.judge(np.concatenate(windows)))
+        decisions.update({session: [*islice(judged, len(own))] for session, own in zip(full, windows, strict=True)})
     return decisions

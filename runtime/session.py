@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,8 @@ from stpr.runtime.sources.frame import Frame, Origin
 from stpr.runtime.timing import Timing
 from stpr.runtime.window import FeatureWindow
 
+SPANS: Final = (0.875, 1.0, 1.125)  # of a training clip: actions last about that long
+
 
 class Session:
     """The window, the filters and the timing of one camera. The window's features are of this model's encoder."""
@@ -23,16 +26,30 @@ class Session:
     def __init__(self, model: Model, origin: Origin, filters: Sequence[Filter] = ()) -> None:
         """`filters` are this session's own, applied to each result in this order."""
         self.model, self.origin = model, origin
-        self.window = FeatureWindow(model.manifest.clip, frame_seconds=_frame_seconds(origin))
+        spans = SPANS if model.tells_events else (1.0,)
+        self.window = FeatureWindow(model.manifest.clip, frame_seconds=_frame_seconds(origin), spans=spans)
         self.timing = Timing()
         self._filters = filters
+        self._last: Frame | None = None
 
-    def conclude(self, frame: Frame, decision: Decision | None, *, begun: float) -> Result:
-        """The result of a frame that was handled since `begun` (monotonic); None where it opened no slot."""
-        now = time.monotonic()
-        prediction = None if decision is None else self._predict(frame, decision, begun, now)
+    def conclude(self, frame: Frame, decisions: Sequence[Decision], *, begun: float) -> Result:
+        """The result of a frame that was handled since `begun` (monotonic).
+
+        `decisions` are those of all spans, the clip's own first; none where the frame opened no slot.
+        """
+        now, self._last = time.monotonic(), frame
+        prediction = self._predict(frame, decisions[0], begun, now) if decisions else None
         self.timing.saw_frame(now)
-        result = Result(frame, prediction, self.timing.recent_fps)
+        return self._filtered(Result(frame, prediction, self.timing.recent_fps, decisions=tuple(decisions)))
+
+    def end(self) -> Result | None:
+        """What the filters have still to say after the last frame; None if that is nothing."""
+        if self._last is None:
+            return None
+        last = self._filtered(Result(self._last, None, self.timing.recent_fps, ended=True))
+        return last if last.events else None
+
+    def _filtered(self, result: Result) -> Result:
         for apply in self._filters:
             result = apply(result)
         return result

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from stpr.runtime.events import EventSettings
+
 ENGINE: Final = "onnxruntime"
 
 
@@ -20,3 +22,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     headless: bool = False  # no window
     json: str | None = None  # a file, or - for standard output
     record: Path | None = None
+    events: EventSettings = EventSettings()

@@ -3,8 +3,8 @@
 encoder.onnx   frames (N,H,W,3) uint8 ─▶ features (N,D)
 head.onnx      features (B,T,D) ─┬─▶ expert 1 … expert E ─▶ outputs (B,E,D) ─┐
                                  └────────────────────────────────▶ combine ─┴─▶ logits (B,C), routing (B,E),
-                                                                                     familiarity (B,)
-clip.onnx      frames (B,T,H,W,3) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ logits, routing, familiarity
+                                                                                     familiarity (B,), evidence (B,C)
+clip.onnx      frames (B,T,H,W,3) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ logits, routing, familiarity, evidence
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.stpr import StPR
 
 BATCH = "batch"
-DECISION = ("logits", "routing", "familiarity")  # outputs of the head and the clip graph
+DECISION = ("logits", "routing", "familiarity", "evidence")  # outputs of the head and the clip graph; see `decided`
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,19 @@ class Combine(nn.Module):
         super().__init__()
         self.head = combiner
 
-    def forward(self, features: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits `(B, C)`, routing `(B, E)` and familiarity `(B,)`; no outputs where there are no experts."""
+    def forward(self, features: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Logits `(B, C)`, routing `(B, E)`, familiarity `(B,)` and, where the head tells events, evidence `(B, C)`.
+
+        There are no `outputs` where there are no experts.
+        """
         logits, routing = self.head(features, features[:, :0] if outputs is None else outputs)
-        return logits, routing, self.head.familiarity(features, logits)
+        decision = (logits, routing, self.head.familiarity(features, logits))
+        return (*decision, self.head.evidence(features)) if self.head.gives_evidence else decision
+
+
+def decided(model: StPR) -> tuple[str, ...]:
+    """Which of DECISION the graphs of a model give: evidence only if its statistics tell events."""
+    return DECISION if model.head.combiner.gives_evidence else DECISION[:-1]
 
 
 def encoder_piece(model: StPR) -> Piece:
@@ -75,18 +84,20 @@ def combine_piece(model: StPR) -> Piece:
     inputs = {"features": torch.zeros(2, head.frames, head.width)}
     if len(head.experts):
         inputs["outputs"] = torch.zeros(2, len(head.experts), head.width)
-    return Piece("combine", Combine(head.combiner).eval(), inputs, DECISION)
+    return Piece("combine", Combine(head.combiner).eval(), inputs, decided(model))
 
 
 def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
     """What the three graphs of a bundle take and give, and their files; B and N are the free axis "batch"."""
     head, spec = model.head, model.encoder.backbone.spec
     features = _tensor("features", "float32", head.frames, head.width)
-    decision = (
-        _tensor("logits", "float32", head.classes),
-        _tensor("routing", "float32", head.combiner.membership.shape[1]),
-        _tensor("familiarity", "float32"),
-    )
+    shapes = {
+        "logits": (head.classes,),
+        "routing": (head.combiner.membership.shape[1],),
+        "familiarity": (),
+        "evidence": (head.classes,),
+    }
+    decision = tuple(_tensor(name, "float32", *shapes[name]) for name in decided(model))
     frame, clip = _frames(spec), _frames(spec, head.frames)
     ends: dict[GraphName, tuple[TensorSpec, tuple[TensorSpec, ...]]] = {
         GraphName.ENCODER: (frame, (_tensor("features", "float32", head.width),)),

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from stpr.export.graphs.cut import DECISION
+from stpr.export.graphs.cut import decided
 from stpr.export.parity.certificate import Certificate, summary
 from stpr.export.parity.reference import answers
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry
@@ -46,7 +46,7 @@ def _golden(model: StPR, frames: Array) -> bytes:
     given = answers(model, frames)
     # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
     buffer = io.BytesIO()
-    decision = {name: getattr(given, name) for name in DECISION}
+    decision = {name: getattr(given, name) for name in decided(model)}
     np.savez(buffer, frames=frames, features=given.features, **decision)
     return buffer.getvalue()
 

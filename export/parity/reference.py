@@ -23,6 +23,7 @@ class Answers:
     logits: Array  # (B, C)
     routing: Array  # (B, E)
     familiarity: Array  # (B,)
+    evidence: Array  # (B, C); (B, 0) where the head tells no events
 
 
 @torch.no_grad()
@@ -77,5 +78,5 @@ def join(batches: Sequence[Answers]) -> Answers:
 def _head(model: StPR, features: Tensor) -> Answers:
     outputs, combiner = model.head.ask(features), model.head.combiner
     logits, routing = combiner(features, outputs)
-    familiarity = combiner.familiarity(features, logits)
-    return Answers(*(tensor.numpy() for tensor in (features, outputs, logits, routing, familiarity)))
+    familiarity, evidence = combiner.familiarity(features, logits), combiner.evidence(features)
+    return Answers(*(tensor.numpy() for tensor in (features, outputs, logits, routing, familiarity, evidence)))

@@ -30,6 +30,7 @@ class Golden:
     logits: Array  # (1, C)
     routing: Array  # (1, E)
     familiarity: Array  # (1,)
+    evidence: Array | None = None  # (1, C); None where the head tells no events
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Bundle:
         file = self.path / GOLDEN
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return Golden(**{key: arrays[key] for key in Golden.__dataclass_fields__})
+                needed = [key for key in Golden.__dataclass_fields__ if key != "evidence" or key in arrays]
+                return Golden(**{key: arrays[key] for key in needed})
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BundleError(f"{file} holds no golden clip ({error}); export the stage again.") from error
 

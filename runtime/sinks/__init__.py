@@ -48,7 +48,7 @@ class Sinks:
     def write(self, result: Result) -> None:
         """Hand a result to each that wants it. Raises StprError when none is left to take it."""
         for sink in self._sinks:
-            if sink.every_frame or result.prediction is not None:
+            if sink.every_frame or result.prediction is not None or result.events:
                 sink.write(result)
         if len(self.broken) == len(self._sinks):
             raise StprError(f"nothing takes the results any more: {', '.join(self.broken)} stopped, see above.")

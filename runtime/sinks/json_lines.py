@@ -1,4 +1,4 @@
-"""`--json`: one line per prediction, there to be read the moment it is made."""
+"""`--json`: a line per prediction and per event, there to be read the moment it is made."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class JsonLines:
             raise StprError(f"can't write predictions to {target} ({error.strerror}); choose another file.") from error
 
     def write(self, result: Result) -> None:
-        """One line for a new prediction."""
-        if result.prediction is None:
-            return
+        """One line for a new prediction, and one for each event."""
+        lines: list[object] = [] if result.prediction is None else [result.prediction.line()]
         try:
-            write_whole(self._file, self._encoder.encode(result.prediction.line()) + b"\n")
+            for line in (*lines, *result.events):
+                write_whole(self._file, self._encoder.encode(line) + b"\n")
         except BrokenPipeError:
             raise  # the reader of the pipe has seen enough
         except OSError as error:

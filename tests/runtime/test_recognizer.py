@@ -112,7 +112,8 @@ def test_every_frame_gives_a_result_and_filters_see_each_in_their_order(bundle: 
     results = list(run(Session(recorded(bundle), source.origin, [first, second]), source))
     assert [result.frame.index for result in results] == list(range(60))
     assert all(result.prediction is None for result in results)
-    assert seen == [(name, index) for index in range(60) for name in ("first", "second")]
+    last = 59  # shown once more when the source has ended
+    assert seen == [(name, index) for index in (*range(60), last) for name in ("first", "second")]
 
 
 def test_a_prediction_says_which_bundle_which_source_when_and_on_what(bundle: Bundle) -> None:

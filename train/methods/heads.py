@@ -58,4 +58,4 @@ def _scores_alone(recipe: Recipe, width: int, scores: ClipScores) -> Head:
 
 def _by_distance(recipe: Recipe) -> StatisticsSettings:
     """A baseline is measured in its usual form, whatever the recipe's router compares."""
-    return msgspec.structs.replace(recipe.statistics, likelihood="gaussian")
+    return msgspec.structs.replace(recipe.statistics, likelihood="gaussian", events=False)

@@ -97,6 +97,12 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     draws: bool = False  # learn means and covariance from the training draws too, not from the centre views alone
     likelihood: Literal["gaussian", "cosine"] = "gaussian"
     concentration: Positive = 64.0  # κ
+    events: bool = False  # learn what parts of actions and pauses look like, so that a live run can tell events
+
+    def __post_init__(self) -> None:
+        """Refuse events without the directions that they are told by."""
+        if self.events and self.likelihood != "cosine":
+            raise ValueError('[statistics] events = true compares directions; set likelihood = "cosine"')
 
 
 class RidgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -71,6 +71,8 @@ class Recipe(Section, frozen=True):
     def __post_init__(self) -> None:
         """Draw the stages by the run's seed unless they have their own: another seed, another class order."""
         check_folder_name(self.name)
+        if self.statistics.events and not self.unknown.holdout:
+            raise ValueError("[statistics] events = true learns from held-out clips; set [unknown] holdout above 0")
         if self.stages.seed is None:
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 

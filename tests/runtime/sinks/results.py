@@ -41,4 +41,4 @@ def make_result(
 ) -> Result:
     """The result of a frame with a prediction, or without one unless `said`."""
     prediction = make_prediction(index, label)
-    return Result(Frame(image, index, captured_at, source), prediction if said else None, 15.0, prediction)
+    return Result(Frame(image, index, captured_at, source), prediction if said else None, 15.0, latest=prediction)

@@ -48,6 +48,17 @@ class Combiner(nn.Module):
         raise NotImplementedError
 
     @property
+    def gives_evidence(self) -> bool:
+        """Whether the statistics tell a whole action from a part of one, as events need it."""
+        return isinstance(self.statistics, ClipStatistics) and self.statistics.tells_events
+
+    def evidence(self, features: Tensor) -> Tensor:
+        """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; `(B, 0)` without any."""
+        if not isinstance(self.statistics, ClipStatistics) or not self.statistics.tells_events:
+            return features[:, 0, :0]
+        return self.statistics.evidence(features)
+
+    @property
     def score(self) -> Score:
         """What `familiarity` measures."""
         return "likelihood_ratio" if isinstance(self.statistics, ClipStatistics) else "cosine"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.train.model.scores.familiarity import Familiarity
+from stpr.train.model.scores.wholeness import Wholeness, energy
 from stpr.train.settings.model import StatisticsSettings
 
 COSINES = 4
@@ -99,6 +100,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("scatter", torch.zeros(self.size, self.size))
         self.register_buffer("count", torch.zeros(()))
         self.familiarity = Familiarity(self.size)
+        self.wholeness = Wholeness(self.size) if settings.events else None
         self.whitening: Tensor
         self.register_buffer("whitening", torch.zeros(0, 0), persistent=False)  # derived where directions are compared
 
@@ -108,6 +110,22 @@ class ClipStatistics(ClipScores):
             return super().log_likelihoods(features)
         moved = (self.describe(features) - self.centre) @ self.whitening
         return F.normalize(moved, dim=-1) @ self.weight.T
+
+    @property
+    def tells_events(self) -> bool:
+        """Whether there is evidence of whole actions."""
+        return self.wholeness is not None and self.wholeness.is_calibrated
+
+    def directions(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Whitened descriptions `(B, S)` of clips `(B, T, D)`, and their cosines `(B, C)` with the classes."""
+        moved = (self.describe(features) - self.centre) @ self.whitening
+        return moved, F.normalize(moved, dim=-1) @ self.weight.T / self.settings.concentration
+
+    def evidence(self, features: Tensor) -> Tensor:
+        """Log odds `(B, C)` that clips `(B, T, D)` show one whole action of each class."""
+        assert self.wholeness is not None
+        found: Tensor = self.wholeness(*self.directions(features), energy(features))
+        return found
 
     def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
@@ -123,6 +141,8 @@ class ClipStatistics(ClipScores):
         """Give every tensor the size that it has for so many classes, and no values."""
         super().resize(classes)
         self.means = self.means.new_zeros(classes, self.size)
+        if self.wholeness is not None:
+            self.wholeness.resize(classes)
         if self.settings.likelihood == "cosine":
             self.whitening = self.means.new_zeros(self.size, self.size)
 
@@ -142,6 +162,8 @@ class ClipStatistics(ClipScores):
         means = (self.means.double() - self.centre) / scale
         if self.settings.likelihood == "cosine":
             self._compare_directions(means, correlation, scale)
+            if self.wholeness is not None:
+                self.wholeness.refresh(self.centre, self.whitening)
         else:
             self._compare_distances(means, correlation, scale)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WHOLE, PART = 1 / 8, 3 / 8  # missing up to this share a clip is whole, from that share on it is a part
+PENALTY: Final = 1e4  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
 RIDGE: Final = 1e-6  # of the four numbers' variance: few clips may agree in one of them
 
 
@@ -73,7 +74,8 @@ class Wholeness(nn.Module):
     """Whitened descriptions `(B, S)` -> evidence `(B, C)`: log odds of one whole action of each class.
 
     Kept: the mean description of each class's coming and going half `(C, 2, S)`, of stillness and of what lies between
-    `(2, S)` with the number of clips behind them, and five weights. The rest is derived.
+    `(2, S)` with the number of clips behind them, each class's least energy `(C,)`, and five weights. The rest is
+    derived.
     """
 
     def __init__(self, size: int) -> None:
@@ -87,12 +89,24 @@ class Wholeness(nn.Module):
         self.register_buffer("halves", torch.zeros(0, 2, size))
         self.register_buffer("pauses", torch.zeros(2, size))
         self.register_buffer("count", torch.zeros(()))
+        self.floors: Tensor
+        self.register_buffer("floors", torch.zeros(0))
         self.register_buffer("weight", torch.zeros(4))
         self.register_buffer("bias", torch.zeros(()))
         self.register_buffer("directions", torch.zeros(0, size), persistent=False)  # (2 + 2C, S), whitened
 
-    def update(self, described: Fragments, labels: Tensor, classes: int) -> None:
-        """Add a stage's classes: the fragments' descriptions `(n, S)`, `labels` `(n,)` from 0 within the stage."""
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether there ever were held-out clips enough to weigh the numbers; else there is no evidence."""
+        return bool(self.weight.any())
+
+    def update(self, described: Fragments, labels: Tensor, floors: Tensor) -> None:
+        """Add a stage's classes: the fragments' descriptions `(n, S)`, `labels` `(n,)` from 0 within the stage.
+
+        `floors` `(c,)` is the least energy of each class, 0 where nobody knows one.
+        """
+        classes = len(floors)
+        self.floors = torch.cat([self.floors, floors.to(self.floors)])
         one_hot = F.one_hot(labels, classes).to(described.coming)
         share = one_hot.T / one_hot.sum(dim=0)[:, None]
         self.halves = torch.cat([self.halves, torch.stack([share @ described.coming, share @ described.going], dim=1)])
@@ -104,6 +118,7 @@ class Wholeness(nn.Module):
     def resize(self, classes: int) -> None:
         """Give what is kept the size that it has for so many classes, and no values."""
         self.halves = self.halves.new_zeros(classes, *self.halves.shape[1:])
+        self.floors = self.floors.new_zeros(classes)
 
     def refresh(self, centre: Tensor, whitening: Tensor) -> None:
         """Derive the directions, as seen from the classes' middle `(S,)` once the covariance is whitened `(S, S)`."""
@@ -141,6 +156,12 @@ class Wholeness(nn.Module):
         columns = (cosines - rival, cosines - unlike.amax(dim=1, keepdim=True), cosines - unlike[:, 1:2])
         return torch.stack([*columns, length.log().expand_as(cosines)], dim=-1)
 
-    def forward(self, whitened: Tensor, cosines: Tensor) -> Tensor:
-        """Evidence `(B, C)`."""
-        return self.measure(whitened, cosines) @ self.weight + self.bias
+    def forward(self, whitened: Tensor, cosines: Tensor, energies: Tensor) -> Tensor:
+        """Evidence `(B, C)`; next to none for a class in which more happens than in clips of these energies `(B,)`."""
+        missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
+        return self.measure(whitened, cosines) @ self.weight + self.bias - PENALTY * missing
+
+
+def energy(features: Tensor) -> Tensor:
+    """Root mean square of what frame features `(B, T, D)` do around their mean over time: `(B,)`."""
+    return (features - features.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2)).sqrt()

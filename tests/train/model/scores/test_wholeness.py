@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stpr.train.model.scores.wholeness import PART, WHOLE, Fragments, Wholeness, fragments, slid
+from stpr.train.model.scores.wholeness import PART, PENALTY, WHOLE, Fragments, Wholeness, fragments, slid
 
 T, D = 8, 3
 
@@ -45,7 +45,7 @@ def filled(classes: int = 3, size: int = 5) -> Wholeness:
     torch.manual_seed(0)
     wholeness = Wholeness(size)
     wholeness.halves, wholeness.pauses = torch.randn(classes, 2, size), torch.randn(2, size)
-    wholeness.count = torch.tensor(4.0)
+    wholeness.count, wholeness.floors = torch.tensor(4.0), torch.zeros(classes)
     wholeness.weight, wholeness.bias = torch.tensor([1.0, 2.0, 3.0, -1.0]), torch.tensor(0.5)
     wholeness.refresh(torch.randn(size), torch.randn(size, size))
     return wholeness
@@ -57,11 +57,11 @@ def test_stages_add_up_and_old_halves_stay() -> None:
     parts = fragments(torch.randn(5, T, D), torch.randn(5, T, D))
     described = Fragments(*(part.mean(dim=1) for part in parts))
     wholeness = Wholeness(D)
-    wholeness.update(described, labels, 2)
+    wholeness.update(described, labels, torch.zeros(2))
     before = wholeness.halves.clone()
     torch.testing.assert_close(before[1, 0], described.coming[2:].mean(dim=0))
     torch.testing.assert_close(before[0, 1], described.going[:2].mean(dim=0))
-    wholeness.update(Fragments(*(part + 6 for part in described)), labels, 2)
+    wholeness.update(Fragments(*(part + 6 for part in described)), labels, torch.zeros(2))
     torch.testing.assert_close(wholeness.halves[:2], before)
     torch.testing.assert_close(wholeness.pauses[0], described.still.mean(dim=0) + 3)
     assert wholeness.count == 10
@@ -79,16 +79,19 @@ def test_the_four_numbers_are_those_of_a_loop() -> None:
         for label in range(3):
             others = max(float(cosines[clip, other]) for other in range(3) if other != label)
             own = float(cosines[clip, label])
-            wanted = [
+            numbers = [
                 own - others,
                 own - float(unlike.max()),
                 own - float(unlike[1]),
                 float(whitened[clip].norm().log()),
             ]
-            assert found[clip, label].tolist() == pytest.approx(wanted, abs=1e-5)
-    torch.testing.assert_close(
-        wholeness(whitened, cosines), (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5
-    )
+            assert found[clip, label].tolist() == pytest.approx(numbers, abs=1e-5)
+    wanted = (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5
+    torch.testing.assert_close(wholeness(whitened, cosines, torch.full((4,), 0.2)), wanted)
+    wholeness.floors = torch.tensor([0.1, 0.2, 0.4])
+    still = wholeness(whitened, cosines, torch.full((4,), 0.2))
+    torch.testing.assert_close(still[:, :2], wanted[:, :2])
+    torch.testing.assert_close(still[:, 2], wanted[:, 2] - PENALTY / 2)
 
 
 def test_one_class_alone_has_no_rival_but_minus_one() -> None:
