@@ -34,7 +34,7 @@ def run_live(settings: Settings) -> None:
         options = EngineOptions(threads=settings.threads)
         model = opened.enter_context(open_model(bundle, settings.engine, options))
         source = opened.enter_context(closing(open_source(settings.source)))
-        session = Session(model, source.origin, open_filters(settings))
+        session = Session(model, source.origin, open_filters(settings, bundle.manifest))
         click.echo(
             f"{bundle.path}: stage {bundle.manifest.stage} on {model.engine}, watching {source.origin.name}", err=True
         )

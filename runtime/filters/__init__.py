@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.filters.latest import Latest
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 
 Filter: TypeAlias = Callable[[Result], Result]
 
-FILTERS: Mapping[str, Callable[[Settings], Filter]] = {
-    "latest": lambda _: Latest(),  # stays the last: it holds what the others made of a prediction
+FILTERS: Mapping[str, Callable[[Settings, Manifest], Filter]] = {
+    "latest": lambda *_: Latest(),  # stays the last: it holds what the others made of a prediction
 }
 
 
-def open_filters(settings: Settings) -> list[Filter]:
-    """One of each, for one camera."""
-    return [open_filter(settings) for open_filter in FILTERS.values()]
+def open_filters(settings: Settings, manifest: Manifest) -> list[Filter]:
+    """One of each, for one camera under the model of that manifest."""
+    return [open_filter(settings, manifest) for open_filter in FILTERS.values()]

@@ -8,12 +8,12 @@ from stpr.runtime.filters import FILTERS, open_filters
 from stpr.runtime.filters.latest import Latest
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
+from tests.factories import make_manifest
 from tests.runtime.sinks.results import make_result
 
 
 def test_each_camera_has_filters_of_its_own() -> None:
-    settings = Settings(source="0")
-    here, there = open_filters(settings), open_filters(settings)
+    here, there = (open_filters(Settings(source="0"), make_manifest()) for _ in range(2))
     assert len(here) == len(FILTERS)
     assert all(one is not other for one, other in zip(here, there, strict=True))
 
