@@ -45,6 +45,7 @@ OUT_OF_REACH = "of the runtime, training reaches the contract, the motions and t
         ("export/cli.py", "import stpr.runtime.recognizer", "of the runtime, export reaches the contract and the eng"),
         ("runtime/window.py", "import torch", "the device never needs torch or onnx"),
         ("train/model/stpr.py", "import stpr.train.run.metrics", "the rooms of training"),
+        ("train/datasets/folder.py", "import stpr.train.settings.bounds", "the rooms of training"),
     ],
 )
 def test_each_rule_bites(tree: Path, file: str, planted: str, rule: str) -> None:

@@ -33,14 +33,14 @@ def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> 
     """What the lists say: every video but those on the skip list, sorted by path, whether or not it is there.
 
     Of learnt classes only the test videos that are there. Raises DataError for lists that can't be read or that name a
-    video twice, a class without videos, and an entry of the skip list that is none of the videos.
+    video twice, a name that is not UTF-8, a class without videos, and an entry of the skip list that is no video.
     """
     listed, old = data.listed(), frozenset(chain.from_iterable(learnt))
     for label, fault in listed.faults.items():
         if label not in old:
             raise DataError(fault)
     videos = sorted(listed.videos, key=lambda video: video.path.parts)
-    _check_named_once(videos, data)
+    _check_names(videos, data)
     skipped = skip.among([video.path for video in videos], listed.folder, learnt=old)
     videos = [
         video for video in videos if video.path not in skipped and (video.label not in old or video.split == "test")
@@ -82,7 +82,13 @@ def _files_in(folders: Iterable[Path]) -> set[Path]:
     return there
 
 
-def _check_named_once(videos: Sequence[Video], data: Dataset) -> None:
+def _check_names(videos: Sequence[Video], data: Dataset) -> None:
+    """Raise DataError for a video that is named twice, or whose name no list, record or decoder can hold."""
+    for video in videos:
+        try:
+            os.fspath(video.path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"the path {os.fsencode(video.path)!r} is not in UTF-8; rename what is not.") from error
     for video, following in pairwise(videos):
         if video.path == following.path:
             twice = "more than once" if video.split == following.split else "for both training and testing"
@@ -92,10 +98,10 @@ def _check_named_once(videos: Sequence[Video], data: Dataset) -> None:
 def _check_there(listed: Listed, data: Dataset) -> None:
     gone = missing(listed.videos)
     if gone:
-        lists = listed.files[0] if len(listed.files) == 1 else f"the lists of {data.root}"
+        lists = f"the lists of {data.root}" if len(listed.files) > 1 else next(iter(listed.files), data.root)
         names = some([os.path.relpath(video.path, listed.folder) for video in gone])
         raise DataError(
-            f"{len(gone)} of the {len(listed.videos)} videos that {lists} name are missing in {listed.folder}: {names};"
+            f"{len(gone)} of the {len(listed.videos)} videos named in {lists} are missing in {listed.folder}: {names};"
             f" put them there, correct [data] videos, or put them on the skip list ([data] skip) and say so beside your"
             f" results."
         )
@@ -109,7 +115,7 @@ def read_stages(settings: StageSettings, listed: Listed, learnt: Learnt) -> list
     """
     classes = listed.classes or sorted({video.label for video in listed.videos}.union(*learnt))
     if settings.fixed and not listed.stages:
-        raise RecipeError('[stages] fixed = true needs data whose lists fix the stages (kind = "vclimb").')
+        raise RecipeError('[stages] fixed = true needs data whose lists fix the stages (such as kind = "vclimb").')
     explicit = listed.stages if settings.fixed else settings.classes
     if explicit:
         check_learnt(explicit, learnt)

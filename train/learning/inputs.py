@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.data.clips import Clip, load_ahead, load_draws
 from stpr.train.datasets.annotations import Video
@@ -39,6 +40,9 @@ class StageInputs(Protocol):
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre view of every clip of this process's share, in order."""
+
+    def draws(self) -> Sequence[Tensor]:
+        """Each random draw of all clips `(n, T, …)`; raises RecipeError where clips are drawn anew in every epoch."""
 
     def take(self, rows: Tensor) -> StageInputs:
         """Only the clips that are marked in `rows` `(n,)`, in order."""
@@ -69,6 +73,10 @@ class FrozenFeatures:
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre views."""
         yield from torch.split(self.processes.share(self.features[:, 0]), batch)
+
+    def draws(self) -> Sequence[Tensor]:
+        """Each random draw of all clips `(n, T, W)`."""
+        return self.features[:, 1:].unbind(dim=1)
 
     def take(self, rows: Tensor) -> FrozenFeatures:
         """The marked clips."""
@@ -116,6 +124,13 @@ class PixelClips:
         batches = [own[start : start + batch] for start in range(0, len(own), batch)]
         rounds = self.processes.rounds(len(self.videos), batch)
         return self.decoded(batches, lambda video: self.views(video, draws=0, seed=0)[0], rounds)
+
+    def draws(self) -> Sequence[Tensor]:
+        """Refused: no draw outlives its epoch."""
+        raise RecipeError(
+            '[statistics] draws = true needs features that are encoded once, but with [adapter] place = "blocks" each'
+            ' epoch encodes its own; set draws = false, or place = "feature".'
+        )
 
     def take(self, rows: Tensor) -> PixelClips:
         """The marked clips."""

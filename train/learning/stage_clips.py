@@ -76,6 +76,18 @@ class StageClips:
         """Nothing is encoded yet."""
         object.__setattr__(self, "centre", CentreViews(self.inputs, self.encoder))
 
+    @torch.no_grad()
+    def samples(self, offset: int, *, draws: bool) -> tuple[Tensor, Tensor]:
+        """What statistics are learnt from: frame features `(m, T, D)` of the centre views and their labels `(m,)`.
+
+        With `draws`, also of the random draws of each clip, all counted alike. Raises RecipeError where there are none.
+        """
+        features, labels = self.centre.features(), self.labels_from(offset)
+        if not draws:
+            return features, labels
+        drawn = [self.encoder(part.to(features.device)) for part in self.inputs.draws()]
+        return torch.cat([features, *drawn]), labels.repeat(1 + len(drawn))
+
     def labels_from(self, offset: int) -> Tensor:
         """Labels `(n,)` counted from `offset`, on the encoder's device."""
         return self.inputs.labels.to(self.encoder.mean.device) - offset

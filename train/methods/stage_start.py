@@ -29,7 +29,8 @@ def learn_scores(model: StPR, clips: StageClips) -> None:
     offset, scores = begin(model, clips), model.head.combiner.statistics
     model.head.add_stage(len(clips.classes))
     assert scores is not None
-    scores.update(scores.describe(clips.centre.features()), clips.labels_from(offset), len(clips.classes))
+    samples, labels = clips.samples(offset, draws=scores.settings.draws)
+    scores.update(scores.describe(samples), labels, len(clips.classes))
 
 
 def class_vectors_of(clips: StageClips, recipe: Recipe) -> Tensor:

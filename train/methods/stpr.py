@@ -46,7 +46,8 @@ def remember(model: StPR, clips: StageClips, offset: int) -> None:
         for index in range(len(clips.classes)):
             combiner.keys[offset + index] = seen[labels == index].mean(dim=(0, 1))
     if combiner.statistics is not None:
-        combiner.statistics.update(combiner.statistics.describe(features), labels, len(clips.classes))
+        samples, owners = clips.samples(offset, draws=combiner.statistics.settings.draws)
+        combiner.statistics.update(combiner.statistics.describe(samples), owners, len(clips.classes))
 
 
 METHOD = Method(

@@ -42,9 +42,9 @@ def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, reci
     curves = learn(model, kept, recipe, trainer)
     threshold = lower_bound(_familiarity(model.eval(), aside), recipe.unknown.recall)
     if before is not None:
-        features = torch.cat([part.centre.features() for part in (kept, aside)])
-        offset = model.head.classes - len(classes)
-        labels = torch.cat([part.labels_from(offset) for part in (kept, aside)])
+        offset, draws = model.head.classes - len(classes), before.settings.draws
+        samples = [part.samples(offset, draws=draws) for part in (kept, aside)]
+        features, labels = (torch.cat(parts) for parts in zip(*samples, strict=True))
         before.update(before.describe(features), labels, len(classes))
         model.head.combiner.statistics = before
     return Learnt(curves, threshold)

@@ -82,7 +82,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return self.kind in ("clip_key", "adapter_key")
 
 
-Part = Literal["mean", "difference", "deviation", "cosines"]
+Part = Literal["mean", "difference", "deviation", "cosines", "change", "lag1", "lag2"]
 
 
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +94,7 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     parts: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)] = ("mean", "difference", "deviation")
     shrinkage: Share = 0.1
+    draws: bool = False  # learn means and covariance from the training draws too, not from the centre views alone
     likelihood: Literal["gaussian", "cosine"] = "gaussian"
     concentration: Positive = 64.0  # κ
 

@@ -86,7 +86,9 @@ def test_a_draw_shuffles_the_label_ids_where_the_lists_give_them() -> None:
 
 def test_fixed_stages_need_lists_that_fix_them() -> None:
     videos, fixed = videos_of("a", "b"), StageSettings(fixed=True)
-    with pytest.raises(RecipeError, match=r'fixed = true needs data whose lists fix the stages \(kind = "vclimb"\)'):
+    with pytest.raises(
+        RecipeError, match=r'fixed = true needs data whose lists fix the stages \(such as kind = "vclimb"\)'
+    ):
         read_stages(fixed, Listed(ROOT, videos), ())
     stages = read_stages(fixed, Listed(ROOT, videos, classes=("b", "a"), stages=(("b",), ("a",))), ())
     assert [stage.classes for stage in stages] == [("b",), ("a",)]
@@ -155,11 +157,11 @@ def test_of_thousands_the_missing_one_is_named(tmp_path: Path) -> None:
     for data, said in (
         (
             CsvList(root=str(tmp_path)),
-            rf"1 of the 4000 videos that {tmp_path}/clips\.csv name are missing in .*/clips: '2718\.webm'",
+            rf"1 of the 4000 videos named in {tmp_path}/clips\.csv are missing in .*/clips: '2718\.webm'",
         ),
         (
             Ssv2(root=str(tmp_path), lists=".", videos="clips"),
-            rf"1 of the 4000 videos that the lists of {tmp_path} name are missing in .*/clips: '2718\.webm'",
+            rf"1 of the 4000 videos named in the lists of {tmp_path} are missing in .*/clips: '2718\.webm'",
         ),
     ):
         with pytest.raises(DataError, match=said) as caught:

@@ -53,7 +53,7 @@ def test_of_learnt_classes_a_csv_gives_what_is_left_to_test(tmp_path: Path) -> N
     )  # fmt: skip
     found = read(file, tmp_path, learnt=[("wave", "clap")])
     assert [video.path.name for video in found] == ["new.mp4", "new_late.mp4", "there.mp4"]
-    with pytest.raises(DataError, match=r"1 of the 4 videos .*clips\.csv name are missing in .*: 'gone too\.mp4'"):
+    with pytest.raises(DataError, match=r"1 of the 4 videos .*clips\.csv are missing in .*: 'gone too\.mp4'"):
         read(file, tmp_path, learnt=[("wave",)])
 
 
@@ -108,7 +108,7 @@ GOOD = ("a.mp4,wave,jack,train", "b.mp4,wave,tom,late")
             (*GOOD, "gone.mp4,wave,tom,late", "also.mp4,wave,tom,late"),
             None,
             {},
-            r"2 of the 4 videos .*clips\.csv name are missing in .*: 'also\.mp4', 'gone\.mp4'; put",
+            r"2 of the 4 videos .*clips\.csv are missing in .*: 'also\.mp4', 'gone\.mp4'; put",
         ),
         ((*GOOD, "a.mp4,wave,tom,late"), None, {}, "lists a.mp4 twice, on lines 2 and 4"),
         ((*GOOD, "a.mp4,wave"), None, {}, r"line 4: expected 4 values"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def test_a_folder_with_a_fault_is_refused(
     with pytest.raises(DataError, match=message) as caught:
         read_lists(data)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9/a.mp4", b"wave/\xe9.mp4"])
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path, name: bytes) -> None:
+    data = place(tmp_path, "train/wave/a.mp4", "test/wave/a.mp4", os.fsdecode(b"train/" + name))
+    with pytest.raises(DataError, match=r"the path b'.*\\xe9.*' is not in UTF-8; rename") as caught:
+        read_lists(data)
+    assert caught.value.message.isascii()
 
 
 def test_a_missing_root_is_named(tmp_path: Path) -> None:

@@ -83,6 +83,10 @@ class Pixels:
         """Batches of all clips."""
         yield from torch.split(self.frames, batch)
 
+    def draws(self) -> Any:
+        """No draw outlives its epoch."""
+        raise NotImplementedError
+
     def take(self, rows: torch.Tensor) -> Pixels:
         """Nothing is held out here."""
         raise NotImplementedError

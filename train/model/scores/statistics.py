@@ -58,6 +58,9 @@ class ClipScores(nn.Module):
             "difference": lambda: residual[:, half:].mean(dim=1) - residual[:, :half].mean(dim=1),
             "deviation": lambda: (residual.square().mean(dim=1) + 1e-6).sqrt(),
             "cosines": lambda: (self.cosines @ residual).flatten(1),
+            "change": lambda: (features[:, 1:] - features[:, :-1]).abs().mean(dim=1),
+            "lag1": lambda: (residual[:, 1:] * residual[:, :-1]).mean(dim=1),
+            "lag2": lambda: (residual[:, 2:] * residual[:, :-2]).mean(dim=1),
         }
         return torch.cat([parts[name]() for name in self.settings.parts], dim=1)
 
