@@ -13,7 +13,7 @@ ENGINE: Final = "onnxruntime"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to watch, with what, and where results go."""
+    """What to watch, with what, and where results go: a field has the name of its option, `--camera N` is source N."""
 
     source: str
     bundle: Path | None = None  # None: the newest one under bundles/

@@ -24,5 +24,5 @@ FILTERS: Mapping[str, Callable[[Settings, Manifest], Filter]] = {
 
 
 def open_filters(settings: Settings, manifest: Manifest) -> list[Filter]:
-    """One of each, for one camera."""
+    """One of each, for one camera under the model of that manifest."""
     return [open_filter(settings, manifest) for open_filter in FILTERS.values()]

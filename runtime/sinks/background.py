@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -14,6 +15,8 @@ from stpr.runtime.sinks.sink import Guarded, StopRun
 ROOM: Final = 16  # results that may wait; each holds a picture: 44 MB of them at 1280x720
 CLOSE_SECONDS: Final = 0.8  # for what waits, and again for what was begun: a stop takes less than two seconds
 LOOK_SECONDS: Final = 0.2  # between two looks at what a signal handler may have changed
+
+log = logging.getLogger(__name__)
 
 
 class Background:
@@ -66,9 +69,10 @@ class Background:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let the sink finish: all that waits of a recorded source, what CLOSE_SECONDS allow of a live one.
+        """Let the sink finish: all that waits of a recorded source; of a live one, or after `stop`, what time allows.
 
-        A sink that hangs is left behind. Raises the StopRun or BrokenPipeError that no `write` has raised.
+        A sink that hangs is left behind then, and that is said. Raises what no `write` has raised (StopRun or
+        BrokenPipeError).
         """
         with self._changed:
             self._closing = True
@@ -79,6 +83,8 @@ class Background:
                 self._dropped += len(self._waiting)
                 self._waiting.clear()
                 self._wait(lambda: self._done, CLOSE_SECONDS)
+            if not self._done:
+                log.warning("%s hangs and is left behind; what it was writing may be incomplete.", self.name)
             self._raise_end()
 
     def _work(self) -> None:

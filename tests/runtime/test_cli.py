@@ -174,7 +174,8 @@ def test_a_reader_that_never_reads_does_not_hold_the_end(bundle: Path, long_vide
     assert process.wait(timeout=10) == 0
     assert time.monotonic() - begun < 4  # two seconds for the sink, and some for a busy machine
     assert process.stderr is not None
-    _, summary = process.stderr.read().splitlines()
+    _, told, summary = process.stderr.read().splitlines()
+    assert told == "json hangs and is left behind; what it was writing may be incomplete."
     assert re.search(r", json missed \d+ results$", summary)
     process.stderr.close()
     os.close(reading)

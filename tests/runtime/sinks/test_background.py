@@ -103,13 +103,16 @@ def test_closing_waits_for_a_recorded_source_longer_than_for_a_live_one() -> Non
 
 
 @pytest.mark.parametrize("source", [CAMERA, FILE], ids=["live", "recorded"])
-def test_a_sink_that_hangs_for_good_is_left_behind_when_the_run_is_stopped(source: Origin) -> None:
+def test_a_sink_that_hangs_for_good_is_left_behind_when_the_run_is_stopped(
+    caplog: pytest.LogCaptureFixture, source: Origin
+) -> None:
     valve = threading.Event()
     queue = behind(Slow(lambda _: valve.wait()))
     threading.Timer(0.3, queue.stop).start()
     write_all(queue, ROOM + 2, source)  # a recorded source waits here until stop
     assert seconds(queue.close) < 2 * CLOSE_SECONDS + 0.5
     assert queue.missed >= ROOM
+    assert caplog.messages == ["slow hangs and is left behind; what it was writing may be incomplete."]
     valve.set()
 
 
