@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -77,19 +77,11 @@ def scenes(name: str, *, split: Split, seed: int) -> Iterator[Scene]:
             yield _scene(scenario, CLASSES[int(index)], split=split, rng=rng)
 
 
-def write_streams(
-    folder: Path,
-    *,
-    names: Sequence[str],
-    split: Split,
-    actions: int,
-    seed: int,
-    advance: Callable[[int], None] | None = None,
-) -> Path:
+def write_streams(folder: Path, *, names: Sequence[str], split: Split, actions: int, seed: int) -> Path:
     """Write `NAME.mp4` of so many actions for each scenario, and `events.csv`: file, start, end (seconds), label.
 
-    Returns the list's path; it is written last. `advance` is told how many actions are written. Raises DataError for
-    an unknown scenario and for a folder that holds something.
+    Returns the list's path; it is written last. Raises DataError for an unknown scenario and for a folder that holds
+    something.
     """
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
@@ -106,8 +98,6 @@ def write_streams(
             start, end = ((shown + at) / FPS for at in (scene.start, scene.stop))
             rows.append((f"{name}.mp4", f"{start:.4f}", f"{end:.4f}", scene.label))
             shown += len(scene.frames)
-            if advance is not None:
-                advance(len(rows))
 
     for name in names:
         write_video(folder / f"{name}.mp4", play(name), side=SIZE)

@@ -87,10 +87,8 @@ def test_training_and_test_actors_differ() -> None:
 
 
 def test_written_videos_are_as_long_as_their_annotations_say(tmp_path: Path) -> None:
-    told: list[int] = []
     names = ("idle", "back_to_back")
-    file = write_streams(tmp_path / "out", names=names, split="test", actions=3, seed=1, advance=told.append)
-    assert told == [1, 2, 3, 4, 5, 6]
+    file = write_streams(tmp_path / "out", names=names, split="test", actions=3, seed=1)
     annotated = read_annotations(file, labels=CLASSES)
     assert set(annotated) == {f"{name}.mp4" for name in names}
     for name in names:

@@ -23,7 +23,7 @@ from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames, random_frames
 from stpr.train.data.videos import VideoFile, probe
-from stpr.train.settings.learning import Augment
+from stpr.train.settings.learning import Augment, SamplingSettings
 
 Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, H, W, 3), or (views, T, H, W, 3) where said
 Item = TypeVar("Item")
@@ -79,19 +79,17 @@ def load_clip(
     return clip
 
 
-def load_draws(
-    video: Path, *, draws: int, frames: int, spec: PreprocessSpec, augment: Augment | None, seed: int
-) -> Clip:
+def load_draws(video: Path, *, draws: int, spec: PreprocessSpec, sampling: SamplingSettings, seed: int) -> Clip:
     """The test view and `draws` training views of a video, decoded once: `(1 + draws, T, H, W, 3)`, test view first.
 
     Depends on the seed, the number of the draw and the last two parts of the path alone: neither on order or
     workers, nor on where the data set lies. Raises DataError as `load_clip` does.
     """
     digest = hashlib.sha256(draw_name(video).encode("utf-8", "surrogateescape")).digest()
-    keys = [(seed, int.from_bytes(digest[:8], "big"), draw) for draw in range(draws)]
+    frames, keys = sampling.frames, [(seed, int.from_bytes(digest[:8], "big"), draw) for draw in range(draws)]
 
     def plan(total: int) -> list[_View]:
-        training = [_draw(total, frames, augment, np.random.default_rng(key)) for key in keys]
+        training = [_draw(total, frames, sampling.augment, np.random.default_rng(key)) for key in keys]
         return [_View(centre_frames(total, frames)), *training]
 
     return _render(video, plan, spec)

@@ -112,7 +112,7 @@ def _decode(recipe: Recipe, model: StPR, video: Path) -> float:
     draws = 1 if model.encoder.upstream_trains else sampling.draws
 
     def load() -> None:
-        load_draws(video, draws=draws, frames=sampling.frames, spec=spec, augment=sampling.augment, seed=0)
+        load_draws(video, draws=draws, spec=spec, sampling=sampling, seed=0)
 
     return _seconds(load, torch.device("cpu"))
 

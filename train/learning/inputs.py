@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -85,25 +86,17 @@ class FrozenFeatures:
         return part
 
 
+@dataclass(eq=False)
 class PixelClips:
     """Clips as uint8 frames `(T, H, W, 3)`, decoded when they are asked for."""
 
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        labels: Tensor,
-        *,
-        spec: PreprocessSpec,
-        sampling: SamplingSettings,
-        seed: int,
-        processes: Processes = ALONE,
-    ) -> None:
-        self.videos = videos
-        self.labels = labels
-        self.spec = spec
-        self.sampling = sampling
-        self.seed = seed
-        self.processes = processes
+    videos: Sequence[Video]
+    labels: Tensor
+    _: KW_ONLY
+    spec: PreprocessSpec
+    sampling: SamplingSettings
+    seed: int
+    processes: Processes = ALONE
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled batches, each clip drawn anew."""
@@ -141,10 +134,7 @@ class PixelClips:
 
     def views(self, video: Video, *, draws: int, seed: int) -> Clip:
         """The centre view and `draws` random draws of a video: `(1 + draws, T, H, W, 3)` uint8."""
-        sampling = self.sampling
-        return load_draws(
-            video.path, draws=draws, frames=sampling.frames, spec=self.spec, augment=sampling.augment, seed=seed
-        )
+        return load_draws(video.path, draws=draws, spec=self.spec, sampling=self.sampling, seed=seed)
 
     def decoded(self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int) -> Iterator[Tensor]:
         """What `load` gives for the videos of each batch of rows, stacked; all processes go through so many rounds."""

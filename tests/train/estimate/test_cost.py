@@ -12,6 +12,7 @@ from stpr.train.data.stages import Stage
 from stpr.train.estimate.cost import checkpoint_bytes, measure
 from stpr.train.methods.build import build_model
 from stpr.train.run.checkpoint import kept_tensors
+from stpr.train.settings.learning import SamplingSettings
 from stpr.train.settings.recipe import Recipe
 from tests.factories import make_video
 from tests.train.synthetic import FRAMES, OURS, STAGES, learn, make_recipe
@@ -53,7 +54,7 @@ def test_rates_are_measured(tmp_path: Path) -> None:
     assert 0 < step < 1
     assert decode is not None
     spec = build_model(recipe).encoder.backbone.spec
-    load_draws(video, draws=1, frames=FRAMES, spec=spec, augment=None, seed=0)
+    load_draws(video, draws=1, spec=spec, sampling=SamplingSettings(frames=FRAMES), seed=0)
     assert 0 < decode < 1
 
 
