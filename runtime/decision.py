@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -76,6 +78,17 @@ def decide(
     if _is_unknown(manifest, int(best[0]), float(familiarity)) or (odds is not None and odds < STILL):
         return Decision(top=top, routing=weights, state="unknown", evidence=odds)
     return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known", evidence=odds)
+
+
+def loudest(decisions: Sequence[Decision]) -> Decision:
+    """Of one moment's decisions, each of another span, the one with the highest evidence; the first where none has any.
+
+    Of several spans some speak louder by chance: evidence pays half the logarithm of their number.
+    """
+    best = max(decisions, key=lambda decision: -math.inf if decision.evidence is None else decision.evidence)
+    if best.evidence is None:
+        return best
+    return msgspec.structs.replace(best, evidence=round(best.evidence - 0.5 * math.log(len(decisions)), 4))
 
 
 def _is_unknown(manifest: Manifest, best: int, familiarity: float) -> bool:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from stpr.runtime.decision import WARMING_UP, Decision, Prediction
+from stpr.runtime.decision import WARMING_UP, Decision, Prediction, loudest
 from stpr.runtime.model import Model
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
@@ -54,18 +54,20 @@ def step(shots: Sequence[Shot]) -> list[Result]:
         raise ValueError("a step takes one frame of each session, and the sessions of one model.")
     wanted = [(session, frame) for session, frame in shots if session.window.wants(frame.captured_at)]
     decisions = _decide(wanted) if wanted else {}
-    return [session.conclude(frame, decisions.get(session, ()), begun=begun) for session, frame in shots]
+    return [session.conclude(frame, decisions.get(session), begun=begun) for session, frame in shots]
 
 
-def _decide(wanted: Sequence[Shot]) -> dict[Session, Sequence[Decision]]:
-    """For each session whose frame opens a slot of its window the decisions of all spans, the clip's own first."""
+def _decide(wanted: Sequence[Shot]) -> dict[Session, Decision]:
+    """A decision for each session whose frame opens a slot of its window: that of the span that speaks loudest."""
     model = wanted[0][0].model
     features = model.encode([frame.image for _, frame in wanted])
     for (session, frame), feature in zip(wanted, features, strict=True):
         session.window.push(feature, frame.captured_at)
-    decisions: dict[Session, Sequence[Decision]] = {session: (WARMING_UP,) for session, _ in wanted}
+    decisions: dict[Session, Decision] = {session: WARMING_UP for session, _ in wanted}
     if full := [session for session in decisions if session.window.is_full()]:
         windows = [session.window.as_clips() for session in full]
         judged = iter(model.judge(np.concatenate(windows)))
-        decisions.update({session: [*islice(judged, len(own))] for session, own in zip(full, windows, strict=True)})
+        decisions.update(
+            {session: loudest([*islice(judged, len(own))]) for session, own in zip(full, windows, strict=True)}
+        )
     return decisions

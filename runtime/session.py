@@ -32,15 +32,12 @@ class Session:
         self._filters = filters
         self._last: Frame | None = None
 
-    def conclude(self, frame: Frame, decisions: Sequence[Decision], *, begun: float) -> Result:
-        """The result of a frame that was handled since `begun` (monotonic).
-
-        `decisions` are those of all spans, the clip's own first; none where the frame opened no slot.
-        """
+    def conclude(self, frame: Frame, decision: Decision | None, *, begun: float) -> Result:
+        """The result of a frame that was handled since `begun` (monotonic); no decision where it opened no slot."""
         now, self._last = time.monotonic(), frame
-        prediction = self._predict(frame, decisions[0], begun, now) if decisions else None
+        prediction = None if decision is None else self._predict(frame, decision, begun, now)
         self.timing.saw_frame(now)
-        return self._filtered(Result(frame, prediction, self.timing.recent_fps, decisions=tuple(decisions)))
+        return self._filtered(Result(frame, prediction, self.timing.recent_fps))
 
     def end(self) -> Result | None:
         """What the filters have still to say after the last frame; None if that is nothing."""

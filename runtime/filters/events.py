@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from stpr.runtime.contract.manifest import Manifest
-from stpr.runtime.decision import Decision, Prediction
+from stpr.runtime.decision import Prediction
 from stpr.runtime.events import Event, EventDecoder, EventSettings, Moment
 from stpr.runtime.result import Result
 
@@ -33,10 +33,8 @@ class Events:
         return self._decoder.see(self._moment(result, prediction))
 
     def _moment(self, result: Result, prediction: Prediction) -> Moment:
-        """The span that speaks loudest; of several, some speak louder by chance."""
-        best = max(result.decisions, key=_evidence)
-        (label, _), *others = best.top
-        known = best.state == "known"
+        (label, score), *others = prediction.top
+        known = prediction.state == "known" and prediction.evidence is not None
         return Moment(
             at=result.frame.captured_at,
             frame=prediction.frame,
@@ -44,12 +42,8 @@ class Events:
             media_time=None if result.frame.source.is_live else round(result.frame.captured_at, 6),
             label=label if known else None,
             stage=self._stages[label],
-            evidence=_evidence(best) - 0.5 * math.log(len(result.decisions)) if known else -math.inf,
+            evidence=-math.inf if prediction.evidence is None else prediction.evidence,
             nearest=others[0][0] if others else None,
-            margin=best.top[0][1] - others[0][1] if others else None,
-            routing=best.routing,
+            margin=score - others[0][1] if others else None,
+            routing=prediction.routing,
         )
-
-
-def _evidence(decision: Decision) -> float:
-    return -math.inf if decision.evidence is None else decision.evidence

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
@@ -27,13 +26,12 @@ def decided(evidence: float | None, label: str = LABEL, state: Any = "known") ->
     )
 
 
-def result(step: int, *decisions: Decision, source: Origin = FILE, **changes: Any) -> Result:
+def result(step: int, decision: Decision | None, source: Origin = FILE, **changes: Any) -> Result:
     """What is known at one of four predictions a second."""
     prediction = None
-    if decisions:
-        own = msgspec.structs.asdict(decisions[0])
-        prediction = msgspec.structs.replace(make_prediction(step), **own)
-    return Result(Frame(IMAGE, step, step / 4, source), prediction, 4.0, decisions=decisions, **changes)
+    if decision is not None:
+        prediction = msgspec.structs.replace(make_prediction(step), **msgspec.structs.asdict(decision))
+    return Result(Frame(IMAGE, step, step / 4, source), prediction, 4.0, **changes)
 
 
 def told(results: list[Result], **settings: float) -> list[Start | End]:
@@ -59,23 +57,13 @@ def test_a_live_source_has_no_media_time() -> None:
     assert [event.media_time for event in told(wave(CAMERA))] == [None, None]
 
 
-def test_the_loudest_span_speaks_and_pays_for_its_chances() -> None:
-    steps = [
-        result(4, decided(1.0), decided(3.0, OTHER), decided(2.0)),
-        *(result(4 + n, decided(-9.0)) for n in (1, 2, 3)),
-    ]
-    (start, *_) = told(steps)
-    assert start.label == OTHER
-    assert start.score == share(round(3.0 - 0.5 * math.log(3), 12))
-
-
 @pytest.mark.parametrize("state", ["unknown", "known"])
 def test_what_is_unknown_or_says_nothing_of_events_makes_none(state: str) -> None:
     evidence = 9.0 if state == "unknown" else None
     assert told([result(step, decided(evidence, state=state)) for step in range(12)]) == []
 
 
-@pytest.mark.parametrize("last", [result(5, Decision()), result(5, ended=True)])
+@pytest.mark.parametrize("last", [result(5, Decision()), result(5, None, ended=True)])
 def test_a_gap_and_the_end_close_what_is_open(last: Result) -> None:
     start, end = told([*wave()[:5], last])
     assert (start.frame, end.frame) == (3, 4)
@@ -83,7 +71,7 @@ def test_a_gap_and_the_end_close_what_is_open(last: Result) -> None:
 
 
 def test_between_two_slots_nothing_is_said() -> None:
-    quiet = result(5)
+    quiet = result(5, None)
     assert quiet.prediction is None
     assert told([*wave()[:5], quiet]) == []
 
