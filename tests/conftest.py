@@ -1,10 +1,40 @@
-"""What every test may ask for."""
+"""What every test may ask for, and which tests `./tools/test --quick` leaves out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pytest
+
+HERE: Final = Path(__file__).parent
+SLOW: Final = (  # folders and files that take more than some seconds: whole runs, exports, statistics over seeds
+    "end_to_end",
+    "export/graphs",
+    "export/package",
+    "export/parity/test_gate.py",
+    "export/test_cli.py",
+    "runtime/contract/test_durable.py",
+    "runtime/test_cli.py",
+    "train/cli",
+    "train/estimate/test_audit.py",
+    "train/estimate/test_dry_run.py",
+    "train/estimate/test_work.py",
+    "train/methods",
+    "train/model/test_backbone.py",
+    "train/model/test_tiny_backbone.py",
+    "train/report/test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Mark the slow tests, so that `-m "not slow"` leaves them out."""
+    slow = [HERE / path for path in SLOW]
+    assert all(path.exists() for path in slow), "SLOW in tests/conftest.py names what is not there"
+    for item in items:
+        if any(path == item.path or path in item.path.parents for path in slow):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

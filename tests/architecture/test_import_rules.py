@@ -44,6 +44,8 @@ OUT_OF_REACH = "of the runtime, training reaches the contract, the motions and t
         ("train/learning/fit.py", "import stpr.runtime.window", OUT_OF_REACH),
         ("export/cli.py", "import stpr.runtime.recognizer", "of the runtime, export reaches the contract and the eng"),
         ("runtime/window.py", "import torch", "the device never needs torch or onnx"),
+        ("export/cli.py", "import scipy.stats", "scikit-learn and SciPy belong to training alone"),
+        ("export/graphs/cut.py", "import sklearn", "scikit-learn and SciPy belong to training alone"),
         ("train/model/stpr.py", "import stpr.train.run.metrics", "the rooms of training"),
         ("train/datasets/folder.py", "import stpr.train.settings.bounds", "the rooms of training"),
     ],

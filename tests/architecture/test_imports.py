@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,47 @@ def test_flavours_of_one_library_are_never_hard_dependencies() -> None:
 def test_constraints_hold_names_and_versions_only() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(line.count("==") == 1 and "/" not in line and "@" not in line for line in lines)
+
+
+MOST_IMPORTS = 12
+OVER = {  # to be regrouped; none may grow, none may join them
+    "train/cli/learn.py": 15,
+    "train/estimate/dry_run.py": 19,
+    "train/estimate/work.py": 15,
+    "train/run/execute.py": 17,
+    "train/run/prepare.py": 17,
+}
+
+
+def imported(file: Path, text: str) -> set[str]:
+    """The modules of ours that a module imports, anywhere in it; a package's face to its own modules is not counted."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.startswith("stpr.")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stpr."):
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                path = ROOT.joinpath(*whole.split(".")[1:])
+                found.add(whole if path.is_dir() or path.with_suffix(".py").is_file() else str(node.module))
+    own = ".".join(["stpr", *file.relative_to(ROOT).parent.parts, ""]) if file.name == "__init__.py" else " "
+    return {name for name in found if not name.startswith(own)}
+
+
+def test_no_module_imports_more_than_twelve_of_ours() -> None:
+    files = [file for top in ("train", "export", "runtime") for file in (ROOT / top).rglob("*.py")]
+    counts = {file.relative_to(ROOT).as_posix(): len(imported(file, file.read_text("utf-8"))) for file in files}
+    assert {name: count for name, count in counts.items() if count > MOST_IMPORTS} == OVER
+
+
+def test_imports_are_counted_wherever_they_stand() -> None:
+    text = (
+        "import stpr.runtime.window\nfrom stpr.train.run import metrics, folder\n"
+        "from stpr.train.run.folder import RECIPE, RECORD\n"
+        "if TYPE_CHECKING:\n    from stpr.train.methods import METHODS\n"
+        "def late():\n    from stpr.runtime.contract.errors import StprError\n"
+    )
+    names = ("runtime.window", "train.run.metrics", "train.run.folder", "train.methods", "runtime.contract.errors")
+    assert imported(ROOT / "train" / "x.py", text) == {f"stpr.{name}" for name in names}
+    face = "from stpr.train.methods import ewc, joint\nfrom stpr.train.methods.lwf import METHOD\nimport stpr.runtime\n"
+    assert imported(ROOT / "train" / "methods" / "__init__.py", face) == {"stpr.runtime"}
