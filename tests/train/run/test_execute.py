@@ -1,0 +1,91 @@
+"""A recipe carried out: what is on disk after each stage, what is said, and how each stage's trainer is set up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.learning.distributed import ALONE
+from stpr.train.run.execute import Trainers, execute
+from stpr.train.run.folder import SNAPSHOT, finished_stages
+from stpr.train.run.metrics import read_metrics
+from stpr.train.run.prepare import Request, prepare
+from stpr.train.run.progress import ShownProgress
+from stpr.train.settings.load import read_resolved
+from tests.train.videos import recipe_of, write_videos
+
+
+class Told(ShownProgress):
+    """Notes the sentences."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.said: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_videos(tmp_path_factory.mktemp("work") / "set")
+
+
+def test_it_stops_where_it_is_told_and_goes_on_to_the_end(root: Path, tmp_path: Path) -> None:
+    recipe, out, told = recipe_of(root), tmp_path / "run", Told()
+    first = execute(recipe, Request(out=out, last=1), told)
+    assert (len(first.seen), finished_stages(out)) == (1, 1)
+    assert read_metrics(out) == first
+    assert read_resolved(out / "recipe.toml") == recipe
+    whole = execute(recipe, Request(out=out, resume=True), told)
+    assert (len(whole.seen), finished_stages(out)) == (2, 2)
+    assert whole.seen[0] == first.seen[0]
+    assert not (out / SNAPSHOT).exists()
+    assert told.said == []
+    assert execute(recipe, Request(out=out, resume=True), told) == whole
+    assert told.said == ["finished before"]
+
+
+def test_what_the_cache_did_and_what_was_left_out_is_said(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "skip.txt").write_text("train/jump/train0.avi\n", encoding="utf-8")
+    recipe, told = recipe_of(root, data={"skip": str(tmp_path / "skip.txt")}), Told()
+    metrics = execute(recipe, Request(out=tmp_path / "run", cache=tmp_path / "cache"), told)
+    assert told.said == [
+        f"skip list {tmp_path / 'skip.txt'}: 1 left out",
+        f"cache: 0 clips were in {tmp_path / 'cache'}, 9 were added",
+    ]
+    assert (metrics.environment["skipped"], metrics.environment["cache"]) == ("1", str(tmp_path / "cache"))
+
+
+def test_a_cache_for_tuned_blocks_is_refused_before_anything_is_written(root: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(root, adapter={"place": "blocks"})
+    with pytest.raises(RecipeError, match=r"--cache keeps frozen features, .*; leave --cache out or set place"):
+        execute(recipe, Request(out=tmp_path / "run", cache=tmp_path / "cache"), Told())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_can_not_be_written_is_told(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RecipeError, match=r"--out .*file/run can't be written \(.*\); choose another folder"):
+        execute(recipe_of(root), Request(out=tmp_path / "file" / "run"), Told())
+
+
+@pytest.mark.parametrize(("method", "epochs"), [("stpr", (2, 1)), ("joint", (2, 2))])
+def test_each_stage_has_a_seed_and_its_epochs(root: Path, tmp_path: Path, method: str, epochs: tuple[int, int]) -> None:
+    recipe = msgspec.structs.replace(recipe_of(root), method=method, seed=7)
+    told = Told()
+    prepared = prepare(recipe, Request(out=tmp_path / "run"), told, ALONE)
+    assert prepared is not None
+    trainers = Trainers(prepared, tmp_path / "run", told)
+    made = [trainers.of(stage) for stage in prepared.plan.stages]
+    assert [(one.seed, one.epochs) for one in made] == [(7001, epochs[0]), (7002, epochs[1])]
+    drawn = torch.rand(3)
+    trainers.of(prepared.plan.stages[1])
+    assert torch.equal(torch.rand(3), drawn)  # random numbers begin with the stage
+    fingerprints = {one.snapshots.fingerprint for one in made if one.snapshots}
+    assert len(fingerprints) == 2
+    assert trainers.lap() >= 0
