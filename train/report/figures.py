@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from stpr.train.run.metrics import UNKNOWN, Metrics
 
 Table: TypeAlias = npt.NDArray[np.float64]
 
-LITERAL: Final = {"parse_math": False}
+LITERAL: Final[dict[str, Any]] = {"parse_math": False}
 INK: Final = "#222222"
 FAINT: Final = "#d9d9d9"
 LINES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

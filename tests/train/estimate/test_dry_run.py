@@ -80,7 +80,7 @@ def test_videos_that_are_there_are_measured_and_found_damage_is_told(tmp_path: P
         video.write_bytes(b"no video")
     result = dry_run(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
-    assert re.search(r"problem  the video .* can't be opened", result.stdout)
+    assert re.search(r"problem:  the video .* can't be opened", result.stdout)
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
