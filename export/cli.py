@@ -1,21 +1,24 @@
-"""`stpr-export`: a stage's model with all its experts as a bundle for the device."""
+"""`stpr-export`: a stage's model with all its experts as a bundle for the device.
+
+What is heavy is imported when the command runs: `--help` is quick, and a missing package is one line.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from stpr.export.folder import whole_or_nothing
-from stpr.export.pipeline import CLIPS, Steps, export_stage
-from stpr.export.show import ShownSteps, new_console, show_bundle
-from stpr.export.to_tensorrt import build_engine, find_library
-from stpr.runtime.contract.bundle import open_bundle
+from stpr.export import CLIPS
+from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import CheckpointError
-from stpr.train.run.checkpoint import RECIPE, RECORD
+
+if TYPE_CHECKING:
+    from stpr.export.package.pipeline import Steps
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, extra="export", context_settings={"show_default": True})
 @click.option("--stage", type=click.IntRange(min=1), required=True, help="The stage to export, with all before it.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder.  [default: the newest under runs/]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
@@ -29,6 +32,11 @@ from stpr.train.run.checkpoint import RECIPE, RECORD
 )
 def main(*, stage: int, run: Path | None, out: Path, clips: int, form: str) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
+    from stpr.export.console import ShownSteps, new_console, show_bundle
+    from stpr.export.package.pipeline import export_stage
+    from stpr.runtime.engines.tensorrt_builder import find_library
+    from stpr.train.run.folder import RECIPE
+
     console = new_console()
     step = ShownSteps(console)
     folder = newest_run(Path("runs")) if run is None else run
@@ -46,6 +54,8 @@ def main(*, stage: int, run: Path | None, out: Path, clips: int, form: str) -> N
 
 def newest_run(root: Path) -> Path:
     """The run under `root` whose last stage was written last; raises CheckpointError if there is none."""
+    from stpr.train.run.folder import RECORD
+
     found = sorted(root.glob(f"*/stage-*/{RECORD}"), key=lambda file: file.stat().st_mtime_ns)
     if not found:
         raise CheckpointError(f"no run under {root}/: train one with `stpr-train motions`, or name one with --run DIR.")
@@ -54,11 +64,14 @@ def newest_run(root: Path) -> Path:
 
 def build_engines(bundle: Path, library: object, step: Steps) -> Path:
     """Build each graph of a bundle into `engines/` beside it, which is no part of it; returns that folder."""
+    from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
+    from stpr.runtime.engines.tensorrt_builder import build_engine
+
     opened = open_bundle(bundle)
     target = bundle.parent / "engines" / bundle.name
     # The encoder and the head are in the clip graph once more.
     needs = 2 * sum(entry.bytes for entry in opened.manifest.files.values())
-    with whole_or_nothing(target, needs=needs) as folder:
+    with new_bundle_folder(target, needs=needs) as folder:
         for name in opened.manifest.graphs:
             with step(f"build a TensorRT engine of {name}.onnx"):
                 build_engine(opened.graph(name), folder / f"{name}.engine", library=library)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from stpr.runtime.contract.bundle import Bundle, open_bundle
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
-from stpr.runtime.engines.engine import check_feeds
+from stpr.runtime.engines.engine import EngineOptions, check_feeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,15 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None) -> list
     files = manifest.files.values()
     megabytes = sum(entry.bytes for entry in files) / 1e6
     lines = [Line("digests", f"{len(files)} files, {megabytes:.1f} MB as exported", holds=True)]
-    encoded, used = _run(bundle, "encoder", engine, {"frames": golden.frames[0]}, threads)
+    encoded, used = _run(bundle, GraphName.ENCODER, engine, {"frames": golden.frames[0]}, threads)
     lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
     features = encoded["features"][np.newaxis]
-    lines.append(_close("encoder: features", features, golden.features, manifest.parity.tolerance))
-    for graph, feeds in (("head", {"features": features}), ("clip", {"frames": golden.frames})):
+    lines.append(_close("encoder: features", features, golden.features, manifest.tolerances["features"]))
+    for graph, feeds in ((GraphName.HEAD, {"features": features}), (GraphName.CLIP, {"frames": golden.frames})):
         outputs, _ = _run(bundle, graph, engine, feeds, threads)
         wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
-        lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.parity.tolerance) for key in wanted]
+        wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}
+        lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
         lines.append(_same_top(graph, outputs["logits"], golden.logits, manifest.class_names))
     return lines
 
@@ -50,10 +52,10 @@ def difference(found: Array, wanted: Array) -> float:
 
 
 def _run(
-    bundle: Bundle, graph: str, engine: str, feeds: dict[str, Array], threads: int | None
+    bundle: Bundle, graph: GraphName, engine: str, feeds: dict[str, Array], threads: int | None
 ) -> tuple[dict[str, Array], str]:
     check_feeds(bundle.manifest.graphs[graph], feeds)
-    with closing(open_engine(engine, bundle.graph(graph), threads=threads)) as opened:
+    with closing(open_engine(engine, bundle.graph(graph), EngineOptions(threads=threads))) as opened:
         return opened.run(feeds), opened.name
 
 
@@ -62,6 +64,6 @@ def _close(what: str, found: Array, wanted: Array, tolerance: float) -> Line:
     return Line(what, f"off by {worst:.1e}, allowed {tolerance:.1e}", holds=worst <= tolerance)
 
 
-def _same_top(graph: str, found: Array, wanted: Array, names: tuple[str, ...]) -> Line:
+def _same_top(graph: GraphName, found: Array, wanted: Array, names: tuple[str, ...]) -> Line:
     got, expected = names[int(found[0].argmax())], names[int(wanted[0].argmax())]
     return Line(f"{graph}: top-1", got if got == expected else f"{got} instead of {expected}", holds=got == expected)

@@ -8,23 +8,26 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from stpr.runtime.contract.errors import BundleError, StprError
+from stpr.runtime.contract.command import Command
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.settings import ENGINE, Settings
 
 engine_option = click.option(
     "--engine",
-    default="onnxruntime",
+    default=ENGINE,
     show_default=True,
-    help="onnxruntime (CPU), onnxruntime-cuda or onnxruntime-tensorrt.",
+    help="Such as onnxruntime (CPU), onnxruntime-cuda or onnxruntime-tensorrt; a wrong name lists them all.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of one run [default: all cores]."
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--camera", type=click.IntRange(min=0), metavar="N", help="A camera by its number.")
 @click.option(
     "--source",
@@ -42,42 +45,23 @@ threads_option = click.option(
 @click.option("--json", metavar="FILE|-", help="Append predictions to FILE, or write them to standard output.")
 @click.option("--record", type=click.Path(path_type=Path), metavar="FILE", help="Record what is seen to a .mp4 file.")
 @threads_option
-def run(  # noqa: PLR0913  (one parameter per option is click's way)
-    *,
-    camera: int | None,
-    source: str | None,
-    bundle: Path | None,
-    engine: str,
-    headless: bool,
-    json: str | None,
-    record: Path | None,
-    threads: int | None,
-) -> None:
+def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     """Recognize actions live, from a camera, a stream or a file."""
     if (camera is None) == (source is None):
         raise click.UsageError("say what to watch with --camera N or --source URI, one of the two.")
-    _need_opencv()
-    from stpr.runtime.live import Options, run_live
+    _quiet_opencv()
+    from stpr.runtime.live import run_live
 
-    options = Options(
-        source=str(camera) if source is None else source,
-        bundle=bundle,
-        engine=engine,
-        threads=threads,
-        headless=headless,
-        json=json,
-        record=record,
-    )
-    run_live(options)
+    run_live(Settings(source=str(camera) if source is None else source, **options))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @engine_option
 @threads_option
 def check(*, bundle: Path, engine: str, threads: int | None) -> None:
     """Prove that BUNDLE is whole and does on this machine what it did where it was exported."""
-    _need_opencv()
+    _quiet_opencv()
     from stpr.runtime.check import check_bundle
 
     lines = check_bundle(bundle, engine, threads=threads)
@@ -90,16 +74,11 @@ def check(*, bundle: Path, engine: str, threads: int | None) -> None:
         )
 
 
-def _need_opencv() -> None:
-    """Import OpenCV, quietly: what it finds wrong with cameras and files is said by us, once."""
+def _quiet_opencv() -> None:
+    """Import OpenCV and turn its messages off: what it finds wrong with cameras and files is said by us, once."""
     # Read by OpenCV when its FFmpeg part first runs; there is no call for it. A user's own setting stays.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    try:
-        cv2 = importlib.import_module("cv2")
-    except ImportError as error:
-        raise StprError(
-            f'OpenCV can\'t be imported here ({error}): `pip install "stpr[server]"`, or "stpr[desktop]" for a window.'
-        ) from error
+    cv2 = importlib.import_module("cv2")
     # OpenCV 4 has it in the one place, 5 in the other.
     home = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
     home.setLogLevel(0)

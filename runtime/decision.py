@@ -12,6 +12,7 @@ from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.contract.preprocess import Array
 
 TOP = 3
+STILL = -60.0  # evidence below this: less happens than in any clip of the likeliest class
 State: TypeAlias = Literal["known", "unknown", "warming_up"]
 
 
@@ -32,33 +33,37 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
     score: float = 0.0
     top: tuple[tuple[str, float], ...] = ()
-    routing: dict[str, float] = {}
+    routing: dict[str, float] = {}  # stage -> weight
     state: State = "warming_up"
+    evidence: float | None = None  # log odds of one whole action of the likeliest class, where the bundle tells events
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `--json`: a decision, when and on which frame it fell, and by which bundle."""
+class Prediction(Decision, frozen=True, kw_only=True):
+    """A decision, when and on which frame of which source it fell, and by which bundle."""
 
     time: str  # ISO 8601 with the zone
     frame: int
-    label: str | None
-    score: float
-    top: tuple[tuple[str, float], ...]
-    routing: dict[str, float]  # stage -> weight
-    state: State
     latency_ms: float  # capture to prediction for live sources, processing time for files
     bundle: BundleId
+    source: str
+
+    def line(self) -> dict[str, object]:
+        """What a line of `--json` holds, flat, in the order that scripts have seen from the start; evidence if any."""
+        line = {"time": self.time, "frame": self.frame} | msgspec.structs.asdict(self)
+        return line if self.evidence is not None else {key: line[key] for key in line if key != "evidence"}
 
 
 WARMING_UP = Decision()
 
 
-def decide(manifest: Manifest, logits: Array, routing: Array, familiarity: Array) -> Decision:
-    """The decision for one clip's logits `(C,)`, routing `(E,)` and familiarity `()`.
+def decide(
+    manifest: Manifest, logits: Array, routing: Array, familiarity: Array, evidence: Array | None = None
+) -> Decision:
+    """The decision for one clip's logits `(C,)`, routing `(E,)`, familiarity `()` and perhaps evidence `(C,)`.
 
     Raises EngineError for numbers that are none.
     """
-    if not all(np.isfinite(numbers).all() for numbers in (logits, routing, familiarity)):
+    if not all(np.isfinite(found).all() for found in (logits, routing, familiarity, evidence) if found is not None):
         raise EngineError(
             "the head gave numbers that are not finite; check the bundle on this machine with `stpr-check`,"
             " or choose another --engine."
@@ -67,9 +72,10 @@ def decide(manifest: Manifest, logits: Array, routing: Array, familiarity: Array
     best = np.argsort(-logits, kind="stable")[:TOP]  # by logits: scores of near-equal ones round to a tie
     top = tuple((manifest.class_names[index], round(float(scores[index]), 6)) for index in best)
     weights = {str(stage): round(float(weight), 6) for stage, weight in enumerate(routing, start=1)}
-    if _is_unknown(manifest, int(best[0]), float(familiarity)):
-        return Decision(top=top, routing=weights, state="unknown")
-    return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known")
+    odds = None if evidence is None else round(float(evidence[best[0]]), 4)
+    if _is_unknown(manifest, int(best[0]), float(familiarity)) or (odds is not None and odds < STILL):
+        return Decision(top=top, routing=weights, state="unknown", evidence=odds)
+    return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known", evidence=odds)
 
 
 def _is_unknown(manifest: Manifest, best: int, familiarity: float) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -20,7 +21,23 @@ from numpy.typing import NDArray
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
 
-__all__ = ["ACTORS", "CLASSES", "FPS", "RADIUS", "SIZE", "STAGES", "Split", "draw", "render", "stream", "trajectory"]
+__all__ = [
+    "ACTORS",
+    "CLASSES",
+    "DRIFT",
+    "FPS",
+    "RADIUS",
+    "SIZE",
+    "STAGES",
+    "Around",
+    "Split",
+    "draw",
+    "hand_held",
+    "keyed_rng",
+    "render",
+    "stream",
+    "trajectory",
+]
 
 Split = Literal["train", "test"]
 Floats = NDArray[np.float64]
@@ -59,7 +76,7 @@ _ACTIONS: dict[str, tuple[int, int | None, int]] = {
 _CENTRE = np.array([0.5, 0.52, 0.0, 0.0])
 _MIDDLE = np.array([0.09, 0.07, 0.15, 0.35])  # the random middle lies within +- this of the centre
 _REACH = np.array([[0.12, 0.11, 0.22, 0.5], [0.23, 0.21, 0.42, 0.95]])  # smallest and largest amplitude of an action
-_DRIFT = np.array([0.09, 0.085, 0.17, 0.40])  # largest amplitude of a channel that does not act
+DRIFT = np.array([0.09, 0.085, 0.17, 0.40])  # largest amplitude of a channel that does not act
 RADIUS = 0.155  # of the frame: an actor's unit at log size 0
 _SUPERSAMPLE = 2
 _SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
@@ -74,6 +91,15 @@ _BODIES: tuple[tuple[float, float, float, float, float, float, int], ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What happens around an actor in F frames; None: nothing."""
+
+    camera: Floats | None = None  # (F, 2), frame widths, at most 1/12: moves all that is seen
+    light: Floats | None = None  # (F,), a factor of every pixel's brightness
+    passer: Floats | None = None  # (F, 4), poses of another actor, nearer to the camera
+
+
 def trajectory(label: str, *, seed: int, frames: int) -> Floats:
     """Poses `(F, 4)`: x, y (frame widths), log size, angle (radians, clockwise).
 
@@ -82,10 +108,10 @@ def trajectory(label: str, *, seed: int, frames: int) -> Floats:
     if label not in _ACTIONS:
         raise DataError(f"motions has no class {label!r}; choose one of {', '.join(CLASSES)}.")
     channel, halves, sign = _ACTIONS[label]
-    rng = _rng("trajectory", label, seed)
+    rng = keyed_rng("trajectory", label, seed)
     time = np.linspace(0.0, 1.0, frames)
     periods, phases = rng.uniform(0.4, 1.3, (4, 1)), rng.uniform(0.0, 2 * math.pi, (4, 1))
-    poses = (rng.uniform(0.0, 1.0, 4) * _DRIFT)[:, None] * np.cos(2 * math.pi * periods * time + phases)
+    poses = (rng.uniform(0.0, 1.0, 4) * DRIFT)[:, None] * np.cos(2 * math.pi * periods * time + phases)
     # Easing, early or late: without it the speed alone would be a clock.
     pace = time + rng.uniform(-0.4, 0.4) * np.sin(math.pi * time) / math.pi
     if halves is None:
@@ -100,14 +126,13 @@ def trajectory(label: str, *, seed: int, frames: int) -> Floats:
 def render(label: str, *, actor_split: Split, seed: int, frames: int = 32, size: int = SIZE) -> Image:
     """One clip `(F, H, W, 3)` RGB of an action from its start to its end, by an actor of the given split."""
     poses = trajectory(label, seed=seed, frames=frames)
-    return draw(
-        poses, actor_split=actor_split, seed=seed, size=size, camera=_camera(_rng("camera", label, seed), frames)
-    )
+    around = Around(camera=hand_held(keyed_rng("camera", label, seed), frames))
+    return draw(poses, actor_split=actor_split, seed=seed, size=size, around=around)
 
 
 def stream(seed: int, fps: float = FPS) -> Iterator[tuple[Image, str]]:
     """Endless `(frame, true label)`: whole actions of about 2 s, each with a new test actor before a new scene."""
-    rng = _rng("stream", seed)
+    rng = keyed_rng("stream", seed)
     while True:
         label = CLASSES[int(rng.integers(len(CLASSES)))]
         frames = max(2, round(fps * rng.uniform(1.75, 2.25)))
@@ -115,22 +140,32 @@ def stream(seed: int, fps: float = FPS) -> Iterator[tuple[Image, str]]:
             yield image, label
 
 
-def draw(poses: Floats, *, actor_split: Split, seed: int, size: int = SIZE, camera: Floats | None = None) -> Image:
-    """Draw one actor in the poses `(F, 4)` before one scene: `(F, H, W, 3)` RGB.
-
-    `camera` `(F, 2)` moves actor and scene together, in frame widths (at most 1/12); without it, it stands still.
-    """
-    rng = _rng("draw", actor_split, seed)
+def draw(
+    poses: Floats,
+    *,
+    actor_split: Split,
+    seed: int,
+    size: int = SIZE,
+    around: Around = Around(),
+) -> Image:
+    """Draw one actor in the poses `(F, 4)` before one scene: `(F, H, W, 3)` RGB."""
+    rng = keyed_rng("draw", actor_split, seed)
     ids = ACTORS[actor_split]
-    parts = _actor(_rng("actor", int(rng.choice(ids))))
-    scene = _scene(_rng("scene", int(rng.choice(ids))), size)
+    parts = _actor(keyed_rng("actor", int(rng.choice(ids))))
+    scene = _scene(keyed_rng("scene", int(rng.choice(ids))), size)
     margin = (scene.shape[0] - _SUPERSAMPLE * size) // 2
-    offsets = np.zeros((len(poses), 2)) if camera is None else camera
+    offsets = np.zeros((len(poses), 2)) if around.camera is None else around.camera
     # Whole pixels of the supersampled scene, for the actor too: the world stays rigid when the camera shakes.
     shifts = np.clip(np.rint(offsets * size * _SUPERSAMPLE), -margin, margin).astype(np.int64)
     outlines = _place(parts, poses, size, shifts)
+    if around.passer is not None:
+        passing = _actor(keyed_rng("actor", int(keyed_rng("passer", actor_split, seed).choice(ids))))
+        outlines += _place(passing, around.passer, size, shifts)
+        parts += passing
     grain = np.rint(rng.normal(0.0, rng.uniform(2.0, 6.0), (size + 32, size + 32, 3))).astype(np.int16)
     light = rng.uniform(0.8, 1.12) * (1 + rng.uniform(-0.08, 0.08) * np.linspace(-1.0, 1.0, len(poses)))
+    if around.light is not None:
+        light = light * around.light
     frames = np.empty((len(poses), size, size, 3), np.uint8)
     side = _SUPERSAMPLE * size
     for index, ((x, y), (row, column)) in enumerate(zip(shifts, rng.integers(0, 33, (len(poses), 2)), strict=True)):
@@ -143,16 +178,16 @@ def draw(poses: Floats, *, actor_split: Split, seed: int, size: int = SIZE, came
     return frames
 
 
-def _rng(*key: str | int) -> np.random.Generator:
+def keyed_rng(*key: str | int) -> np.random.Generator:
     """A generator that depends on the key alone, on any machine."""
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def _camera(rng: np.random.Generator, frames: int) -> Floats:
-    """A hand-held camera `(F, 2)` in frame widths: a slow pan and a correlated shake of about a pixel."""
+def hand_held(rng: np.random.Generator, frames: int, *, shake: float = 1.0) -> Floats:
+    """A hand-held camera `(F, 2)` in frame widths: a slow pan and a correlated shake of about `shake` pixels."""
     pan = rng.uniform(-0.02, 0.02, 2) * np.linspace(-1.0, 1.0, frames)[:, None]
-    steps = rng.normal(0.0, rng.uniform(0.002, 0.008), (frames + 1, 2))
+    steps = rng.normal(0.0, shake * rng.uniform(0.002, 0.008), (frames + 1, 2))
     return pan + (steps[1:] + steps[:-1]) / 2
 
 

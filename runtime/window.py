@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.sampling import ClipSpec
+from stpr.runtime.spans import clips_of_spans, span_slots
 
 # Two frames of a clip lost in a row are a hole in the action. Bursts of a network stream (0.4-0.5 s) are not, even
 # when the periods are short.
@@ -27,8 +29,10 @@ SAME_TIME = 1e-6  # seconds; index / fps and a multiple of the period differ by 
 class FeatureWindow:
     """The frame features of the last clip span, oldest first: all that a live run remembers."""
 
-    def __init__(self, clip: ClipSpec, *, frame_seconds: float = 0.0) -> None:
-        """`frame_seconds` is how long a frame stands (1 / fps of a file); 0 where nobody knows when the next comes.
+    def __init__(self, clip: ClipSpec, *, frame_seconds: float = 0.0, spans: Sequence[float] = (1.0,)) -> None:
+        """`spans` are shares of the clip's span that actions may last, for `as_clips`.
+
+        `frame_seconds` is how long a frame stands (1 / fps of a file); 0 where nobody knows when the next comes.
 
         A standing frame also serves the slots before the next one, so a file of exactly `span_seconds` gives the very
         frames that training took. Without it, a slot takes the first frame at or after its time.
@@ -36,7 +40,9 @@ class FeatureWindow:
         self._clip = clip
         self._stands = max(frame_seconds, 2 * SAME_TIME)
         self._gap = max(GAP_PERIODS * clip.period, GAP_SECONDS) + frame_seconds
-        self._features: deque[Array] = deque(maxlen=clip.frames)
+        self._slots = tuple(dict.fromkeys((clip.frames, *span_slots(clip.frames, spans))))
+        self._room = max(self._slots)
+        self._features: deque[Array] = deque(maxlen=self._room)
         self._start = self._last = math.nan
         self._filled = 0  # slots since the start
 
@@ -52,18 +58,22 @@ class FeatureWindow:
         """Fill all slots that are open at this time with a frame feature `(D,)`: several, when frames come slower."""
         if self.wants(captured_at):
             due = self._due(captured_at)
-            self._features.extend([feature] * min(due - self._filled, self._clip.frames))
+            self._features.extend([feature] * min(due - self._filled, self._room))
             self._filled = due
 
     def is_full(self) -> bool:
         """Whether the last span of time is covered."""
-        return len(self._features) == self._clip.frames
+        return len(self._features) >= self._clip.frames
 
-    def as_clip(self) -> Array:
-        """The window as `(1, T, D)`, oldest first: a copy, for engines may keep their buffers. Only when full."""
+    def as_clips(self) -> Array:
+        """The window as a clip of each span `(S, T, D)`, oldest frame first and the clip's own span before the others.
+
+        The same features, read closer together or further apart: nothing is encoded again. A longer span waits until
+        it is covered. A copy, for engines may keep their buffers. Only when full.
+        """
         if not self.is_full():
             raise ValueError(f"the window holds {len(self._features)} of {self._clip.frames} frame features.")
-        return np.stack(self._features)[np.newaxis]
+        return clips_of_spans(np.stack(self._features), self._slots, self._clip.frames)
 
     def reset(self) -> None:
         """Forget everything: a new scene, or the camera came back."""

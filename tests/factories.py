@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry
 from stpr.runtime.contract.manifest import (
+    SCHEMA,
     ClassEntry,
     FileEntry,
+    GraphName,
     GraphSpec,
     Manifest,
     ParitySummary,
@@ -46,7 +48,7 @@ def make_manifest(**changes: Any) -> Manifest:
     """Stage 2 of a bundle with three classes; its files are made up."""
     names = [spec.file for spec in _graph_specs().values()]
     manifest = Manifest(
-        schema=1,
+        schema=SCHEMA,
         name="toy",
         stage=STAGES,
         classes=tuple(ClassEntry(name=name, stage=stage) for name, stage in CLASSES),
@@ -57,18 +59,24 @@ def make_manifest(**changes: Any) -> Manifest:
         precision="fp32",
         graphs=_graph_specs(),
         files={name: FileEntry(bytes=1, sha256="0" * 64) for name in (*names, GOLDEN, PARITY)},
-        parity=ParitySummary(
-            clips=1,
-            worst_logits=1e-7,
-            worst_routing=1e-7,
-            worst_familiarity=1e-7,
-            top1_agreement=1.0,
-            routing_agreement=1.0,
-            tolerance=1e-5,
-        ),
+        parity={"fp32": make_parity()},
         provenance={"recipe": "toy"},
     )
     return msgspec.structs.replace(manifest, **changes)
+
+
+def make_parity(**changes: Any) -> ParitySummary:
+    """One clip, and every output within 1e-5."""
+    parity = ParitySummary(
+        clips=1,
+        worst_logits=1e-7,
+        worst_routing=1e-7,
+        worst_familiarity=1e-7,
+        top1_agreement=1.0,
+        routing_agreement=1.0,
+        tolerances=dict.fromkeys(("features", "logits", "routing", "familiarity"), 1e-5),
+    )
+    return msgspec.structs.replace(parity, **changes)
 
 
 def make_bundle(folder: Path, **changes: Any) -> Path:
@@ -129,12 +137,12 @@ def _weights() -> dict[str, Floats]:
     return made
 
 
-def _graph_specs() -> dict[str, GraphSpec]:
+def _graph_specs() -> dict[GraphName, GraphSpec]:
     frame = (SIDE, SIDE, 3)
     inputs = {
-        "encoder": TensorSpec(name="frames", dtype="uint8", shape=("frames", *frame)),
-        "head": TensorSpec(name="features", dtype="float32", shape=("batch", FRAMES, WIDTH)),
-        "clip": TensorSpec(name="frames", dtype="uint8", shape=("batch", FRAMES, *frame)),
+        GraphName.ENCODER: TensorSpec(name="frames", dtype="uint8", shape=("frames", *frame)),
+        GraphName.HEAD: TensorSpec(name="features", dtype="float32", shape=("batch", FRAMES, WIDTH)),
+        GraphName.CLIP: TensorSpec(name="frames", dtype="uint8", shape=("batch", FRAMES, *frame)),
     }
     features = TensorSpec(name="features", dtype="float32", shape=("frames", WIDTH))
     judged = (
@@ -143,7 +151,11 @@ def _graph_specs() -> dict[str, GraphSpec]:
         TensorSpec(name="familiarity", dtype="float32", shape=("batch",)),
     )
     return {
-        name: GraphSpec(file=f"{name}.onnx", inputs=(tensor,), outputs=(features,) if name == "encoder" else judged)
+        name: GraphSpec(
+            inputs=(tensor,),
+            outputs=(features,) if name is GraphName.ENCODER else judged,
+            variants={"fp32": f"{name}.onnx"},
+        )
         for name, tensor in inputs.items()
     }
 
@@ -174,11 +186,12 @@ def _write_graphs(path: Path) -> None:
         reshape("stacked", "features", "clip_shape"),
         *head,
     ]
-    for name, nodes in (("encoder", encoder("frames", "features")), ("head", head), ("clip", joined)):
-        _write_graph(path, name, nodes)
+    nodes = {GraphName.ENCODER: encoder("frames", "features"), GraphName.HEAD: head, GraphName.CLIP: joined}
+    for name in GraphName:
+        _write_graph(path, name, nodes[name])
 
 
-def _write_graph(path: Path, name: str, nodes: list[Any]) -> None:
+def _write_graph(path: Path, name: GraphName, nodes: list[Any]) -> None:
     import onnx
     from onnx import helper, numpy_helper
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from stpr.runtime.contract.command import Command
 from stpr.train.data.cache import FeatureCache
-from stpr.train.data.source import read_stages, read_videos
 from stpr.train.data.videos import quiet_decoder
-from stpr.train.methods import METHODS
+from stpr.train.learning.distributed import ALONE
+from stpr.train.run.execute import Trainers, execute
+from stpr.train.run.prepare import Request, prepare
 from stpr.train.run.progress import ShownProgress
-from stpr.train.run.protocol import _fit, prepare, run_protocol
+from stpr.train.run.stage import learn_stage
 from stpr.train.settings.load import load_recipe
 
 Result = TypeVar("Result")
 
 
-@click.command()
+@click.command(cls=Command, extra="train")
 @click.argument("recipe")
 @click.option("--data", metavar="DIR", help="Where the videos lie.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
@@ -31,19 +34,19 @@ def main(recipe: str, data: str | None, changes: tuple[str, ...], cache: Path | 
     quiet_decoder()
     settings = load_recipe(recipe, changes=changes, root=data)
     with tempfile.TemporaryDirectory() as work, ShownProgress() as shown:
-        videos = read_videos(settings.data, shown.generating)
-        stages = read_stages(settings.stages, videos, (), settings.data)
-        run = prepare(settings, videos, stages, out=Path(work) / "run", progress=shown)
-        kept = run.cache = FeatureCache(cache or Path(work) / "cache")
-        run_protocol(run, last=1)
-        stage = stages[1]
-        run.inputs(stage, "train")  # fill the cache
-        run.cache = None
-        inputs, encoding = _timed(lambda: run.inputs(stage, "train"))
-        run.cache = FeatureCache(kept.folder)
-        _, reading = _timed(lambda: run.inputs(stage, "train"))
-        learn = METHODS[settings.method]
-        _, learning = _timed(lambda: learn(run.model, stage.classes, inputs, settings, _fit(run, stage)))
+        folder = cache or Path(work) / "cache"
+        request = Request(out=Path(work) / "run", last=1, cache=folder)
+        execute(settings, request, shown)
+        prepared = prepare(settings, replace(request, resume=True, last=2), shown, ALONE)
+        if prepared is None:
+            raise click.UsageError(f"{recipe} has a single stage; choose a recipe with two.")
+        stage, model = prepared.plan.stages[1], prepared.model
+        prepared.clips.train(model.encoder, stage)  # fill the cache
+        without, warm = (replace(prepared.clips, cache=kept) for kept in (None, FeatureCache(folder)))
+        inputs, encoding = _timed(lambda: without.train(model.encoder, stage))
+        _, reading = _timed(lambda: warm.train(model.encoder, stage))
+        trainer = Trainers(prepared, request.out, shown).of(stage)
+        _, learning = _timed(lambda: learn_stage(model, stage.classes, inputs, settings, trainer))
     click.echo(f"stage 2, {len(inputs.labels)} training clips          wall s    CPU s")
     for what, (wall, cpu) in (("encoding", encoding), ("reading the cache", reading), ("learning", learning)):
         click.echo(f"  {what:32} {wall:10.2f} {cpu:8.2f}")

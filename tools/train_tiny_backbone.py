@@ -143,7 +143,7 @@ def train(stills: Stills, *, steps: int, batch: int, rate: float) -> tuple[CLIPV
         pose_loss = nn.functional.smooth_l1_loss(head(features), targets, beta=0.2)
         loss = pose_loss + 0.3 * nn.functional.binary_cross_entropy_with_logits(finder(tokens), as_maps(targets))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()

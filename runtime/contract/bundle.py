@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from stpr.runtime.contract.durable import explain, locked, whole_folder
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import FileEntry, Manifest, digest_of, read_manifest
+from stpr.runtime.contract.manifest import FileEntry, GraphName, Manifest, read_manifest
 from stpr.runtime.contract.preprocess import Array
 
 MANIFEST = "manifest.json"
@@ -27,6 +30,7 @@ class Golden:
     logits: Array  # (1, C)
     routing: Array  # (1, E)
     familiarity: Array  # (1,)
+    evidence: Array | None = None  # (1, C); None where the head tells no events
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +39,19 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    digest: str  # the manifest's, as it was sealed: the identity of the bundle
 
-    @property
-    def digest(self) -> str:
-        """Identity of the bundle: the manifest's digest."""
-        return digest_of(self.manifest)
-
-    def graph(self, name: str) -> Path:
-        """The ONNX file of `encoder`, `head` or `clip`."""
-        return self.path / self.manifest.graphs[name].file
+    def graph(self, name: GraphName) -> Path:
+        """The ONNX file of a graph in the bundle's precision."""
+        return self.path / self.manifest.graphs[name].variants[self.manifest.precision]
 
     def golden(self) -> Golden:
         """The golden clip; raises BundleError if the file does not hold one."""
         file = self.path / GOLDEN
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return Golden(**{key: arrays[key] for key in Golden.__dataclass_fields__})
+                needed = [key for key in Golden.__dataclass_fields__ if key != "evidence" or key in arrays]
+                return Golden(**{key: arrays[key] for key in needed})
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BundleError(f"{file} holds no golden clip ({error}); export the stage again.") from error
 
@@ -69,10 +70,24 @@ def open_bundle(path: Path) -> Bundle:
     manifest_file = path / MANIFEST
     if not manifest_file.is_file():
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
-    manifest = read_manifest(manifest_file.read_bytes(), str(manifest_file))
-    for name, entry in manifest.files.items():
+    sealed = read_manifest(manifest_file.read_bytes(), str(manifest_file))
+    for name, entry in sealed.manifest.files.items():
         _check_file(path, name, entry)
-    return Bundle(path, manifest)
+    return Bundle(path, sealed.manifest, sealed.digest)
+
+
+@contextmanager
+def new_bundle_folder(target: Path, *, needs: int) -> Iterator[Path]:
+    """A folder to write a bundle into; it is put in place of `target` when the block ends without an error.
+
+    `needs` is about how many bytes will be written. Raises BundleError when there is no room or no permission, or when
+    another process is writing `target`; what is at `target` stays as it is until the new folder is complete.
+    """
+    try:
+        with locked(target), whole_folder(target, needs=needs) as folder:
+            yield folder
+    except OSError as error:
+        raise BundleError(f"{explain(error, target, needs=needs)}, or choose another folder.") from error
 
 
 def newest_bundle(root: Path) -> Path:

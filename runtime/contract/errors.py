@@ -13,13 +13,19 @@ StprError           one line (cause, value, fix), exit code 2
 
 from __future__ import annotations
 
-import click
 
+class StprError(Exception):
+    """An error with its remedy: `message` is one line.
 
-class StprError(click.ClickException):
-    """An error with its remedy. The commands print it as one line and exit with 2; a traceback is a bug of ours."""
+    `contract/command.py` is where a command line turns it into that line and the exit code; a traceback is a bug of
+    ours.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class DataError(StprError):

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from stpr.runtime.contract.errors import BundleError, ContractError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
+from stpr.runtime.contract.upgrade import UPGRADES
 
-SCHEMA = 1
+SCHEMA: Final = 2  # what is written; what can be read is this and the keys of UPGRADES
 Score: TypeAlias = Literal["likelihood_ratio", "cosine"]
+Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
+
+
+class GraphName(str, Enum):
+    """The graphs of a bundle; each member is also the text that the manifest and error messages use."""
+
+    ENCODER = "encoder"  # frames (N, H, W, 3) uint8 -> features (N, D)
+    HEAD = "head"  # features (B, T, D) -> logits (B, C), routing (B, E), familiarity (B,)
+    CLIP = "clip"  # frames (B, T, H, W, 3) uint8 -> the same: encoder and head in one
+
+    def __str__(self) -> str:
+        """The same on every version of Python."""
+        return self.value
 
 
 class ClassEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,11 +48,16 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class GraphSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ONNX file of the bundle: where it lies, what it takes and gives."""
+    """One graph of the bundle: what it takes and gives, and its ONNX file in each precision that the bundle has."""
 
-    file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    variants: dict[Precision, str]
+
+    @property
+    def file(self) -> str:
+        """The first of its files, by which error messages call it."""
+        return next(iter(self.variants.values()))
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,7 +68,11 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ParitySummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the parity certificate (`parity.json`) proved, and the tolerance that a device must repeat."""
+    """What the parity certificate (`parity.json`) proved of one precision, and what a device must repeat.
+
+    `tolerances` gives for each output (features, logits, routing, familiarity) how far it may be from PyTorch's on the
+    golden clip, relative to its largest value where that exceeds 1.
+    """
 
     clips: int
     worst_logits: float
@@ -55,7 +80,7 @@ class ParitySummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     worst_familiarity: float
     top1_agreement: float
     routing_agreement: float
-    tolerance: float
+    tolerances: dict[str, float]
 
 
 class UnknownSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,7 +95,7 @@ class UnknownSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     thresholds: tuple[float | None, ...]  # one for each stage
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are none."""
+        """Raise ContractError for thresholds that are NaN or infinite."""
         if not all(value is None or math.isfinite(value) for value in self.thresholds):
             raise ContractError(f"thresholds must be finite numbers, got {list(self.thresholds)}.")
 
@@ -86,14 +111,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     preprocess: PreprocessSpec
     temperature: float
     unknown: UnknownSpec | None  # None: never says unknown
-    precision: Literal["fp32", "fp16", "int8"]
-    graphs: dict[str, GraphSpec]  # encoder, head, clip
+    precision: Precision  # of the graphs that run unless others are asked for
+    graphs: dict[GraphName, GraphSpec]
     files: dict[str, FileEntry]  # path inside the bundle -> digest; all but the manifest itself
-    parity: ParitySummary
+    parity: dict[Precision, ParitySummary]
     provenance: dict[str, str]  # recipe, method, seed, versions, digest of the stage checkpoint
 
     def __post_init__(self) -> None:
-        """Refuse a manifest that contradicts itself."""
+        """Raise ContractError for a manifest that contradicts itself."""
         names = [entry.name for entry in self.classes]
         if not names or len(set(names)) != len(names):
             raise ContractError(f"a manifest needs distinct class names, got {names}.")
@@ -104,9 +129,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ContractError(f"the temperature must be positive, got {self.temperature}.")
         if self.unknown is not None and len(self.unknown.thresholds) != self.stage:
             raise ContractError(f"{self.stage} stages need as many thresholds, got {list(self.unknown.thresholds)}.")
-        unlisted = sorted({graph.file for graph in self.graphs.values()} - self.files.keys())
-        if unlisted:
+        self._check_variants()
+
+    def _check_variants(self) -> None:
+        files = {file for graph in self.graphs.values() for file in graph.variants.values()}
+        if unlisted := sorted(files - self.files.keys()):
             raise ContractError(f"graphs without a digest in `files`: {unlisted}.")
+        without = [str(name) for name in GraphName if self.precision not in _variants(self.graphs, name)]
+        if without or self.precision not in self.parity:
+            raise ContractError(f"{self.precision} lacks {', '.join(without) or 'its proof in `parity`'}.")
+        outputs = {tensor.name for graph in self.graphs.values() for tensor in graph.outputs}
+        if loose := sorted(outputs - self.tolerances.keys()):
+            raise ContractError(f"outputs without a tolerance: {loose}.")
+
+    @property
+    def tolerances(self) -> Mapping[str, float]:
+        """How far each output may be off, in the bundle's precision."""
+        return self.parity[self.precision].tolerances
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -114,8 +153,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return tuple(entry.name for entry in self.classes)
 
 
-class _Sealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file: a manifest and the SHA-256 of its canonical bytes, so that a flipped letter is noticed too."""
+class SealedManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest and the digest it was sealed with, in the schema of its day: the identity of the entire bundle."""
 
     digest: str
     manifest: Manifest
@@ -123,7 +162,54 @@ class _Sealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def digest_of(manifest: Manifest) -> str:
     """SHA-256 of the manifest's canonical bytes: the identity of the entire bundle, since it lists every digest."""
-    return hashlib.sha256(_canonical(manifest)).hexdigest()
+    return _sha256(_canonical(manifest))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The one form in which a manifest is written: sealed with the SHA-256 of its canonical bytes."""
+    return _seal(_canonical(manifest))
+
+
+def read_manifest(raw: bytes, where: str) -> SealedManifest:
+    """Parse `manifest.json`; `where` names the file in errors. Raises BundleError for anything but what was written.
+
+    A manifest of an older schema is upgraded to the present one.
+    """
+    try:
+        sealed = msgspec.json.decode(raw, type=_Sealed)
+        schema = msgspec.json.decode(sealed.manifest, type=_SchemaOnly).schema
+        canonical = msgspec.json.format(bytes(sealed.manifest), indent=-1)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise BundleError(f"{where} is damaged or not a manifest ({error}); copy the bundle again.") from error
+    if _seal(canonical) != raw:
+        raise BundleError(f"{where} is not as it was written (its digest does not hold); copy the bundle again.")
+    if schema not in (*UPGRADES, SCHEMA):
+        raise BundleError(
+            f"{where} has schema {schema}; this runtime reads {min(UPGRADES)} to {SCHEMA}."
+            " Export the stage again or upgrade stpr here."
+        )
+    try:
+        return SealedManifest(digest=sealed.digest, manifest=_upgraded(canonical, schema))
+    except (msgspec.ValidationError, ContractError) as error:
+        raise BundleError(f"{where} is no manifest ({error}); export the stage again.") from error
+
+
+class _Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file, whatever its schema: a manifest and its digest, so that a flipped letter is noticed too."""
+
+    digest: str
+    manifest: msgspec.Raw
+
+
+class _SchemaOnly(msgspec.Struct, frozen=True):
+    schema: int
+
+
+def _upgraded(canonical: bytes, schema: int) -> Manifest:
+    tree = msgspec.json.decode(canonical)
+    for older in range(schema, SCHEMA):
+        tree = UPGRADES[older](tree)
+    return msgspec.convert(tree, Manifest)
 
 
 def _canonical(manifest: Manifest) -> bytes:
@@ -132,34 +218,14 @@ def _canonical(manifest: Manifest) -> bytes:
     return msgspec.json.encode(spelt, order="deterministic")
 
 
-def manifest_bytes(manifest: Manifest) -> bytes:
-    """The one form in which a manifest is written."""
-    sealed = {"digest": digest_of(manifest), "manifest": msgspec.Raw(_canonical(manifest))}
+def _seal(canonical: bytes) -> bytes:
+    sealed = {"digest": _sha256(canonical), "manifest": msgspec.Raw(canonical)}
     return msgspec.json.format(msgspec.json.encode(sealed), indent=1) + b"\n"
 
 
-def read_manifest(raw: bytes, where: str) -> Manifest:
-    """Parse `manifest.json`; `where` names the file in errors. Raises BundleError for anything but what was written."""
-    try:
-        schema = msgspec.json.decode(raw, type=_SealedSchema).manifest.schema
-    except (msgspec.DecodeError, ValueError) as error:
-        raise BundleError(f"{where} is damaged or not a manifest ({error}); copy the bundle again.") from error
-    if schema != SCHEMA:
-        raise BundleError(
-            f"{where} has schema {schema}; this runtime reads {SCHEMA}. Export the stage again or upgrade stpr here."
-        )
-    try:
-        sealed = msgspec.json.decode(raw, type=_Sealed)
-    except (msgspec.DecodeError, ValueError, ContractError) as error:
-        raise BundleError(f"{where} is damaged or not a manifest ({error}); copy the bundle again.") from error
-    if manifest_bytes(sealed.manifest) != raw:
-        raise BundleError(f"{where} is not as it was written (its digest does not hold); copy the bundle again.")
-    return sealed.manifest
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
-class _SchemaOnly(msgspec.Struct, frozen=True):
-    schema: int
-
-
-class _SealedSchema(msgspec.Struct, frozen=True):
-    manifest: _SchemaOnly
+def _variants(graphs: Mapping[GraphName, GraphSpec], name: GraphName) -> Mapping[Precision, str]:
+    return graphs[name].variants if name in graphs else {}

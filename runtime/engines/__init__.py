@@ -1,4 +1,7 @@
-"""The graphs of a bundle, run here: one small seam, one file per engine."""
+"""The graphs of a bundle, run here: one small seam, one file per engine.
+
+A new engine is a file with a function that opens it, and a line in ENGINES.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stpr.runtime.contract.errors import EngineError
-from stpr.runtime.engines.engine import Engine
+from stpr.runtime.engines.engine import Engine, EngineOptions
 from stpr.runtime.engines.onnxruntime import open_cpu, open_cuda, open_tensorrt
 
-ENGINES: Mapping[str, Callable[[Path, int | None], Engine]] = {
+ENGINES: Mapping[str, Callable[[Path, EngineOptions], Engine]] = {
     "onnxruntime": open_cpu,
     "onnxruntime-cuda": open_cuda,
     "onnxruntime-tensorrt": open_tensorrt,
 }
+DEFAULTS = EngineOptions()
 
 
-def open_engine(name: str, graph: Path, *, threads: int | None = None) -> Engine:
-    """The engine of that name with `graph` loaded; `threads` caps the CPU threads of one run (None: all cores).
+def open_engine(name: str, graph: Path, options: EngineOptions = DEFAULTS) -> Engine:
+    """The engine of that name with `graph` loaded.
 
     Raises EngineError for an unknown name, and when the graph can't run here the way that was asked for.
     """
@@ -26,4 +30,4 @@ def open_engine(name: str, graph: Path, *, threads: int | None = None) -> Engine
         near = difflib.get_close_matches(name, ENGINES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise EngineError(f"there is no engine {name!r}: {hint}choose one of {', '.join(ENGINES)}.")
-    return ENGINES[name](graph, threads)
+    return ENGINES[name](graph, options)

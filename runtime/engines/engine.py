@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.manifest import GraphSpec, TensorSpec
 from stpr.runtime.contract.preprocess import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How an engine is to run a graph; what an engine has no use for, it passes over."""
+
+    threads: int | None = None  # CPU threads of one run; None: all cores
 
 
 class Engine(Protocol):

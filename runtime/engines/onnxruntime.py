@@ -10,42 +10,42 @@ from typing import Any
 
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.preprocess import Array
-from stpr.runtime.engines.engine import Engine
+from stpr.runtime.engines.engine import Engine, EngineOptions
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
-def open_cpu(graph: Path, threads: int | None) -> Engine:
+def open_cpu(graph: Path, options: EngineOptions) -> Engine:
     """A graph on the CPU."""
-    return OnnxRuntimeEngine(graph, (CPU,), threads=threads)
+    return OnnxRuntimeEngine(graph, (CPU,), options)
 
 
-def open_cuda(graph: Path, threads: int | None) -> Engine:
+def open_cuda(graph: Path, options: EngineOptions) -> Engine:
     """A graph on an NVIDIA GPU."""
-    return OnnxRuntimeEngine(graph, (CUDA,), threads=threads)
+    return OnnxRuntimeEngine(graph, (CUDA,), options)
 
 
-def open_tensorrt(graph: Path, threads: int | None) -> Engine:
+def open_tensorrt(graph: Path, options: EngineOptions) -> Engine:
     """A graph on an NVIDIA GPU through TensorRT; what TensorRT does not know runs on CUDA."""
-    return OnnxRuntimeEngine(graph, (TENSORRT, CUDA), threads=threads)
+    return OnnxRuntimeEngine(graph, (TENSORRT, CUDA), options)
 
 
 class OnnxRuntimeEngine:
     """One inference session whose provider is the one that was asked for."""
 
-    def __init__(self, graph: Path, providers: Sequence[str], *, threads: int | None = None) -> None:
+    def __init__(self, graph: Path, providers: Sequence[str], options: EngineOptions) -> None:
         """Raises EngineError when the library, the provider or the graph is not usable."""
         library = _load(providers[0])
-        options = library.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised, and said once
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        settings = library.SessionOptions()
+        settings.log_severity_level = 4  # what goes wrong is raised, and said once
+        if options.threads is not None:
+            settings.intra_op_num_threads = options.threads
         if providers[0] != CPU:
             # Else a provider that can't load, or nodes it does not know, end on the CPU without a word.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         self._graph = graph
         self._errors = _errors(library)
-        self._session = _start(library, graph, options, providers)
+        self._session = _start(library, graph, settings, providers)
         self._outputs = [output.name for output in self._session.get_outputs()]
         # Else a provider that fails during a run is replaced by the CPU for good.
         self._session.disable_fallback()
@@ -67,10 +67,10 @@ class OnnxRuntimeEngine:
         del self._session
 
 
-def _start(library: Any, graph: Path, options: Any, providers: Sequence[str]) -> Any:
+def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -> Any:
     wanted = providers[0]
     try:
-        session = library.InferenceSession(str(graph), options, providers=list(providers), enable_fallback=False)
+        session = library.InferenceSession(str(graph), settings, providers=list(providers), enable_fallback=False)
     except _errors(library) as error:
         raise EngineError(f"{graph} can't run on {wanted}: {_first_line(error)}; {_remedy(wanted)}") from error
     if session.get_providers()[0] != wanted:

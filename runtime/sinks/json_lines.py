@@ -1,37 +1,39 @@
-"""`--json`: one line per prediction, there to be read the moment it is made."""
+"""`--json`: a line per prediction and per event, there to be read the moment it is made."""
 
 from __future__ import annotations
 
-import sys
+import io
 
 import msgspec
 
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.recognizer import Result
+from stpr.runtime.result import Result
+from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.raw_file import standard_output, write_whole
 
 
 class JsonLines:
     """Appends to a file, or writes to standard output for `-`."""
+
+    every_frame = False
 
     def __init__(self, target: str) -> None:
         """Raises StprError when the file can't be opened."""
         self._target = target
         self._encoder = msgspec.json.Encoder()
         try:
-            # Unbuffered: a line that was written is a line that a reader sees, and a crash loses none.
-            self._file = sys.stdout.buffer if target == "-" else open(target, "ab", buffering=0)  # noqa: SIM115, PTH123
+            self._file = standard_output() if target == "-" else io.FileIO(target, "ab")
         except OSError as error:
             raise StprError(f"can't write predictions to {target} ({error.strerror}); choose another file.") from error
 
     def write(self, result: Result) -> None:
-        """One line for a new prediction, nothing between slots."""
-        if result.prediction is None:
-            return
+        """One line for a new prediction, and one for each event."""
+        lines: list[object] = [] if result.prediction is None else [result.prediction.line()]
         try:
-            self._file.write(self._encoder.encode(result.prediction) + b"\n")
-            self._file.flush()
+            for line in (*lines, *result.events):
+                write_whole(self._file, self._encoder.encode(line) + b"\n")
         except BrokenPipeError:
-            raise  # the reader of the pipe has seen enough: click ends the command quietly
+            raise  # the reader of the pipe has seen enough
         except OSError as error:
             raise StprError(
                 f"can't write predictions to {self._target} ({error.strerror}); make room there."
@@ -39,5 +41,9 @@ class JsonLines:
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        if self._target != "-":
-            self._file.close()
+        self._file.close()
+
+
+def open_json_lines(settings: Settings) -> JsonLines | None:
+    """What `--json` asks for."""
+    return None if settings.json is None else JsonLines(settings.json)

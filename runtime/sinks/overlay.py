@@ -15,6 +15,7 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.decision import Prediction
 
 Colour: TypeAlias = tuple[int, int, int]
+Place: TypeAlias = tuple[float, float]  # x, y
 
 SMALLEST_SIDE = 480  # smaller frames are enlarged first: text on 96 pixels can't be read
 PANEL, SHADE = (14, 17, 22), 0.68
@@ -44,25 +45,23 @@ class _Canvas:
         end = (max(corner[0] + 1, self._pixel(x + width, y)[0]), max(corner[1] + 1, self._pixel(x, y + height)[1]))
         cv2.rectangle(self.image, corner, (end[0] - 1, end[1] - 1), colour, cv2.FILLED)
 
-    def text(self, words: str, x: float, y: float, *, size: float, colour: Colour, room: float = 1e9) -> None:
-        """Words on the baseline y; too long for `room`, they are made smaller by a quarter at most, then cut."""
+    def text(self, words: str, at: Place, *, size: float, colour: Colour, room: float = 1e9) -> None:
+        """Words from x on, on the baseline y; too long for `room`, they shrink by a quarter at most, then are cut."""
         size *= min(1.0, max(SMALLEST_TEXT, room / max(self._measure(words, size), 1e-6)))
         whole = words
         while self._measure(words, size) > room and whole:
             whole = whole[:-1]
             words = f"{whole.rstrip()}..."
         thickness = max(1, round(size * self.unit / 16))
-        cv2.putText(
-            self.image, words, self._pixel(x, y), FONT, _scale(size * self.unit), colour, thickness, cv2.LINE_AA
-        )
+        cv2.putText(self.image, words, self._pixel(*at), FONT, _scale(size * self.unit), colour, thickness, cv2.LINE_AA)
 
-    def text_right(self, words: str, x: float, y: float, *, size: float, colour: Colour) -> None:
+    def text_right(self, words: str, at: Place, *, size: float, colour: Colour) -> None:
         """Words that end at x."""
-        self.text(words, x - self._measure(words, size), y, size=size, colour=colour)
+        self.text(words, (at[0] - self._measure(words, size), at[1]), size=size, colour=colour)
 
-    def text_middle(self, words: str, x: float, y: float, *, size: float, colour: Colour) -> None:
+    def text_middle(self, words: str, at: Place, *, size: float, colour: Colour) -> None:
         """Words around x."""
-        self.text(words, x - self._measure(words, size) / 2, y, size=size, colour=colour)
+        self.text(words, (at[0] - self._measure(words, size) / 2, at[1]), size=size, colour=colour)
 
     def _measure(self, words: str, size: float) -> float:
         (width, _), _ = cv2.getTextSize(words, FONT, _scale(size * self.unit), max(1, round(size * self.unit / 16)))
@@ -110,26 +109,26 @@ def _draw_label(card: _Canvas, prediction: Prediction | None, *, truth: str | No
     right = CARD_WIDTH - PADDING
     label = None if prediction is None else prediction.label
     speed = f"{fps:.0f} fps" + (f"  {prediction.latency_ms:.0f} ms" if prediction is not None else "")
-    card.text_right(speed, right, 54, size=11, colour=GREY)
+    card.text_right(speed, (right, 54), size=11, colour=GREY)
     if label is None or prediction is None:
         waiting = prediction is None or prediction.state == "warming_up"
-        card.text("warming up" if waiting else "unknown", PADDING, 32, size=22, colour=GREY)
+        card.text("warming up" if waiting else "unknown", (PADDING, 32), size=22, colour=GREY)
     else:
-        card.text(_plain(label), PADDING, 32, size=22, colour=WHITE, room=right - PADDING - 80)
-        card.text_right(f"{prediction.score:.0%}", right, 32, size=22, colour=ACCENT)
+        card.text(_plain(label), (PADDING, 32), size=22, colour=WHITE, room=right - PADDING - 80)
+        card.text_right(f"{prediction.score:.0%}", (right, 32), size=22, colour=ACCENT)
     if truth is not None:
         colour = GREY if label is None else RIGHT if label == truth else WRONG
         card.box(PADDING, 44, 10, 10, colour)
         verdict = "" if label is None else "right: " if label == truth else "wrong, it is "
-        card.text(f"{verdict}{_plain(truth)}", PADDING + 18, 54, size=11, colour=colour, room=270)
+        card.text(f"{verdict}{_plain(truth)}", (PADDING + 18, 54), size=11, colour=colour, room=270)
 
 
 def _draw_runners_up(card: _Canvas, prediction: Prediction) -> None:
     width = CARD_WIDTH * (1 - ROUTING_SHARE) - 2 * PADDING
     for row, (label, score) in enumerate(prediction.top):
         y = 10 + row * 35
-        card.text(_plain(label), PADDING, y + 13, size=12, colour=WHITE if row == 0 else GREY, room=width - 48)
-        card.text_right(f"{score:.0%}", PADDING + width, y + 13, size=12, colour=WHITE if row == 0 else GREY)
+        card.text(_plain(label), (PADDING, y + 13), size=12, colour=WHITE if row == 0 else GREY, room=width - 48)
+        card.text_right(f"{score:.0%}", (PADDING + width, y + 13), size=12, colour=WHITE if row == 0 else GREY)
         card.box(PADDING, y + 20, width, 5, TRACK)
         card.box(PADDING, y + 20, width * score, 5, ACCENT if row == 0 else GREY)
 
@@ -140,8 +139,8 @@ def _draw_routing(card: _Canvas, routing: dict[str, float]) -> None:
     floor, tall = DETAILS_HEIGHT - 24, 58
     winner = max(routing, key=routing.__getitem__)
     largest = max(routing[winner], 1e-9)
-    card.text("stage", left, 23, size=12, colour=GREY)
-    card.text_right(f"{winner}: {routing[winner]:.2f}", left + width, 23, size=12, colour=ACCENT)
+    card.text("stage", (left, 23), size=12, colour=GREY)
+    card.text_right(f"{winner}: {routing[winner]:.2f}", (left + width, 23), size=12, colour=ACCENT)
     step = width / len(routing)
     for column, (stage, weight) in enumerate(routing.items()):
         x, bar = left + column * step, min(step * 0.72, 40)
@@ -150,7 +149,7 @@ def _draw_routing(card: _Canvas, routing: dict[str, float]) -> None:
         height = tall * max(0.0, weight) / largest
         card.box(x, floor - height, bar, height, ACCENT if stage == winner else GREY)
         if len(routing) <= MOST_NUMBERED_BARS or stage == winner:
-            card.text_middle(stage, x + bar / 2, floor + 15, size=11, colour=ACCENT if stage == winner else GREY)
+            card.text_middle(stage, (x + bar / 2, floor + 15), size=11, colour=ACCENT if stage == winner else GREY)
 
 
 def _plain(label: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import click
+import io
+import sys
 
 from stpr.runtime.decision import Prediction, State
-from stpr.runtime.recognizer import Result
+from stpr.runtime.result import Result
+from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.raw_file import standard_output, write_whole
 
 CLEAR_LINE = "\x1b[K"
 
@@ -13,7 +16,10 @@ CLEAR_LINE = "\x1b[K"
 class TextLine:
     """One line that is rewritten on a terminal; elsewhere, a line each time what is seen changes."""
 
-    def __init__(self, *, rewrite: bool) -> None:
+    every_frame = False
+
+    def __init__(self, file: io.FileIO, *, rewrite: bool, encoding: str = "utf-8") -> None:
+        self._file, self._encoding = file, encoding
         self._rewrite = rewrite
         self._said: tuple[State, str | None] = ("warming_up", None)
 
@@ -24,15 +30,25 @@ class TextLine:
             return
         line = f"{prediction.time[11:19]}  {_words(prediction)}"
         if self._rewrite:
-            click.echo(f"\r{line}  {result.fps:.0f} fps  {prediction.latency_ms:.0f} ms{CLEAR_LINE}", nl=False)
+            self._say(f"\r{line}  {result.fps:.0f} fps  {prediction.latency_ms:.0f} ms{CLEAR_LINE}")
         elif (said := (prediction.state, prediction.label)) != self._said:
-            click.echo(line)
+            self._say(f"{line}\n")
             self._said = said
 
     def close(self) -> None:
         """Leave the line that was rewritten."""
         if self._rewrite:
-            click.echo()
+            self._say("\n")
+
+    def _say(self, words: str) -> None:
+        write_whole(self._file, words.encode(self._encoding, errors="replace"))
+
+
+def open_text(settings: Settings) -> TextLine | None:
+    """Text on standard output, unless a window shows more, JSON is written there, or nobody reads it."""
+    if not settings.headless or settings.json == "-" or sys.stdout is None:
+        return None
+    return TextLine(standard_output(), rewrite=sys.stdout.isatty(), encoding=sys.stdout.encoding)
 
 
 def _words(prediction: Prediction) -> str:

@@ -21,10 +21,10 @@ from stpr.runtime.sources.capture import (
     masked,
 )
 from stpr.runtime.sources.files import open_file, open_folder
-from stpr.runtime.sources.frame import Frame, Source, WhenBehind
+from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
 
-__all__ = ["SYNTHETIC", "Frame", "Source", "WhenBehind", "open_source"]
+__all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "WhenBehind", "open_source"]
 
 SYNTHETIC = "synthetic:motions"
 

@@ -12,7 +12,7 @@ import numpy as np
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
-from stpr.runtime.sources.frame import Frame
+from stpr.runtime.sources.frame import Frame, Origin
 
 FOLDER_FPS = 25.0  # a folder of images has no clock: its frames count as captured at this rate
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -23,13 +23,11 @@ MISSING_FRAMES, MISSING_SHARE = 3, 0.05
 class RecordedSource:
     """Images at a known rate; the reader is waited for and nothing is dropped."""
 
-    is_live = False
     dropped = 0
     reconnects = 0
 
     def __init__(self, name: str, images: Iterator[Image], *, fps: float) -> None:
-        self.name = name
-        self.fps: float | None = fps
+        self.origin = Origin(name, is_live=False, fps=fps)
         self._rate = fps
         self._images = images
         self._stopped = False
@@ -39,7 +37,7 @@ class RecordedSource:
         for index, image in enumerate(self._images):
             if self._stopped:
                 return
-            yield Frame(image, index, index / self._rate)
+            yield Frame(image, index, index / self._rate, self.origin)
 
     def stop(self) -> None:
         """End the iteration at the next frame."""

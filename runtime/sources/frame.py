@@ -11,12 +11,22 @@ from stpr.runtime.contract.preprocess import Image
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What is known of a source before its first frame; every frame bears it."""
+
+    name: str  # what messages and predictions call the source; holds no credentials
+    is_live: bool  # whether frames come by the clock rather than as fast as they are read
+    fps: float | None = None  # frames a second as announced; None where only the clock can tell
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
-    """One RGB image and when it was captured."""
+    """One RGB image, where it comes from and when it was captured."""
 
     image: Image  # (H, W, 3) uint8, RGB
     index: int  # from 0, dropped frames counted
     captured_at: float  # seconds: the monotonic clock for cameras and streams, media time for files
+    source: Origin
     label: str | None = None  # the true class, where the source knows it
 
 
@@ -31,16 +41,8 @@ class Source(Protocol):
     """Frames in order. Iterate once; `stop` ends the iteration, `close` gives the device back."""
 
     @property
-    def name(self) -> str:
-        """What messages call it; holds no credentials."""
-
-    @property
-    def is_live(self) -> bool:
-        """Whether frames come by the clock rather than as fast as they are read."""
-
-    @property
-    def fps(self) -> float | None:
-        """Frames a second as announced; None where only the clock can tell."""
+    def origin(self) -> Origin:
+        """Its name and kind."""
 
     @property
     def dropped(self) -> int:

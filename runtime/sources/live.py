@@ -1,7 +1,7 @@
 """A live source: one thread that reads, one mailbox with the newest frame, and a connection that comes back.
 
-The only thread of the runtime starts here. It reads the capture, stamps each frame and puts it into the mailbox; when
-the capture is lost it connects again, for ever. Everything else happens on the caller's thread.
+The thread reads the capture, stamps each frame and puts it into the mailbox; when the capture is lost it connects
+again, for ever. Everything else happens on the caller's thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import TracebackType
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources.capture import Capture
-from stpr.runtime.sources.frame import Frame, WhenBehind
+from stpr.runtime.sources.frame import Frame, Origin, WhenBehind
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts to connect: doubling from the one to the other
 JOIN_SECONDS = 2.0  # a read that hangs in the driver must not keep the program from ending
@@ -86,8 +86,6 @@ class Mailbox:
 class LiveSource:
     """A camera or stream that stays up: newest frame first, reconnecting when it is lost."""
 
-    is_live = True
-
     def __init__(
         self,
         name: str,
@@ -98,7 +96,7 @@ class LiveSource:
         first_pause: float = FIRST_PAUSE,
     ) -> None:
         """Connects at once: a camera that isn't there is the caller's SourceError, not a thread's."""
-        self.name, self.fps = name, fps
+        self.origin = Origin(name, is_live=True, fps=fps)
         self.reconnects = 0
         self._connect = connect
         self._first_pause = first_pause
@@ -132,11 +130,11 @@ class LiveSource:
                 shot = capture.read()
                 if shot is not None:
                     image, label = shot
-                    self._mailbox.put(Frame(image, index, time.monotonic(), label))
+                    self._mailbox.put(Frame(image, index, time.monotonic(), self.origin, label))
                     index, pause = index + 1, self._first_pause
                     continue
                 capture.close()
-                log.warning("%s gives no frames; reconnecting until it does.", self.name)
+                log.warning("%s gives no frames; reconnecting until it does.", self.origin.name)
                 if (found := self._reconnect(pause)) is None:
                     return
                 # A server that accepts and then sends nothing must not be hammered either.
@@ -153,6 +151,6 @@ class LiveSource:
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             self.reconnects += 1
-            log.warning("%s is back after %.1f s.", self.name, time.monotonic() - lost_at)
+            log.warning("%s is back after %.1f s.", self.origin.name, time.monotonic() - lost_at)
             return capture
         return None

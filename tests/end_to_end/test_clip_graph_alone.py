@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stpr.export.reference import answers
-from stpr.export.to_onnx import trace_pieces, write_onnx
+from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.parity.reference import answers
 from tests.export.models import SIDE, head_settings, random_backbone, random_model
 
 SCRIPT = """

@@ -13,7 +13,6 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from stpr.train import cli
 from stpr.train.cli import main
 from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
@@ -89,7 +88,7 @@ def test_one_row_that_fails_costs_the_others_nothing(compared: Path) -> None:
 def test_a_run_of_a_comparison_is_the_run_of_its_own(
     recipe: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+    monkeypatch.setattr("stpr.train.report.run.write_report", lambda folder, _: folder / "report")
     changes = ["--set", "expert.mlp_ratio=1", "--set", "router.kind=likelihood", "--set", "seed=1"]
     result = CliRunner().invoke(main, [str(recipe), "--out", str(recipe.parent / "alone"), *changes])
     assert result.exit_code == 0, result.output

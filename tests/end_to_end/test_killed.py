@@ -17,32 +17,34 @@ from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 from torch import Tensor
 
-from stpr.train import cli
 from stpr.train.cli import main
 from stpr.train.learning import snapshot
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
-from stpr.train.learning.snapshot import SNAPSHOT
-from stpr.train.run import protocol
+from stpr.train.run import after_stage
+from stpr.train.run.folder import SNAPSHOT
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
 
 KILLED_AT = 4  # the epoch, from 0
-KILL = f"""
-import os, signal, sys
-from stpr.train import snapshot
+STOP = f"""
+import os, signal, sys, time
+from stpr.train.learning import snapshot
 from stpr.train.cli import main
-from stpr.train.data.inputs import FrozenFeatures
+from stpr.train.learning.inputs import FrozenFeatures
 epoch = FrozenFeatures.epoch
 def watch(self, number, *, batch, seed):
     for count, part in enumerate(epoch(self, number, batch=batch, seed=seed)):
         if number == {KILLED_AT} and count == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+            {{how}}
         yield part
 FrozenFeatures.epoch = watch
 snapshot.EVERY = 0.0
 main(sys.argv[1:])
 """
+KILL = STOP.format(how="os.kill(os.getpid(), signal.SIGKILL)")
+WAIT = STOP.format(how="print('learning', flush=True); time.sleep(600)")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 class KilledError(Exception):
@@ -53,7 +55,7 @@ class KilledError(Exception):
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(snapshot, "EVERY", 0.0)
-    monkeypatch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+    monkeypatch.setattr("stpr.train.report.run.write_report", lambda folder, _: folder / "report")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def whole(recipe: Path) -> Callable[[str], Path]:
         if place not in made:
             made[place] = recipe.parent / f"whole-{place}"
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+                patch.setattr("stpr.train.report.run.write_report", lambda folder, _: folder / "report")
                 done(learn(recipe, made[place], place=place))
         return made[place]
 
@@ -152,8 +154,7 @@ def test_a_killed_process_is_taken_up_within_the_stage(
 ) -> None:
     arguments = [str(recipe), "--out", str(tmp_path / "run"), "--set", "adapter.place=feature"]
     killed = subprocess.run(
-        [sys.executable, "-c", KILL, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-        capture_output=True,
+        [sys.executable, "-c", KILL, *arguments], env=ONE_THREAD, check=False, capture_output=True,
     )  # fmt: skip
     assert killed.returncode == -9, killed.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"recipe.toml", "tensorboard", SNAPSHOT}
@@ -166,6 +167,34 @@ def test_a_killed_process_is_taken_up_within_the_stage(
     )
     assert f"stage 1 goes on after epoch {KILLED_AT}." in done(learn(recipe, tmp_path / "run", "--resume"))
     check_same(tmp_path / "run", whole("feature"))
+
+
+def test_two_runs_at_once_in_one_folder(recipe: Path, tmp_path: Path, whole: Callable[[str], Path]) -> None:
+    run = tmp_path / "row" / "seed-0"  # where a comparison would put it
+    arguments = [str(recipe), "--out", str(run), "--set", "adapter.place=feature"]
+    with subprocess.Popen(
+        [sys.executable, "-c", WAIT, *arguments], env=ONE_THREAD, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "learning\n"
+        said = f"--out {run} is in use: process {first.pid} on "
+        for extra in ([], ["--resume"]):
+            second = learn(recipe, run, *extra)
+            assert second.exit_code == 2
+            (line,) = second.stderr.splitlines()
+            assert line.startswith(f"Error: {said}")
+            assert line.endswith("is writing it; wait until it has ended, or choose another folder.")
+        row = ["--row", "row: adapter.place=feature", "--seeds", "0", "--resume"]
+        compared = CliRunner().invoke(main, ["compare", str(recipe), "--out", str(tmp_path), *row])
+        assert compared.exit_code == 2
+        assert f"row failed (seed 0): {said}" in compared.stderr
+        # Those that only read are let in.
+        assert "goes on" not in learn(recipe, run, "--dry-run", "--resume").output
+        assert "has no finished stage" in CliRunner().invoke(main, ["audit", str(run)]).output
+        first.kill()
+    assert f"stage 1 goes on after epoch {KILLED_AT}." in done(learn(recipe, run, "--resume"))
+    check_same(run, whole("feature"))
+    assert [path.name for path in run.parent.iterdir()] == ["seed-0"]
 
 
 @pytest.mark.parametrize(("place", "kind"), [("feature", FrozenFeatures), ("blocks", PixelClips)])
@@ -191,7 +220,7 @@ def test_killed_around_the_checkpoint(
     if stage == 2:
         done(learn(recipe, tmp_path, "--stages", "1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, step, stop)
+        patch.setattr(after_stage, step, stop)
         resume = ["--resume"] if stage == 2 else []
         assert isinstance(learn(recipe, tmp_path, *resume).exception, KilledError)
     assert (tmp_path / f"stage-{stage}").exists() == (step == "write_metrics")

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from stpr.runtime.motions import CLASSES
 from stpr.train.cli import main
 from stpr.train.data.clips import median_span
-from stpr.train.datasets.motions import write_motions
+from stpr.train.datasets.motions_writer import write_motions
 from stpr.train.run.checkpoint import read_record
 from stpr.train.settings.load import load_recipe
 

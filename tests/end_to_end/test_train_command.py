@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from stpr.runtime.motions import FPS
-from stpr.train import cli
 from stpr.train.cli import main
 from stpr.train.data.clips import Clip
 from stpr.train.data.source import read_videos
 from stpr.train.datasets.annotations import Video
-from stpr.train.datasets.motions import LONGEST, SHORTEST
+from stpr.train.datasets.dataset import Listed
+from stpr.train.datasets.motions_writer import LONGEST, SHORTEST
 from stpr.train.learning.inputs import PixelClips
-from stpr.train.run import execute as carry_out
+from stpr.train.run import prepare
 from stpr.train.run.progress import ShownProgress
 from tests.factories import make_video
 from tests.train.networks import write_clip
@@ -60,7 +61,7 @@ def command(work: Path, out: str | Path, *extra: str, report: bool = False, **ch
     arguments = ["motions", "--data", str(work / "motions"), "--out", str(work / out), "--stages", "2", *extra, *sets]
     with pytest.MonkeyPatch.context() as patch:
         if not report:  # drawing it takes longer than learning
-            patch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+            patch.setattr("stpr.train.report.run.write_report", lambda folder, _: folder / "report")
         return CliRunner().invoke(main, arguments)
 
 
@@ -201,11 +202,13 @@ def test_joint_training_says_that_it_keeps_videos_and_is_resumed_to_the_bit(
     done(command(work, "joint resumed", "--resume", method="joint"))
     assert same_tensors(work / "joint", work / "joint resumed", 2)
     assert predictions(work / "joint", 2) == predictions(work / "joint resumed", 2)
-    monkeypatch.setattr(
-        carry_out,
-        "read_videos",
-        lambda *given: [v for v in read_videos(*given) if (v.label, v.split) != ("slide_left", "train")],
-    )
+
+    def without_a_class(*given: Any) -> Listed:
+        listed = read_videos(*given)
+        kept = [video for video in listed.videos if (video.label, video.split) != ("slide_left", "train")]
+        return replace(listed, videos=kept)
+
+    monkeypatch.setattr(prepare, "read_videos", without_a_class)
     said = "the class 'slide_left' of stage 1 has no train video; add some"
     refused(command(work, "joint alone", "--resume", method="joint"), said, before=["note: joint keeps", "stage 1"])
 
@@ -342,7 +345,7 @@ def make_folder(root: Path) -> Path:
 
 def own(recipe: Path, *extra: str) -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "write_report", lambda folder, _: folder / "report")
+        patch.setattr("stpr.train.report.run.write_report", lambda folder, _: folder / "report")
         return CliRunner().invoke(main, [str(recipe), "--out", str(recipe.parent / "run"), *extra])
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from stpr.export.pipeline import export_stage
+from stpr.export.package.pipeline import export_stage
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.motions import CLASSES
-from stpr.train.datasets.motions import write_motions
+from stpr.train.datasets.motions_writer import write_motions
+from stpr.train.methods.build import build_model
 from stpr.train.model.backbone import Backbone
-from stpr.train.run.checkpoint import RECIPE, BackboneRecord, StageRecord, build_model, save_stage
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
+from stpr.train.run.folder import RECIPE
 from stpr.train.settings.load import parse_recipe, write_recipe
 from tests.export.models import add_random_stage, save_backbone
 

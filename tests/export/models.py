@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,23 +13,28 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from stpr.export.reference import answers
+from stpr.export.parity.reference import answers
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
 from stpr.train.model.backbone import Backbone
+from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.combiners.fusion import Fusion
+from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.encoder import FrameEncoder
-from stpr.train.model.scores.statistics import ClipScores
-from stpr.train.model.stpr import Head, StPR
+from stpr.train.model.head import Head
+from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.stpr import StPR
 from stpr.train.settings.model import (
     AdapterSettings,
     ExpertSettings,
     FusionSettings,
-    HeadSettings,
     RouterSettings,
     StatisticsSettings,
 )
 
-GRAPHS = ("encoder", "head", "clip")
+PARTS = StatisticsSettings(parts=("mean", "difference", "deviation", "cosines"))
 SIDE = 32
 CLASSES = 2  # per stage
 Kind = Literal["clip", "mobilenet"]
@@ -73,6 +80,30 @@ def _network(kind: Kind) -> nn.Module:
     return network
 
 
+@dataclass(frozen=True)
+class HeadForm:
+    """How a head is wired: experts behind a router, or class scores of some kind alone."""
+
+    expert: ExpertSettings
+    router: RouterSettings
+    fusion: FusionSettings
+    alone: Callable[[int, int], ClipScores] | None = None  # frames and width to class scores
+
+    def build(self, frames: int, width: int) -> Head:
+        if self.alone is not None:
+            combiner: Combiner = ScoresAlone(self.alone(frames, width), temperature=0.05)
+            return Head(frames=frames, width=width, combiner=combiner, expert=None)
+        asked = self.router.kind == "likelihood" or self.fusion.evidence > 0
+        scores = ClipStatistics(frames, width, PARTS) if asked else None
+        combiner = Fusion(width, router=self.router, fusion=self.fusion, statistics=scores)
+        return Head(frames=frames, width=width, combiner=combiner, expert=self.expert)
+
+
+def scores_alone(kind: Callable[[int, int], ClipScores]) -> HeadForm:
+    """A head of class scores without experts."""
+    return replace(head_settings("raw"), alone=kind)
+
+
 def random_model(
     *,
     backbone: Backbone,
@@ -80,12 +111,12 @@ def random_model(
     frames: int = 4,
     place: Literal["blocks", "feature", "none"] = "none",
     projection: int = 16,
-    settings: HeadSettings | None = None,
+    settings: HeadForm | None = None,
 ) -> StPR:
     """A network after `stages` stages of two classes each."""
     adapter = AdapterSettings(place=place, bottleneck=4, scale=0.5)
     encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=projection)
-    head = Head(frames=frames, width=encoder.width, settings=settings or head_settings("raw"))
+    head = (settings or head_settings("raw")).build(frames, encoder.width)
     model = StPR(encoder=encoder, head=head)
     _randomise(encoder.projection)
     for _ in range(stages):
@@ -98,14 +129,15 @@ def add_random_stage(model: StPR) -> None:
     for name, value in model.encoder.named_parameters():
         if "adapter" in name:
             _draw(name, value)
-    head = model.head
-    expert = head.add_stage(torch.randn(CLASSES, head.width))
-    _randomise(expert)
-    head.anchors = torch.cat([head.anchors[:-CLASSES], torch.randn(CLASSES, head.width)])
-    if head.settings.router.keeps_keys:
-        head.keys = torch.cat([head.keys[:-CLASSES], torch.randn(CLASSES, head.width)])
-    if head.statistics is not None:
-        _observe(head.statistics, head)
+    head, combiner = model.head, model.head.combiner
+    head.add_stage(CLASSES, torch.randn(CLASSES, head.width))
+    for expert in head.experts[-1:]:
+        _randomise(expert)
+    if isinstance(combiner, Fusion):
+        for kept in (combiner.anchors, combiner.keys):
+            kept[-CLASSES:] = torch.randn_like(kept[-CLASSES:])
+    if combiner.statistics is not None:
+        _observe(combiner.statistics, head)
 
 
 def head_settings(
@@ -115,13 +147,12 @@ def head_settings(
     evidence: float = 0.0,
     normalise: bool = True,
     lean: int = 0,
-) -> HeadSettings:
+) -> HeadForm:
     """A head of small experts with all four parts of the clip statistics where it keeps any."""
-    return HeadSettings(
+    return HeadForm(
         expert=ExpertSettings(layers=1, heads=2, mlp_ratio=2, width=lean, input=sees),
         router=RouterSettings(kind=router),
         fusion=FusionSettings(evidence=evidence, normalise=normalise),
-        statistics=StatisticsSettings(parts=("mean", "difference", "deviation", "cosines")),
     )
 
 
@@ -131,10 +162,11 @@ def check_graphs(model: StPR, folder: Path, batch: int) -> None:
     shape = (batch, length, spec.height, spec.width, 3)
     frames = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
     wanted = answers(model, frames)
-    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", threads=1).run for name in GRAPHS}
-    encoded = run["encoder"]({"frames": frames.reshape(-1, *shape[2:])})["features"]
+    options = EngineOptions(threads=1)
+    run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", options).run for name in GraphName}
+    encoded = run[GraphName.ENCODER]({"frames": frames.reshape(-1, *shape[2:])})["features"]
     np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
-    for found in (run["head"]({"features": wanted.features}), run["clip"]({"frames": frames})):
+    for found in (run[GraphName.HEAD]({"features": wanted.features}), run[GraphName.CLIP]({"frames": frames})):
         assert list(found) == ["logits", "routing", "familiarity"]
         np.testing.assert_allclose(found["logits"], wanted.logits, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found["routing"], wanted.routing, rtol=1e-4, atol=1e-5)
@@ -146,7 +178,7 @@ def _observe(statistics: ClipScores, head: Head) -> None:
     """Classes that overlap, so that no posterior is a plain zero or one."""
     labels = torch.arange(400) % CLASSES
     clips = torch.randn(400, head.frames, head.width) + 0.1 * torch.randn(CLASSES, head.frames, head.width)[labels]
-    statistics.observe(statistics.describe(clips), labels, CLASSES)
+    statistics.update(statistics.describe(clips), labels, CLASSES)
 
 
 def _randomise(module: nn.Module) -> nn.Module:

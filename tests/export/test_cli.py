@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stpr.export.cli import main, newest_run
-from stpr.export.to_tensorrt import LIBRARIES
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.engines.tensorrt_builder import LIBRARIES
 
 
 def call(*arguments: str | int | Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
@@ -36,6 +38,21 @@ def test_the_newest_run_is_exported_and_what_must_be_shipped_is_said(
     assert "top-1 100% (live)" in lines["agrees"]
     assert lines["next:"] == f"next:   stpr-run --bundle {out / 'by-chance' / 'stage-3'} --camera 0"
     assert [line.split()[1] for line in told.output.splitlines()[:5]] == ["s"] * 5
+
+
+def test_a_run_of_any_name_is_exported_and_the_next_command_can_be_pasted(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "exp [v2] pay_$5_to_$10 :smile: it's"
+    shutil.copytree(run, tmp_path / "runs" / name)
+    told = call("--stage", 1, "--clips", 1, folder=tmp_path, monkeypatch=monkeypatch)
+    assert told.exit_code == 0, told.output
+    bundle = Path("bundles") / name / "stage-1"
+    assert f"load stage 1 of runs/{name}\n" in told.output
+    assert f"\nbundle: {bundle}\n" in told.output
+    command = told.output.splitlines()[-1].removeprefix("next:")
+    assert shlex.split(command) == ["stpr-run", "--bundle", str(bundle), "--camera", "0"]
+    assert open_bundle(bundle).manifest.name == name
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from stpr.runtime.check import check_bundle, difference
 from stpr.runtime.cli import check
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry
 from stpr.runtime.contract.manifest import manifest_bytes, read_manifest
-from tests.factories import make_bundle
+from tests.factories import make_bundle, make_parity
 
 
 def replace_golden(bundle: Path, **changes: float) -> None:
@@ -19,7 +19,7 @@ def replace_golden(bundle: Path, **changes: float) -> None:
     with np.load(bundle / GOLDEN) as arrays:
         changed = {key: arrays[key] + np.asarray(changes.get(key, 0), arrays[key].dtype) for key in arrays.files}
     np.savez(bundle / GOLDEN, **changed)
-    manifest = read_manifest((bundle / MANIFEST).read_bytes(), "manifest")
+    manifest = read_manifest((bundle / MANIFEST).read_bytes(), "manifest").manifest
     files = manifest.files | {GOLDEN: file_entry(bundle / GOLDEN)}
     (bundle / MANIFEST).write_bytes(manifest_bytes(msgspec.structs.replace(manifest, files=files)))
 
@@ -69,6 +69,15 @@ def test_any_value_that_is_off_fails_by_name(tmp_path: Path, key: str, failing: 
     replace_golden(bundle, **{key: 9 if key == "frames" else 1e-3})
     lines = check_bundle(bundle, "onnxruntime", threads=1)
     assert failing <= {line.what for line in lines if not line.holds} <= failing | {"head: top-1", "clip: top-1"}
+
+
+def test_each_output_has_its_own_tolerance(tmp_path: Path) -> None:
+    tolerances = {"features": 1e-5, "logits": 1e-5, "routing": 1e-2, "familiarity": 1e-2}
+    bundle = make_bundle(tmp_path, parity={"fp32": make_parity(tolerances=tolerances)})
+    replace_golden(bundle, logits=1e-3, routing=1e-3, familiarity=1e-3)
+    lines = check_bundle(bundle, "onnxruntime", threads=1)
+    assert [line.what for line in lines if not line.holds] == ["head: logits", "clip: logits"]
+    assert {line.what: line.found[-7:] for line in lines}["clip: routing"] == "1.0e-02"
 
 
 def test_the_command_prints_a_table_and_exits_by_it(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
@@ -43,8 +45,20 @@ def test_the_newest_bundle_watches_a_file(bundle: Path, video: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["state"] for line in lines] == ["warming_up"] * 3 + ["known"] * 9
-    assert list(lines[-1]) == ["time", "frame", "label", "score", "top", "routing", "state", "latency_ms", "bundle"]
+    assert list(lines[-1]) == [
+        "time",
+        "frame",
+        "label",
+        "score",
+        "top",
+        "routing",
+        "state",
+        "latency_ms",
+        "bundle",
+        "source",
+    ]
     assert lines[-1]["bundle"]["name"] == "toy"
+    assert lines[-1]["source"] == str(video)
     assert lines[-1]["label"] in {"wave", "jump", "turn"}
     start, end = done.stderr.splitlines()
     assert start.endswith(f"stage 2 on onnxruntime CPUExecutionProvider, watching {video}")
@@ -108,6 +122,106 @@ def test_a_source_shorter_than_a_clip_says_why_nothing_was_predicted(bundle: Pat
     done = stpr_run("--source", short, "--bundle", bundle, "--headless")
     assert done.returncode == 0
     assert "no prediction: the source never gave frames for an unbroken 1 s, the span of a clip" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video whose predictions fill a small pipe several times over."""
+    return make_video(tmp_path_factory.mktemp("videos") / "long.avi", frames=400, fps=8)
+
+
+def start_into_a_small_pipe(*arguments: str | Path) -> subprocess.Popen[str]:
+    """A run whose standard output is a pipe of one page, which nobody reads yet."""
+    command = [sys.executable, "-c", MAIN, "--headless", "--json", "-", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+    return process
+
+
+def test_a_reader_that_comes_late_gets_every_line_of_a_file(bundle: Path, long_video: Path) -> None:
+    process = start_into_a_small_pipe("--source", long_video, "--bundle", bundle)
+    time.sleep(3)  # longer than a live run would wait for its sinks
+    assert process.poll() is None
+    told, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert [json.loads(line)["frame"] for line in told.splitlines()] == list(range(1, 400, 2))
+    assert "missed" not in said
+
+
+@pytest.mark.parametrize("kind", ["file", "live"])
+def test_a_reader_that_never_reads_does_not_hold_the_end(bundle: Path, long_video: Path, kind: str) -> None:
+    source = long_video if kind == "file" else "synthetic:motions"
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writing, b"x" * 4096)
+    command = [
+        sys.executable,
+        "-c",
+        MAIN,
+        "--headless",
+        "--json",
+        "-",
+        "--source",
+        str(source),
+        "--bundle",
+        str(bundle),
+    ]
+    process = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    time.sleep(3)  # it hangs in its first line by then
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+    assert time.monotonic() - begun < 4  # two seconds for the sink, and some for a busy machine
+    assert process.stderr is not None
+    _, told, summary = process.stderr.read().splitlines()
+    assert told == "json hangs and is left behind; what it was writing may be incomplete."
+    assert re.search(r", json missed \d+ results$", summary)
+    process.stderr.close()
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("kind", ["file", "live"])
+def test_a_reader_that_has_seen_enough_ends_the_run_quietly(bundle: Path, long_video: Path, kind: str) -> None:
+    source = long_video if kind == "file" else "synthetic:motions"
+    process = start_into_a_small_pipe("--source", source, "--bundle", bundle)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["state"] == "warming_up"
+    process.stdout.close()
+    assert process.wait(timeout=20) == 1
+    assert process.stderr is not None
+    start, end = process.stderr.read().splitlines()
+    assert "watching" in start
+    assert re.match(r"\d+ frames, ", end)
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full")
+def test_a_full_disk_stops_the_output_and_not_recognition(bundle: Path, video: Path, tmp_path: Path) -> None:
+    done = stpr_run(
+        "--source", video, "--bundle", bundle, "--headless", "--json", "/dev/full", "--record", tmp_path / "a.mp4"
+    )
+    assert done.returncode == 2
+    _, told, summary, error = done.stderr.splitlines()
+    assert told == (
+        "json stopped, recognition goes on: can't write predictions to /dev/full (No space left on device);"
+        " make room there."
+    )
+    assert re.fullmatch(SUMMARY + ", json missed 12 results", summary)
+    assert error == "Error: json stopped before the end, see above; mend that and run again."
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 24
+    assert re.search(r" (wave|jump|turn) \d+%", done.stdout)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full")
+def test_a_run_that_nothing_listens_to_ends(bundle: Path) -> None:
+    arguments = ["--source", "synthetic:motions", "--bundle", str(bundle), "--headless", "--json", "-"]
+    command = [sys.executable, "-c", MAIN, *arguments]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "Error: nothing takes the results any more: json stopped, see above."
 
 
 @pytest.mark.parametrize(

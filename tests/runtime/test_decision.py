@@ -45,7 +45,7 @@ def test_temperature_is_the_manifests() -> None:
 
 def test_warming_up_says_nothing() -> None:
     plain = msgspec.to_builtins(WARMING_UP)
-    assert plain == {"label": None, "score": 0.0, "top": (), "routing": {}, "state": "warming_up"}
+    assert plain == {"label": None, "score": 0.0, "top": (), "routing": {}, "state": "warming_up", "evidence": None}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -131,7 +131,8 @@ def test_clockwise_moves_the_head_to_the_right(seed: int) -> None:
 
 def test_the_camera_moves_actor_and_scene_together() -> None:
     poses = np.tile([0.5, 0.5, 0.0, 0.0], (2, 1))
-    still, moved = motions.draw(poses, actor_split="train", seed=3, camera=np.array([[0, 0], [4, -6]]) / 96).astype(int)
+    around = motions.Around(camera=np.array([[0, 0], [4, -6]]) / 96)
+    still, moved = motions.draw(poses, actor_split="train", seed=3, around=around).astype(int)
     difference = np.abs(np.roll(still, (-6, 4), axis=(0, 1)) - moved)[8:-8, 8:-8]
     assert np.median(difference) < np.median(np.abs(still - moved)[8:-8, 8:-8]) + 1
     assert np.percentile(difference, 95) < 40

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import datetime
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +15,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.bundle import Bundle, open_bundle
-from stpr.runtime.contract.errors import EngineError
-from stpr.runtime.contract.preprocess import Array, Image, preprocess
+from stpr.runtime.contract.manifest import GraphName
+from stpr.runtime.contract.preprocess import Array, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.runtime.decision import Prediction
 from stpr.runtime.engines import open_engine
-from stpr.runtime.engines.recorded import RecordedEngine
-from stpr.runtime.recognizer import Recognizer, open_recognizer
-from stpr.runtime.sources import Frame
+from stpr.runtime.engines.engine import EngineOptions
+from stpr.runtime.model import Model, open_model
+from stpr.runtime.recognizer import predictions, run, step
+from stpr.runtime.result import Result
+from stpr.runtime.session import Session
+from stpr.runtime.sources import Frame, Origin
 from stpr.runtime.sources.files import RecordedSource
-from tests.factories import FRAMES, SIDE, WIDTH, make_bundle, make_preprocess_spec
+from tests.factories import FRAMES, SIDE, WIDTH, make_bundle, make_preprocess_spec, make_video
+from tests.runtime.runs import FEATURES, JUDGED, Camera, Watched, noise, recorded
 
-FEATURES = {"features": np.zeros((1, WIDTH), np.float32)}
-JUDGED = {
-    "logits": np.array([[0.1, 0.3, 0.2]], np.float32),
-    "routing": np.array([[0.4, 0.6]], np.float32),
-    "familiarity": np.array([0.3], np.float32),
-}
+README = Path(__file__).parents[2] / "README.md"
+ONE = EngineOptions(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -36,54 +39,25 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_bundle(make_bundle(tmp_path_factory.mktemp("bundles")))
 
 
-class Camera:
-    """A live source whose frames are `age` seconds old when they are handed out."""
-
-    name, is_live, fps, dropped, reconnects = "camera", True, None, 0, 0
-
-    def __init__(self, times: list[float], *, age: float = 0.0) -> None:
-        self.times, self.age = times, age
-
-    def __iter__(self) -> Iterator[Frame]:
-        now = time.monotonic() - self.age - self.times[-1]
-        for index, captured_at in enumerate(self.times):
-            yield Frame(noise(1)[0], index, now + captured_at)
-
-    def stop(self) -> None:
-        raise AssertionError
-
-    def close(self) -> None:
-        raise AssertionError
+def clip(count: int, fps: float, seed: int = 0) -> RecordedSource:
+    return RecordedSource("clip", iter(noise(count, seed)), fps=fps)
 
 
-class Counting:
-    """An engine that counts its runs."""
+class Listening:
+    """The bundle's head, which keeps what it said."""
 
-    name = "counting"
+    name = "listening"
 
-    def __init__(self, outputs: dict[str, Array]) -> None:
-        self.outputs, self.runs, self.closed = outputs, 0, False
+    def __init__(self, bundle: Bundle) -> None:
+        self.heard: list[dict[str, Array]] = []
+        self._head = open_engine("onnxruntime", bundle.graph(GraphName.HEAD), ONE)
 
-    def run(self, feeds: object) -> dict[str, Array]:
-        del feeds
-        self.runs += 1
-        return self.outputs
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        self.heard.append(self._head.run(feeds))
+        return self.heard[-1]
 
     def close(self) -> None:
-        self.closed = True
-
-
-def noise(count: int, seed: int = 0) -> Image:
-    return np.random.default_rng(seed).integers(0, 256, (count, 20, 24, 3), dtype=np.uint8)
-
-
-def recorded(bundle: Bundle, head: dict[str, Array] = JUDGED) -> Recognizer:
-    return Recognizer(bundle, encoder=RecordedEngine(repeat(FEATURES)), head=RecordedEngine(repeat(head)))
-
-
-def predictions(recognizer: Recognizer, images: Image, *, fps: float) -> list[Prediction]:
-    results = recognizer.run(RecordedSource("clip", iter(images), fps=fps))
-    return [result.prediction for result in results if result.prediction is not None]
+        self._head.close()
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -91,24 +65,9 @@ def predictions(recognizer: Recognizer, images: Image, *, fps: float) -> list[Pr
 def test_live_equals_offline(bundle: Bundle, seconds: int, fps: int, seed: int) -> None:
     """Frames pushed one by one give the logits of the clip graph on the same frames."""
     images = noise(seconds * fps, seed)
-    heard: list[dict[str, Array]] = []
-
-    class Listening:
-        name = "listening"
-
-        def __init__(self) -> None:
-            self._head = open_engine("onnxruntime", bundle.graph("head"), threads=1)
-
-        def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
-            heard.append(self._head.run(feeds))
-            return heard[-1]
-
-        def close(self) -> None:
-            self._head.close()
-
-    encoder = open_engine("onnxruntime", bundle.graph("encoder"), threads=1)
-    with Recognizer(bundle, encoder=encoder, head=Listening()) as recognizer:  # type: ignore[arg-type]
-        made = predictions(recognizer, images, fps=fps)
+    head = Listening(bundle)
+    with Model(bundle, encoder=open_engine("onnxruntime", bundle.graph(GraphName.ENCODER), ONE), head=head) as model:
+        made = list(predictions(model, clip(seconds * fps, fps, seed)))
     assert len(made) == seconds * FRAMES
     assert [prediction.state for prediction in made] == ["warming_up"] * (FRAMES - 1) + ["known"] * (
         len(made) - FRAMES + 1
@@ -116,110 +75,173 @@ def test_live_equals_offline(bundle: Bundle, seconds: int, fps: int, seed: int) 
     # The last window of the file is its last second: the frames that training would take of it.
     start = (seconds - 1) * fps
     chosen = [preprocess(images[start + index], make_preprocess_spec()) for index in centre_frames(fps, FRAMES)]
-    clip = open_engine("onnxruntime", bundle.graph("clip"), threads=1).run({"frames": np.stack(chosen)[np.newaxis]})
+    whole = open_engine("onnxruntime", bundle.graph(GraphName.CLIP), ONE).run({"frames": np.stack(chosen)[np.newaxis]})
     for key in ("logits", "routing", "familiarity"):
-        assert np.abs(heard[-1][key] - clip[key]).max() < 1e-6
-    assert made[-1].label == bundle.manifest.class_names[int(clip["logits"][0].argmax())]
+        assert np.abs(head.heard[-1][key] - whole[key]).max() < 1e-6
+    assert made[-1].label == bundle.manifest.class_names[int(whole["logits"][0].argmax())]
 
 
 def test_each_frame_is_encoded_at_most_once_and_only_if_wanted(bundle: Bundle) -> None:
-    encoder, head = Counting(FEATURES), Counting(JUDGED)
-    recognizer = Recognizer(bundle, encoder=encoder, head=head)
-    before = encoder.runs, head.runs
-    made = predictions(recognizer, noise(90), fps=30)
-    assert encoder.runs - before[0] == len(made) == 3 * FRAMES == recognizer.timing.encoded
-    assert head.runs - before[1] == len(made) - (FRAMES - 1) == recognizer.timing.predictions
-    assert recognizer.timing.frames == 90
-    recognizer.close()
-    assert encoder.closed
-    assert head.closed
+    encoder, head = Watched(FEATURES), Watched(JUDGED)
+    model = Model(bundle, encoder=encoder, head=head)
+    encoder.shapes.clear()
+    head.shapes.clear()
+    source = clip(90, fps=30)
+    session = Session(model, source.origin)
+    made = [result.prediction for result in run(session, source) if result.prediction is not None]
+    assert encoder.shapes == [(1, SIDE, SIDE, 3)] * len(made)
+    assert head.shapes == [(1, FRAMES, WIDTH)] * (len(made) - (FRAMES - 1))
+    assert len(made) == 3 * FRAMES == session.timing.encoded
+    assert session.timing.predictions == len(head.shapes)
+    assert session.timing.frames == 90
 
 
-def test_every_frame_gives_a_result_that_knows_the_newest_prediction(bundle: Bundle) -> None:
-    latest = None
-    results = list(recorded(bundle).run(RecordedSource("clip", iter(noise(60)), fps=30)))
+def test_every_frame_gives_a_result_and_filters_see_each_in_their_order(bundle: Bundle) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def first(result: Result) -> Result:
+        seen.append(("first", result.frame.index))
+        return Result(result.frame, None, result.fps)
+
+    def second(result: Result) -> Result:
+        assert result.prediction is None  # what the first one made of it
+        seen.append(("second", result.frame.index))
+        return result
+
+    source = clip(60, fps=30)
+    results = list(run(Session(recorded(bundle), source.origin, [first, second]), source))
     assert [result.frame.index for result in results] == list(range(60))
-    for result in results:
-        latest = result.prediction or latest
-        assert result.latest is latest
-    assert latest is not None
+    assert all(result.prediction is None for result in results)
+    last = 59  # shown once more when the source has ended
+    assert seen == [(name, index) for index in (*range(60), last) for name in ("first", "second")]
 
 
-def test_a_prediction_says_which_bundle_when_and_on_what(bundle: Bundle) -> None:
-    made = predictions(recorded(bundle), noise(30), fps=15)
+def test_a_prediction_says_which_bundle_which_source_when_and_on_what(bundle: Bundle) -> None:
+    made = list(predictions(recorded(bundle), clip(30, fps=15)))
     assert [prediction.frame for prediction in made] == [1, 5, 9, 13, 16, 20, 24, 28]
     last = made[-1]
     assert (last.label, last.routing) == ("jump", {"1": 0.4, "2": 0.6})
     assert (last.bundle.name, last.bundle.stage, last.bundle.digest) == ("toy", 2, bundle.digest)
+    assert last.source == "clip"
     assert datetime.fromisoformat(last.time).tzinfo is not None
     assert 0 <= last.latency_ms < 1000
 
 
 def test_latency_runs_from_capture_for_live_sources_and_from_reading_for_files(bundle: Bundle) -> None:
-    live = recorded(bundle)
-    list(live.run(Camera([index / 10 for index in range(30)], age=0.5)))
-    live_latency = live.timing.latency_ms()
-    assert live_latency is not None
-    assert 500 <= live_latency[0] < 2000
-    files = recorded(bundle)
-    predictions(files, noise(60), fps=10)
-    file_latency = files.timing.latency_ms()
-    assert file_latency is not None
-    assert file_latency[0] < 100
+    for source, low, high in (
+        (Camera([index / 10 for index in range(30)], age=0.5), 500, 2000),
+        (clip(60, fps=10), 0, 100),
+    ):
+        session = Session(recorded(bundle), source.origin)
+        for _ in run(session, source):
+            pass
+        latency = session.timing.latency_ms()
+        assert latency is not None
+        assert low <= latency[0] < high
 
 
 def test_after_a_gap_the_run_warms_up_again(bundle: Bundle) -> None:
     times = [index / 10 for index in range(20)] + [10 + index / 10 for index in range(20)]
-    states = [
-        (result.frame.index >= 20, result.prediction.state)
-        for result in recorded(bundle).run(Camera(times))
-        if result.prediction is not None
-    ]
+    states = [(made.frame >= 20, made.state) for made in predictions(recorded(bundle), Camera(times))]
     for after_gap in (False, True):
         of_part = [state for part, state in states if part == after_gap]
         assert of_part[: FRAMES - 1] == ["warming_up"] * (FRAMES - 1)
         assert set(of_part[FRAMES - 1 :]) == {"known"}
 
 
-@pytest.mark.parametrize(
-    ("head", "message"),
-    [
-        ({"logits": JUDGED["logits"]}, "gives no familiarity, routing"),
-        ({**JUDGED, "logits": np.zeros((1, 2), np.float32)}, r"the head gives .*the manifest promises"),
-        ({**JUDGED, "routing": np.zeros((1, 3), np.float32)}, r"the head gives .*the manifest promises"),
-    ],
-)
-def test_a_head_that_breaks_the_manifests_word_is_refused_at_the_start(
-    bundle: Bundle, head: dict[str, Array], message: str
-) -> None:
-    with pytest.raises(EngineError, match=message):
-        recorded(bundle, head)
+def frames(count: int, *, fps: float, seed: int) -> list[Frame]:
+    """A camera's frames, as if seen at this rate."""
+    origin = Origin(f"camera {seed}", is_live=False, fps=fps)
+    return [Frame(image, index, index / fps, origin) for index, image in enumerate(noise(count, seed))]
 
 
-def test_an_engine_that_fails_to_open_leaves_no_other_open(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = Counting(FEATURES)
-
-    def open_graph(graph: Path, threads: int | None) -> Counting:
-        assert threads == 1
-        if graph.stem == "head":
-            raise EngineError("no room for head.onnx")
-        return encoder
-
-    monkeypatch.setattr("stpr.runtime.engines.ENGINES", {"half": open_graph})
-    with pytest.raises(EngineError, match=r"no room for head\.onnx"):
-        open_recognizer(bundle, "half", threads=1)
-    assert encoder.closed
+def told(prediction: Prediction) -> tuple[object, ...]:
+    return prediction.source, prediction.frame, prediction.state, prediction.label
 
 
-def test_frames_of_any_size_are_brought_to_the_encoders(bundle: Bundle) -> None:
-    seen = []
+def test_cameras_that_share_batches_see_what_each_would_see_alone(bundle: Bundle) -> None:
+    """Three cameras of different rates, one of which starts late and one of which pauses."""
+    cameras = [frames(60, fps=30, seed=1), frames(60, fps=20, seed=2), frames(60, fps=12.5, seed=3)]
+    cameras[2] = cameras[2][:30] + [
+        Frame(frame.image, frame.index, frame.captured_at + 9, frame.source) for frame in cameras[2][30:]
+    ]
+    with open_model(bundle, "onnxruntime", ONE) as model:
+        alone = [
+            [made for frame in camera for made in [step([(session, frame)])[0].prediction] if made is not None]
+            for camera in cameras
+            for session in [Session(model, camera[0].source)]
+        ]
+        sessions = [Session(model, camera[0].source) for camera in cameras]
+        shared: list[list[Prediction]] = [[], [], []]
+        for turn in range(80):
+            present = [index for index in range(3) if 0 <= turn - 10 * index < 60]
+            results = step([(sessions[index], cameras[index][turn - 10 * index]) for index in present])
+            assert [result.frame.source.name for result in results] == [f"camera {index + 1}" for index in present]
+            for index, result in zip(present, results, strict=True):
+                shared[index] += [] if result.prediction is None else [result.prediction]
+    for single, together in zip(alone, shared, strict=True):
+        assert [told(one) for one in together] == [told(one) for one in single]
+        assert [one.score for one in together] == pytest.approx([one.score for one in single], abs=2e-6)
+    assert sum(one.state == "warming_up" for one in shared[2]) == 2 * (FRAMES - 1)
 
-    class Looking(Counting):
-        def run(self, feeds: object) -> dict[str, Array]:
-            seen.append(feeds["frames"].shape)  # type: ignore[index]
-            return super().run(feeds)
 
-    recognizer = Recognizer(bundle, encoder=Looking(FEATURES), head=Counting(JUDGED))
-    sizes = [np.zeros((30 + index, 50 - index, 3), np.uint8) for index in range(20)]
-    list(recognizer.run(RecordedSource("clip", iter(sizes), fps=10)))
-    assert set(seen) == {(1, SIDE, SIDE, 3)}
+def test_one_call_of_each_graph_serves_all_cameras(bundle: Bundle) -> None:
+    encoder, head = Watched(FEATURES), Watched(JUDGED)
+    model = Model(bundle, encoder=encoder, head=head)
+    encoder.shapes.clear()
+    head.shapes.clear()
+    cameras = [frames(30, fps=30, seed=seed) for seed in range(4)]
+    sessions = [Session(model, camera[0].source) for camera in cameras]
+    for turn in range(30):
+        step([(session, camera[turn]) for session, camera in zip(sessions, cameras, strict=True)])
+    assert encoder.shapes == [(4, SIDE, SIDE, 3)] * FRAMES
+    assert head.shapes == [(4, FRAMES, WIDTH)]
+    assert step([]) == []
+
+
+def test_a_step_of_two_models_or_of_one_camera_twice_is_refused(bundle: Bundle) -> None:
+    here, there = (Session(recorded(bundle), Origin("camera", is_live=True)) for _ in range(2))
+    frame = frames(1, fps=30, seed=0)[0]
+    for sessions in ((here, there), (here, here)):
+        with pytest.raises(ValueError, match="one frame of each session, and the sessions of one model"):
+            step([(session, frame) for session in sessions])
+
+
+def test_another_model_can_take_over_between_two_frames(bundle: Bundle, tmp_path: Path) -> None:
+    """A second session of another bundle watches the same frames until its window is full, then takes over."""
+    other = open_bundle(make_bundle(tmp_path, name="next"))
+    old, new = recorded(bundle), recorded(other)
+    source = clip(90, fps=30)
+    serving, shadow = Session(old, source.origin), Session(new, source.origin)
+    made = []
+    for frame in source:
+        (result,) = step([(serving, frame)])
+        if shadow is not serving:
+            step([(shadow, frame)])
+            serving = shadow if frame.index == 50 else serving
+        made += [] if result.prediction is None else [result.prediction]
+    assert [one.bundle.name for one in made] == ["toy"] * 7 + ["next"] * 5
+    assert [one.state for one in made[FRAMES - 1 :]] == ["known"] * 9
+
+
+def test_the_python_of_the_readme_prints_one_line_per_prediction(bundle: Bundle, tmp_path: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    code = found.group(1)
+    shutil.copytree(bundle.path, tmp_path / re.findall(r"bundles/[\w/-]+", code)[0])
+    video = make_video(tmp_path / "clip.avi", frames=60, fps=20)
+    assert code.count('open_source("0")') == 1
+    code = code.replace('open_source("0")', f"open_source({str(video)!r})")  # a camera that every machine has
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 * FRAMES
+    assert not any("None" in line for line in lines)
+    assert [line.split()[0] for line in lines[: FRAMES - 1]] == ["warming_up"] * (FRAMES - 1)
+    assert {line.split()[0] for line in lines[FRAMES - 1 :]} <= {"wave", "jump", "turn"}
+
+
+def test_the_first_prediction_comes_while_the_source_still_runs(bundle: Bundle) -> None:
+    begun = time.monotonic()
+    next(iter(predictions(recorded(bundle), Camera([index / 10 for index in range(10**5)]))))
+    assert time.monotonic() - begun < 5

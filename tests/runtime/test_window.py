@@ -13,7 +13,7 @@ rates = st.sampled_from([2.0, 5.0, 12.5, 15.0, 23.976, 25.0, 29.97, 30.0, 60.0])
 
 
 def times_in(window: FeatureWindow) -> list[float]:
-    return [float(value) for value in window.as_clip()[0, :, 0]]
+    return [float(value) for value in window.as_clips()[0, :, 0]]
 
 
 def feature(captured_at: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -124,10 +124,31 @@ def test_nothing_from_before_a_gap_is_seen_after_it() -> None:
 def test_the_clip_is_a_copy_and_needs_a_full_window() -> None:
     window = FeatureWindow(ClipSpec(frames=2, span_seconds=1.0))
     with pytest.raises(ValueError, match="holds 0 of 2"):
-        window.as_clip()
+        window.as_clips()
     for now in (0.0, 0.3, 0.8):
         window.push(feature(now), now)
-    window.as_clip()[:] = 99
+    window.as_clips()[:] = 99
     assert times_in(window) == [0.3, 0.8]
     window.reset()
     assert not window.is_full()
+
+
+def test_other_spans_read_the_same_features_once_they_are_covered() -> None:
+    window = FeatureWindow(ClipSpec(frames=8, span_seconds=8.0), spans=(0.875, 1.0, 1.125))
+    window.wants(0.0)
+    for slot in range(8):
+        window.push(np.array([slot]), slot + 0.5)
+    assert window.as_clips()[:, :, 0].tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 4, 5, 6, 7]]
+    window.push(np.array([8]), 8.5)
+    own, shorter, longer = window.as_clips()[:, :, 0].tolist()
+    assert own == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert shorter == [2, 3, 4, 5, 5, 6, 7, 8]
+    assert longer == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_a_still_scene_is_a_clip_of_every_span() -> None:
+    window = FeatureWindow(ClipSpec(frames=8, span_seconds=8.0), spans=(0.875, 1.0, 1.125))
+    window.wants(0.0)
+    for slot in range(9):
+        window.push(np.zeros(1), slot + 0.5)
+    assert window.as_clips().shape == (3, 8, 1)

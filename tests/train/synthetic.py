@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stpr.train.learning.fit import Fit, OnEpoch, Terms
-from stpr.train.learning.inputs import FrozenFeatures, PixelClips, all_stages
-from stpr.train.methods import METHODS
+from stpr.train.learning.fit import OnEpoch, Sgd, Terms
+from stpr.train.learning.inputs import FrozenFeatures, PixelClips, StageInputs, all_stages
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods import method_of
+from stpr.train.methods.build import build_model
+from stpr.train.model.combiners.fusion import Fusion
+from stpr.train.model.head import Head
 from stpr.train.model.stpr import StPR
-from stpr.train.run.checkpoint import build_model
 from stpr.train.settings.load import parse_recipe
 from stpr.train.settings.recipe import Recipe
 
@@ -65,10 +68,10 @@ def make_inputs(stage: int, *, clips: int = 12, draws: int = 2) -> FrozenFeature
     return FrozenFeatures(torch.stack([features, *views], dim=1), labels)
 
 
-def make_fit(recipe: Recipe, stage: int, on_epoch: OnEpoch | None = None) -> Fit:
+def make_fit(recipe: Recipe, stage: int, on_epoch: OnEpoch | None = None) -> Sgd:
     torch.manual_seed(recipe.seed * 1000 + stage)
     settings = recipe.optimizer
-    return Fit(
+    return Sgd(
         epochs=settings.epochs_first if stage == 1 else settings.epochs_later,
         optimizer=settings,
         seed=recipe.seed * 1000 + stage,
@@ -76,18 +79,31 @@ def make_fit(recipe: Recipe, stage: int, on_epoch: OnEpoch | None = None) -> Fit
     )
 
 
+def learn_one(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, stage: int) -> list[Terms]:
+    """Let the recipe's method learn one stage, from all of its clips."""
+    clips = StageClips(classes, inputs, model.encoder)
+    return method_of(recipe).learn(model, clips, recipe, make_fit(recipe, stage))
+
+
+def fusion_of(model: StPR | Head) -> Fusion:
+    """The combiner of a head with experts."""
+    combiner = (model.head if isinstance(model, StPR) else model).combiner
+    assert isinstance(combiner, Fusion)
+    return combiner
+
+
 def learn(recipe: Recipe, *, stages: int = 3, clips: int = 12) -> Iterator[tuple[StPR, list[Terms]]]:
     """The network and its loss curves after each stage; one and the same unless the method starts over."""
     for stage in range(1, stages + 1):
         classes: tuple[str, ...] = STAGES[stage - 1]
         inputs: FrozenFeatures | PixelClips = make_inputs(stage, clips=clips)
-        if stage == 1 or recipe.revisits:
+        if stage == 1 or method_of(recipe).keeps_videos:
             torch.manual_seed(recipe.seed)
             model = build_model(recipe)
-        if recipe.revisits:
+        if method_of(recipe).keeps_videos:
             classes = tuple(name for names in STAGES[:stage] for name in names)
             inputs = all_stages([make_inputs(number, clips=clips) for number in range(1, stage + 1)])
-        curves = METHODS[recipe.method](model, classes, inputs, recipe, make_fit(recipe, stage))
+        curves = learn_one(model, classes, inputs, recipe, stage)
         yield model.eval(), curves
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stpr.train.settings.load import load_recipe, shipped_recipes
+from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe
+from stpr.train.settings.shipped import shipped_recipes
 from tests.train.datasets.test_benchmarks import KINETICS, TCD, VCLIMB
 
 PAGE = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")

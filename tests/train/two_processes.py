@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 
 from stpr.train.learning.distributed import Processes, launched
 from stpr.train.learning.inputs import FrozenFeatures
-from stpr.train.methods import METHODS
-from stpr.train.run.checkpoint import build_model, kept_tensors
+from stpr.train.methods.build import build_model
+from stpr.train.run.checkpoint import kept_tensors
 from stpr.train.settings.recipe import Recipe
-from tests.train.synthetic import ADAPTED, OURS, STAGES, make_fit, make_inputs, make_recipe
+from tests.train.synthetic import ADAPTED, OURS, STAGES, learn_one, make_inputs, make_recipe
 
 FEW = {"optimizer": {"batch": 4, "epochs_first": 2, "epochs_later": 2}}
 CASES: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ def learn_shared(recipe: Recipe, processes: Processes) -> dict[str, torch.Tensor
     for stage in (1, 2):
         whole = make_inputs(stage, clips=3)
         inputs = FrozenFeatures(whole.features[:5], whole.labels[:5], processes)
-        METHODS[recipe.method](model, STAGES[stage - 1], inputs, recipe, make_fit(recipe, stage))
+        learn_one(model, STAGES[stage - 1], inputs, recipe, stage)
     return kept_tensors(model.eval())
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.train.compare.presets import Row
-from stpr.train.run.checkpoint import RECIPE, read_record
-from stpr.train.run.execute import carry_out
+from stpr.train.methods import method_of
+from stpr.train.run.checkpoint import read_record
+from stpr.train.run.execute import execute
+from stpr.train.run.folder import recipe_file, reserved
 from stpr.train.run.metrics import Metrics
+from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.resume import look_back
 from stpr.train.settings.recipe import Recipe
@@ -62,6 +65,7 @@ def plan(
             except RecipeError as error:
                 raise RecipeError(f"row {row.name!r}: {error.message}") from error
             folder = out / row.name / f"seed-{seed}"
+            method_of(settings)
             look_back(folder, settings, resume=resume)  # an error is better told before the first run
             jobs.append(Job(row, seed, settings, folder))
     return jobs
@@ -84,13 +88,10 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
         place = f"row {rows.index(job.row) + 1}/{len(rows)} {job.row.name}, seed {job.seed}"
         shown.console.print(f"{place} ({seeds.index(job.seed) + 1}/{len(seeds)})", style="bold", soft_wrap=True)
         try:
-            metrics = carry_out(
-                job.recipe,
-                job.folder,
-                shown,
-                resume=True,
-                cache=cache if job.recipe.adapter.place != "blocks" else None,  # tuned blocks give no frozen features
-            )
+            # Tuned blocks give no frozen features to keep.
+            kept = cache if job.recipe.adapter.place != "blocks" else None
+            with reserved(job.folder):
+                metrics = execute(job.recipe, Request(out=job.folder, resume=True, cache=kept), shown)
         except DataError:
             raise
         except StprError as error:
@@ -102,5 +103,5 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
 
 def _outcome(job: Job, metrics: Metrics) -> Outcome:
     record = read_record(job.folder, len(metrics.stages))
-    digest = hashlib.sha256((job.folder / RECIPE).read_bytes()).hexdigest()
+    digest = hashlib.sha256(recipe_file(job.folder).read_bytes()).hexdigest()
     return Outcome(job.row, job.seed, metrics, kept=sum(tensor.bytes for tensor in record.kept), recipe=digest)

@@ -7,9 +7,7 @@ alone is not in it: device, threads, versions of libraries. Features encoded on 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import secrets
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.data.clips import draw_name
@@ -124,15 +123,9 @@ def _damaged(file: Path, why: str) -> DataError:
 
 
 def _write_whole(file: Path, content: bytes) -> None:
-    part = file.with_name(f"{file.name}.{secrets.token_hex(8)}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(file)
+        write_file(file, content)
     except OSError as error:
         raise DataError(
             f"the cache can't write {file} ({error.strerror}); make room there, name another --cache or leave it out."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # renamed, or never there
-            part.unlink()

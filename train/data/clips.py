@@ -23,7 +23,7 @@ from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames, random_frames
 from stpr.train.data.videos import VideoFile, probe
-from stpr.train.settings.learning import Augment
+from stpr.train.settings.learning import Augment, SamplingSettings
 
 Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, H, W, 3), or (views, T, H, W, 3) where said
 Item = TypeVar("Item")
@@ -31,6 +31,8 @@ Loaded = TypeVar("Loaded")
 
 # TSN's multi-scale crop: sides of these parts of the whole, height and width at most one step apart, in the middle or
 # in a corner.
+MEASURED: Final = 200  # videos that the typical length is taken from
+
 SCALES: Final = (1.0, 0.875, 0.75, 0.66)
 SIDES: Final = tuple((a, b) for i, a in enumerate(SCALES) for j, b in enumerate(SCALES) if abs(i - j) <= 1)
 PLACES: Final = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
@@ -77,19 +79,17 @@ def load_clip(
     return clip
 
 
-def load_draws(
-    video: Path, *, draws: int, frames: int, spec: PreprocessSpec, augment: Augment | None, seed: int
-) -> Clip:
+def load_draws(video: Path, *, draws: int, spec: PreprocessSpec, sampling: SamplingSettings, seed: int) -> Clip:
     """The test view and `draws` training views of a video, decoded once: `(1 + draws, T, H, W, 3)`, test view first.
 
     Depends on the seed, the number of the draw and the last two parts of the path alone: neither on order or
     workers, nor on where the data set lies. Raises DataError as `load_clip` does.
     """
     digest = hashlib.sha256(draw_name(video).encode("utf-8", "surrogateescape")).digest()
-    keys = [(seed, int.from_bytes(digest[:8], "big"), draw) for draw in range(draws)]
+    frames, keys = sampling.frames, [(seed, int.from_bytes(digest[:8], "big"), draw) for draw in range(draws)]
 
     def plan(total: int) -> list[_View]:
-        training = [_draw(total, frames, augment, np.random.default_rng(key)) for key in keys]
+        training = [_draw(total, frames, sampling.augment, np.random.default_rng(key)) for key in keys]
         return [_View(centre_frames(total, frames)), *training]
 
     return _render(video, plan, spec)
@@ -119,7 +119,7 @@ def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers
                 future.cancel()
 
 
-def median_span(videos: Sequence[Path], *, at_most: int = 200) -> float:
+def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
     """The typical length of a video in seconds: the median over at most that many, spread evenly over the list."""
     if not videos:
         raise DataError("there is no training video to take the typical length from; add some.")

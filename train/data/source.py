@@ -1,21 +1,20 @@
-"""From a recipe's [data] and [stages] to videos and stages."""
+"""From a recipe's [data] and [stages] to videos and stages: what holds for every kind of data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from stpr.runtime.contract.errors import RecipeError
-from stpr.runtime.motions import CLASSES
+from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.data.overlap import check_overlap
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
-from stpr.train.datasets.annotations import SPLITS, Filter, Video, read_csv, read_folder
-from stpr.train.datasets.benchmarks import read_benchmark, read_lists
-from stpr.train.datasets.motions import write_motions
+from stpr.train.datasets.annotations import Video, some
+from stpr.train.datasets.dataset import Dataset, Listed
 from stpr.train.datasets.skip_list import NOTHING, SkipList, read_skip_list
-from stpr.train.settings.data import CsvData, DataSettings, FolderData, MotionsData
 from stpr.train.settings.recipe import StageSettings
 
 LIST_THEM: Final = (
@@ -25,58 +24,102 @@ LIST_THEM: Final = (
 Learnt: TypeAlias = Sequence[tuple[str, ...]]  # the classes of the stages that a resumed run has behind it
 
 
-def read_videos(data: DataSettings, advance: Callable[[int, int], None], learnt: Learnt = ()) -> list[Video]:
-    """Every train and test video, of learnt classes what is left to test; the motions set is generated if missing.
-
-    What is on the skip list is left out. Raises DataError for a data set that is not as it must be, such as a video
-    that is missing, or one that is both trained and tested on.
-    """
-    videos = _listed(data, advance, frozenset(chain.from_iterable(learnt)), skip_list(data))
-    check_overlap(videos)
-    return videos
-
-
-def skip_list(data: DataSettings) -> SkipList:
+def skip_list(data: Dataset) -> SkipList:
     """The videos that the user leaves out. Raises DataError if the file is missing."""
-    return read_skip_list(Path(data.root).expanduser() / Path(data.skip).expanduser()) if data.skip else NOTHING
+    return read_skip_list(data.path(data.skip)) if data.skip else NOTHING
 
 
-def _listed(
-    data: DataSettings, advance: Callable[[int, int], None], old: frozenset[str], skip: SkipList
-) -> list[Video]:
-    root = Path(data.root).expanduser()
-    if isinstance(data, FolderData):
-        return read_folder(root, learnt=old, skip=skip)
-    if isinstance(data, CsvData):
-        filters: dict[str, Filter] = {"train": data.train, "test": data.test}
-        return read_csv(root / data.file, videos=root / data.videos, **filters, learnt=old, skip=skip)
-    if not isinstance(data, MotionsData):
-        return read_benchmark(data, learnt=old, skip=skip)
-    total = len(CLASSES) * (data.train_per_class + data.test_per_class)
-    write_motions(
-        root,
-        train_per_class=data.train_per_class,
-        test_per_class=data.test_per_class,
-        seed=data.seed,
-        advance=lambda done: advance(done, total),
-    )
-    filters = {split: {"split": (split,)} for split in SPLITS}
-    return read_csv(root / "clips.csv", videos=root / "clips", **filters, learnt=old, skip=skip)
+def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> Listed:
+    """What the lists say: every video but those on the skip list, sorted by path, whether or not it is there.
+
+    Of learnt classes only the test videos that are there. Raises DataError for lists that can't be read or that name a
+    video twice, a name that is not UTF-8, a class without videos, and an entry of the skip list that is no video.
+    """
+    listed, old = data.listed(), frozenset(chain.from_iterable(learnt))
+    for label, fault in listed.faults.items():
+        if label not in old:
+            raise DataError(fault)
+    videos = sorted(listed.videos, key=lambda video: video.path.parts)
+    _check_names(videos, data)
+    skipped = skip.among([video.path for video in videos], listed.folder, learnt=old)
+    videos = [
+        video for video in videos if video.path not in skipped and (video.label not in old or video.split == "test")
+    ]
+    gone = frozenset(missing([video for video in videos if video.label in old]))
+    return replace(listed, videos=[video for video in videos if video not in gone])
 
 
-def read_stages(settings: StageSettings, videos: Sequence[Video], learnt: Learnt, data: DataSettings) -> list[Stage]:
+def read_videos(data: Dataset, advance: Callable[[int, int], None], learnt: Learnt = ()) -> Listed:
+    """What `read_lists` gives without what is on the skip list, all of it there; motions are written if need be.
+
+    Raises DataError for a data set that is not as it must be, such as a video that is missing, or one that is both
+    trained and tested on.
+    """
+    skip = skip_list(data)
+    data.prepare(advance)
+    listed = read_lists(data, learnt, skip)
+    _check_there(listed, data)
+    check_overlap(listed.videos)
+    return listed
+
+
+def missing(videos: Sequence[Video]) -> list[Video]:
+    """The videos whose files are not there."""
+    there = _files_in({video.path.parent for video in videos})
+    return [video for video in videos if video.path not in there]
+
+
+def _files_in(folders: Iterable[Path]) -> set[Path]:
+    """The files in the folders; one listing per folder, since there may be hundreds of thousands of videos."""
+    there: set[Path] = set()
+    for folder in folders:
+        try:
+            there.update(folder / entry.name for entry in os.scandir(folder) if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # so its videos are missing
+        except OSError as error:
+            raise DataError(f"the folder {folder} can't be listed ({error.strerror}); mend that first.") from error
+    return there
+
+
+def _check_names(videos: Sequence[Video], data: Dataset) -> None:
+    """Raise DataError for a video that is named twice, or whose name no list, record or decoder can hold."""
+    for video in videos:
+        try:
+            os.fspath(video.path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"the path {os.fsencode(video.path)!r} is not in UTF-8; rename what is not.") from error
+    for video, following in pairwise(videos):
+        if video.path == following.path:
+            twice = "more than once" if video.split == following.split else "for both training and testing"
+            raise DataError(f"the lists of {data.root} name {video.path} {twice}; take them from their authors.")
+
+
+def _check_there(listed: Listed, data: Dataset) -> None:
+    gone = missing(listed.videos)
+    if gone:
+        lists = f"the lists of {data.root}" if len(listed.files) > 1 else next(iter(listed.files), data.root)
+        names = some([os.path.relpath(video.path, listed.folder) for video in gone])
+        raise DataError(
+            f"{len(gone)} of the {len(listed.videos)} videos named in {lists} are missing in {listed.folder}: {names};"
+            f" put them there, correct [data] videos, or put them on the skip list ([data] skip) and say so beside your"
+            f" results."
+        )
+
+
+def read_stages(settings: StageSettings, listed: Listed, learnt: Learnt) -> list[Stage]:
     """The stages of a recipe over the classes that the videos show or that are learnt; the latter need no video.
 
-    A benchmark's `data` orders the classes by their label ids. Raises RecipeError for stages that don't fit the classes
-    or change a learnt stage, DataError for want of videos.
+    A draw shuffles the classes in the order of their label ids, where the lists give ids, else of their names. Raises
+    RecipeError for stages that don't fit the classes or change a learnt stage, DataError for want of videos.
     """
-    classes, fixed = _classes(videos, learnt, data)
-    if settings.fixed and not fixed:
-        raise RecipeError('[stages] fixed = true needs data whose lists fix the stages (kind = "vclimb").')
-    listed = fixed if settings.fixed else settings.classes
-    if listed:
-        check_learnt(listed, learnt)
-        stages = explicit_stages(listed, classes)
+    classes = listed.classes or sorted({video.label for video in listed.videos}.union(*learnt))
+    if settings.fixed and not listed.stages:
+        raise RecipeError('[stages] fixed = true needs data whose lists fix the stages (such as kind = "vclimb").')
+    explicit = listed.stages if settings.fixed else settings.classes
+    if explicit:
+        check_learnt(explicit, learnt)
+        stages = explicit_stages(explicit, classes)
     else:
         if learnt and len(classes) != sum(settings.sizes):
             raise RecipeError(
@@ -85,15 +128,5 @@ def read_stages(settings: StageSettings, videos: Sequence[Video], learnt: Learnt
             )
         stages = split_stages(classes, settings.sizes, settings.seed or 0)
         check_learnt([stage.classes for stage in stages], learnt)
-    check_videos(stages[len(learnt) :], videos)
+    check_videos(stages[len(learnt) :], listed.videos)
     return stages
-
-
-def _classes(
-    videos: Sequence[Video], learnt: Learnt, data: DataSettings
-) -> tuple[Sequence[str], Sequence[tuple[str, ...]]]:
-    """The classes in the order that a draw shuffles, and the stages that a benchmark fixes."""
-    if isinstance(data, MotionsData | FolderData | CsvData):
-        return sorted({video.label for video in videos}.union(*learnt)), ()
-    listed = read_lists(data)
-    return listed.classes, listed.tasks

@@ -1,0 +1,19 @@
+"""The kinds of data sets, one file each: a struct that is a recipe's [data] table and reads the lists it names.
+
+To add one: its file, and here its import and its name. Everything else asks a `Dataset`, never its kind.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from stpr.train.datasets.csv_list import CsvList
+from stpr.train.datasets.folder import Folder
+from stpr.train.datasets.hmdb51 import Hmdb51
+from stpr.train.datasets.kinetics400 import Kinetics400
+from stpr.train.datasets.motions import Motions
+from stpr.train.datasets.ssv2 import Ssv2
+from stpr.train.datasets.ucf101 import Ucf101
+from stpr.train.datasets.vclimb import Vclimb
+
+AnyDataset: TypeAlias = Motions | Folder | CsvList | Ucf101 | Hmdb51 | Ssv2 | Kinetics400 | Vclimb

@@ -1,128 +1,48 @@
-"""Write the embedded `motions` set as real compressed videos, so that the demo walks the very path of real data."""
+"""The embedded set: ten little actions, drawn and written as real videos where they are not there yet."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from typing import Annotated, TypeAlias
 
-import cv2
 import msgspec
 
-from stpr.runtime.contract.errors import DataError
-from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.motions import CLASSES, FPS, SIZE, Split, render
+from stpr.train.datasets.annotations import Video
+from stpr.train.datasets.csv_list import CsvList
+from stpr.train.datasets.dataset import Dataset, Listed
 
-__all__ = ["clip_frames", "clip_names", "is_written", "write_motions"]
+# The writer needs OpenCV, which takes a while to load, so it is imported where it is used.
 
-SETTINGS_FILE = "motions.json"
-SHORTEST, LONGEST = 28, 36  # frames of a clip: real videos differ in length
-CLIP_BYTES = 23_000  # of a written video, on average
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class MotionsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a written folder was made from."""
+class Motions(Dataset, tag="motions", frozen=True):
+    """The embedded set, generated into `root` when it is not there yet."""
 
-    train_per_class: int
-    test_per_class: int
-    seed: int
+    root: str = "data/motions"
+    train_per_class: Count = 100
+    test_per_class: Count = 40
+    seed: int = 0
 
+    def prepare(self, advance: Callable[[int, int], None]) -> None:
+        """Write the videos and their list, unless they are there. Raises DataError if `root` holds something else."""
+        from stpr.train.datasets.motions_writer import write_motions
 
-def write_motions(
-    folder: Path,
-    *,
-    train_per_class: int,
-    test_per_class: int,
-    seed: int,
-    advance: Callable[[int], None] | None = None,
-) -> Path:
-    """Write `clips/LABEL/SPLIT_I.mp4` and `clips.csv` (path below `clips/`, label, split) whole or not at all.
-
-    `advance` is told after every clip how many are done. A folder already made with these settings is left alone;
-    one made with others, or that holds something else, raises DataError.
-    """
-    settings = MotionsSettings(train_per_class=train_per_class, test_per_class=test_per_class, seed=seed)
-    if min(train_per_class, test_per_class) < 1:
-        raise DataError(
-            f"motions needs 1 clip per class and split or more, got {train_per_class} and {test_per_class}."
+        write_motions(
+            self.path(""),
+            train_per_class=self.train_per_class,
+            test_per_class=self.test_per_class,
+            seed=self.seed,
+            advance=advance,
         )
-    if is_written(folder, settings):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write_clips(partial, settings, advance)
-        (partial / SETTINGS_FILE).write_bytes(msgspec.json.encode(settings) + b"\n")
-        partial.chmod(0o755)  # mkdtemp's own folder is for its owner alone
-        partial.replace(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return folder
 
+    def listed(self) -> Listed:
+        """The written videos; those that will be written where there are none yet."""
+        from stpr.train.datasets.motions_writer import CLIP_BYTES, MotionsSettings, clip_names, is_written
 
-def clip_names(
-    classes: Sequence[str], *, train_per_class: int, test_per_class: int
-) -> Iterator[tuple[str, str, Split, int]]:
-    """Path below `clips/`, label, split and number within the split of every clip of a set."""
-    counts: dict[Split, int] = {"train": train_per_class, "test": test_per_class}
-    for label in classes:
-        for split, count in counts.items():
-            for index in range(count):
-                yield f"{label}/{split}_{index}.mp4", label, split, index
-
-
-def clip_frames(label: str, split: Split, index: int, *, seed: int) -> Image:
-    """The frames `(F, H, W, 3)` RGB behind one written video, 28 to 36 of them."""
-    digest = hashlib.sha256(f"{seed}/{label}/{split}/{index}".encode()).digest()
-    number = int.from_bytes(digest[:8], "big")
-    return render(label, actor_split=split, seed=number, frames=SHORTEST + number % (LONGEST - SHORTEST + 1))
-
-
-def is_written(folder: Path, settings: MotionsSettings) -> bool:
-    """Whether the folder holds this very set; raises DataError when it holds anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    try:
-        found = msgspec.json.decode((folder / SETTINGS_FILE).read_bytes(), type=MotionsSettings)
-    except (OSError, msgspec.MsgspecError):
-        raise DataError(f"{folder} is in use and is no motions set; choose another folder, or remove it.") from None
-    if found != settings:
-        raise DataError(
-            f"{folder} was made with {_told(found)}, not {_told(settings)}; remove it, or choose another folder."
-        )
-    return True
-
-
-def _told(settings: MotionsSettings) -> str:
-    """Settings as a user would write them."""
-    return ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(settings).items())
-
-
-def _write_clips(folder: Path, settings: MotionsSettings, advance: Callable[[int], None] | None) -> None:
-    """Every clip of both splits, and the list of them."""
-    rows = []
-    counts = {"train_per_class": settings.train_per_class, "test_per_class": settings.test_per_class}
-    for name, label, split, index in clip_names(CLASSES, **counts):
-        (folder / "clips" / label).mkdir(parents=True, exist_ok=True)
-        _write_video(folder / "clips" / name, clip_frames(label, split, index, seed=settings.seed))
-        rows.append((name, label, split))
-        if advance is not None:
-            advance(len(rows))
-    with (folder / "clips.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "label", "split"))
-        writer.writerows(rows)
-
-
-def _write_video(path: Path, frames: Image) -> None:
-    """Compress RGB frames to MPEG-4."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
-    if not writer.isOpened():
-        raise DataError(f"{path} can't be written: this OpenCV has no MPEG-4 encoder; install opencv-python-headless.")
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
+        made = MotionsSettings(train_per_class=self.train_per_class, test_per_class=self.test_per_class, seed=self.seed)
+        if is_written(self.path(""), made):
+            return CsvList(root=self.root).listed()
+        folder = self.path("clips")
+        videos = [Video(folder / name, label, split) for name, label, split, _ in clip_names(made)]
+        return Listed(folder, videos, unwritten=CLIP_BYTES * len(videos))

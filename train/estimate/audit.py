@@ -18,36 +18,27 @@ from safetensors import SafetensorError, safe_open
 
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.estimate.footprint import StageSize, flops_of, stage_sizes, sum_by_kind
-from stpr.train.learning.snapshot import SNAPSHOT
-from stpr.train.run.checkpoint import (
-    PREDICTIONS,
+from stpr.train.methods import method_cautions
+from stpr.train.methods.build import build_model
+from stpr.train.run.checkpoint import StageRecord, check_backbone, read_record
+from stpr.train.run.folder import (
+    LEFTOVER,
     RECIPE,
     RECORD,
+    SNAPSHOT,
     TENSORS,
-    StageRecord,
-    build_model,
-    check_backbone,
-    read_record,
+    begun_stages,
+    explained_files,
+    metrics_file,
+    recipe_file,
+    snapshot_file,
     stage_folder,
 )
-from stpr.train.run.metrics import METRICS, read_metrics
-from stpr.train.run.tensorboard import TENSORBOARD
-from stpr.train.settings.load import load_recipe
-from stpr.train.settings.recipe import KEEPS_VIDEOS, Recipe
+from stpr.train.run.metrics import read_metrics
+from stpr.train.settings.load import read_resolved
+from stpr.train.settings.recipe import Recipe
 
 HORIZON: Final = 50  # stages that growth is projected to
-FILES: Final = {  # every file that training leaves, and what it is
-    RECIPE: "settings",
-    METRICS: "figures, losses, machine and command",
-    "report/*.png": "report",
-    "report/*.md": "report",
-    "report/*.html": "report",
-    f"stage-*/{TENSORS}": "tensors",
-    f"stage-*/{RECORD}": "record of the tensors",
-    f"stage-*/{PREDICTIONS}": "paths of test clips, true and predicted labels",
-    f"{TENSORBOARD}/events.out.tfevents.*": "curves for TensorBoard",
-    SNAPSHOT: "a stage half done; goes when the stage ends",
-}
 KEPT_AGAIN: Final = "train the stage again or put the file back"
 
 
@@ -100,7 +91,7 @@ def audit(run: Path) -> Audit:
     """Check a run folder; raises CheckpointError if a file of a stage is missing, damaged or not the one saved."""
     records = _records(run)
     found = [_read(run, record) for record in records]
-    recipe = load_recipe(str(run / RECIPE))
+    recipe = read_resolved(recipe_file(run))
     model = build_model(recipe).eval()
     check_backbone(model, records[-1])
     classes = [len(names) for names in records[-1].stages]
@@ -125,6 +116,7 @@ def audit(run: Path) -> Audit:
             [caution for record in records for caution in _cautions(record)]
             + _uncounted(records)
             + _elsewhere(run, recipe)
+            + _half_written(files)
         ),
     )
 
@@ -140,9 +132,9 @@ class _Held:
 
 def _records(run: Path) -> list[StageRecord]:
     """The records of all stages; raises CheckpointError if one lacks its file."""
-    if not (run / RECIPE).is_file():
+    if not recipe_file(run).is_file():
         raise CheckpointError(f"{run} is no run: it has no {RECIPE}; name a folder that stpr-train wrote.")
-    numbers = [int(folder.name[6:]) for folder in run.glob("stage-*") if folder.name[6:].isdecimal()]
+    numbers = begun_stages(run)
     if not numbers:
         raise CheckpointError(f"{run} has no finished stage, so nothing is kept yet; train one first.")
     for stage in range(1, max(numbers) + 1):
@@ -231,25 +223,29 @@ def _uncounted(records: Sequence[StageRecord]) -> list[str]:
 
 def _elsewhere(run: Path, recipe: Recipe) -> list[str]:
     """Features kept on request, where the run's last session did so, and what a stage needs until it ends."""
-    cache = read_metrics(run).environment.get("cache") if (run / METRICS).is_file() else None
+    cache = read_metrics(run).environment.get("cache") if metrics_file(run).is_file() else None
     what = "clips' features are kept there (--cache), which this audit does not cover; delete it to keep none"
     half = (
         f"{SNAPSHOT}: a stage is half done; its parameters lie there until it ends, and this audit does not cover them"
     )
     cautions = [f"{cache}: {what}"] if cache else []
-    cautions += [half] if (run / SNAPSHOT).is_file() else []
-    return [*cautions, KEEPS_VIDEOS.format(recipe.method)] if recipe.revisits else cautions
+    cautions += [half] if snapshot_file(run).is_file() else []
+    return [*cautions, *method_cautions(recipe)]
+
+
+def _half_written(files: Sequence[KeptFile]) -> list[str]:
+    """What a killed write left: a file or folder of a run, but nobody knows how much of it."""
+    return [
+        f"{file.path} ({file.bytes:,} bytes) is {LEFTOVER}; this audit does not cover it: delete it unless a run is at"
+        " work"
+        for file in files
+        if file.what == LEFTOVER
+    ]
 
 
 def _files(run: Path) -> tuple[KeptFile, ...]:
     """Every file under the run folder in order of path."""
-    known = {path: what for pattern, what in FILES.items() for path in run.glob(pattern)}
-    paths: Sequence[Path] = sorted(path for path in run.rglob("*") if path.is_symlink() or not path.is_dir())
     return tuple(
-        KeptFile(
-            path=path.relative_to(run).as_posix(),
-            bytes=path.lstat().st_size,
-            what="" if path.is_symlink() else known.get(path, ""),
-        )
-        for path in paths
+        KeptFile(path=path.relative_to(run).as_posix(), bytes=path.lstat().st_size, what=what)
+        for path, what in explained_files(run).items()
     )

@@ -1,55 +1,33 @@
-"""What a run will cost: work counted from its recipe and clips, rates measured on this machine, bytes from shapes."""
+"""What a unit of work costs on this machine, measured for some seconds, and what a checkpoint will weigh."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import accelerate
+import msgspec
 import torch
-from torch.nn import functional as F
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import load_draws
 from stpr.train.data.stages import Stage
 from stpr.train.estimate.footprint import stage_sizes
-from stpr.train.methods.stpr import Objective
+from stpr.train.learning.fit import Criterion, Terms
+from stpr.train.learning.inputs import FrozenFeatures
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods import method_of
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.stpr import StPR
-from stpr.train.settings.recipe import SCORED, Recipe
+from stpr.train.settings.learning import OptimizerSettings
+from stpr.train.settings.recipe import Recipe
 
-UNTRAINED: Final = ("nearest_mean", *SCORED)  # methods that take no steps of learning
 ENOUGH_SECONDS: Final = 1.0  # of measuring, per rate
 ENOUGH_RUNS: Final = 20
 CPU_BATCH: Final = 2  # clips of a step measured on a CPU, where time grows evenly with the batch
-
-
-@dataclass(frozen=True, slots=True)
-class Clips:
-    """How many videos a stage is learnt from and tested on, and how many those of the stages before it are.
-
-    Earlier training videos count where a method keeps them.
-    """
-
-    train: int
-    test: int
-    earlier: int  # test videos
-    revisited: int = 0  # training videos
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Videos decoded, frames through the backbone without a gradient, clips through a step of learning."""
-
-    decoded: int = 0
-    encoded: int = 0
-    learnt: int = 0
-
-    def __add__(self, other: Work) -> Work:
-        return Work(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,64 +38,6 @@ class Rates:
     encode: float
     learn: float
     decode: float | None  # on one of the recipe's workers; None without a video to measure
-
-
-def work_of(recipe: Recipe, stages: Sequence[tuple[Stage, Clips]]) -> Work:
-    """All work of these stages; only the span of the training clips and the experts' part of a test are left out."""
-    return sum((_stage_work(recipe, *stage, fresh=n == 0) for n, stage in enumerate(stages)), Work())
-
-
-def _stage_work(recipe: Recipe, stage: Stage, clips: Clips, *, fresh: bool) -> Work:
-    settings, frames, later = recipe.optimizer, recipe.sampling.frames, stage.index > 1
-    epochs = settings.epochs_later if later and not recipe.revisits else settings.epochs_first
-    epochs = epochs if _trains(recipe) else 0
-    again = clips.revisited if recipe.revisits else 0
-    if recipe.adapter.place != "blocks":  # encoded once; earlier test clips too where a run is taken up
-        read = clips.train + (again if fresh else 0)
-        tests = clips.test + (clips.earlier if fresh else 0)
-        encoded = read * (1 + recipe.sampling.draws) + tests
-        return Work(read + tests, frames * encoded, (clips.train + again) * epochs)
-    train = clips.train + again
-    tests, passes = clips.test + clips.earlier, _passes(recipe, stage.index)
-    fisher = recipe.method == "ewc"
-    watched = epochs if later and _holds(recipe) else 0  # the network before the stage looks at every step's clips
-    return Work(
-        train * (passes + epochs + fisher) + tests,
-        frames * (train * (passes + watched) + tests * (1 + _looks_twice(recipe))),
-        train * (epochs + fisher),
-    )
-
-
-def _trains(recipe: Recipe) -> bool:
-    return recipe.method not in UNTRAINED and (recipe.method != "spatial" or recipe.adapter.place != "none")
-
-
-def _passes(recipe: Recipe, index: int) -> int:
-    """How often a stage's centre views go through an encoder with adapters in its blocks, besides the epochs."""
-    learns = recipe.method in ("stpr", "spatial")
-    scored = recipe.method in SCORED
-    first = index == 1 or recipe.revisits
-    return sum(
-        (
-            recipe.method not in ("nearest_mean", "spatial"),  # anchors and statistics
-            _looks_twice(recipe),
-            recipe.method == "nearest_mean" or (recipe.class_vectors.kind == "prototypes" and not scored),
-            first and recipe.backbone.projection > 0,
-            learns and index > 1 and recipe.preservation.weight > 0 and recipe.preservation.classes == "new",
-            learns and recipe.preservation.classes == "old",
-        )
-    )
-
-
-def _looks_twice(recipe: Recipe) -> bool:
-    """Whether the router wants frame features without adapters as well."""
-    return recipe.method == "stpr" and recipe.router.kind == "clip_key"
-
-
-def _holds(recipe: Recipe) -> bool:
-    held = recipe.preservation.weight
-    weights = {"stpr": held, "spatial": held, "lwf": recipe.lwf.weight}
-    return weights.get(recipe.method, 0.0) > 0
 
 
 def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
@@ -134,14 +54,14 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     shape = (seen, sampling.frames, spec.height, spec.width, 3)
     frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
     features = torch.randn(size, sampling.frames, model.encoder.backbone.width, device=device)
-    step = _step(recipe, model, frames if upstream else features, accelerator)
+    inputs = FrozenFeatures((frames if upstream else features)[:, None], torch.arange(size) % 2)
 
     def encode() -> None:
         with torch.no_grad():
             model.encoder.frozen(frames)
 
     try:
-        pace = _seconds(encode, device) / (seen * sampling.frames), _seconds(step, device) / size
+        pace = _seconds(encode, device) / (seen * sampling.frames), _step_seconds(recipe, model, inputs) / size
     except torch.OutOfMemoryError as error:
         raise RecipeError(
             f"[optimizer] batch: {size} clips of {sampling.frames} frames don't fit into {_name(device)}; lower it, or"
@@ -150,24 +70,41 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     return Rates(_name(device), *pace, None if video is None else _decode(recipe, model, video))
 
 
-def _step(recipe: Recipe, model: StPR, clips: torch.Tensor, accelerator: accelerate.Accelerator) -> Callable[[], None]:
-    """One step of learning a first stage of two classes, as the learner does it."""
-    expert = model.head.add_stage(F.normalize(torch.randn(2, model.head.width), dim=-1))
-    objective = Objective(model.encoder, expert, model.head.class_vectors, recipe, offset=0, teacher=None)
-    parameters = [value for value in objective.parameters() if value.requires_grad]
-    if not _trains(recipe) or not parameters:
-        return lambda: None
-    settings = recipe.optimizer
-    optimizer = torch.optim.SGD(parameters, lr=settings.rate, momentum=settings.momentum)
-    prepared, stepper = accelerator.prepare(objective, optimizer)
-    labels = torch.arange(len(clips), device=clips.device) % 2
+def _step_seconds(recipe: Recipe, model: StPR, inputs: FrozenFeatures) -> float:
+    """Of one step of learning a first stage of two classes by the recipe's own method; 0 if it takes no step."""
+    clips, trainer = StageClips(("a", "b"), inputs, model.encoder), _TimedTraining(recipe.optimizer)
+    codes = msgspec.structs.replace(recipe.class_vectors, kind="codes")  # a text tower has no part in a step
+    method_of(recipe).learn(model, clips, msgspec.structs.replace(recipe, class_vectors=codes), trainer)
+    return trainer.seconds
 
-    def step() -> None:
-        accelerator.backward(torch.stack(list(prepared(clips, labels).values())).sum())
-        stepper.step()
-        stepper.zero_grad()
 
-    return step
+class _TimedTraining:
+    """A trainer that takes some steps on all clips at once, and keeps no more of them than how long one takes."""
+
+    seed = 0
+
+    def __init__(self, settings: OptimizerSettings) -> None:
+        self.settings = settings
+        self.seconds = 0.0
+
+    def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
+        """As every trainer."""
+        accelerator, settings = accelerate.Accelerator(), self.settings
+        parameters = [value for value in criterion.parameters() if value.requires_grad]
+        optimizer = torch.optim.SGD(parameters, lr=settings.rate, momentum=settings.momentum)
+        prepared, stepper = accelerator.prepare(criterion, optimizer)
+        count = len(clips.inputs.labels)
+        batch, labels = next(clips.inputs.epoch(0, batch=count, seed=0))
+        batch, labels = batch.to(accelerator.device), labels.to(accelerator.device)
+
+        def step() -> None:
+            terms = criterion.terms(prepared(batch, labels), labels)
+            accelerator.backward(torch.stack(list(terms.values())).sum())
+            stepper.step()
+            stepper.zero_grad()
+
+        self.seconds = _seconds(step, accelerator.device)
+        return []
 
 
 def _decode(recipe: Recipe, model: StPR, video: Path) -> float:
@@ -175,7 +112,7 @@ def _decode(recipe: Recipe, model: StPR, video: Path) -> float:
     draws = 1 if model.encoder.upstream_trains else sampling.draws
 
     def load() -> None:
-        load_draws(video, draws=draws, frames=sampling.frames, spec=spec, augment=sampling.augment, seed=0)
+        load_draws(video, draws=draws, spec=spec, sampling=sampling, seed=0)
 
     return _seconds(load, torch.device("cpu"))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,21 +18,22 @@ import transformers
 
 from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.data.source import read_stages, skip_list
+from stpr.train.data.clips import MEASURED
+from stpr.train.data.list_digests import list_digests
+from stpr.train.data.source import missing, read_lists, read_stages, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
-from stpr.train.datasets.benchmarks import files_in
-from stpr.train.datasets.lists import list_digests, named_videos
-from stpr.train.datasets.motions import CLIP_BYTES
+from stpr.train.datasets.dataset import Listed
 from stpr.train.datasets.skip_list import NOTHING
-from stpr.train.estimate.cost import Clips, Rates, Work, checkpoint_bytes, measure, work_of
+from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
+from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.learning.inputs import FrozenFeatures
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.build import build_model
 from stpr.train.methods.stage_start import class_vectors_of
 from stpr.train.model.backbone import Backbone, load_backbone, resolve_source
 from stpr.train.model.stpr import StPR
-from stpr.train.run.checkpoint import build_model
 from stpr.train.run.resume import look_back
-from stpr.train.settings.data import MotionsData
 from stpr.train.settings.recipe import Recipe
 
 Got = TypeVar("Got")
@@ -58,17 +60,19 @@ NAMED: Final = 3  # missing videos of a split that are told by name
 REPORT_BYTES: Final = 2_000_000  # pictures, twice: beside the page and in it
 
 
-@dataclass(slots=True)
+@dataclass
 class Outlook:
     """What there is to say; a run could start if there are no `problems`."""
 
     recipe: Recipe
     out: Path
     videos: list[Video] = field(default_factory=list)
-    stages: list[tuple[Stage, Clips]] = field(default_factory=list)
+    plan: list[tuple[Stage, Clips]] = field(default_factory=list)  # every stage
     learnt: int = 0  # stages that a resumed run has behind it
+    last: int = 0  # the stage to stop after
     missing: dict[Split, list[Path]] = field(default_factory=dict)
     lists: dict[str, str] = field(default_factory=dict)
+    unwritten: int = 0  # bytes of videos that a run would begin with writing
     model: Callable[[], StPR] | None = None  # makes one to measure, perhaps with random weights
     random: bool = False
     sizes: list[int] = field(default_factory=list)  # of each checkpoint; none if the network's form is unknown
@@ -76,17 +80,28 @@ class Outlook:
 
     @property
     def to_write(self) -> bool:
-        """Whether a run would begin with writing the motions set."""
-        return isinstance(self.recipe.data, MotionsData) and bool(self.videos) and not self.lists
+        """Whether a run would begin with writing the data set."""
+        return self.unwritten > 0
 
     @property
+    def stages(self) -> list[tuple[Stage, Clips]]:
+        """The stages that are to be learnt now."""
+        return self.plan[self.learnt : self.last]
+
+    @cached_property
     def work(self) -> Work:
         """What is to be decoded, encoded and learnt."""
-        return work_of(self.recipe, self.stages)
+        stages, clips = [stage for stage, _ in self.plan], [counted for _, counted in self.plan]
+        return sum(work_of(self.recipe, stages, clips, behind=self.learnt, last=self.last), Work(decoded=self.measured))
+
+    @property
+    def measured(self) -> int:
+        """Training videos that are decoded for their length alone, to know the typical one."""
+        return 0 if self.learnt else min(MEASURED, sum(video.split == "train" for video in self.videos))
 
     @property
     def disk(self) -> int:
-        """Bytes that a run leaves: checkpoints, predictions, the report, and a motions set that is not there yet."""
+        """Bytes that a run leaves: checkpoints, predictions, the report, and a data set that is not written yet."""
         tested = [video for video in self.videos if video.split == "test"]
         line = {video.label: len(str(video.path.absolute())) + 2 * len(video.label) + 3 for video in tested}
         each = Counter(video.label for video in tested)
@@ -96,7 +111,7 @@ class Outlook:
             for place, (stage, _) in enumerate(self.stages)
             for name in stage.classes
         )
-        return sum(self.sizes) + lines + REPORT_BYTES + (CLIP_BYTES * len(self.videos) if self.to_write else 0)
+        return sum(self.sizes) + lines + REPORT_BYTES + self.unwritten
 
     def rates(self) -> Rates | None:
         """Measure this machine for some seconds; None without a network to measure. What fails becomes a problem."""
@@ -122,15 +137,15 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
     found = Outlook(recipe, out)
     past = found.attempt(partial(look_back, out, recipe, resume=resume), None)
     learnt = past.record.stages if past else ()
-    classes = [name for stage in learnt for name in stage]
     skip = found.attempt(partial(skip_list, recipe.data), NOTHING)
-    found.videos = found.attempt(partial(named_videos, recipe.data, learnt=classes, skip=skip), [])
+    listed = found.attempt(partial(read_lists, recipe.data, learnt, skip), Listed(Path(), []))
+    found.videos, found.unwritten = listed.videos, listed.unwritten
     if found.videos:
-        found.lists = found.attempt(partial(list_digests, recipe.data, found.videos), {})
+        found.lists = found.attempt(partial(list_digests, recipe.data, listed), {})
         none: list[Stage] = []
-        plan = found.attempt(partial(read_stages, recipe.stages, found.videos, learnt, recipe.data), none)
-        found.learnt = len(learnt)
-        found.stages = _counted(plan[: last or len(plan)], found.videos)[found.learnt :]
+        plan = found.attempt(partial(read_stages, recipe.stages, listed, learnt), none)
+        found.learnt, found.last = len(learnt), min(last or len(plan), len(plan))
+        found.plan = _counted(plan, found.videos)
         found.attempt(partial(_look_for_videos, found), None)
     found.attempt(partial(_look_at_network, found, [*learnt, *(stage.classes for stage, _ in found.stages)]), None)
     found.attempt(partial(_look_for_room, found), None)
@@ -139,26 +154,20 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
 
 def _counted(plan: Sequence[Stage], videos: Sequence[Video]) -> list[tuple[Stage, Clips]]:
     count = Counter((video.label, video.split) for video in videos)
-    counted, earlier, revisited = [], 0, 0
-    for stage in plan:
-        train, test = (sum(count[name, split] for name in stage.classes) for split in SPLITS)
-        counted.append((stage, Clips(train, test, earlier, revisited)))
-        earlier, revisited = earlier + test, revisited + train
-    return counted
+    return [(stage, Clips(*(sum(count[name, split] for name in stage.classes) for split in SPLITS))) for stage in plan]
 
 
 def _look_for_videos(found: Outlook) -> None:
     """Which videos are missing. A run that stops early needs those of its own stages only, but reads the whole list."""
     if found.to_write:
         return
-    there = files_in({video.path.parent for video in found.videos})
-    found.missing = {
-        split: gone
-        for split in SPLITS
-        if (gone := [video.path for video in found.videos if video.split == split and video.path not in there])
-    }
-    if count := sum(map(len, found.missing.values())):
-        raise DataError(f"{count} of the {len(found.videos)} videos are missing: put them there, or correct --data.")
+    gone = missing(found.videos)
+    paths = {split: [video.path for video in gone if video.split == split] for split in SPLITS}
+    found.missing = {split: named for split, named in paths.items() if named}
+    if gone:
+        raise DataError(
+            f"{len(gone)} of the {len(found.videos)} videos are missing: put them there, or correct --data."
+        )
 
 
 def _look_at_network(found: Outlook, classes: Sequence[Sequence[str]]) -> None:
@@ -177,13 +186,15 @@ def _look_at_network(found: Outlook, classes: Sequence[Sequence[str]]) -> None:
         plan = [Stage(index, tuple(names)) for index, names in enumerate(classes, start=1)]
         found.sizes = checkpoint_bytes(recipe, model.encoder, plan)[found.learnt :]
     if not here:
+        fetch = shlex.join(["hf", "download", source])
         raise RecipeError(
-            f"[backbone] source: {source} is not on this machine; fetch it (hf download {source}), which a run would do"
+            f"[backbone] source: {source} is not on this machine; fetch it ({fetch}), which a run would do"
             " first if it reached the hub, or name a local folder."
         )
     if recipe.class_vectors.kind == "text" and classes:
         frames = torch.empty(0, 1, recipe.sampling.frames, model.encoder.backbone.width)
-        class_vectors_of(tuple(classes[0][:1]), FrozenFeatures(frames, torch.empty(0)), model.encoder, recipe)
+        nothing = FrozenFeatures(frames, torch.empty(0))
+        class_vectors_of(StageClips(tuple(classes[0][:1]), nothing, model.encoder), recipe)
 
 
 def _is_here(source: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.learning.inputs import StageInputs
 from stpr.train.learning.snapshot import FitState, Snapshots
+from stpr.train.learning.stage_clips import StageClips
 from stpr.train.settings.learning import OptimizerSettings
 
 Terms = dict[str, float]
@@ -33,9 +35,20 @@ class Criterion(nn.Module):
         return {name: row.mean() for name, row in rows.items()}
 
 
+class Trainer(Protocol):
+    """Whoever minimises a stage's criterion; `seed` is the stage's own."""
+
+    @property
+    def seed(self) -> int:
+        """Where all that is random in the stage begins."""
+
+    def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
+        """Minimise the sum of the criterion's terms over its trainable parameters; returns each epoch's mean terms."""
+
+
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """How one stage is fitted."""
+class Sgd:
+    """Stochastic gradient descent with momentum and a cosine to zero (method §6)."""
 
     epochs: int
     optimizer: OptimizerSettings
@@ -43,11 +56,14 @@ class Fit:
     on_epoch: OnEpoch
     snapshots: Snapshots | None = None
 
+    def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
+        """As every trainer; a snapshot that is there is taken up first."""
+        curves = _fit(criterion, clips.inputs, self) if self.epochs else []
+        clips.centre.encoder_changed()
+        return curves
 
-def fit(criterion: Criterion, inputs: StageInputs, how: Fit) -> list[Terms]:
-    """Minimise the sum of the criterion's terms over its trainable parameters; returns each epoch's mean terms."""
-    if how.epochs == 0:
-        return []
+
+def _fit(criterion: Criterion, inputs: StageInputs, how: Sgd) -> list[Terms]:
     settings, processes = how.optimizer, inputs.processes
     if processes.index > 0:
         torch.manual_seed(how.seed + 1_000_003 * processes.index)  # dropout of its own; all began with the same network
@@ -106,7 +122,7 @@ class _Step:
         return {name: term.detach() for name, term in terms.items()}
 
 
-def _epoch(step: _Step, inputs: StageInputs, epoch: int, how: Fit) -> Terms:
+def _epoch(step: _Step, inputs: StageInputs, epoch: int, how: Sgd) -> Terms:
     step.prepared.train()
     clips, size = len(inputs.labels), how.optimizer.batch
     sums: Rows = {}

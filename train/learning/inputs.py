@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.data.cache import Encoding, FeatureCache
 from stpr.train.data.clips import Clip, load_ahead, load_draws
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.distributed import ALONE, Processes
-from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import SamplingSettings
-
-Advance = Callable[[int], None]  # told after every clip how many are done
 
 
 class StageInputs(Protocol):
@@ -44,6 +41,9 @@ class StageInputs(Protocol):
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre view of every clip of this process's share, in order."""
+
+    def draws(self) -> Sequence[Tensor]:
+        """Each random draw of all clips `(n, T, …)`; raises RecipeError where clips are drawn anew in every epoch."""
 
     def take(self, rows: Tensor) -> StageInputs:
         """Only the clips that are marked in `rows` `(n,)`, in order."""
@@ -75,6 +75,10 @@ class FrozenFeatures:
         """Batches of the centre views."""
         yield from torch.split(self.processes.share(self.features[:, 0]), batch)
 
+    def draws(self) -> Sequence[Tensor]:
+        """Each random draw of all clips `(n, T, W)`."""
+        return self.features[:, 1:].unbind(dim=1)
+
     def take(self, rows: Tensor) -> FrozenFeatures:
         """The marked clips."""
         part = copy.copy(self)
@@ -82,25 +86,17 @@ class FrozenFeatures:
         return part
 
 
+@dataclass(eq=False)
 class PixelClips:
     """Clips as uint8 frames `(T, H, W, 3)`, decoded when they are asked for."""
 
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        labels: Tensor,
-        *,
-        spec: PreprocessSpec,
-        sampling: SamplingSettings,
-        seed: int,
-        processes: Processes = ALONE,
-    ) -> None:
-        self.videos = videos
-        self.labels = labels
-        self.spec = spec
-        self.sampling = sampling
-        self.seed = seed
-        self.processes = processes
+    videos: Sequence[Video]
+    labels: Tensor
+    _: KW_ONLY
+    spec: PreprocessSpec
+    sampling: SamplingSettings
+    seed: int
+    processes: Processes = ALONE
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled batches, each clip drawn anew."""
@@ -113,14 +109,21 @@ class PixelClips:
             return drawn
 
         labels = [self.labels[rows] for rows in shares]
-        yield from zip(self._batches([rows.tolist() for rows in shares], draw, len(shares)), labels, strict=True)
+        yield from zip(self.decoded([rows.tolist() for rows in shares], draw, len(shares)), labels, strict=True)
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
         """Batches of the centre views."""
         own = self.processes.share(range(len(self.videos)))
         batches = [own[start : start + batch] for start in range(0, len(own), batch)]
         rounds = self.processes.rounds(len(self.videos), batch)
-        return self._batches(batches, lambda video: self.views(video, draws=0, seed=0)[0], rounds)
+        return self.decoded(batches, lambda video: self.views(video, draws=0, seed=0)[0], rounds)
+
+    def draws(self) -> Sequence[Tensor]:
+        """Refused: no draw outlives its epoch."""
+        raise RecipeError(
+            '[statistics] draws = true needs features that are encoded once, but with [adapter] place = "blocks" each'
+            ' epoch encodes its own; set draws = false, or place = "feature".'
+        )
 
     def take(self, rows: Tensor) -> PixelClips:
         """The marked clips."""
@@ -131,14 +134,10 @@ class PixelClips:
 
     def views(self, video: Video, *, draws: int, seed: int) -> Clip:
         """The centre view and `draws` random draws of a video: `(1 + draws, T, H, W, 3)` uint8."""
-        sampling = self.sampling
-        return load_draws(
-            video.path, draws=draws, frames=sampling.frames, spec=self.spec, augment=sampling.augment, seed=seed
-        )
+        return load_draws(video.path, draws=draws, spec=self.spec, sampling=self.sampling, seed=seed)
 
-    def _batches(
-        self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int
-    ) -> Iterator[Tensor]:
+    def decoded(self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int) -> Iterator[Tensor]:
+        """What `load` gives for the videos of each batch of rows, stacked; all processes go through so many rounds."""
         videos = (self.videos[row] for rows in batches for row in rows)
         clips = load_ahead(videos, load, workers=self.sampling.workers)
         stacked = (torch.from_numpy(np.stack(list(islice(clips, len(rows))))) for rows in batches)
@@ -154,55 +153,3 @@ def all_stages(parts: Sequence[FrozenFeatures | PixelClips]) -> FrozenFeatures |
     else:
         whole.videos = [video for part in parts if isinstance(part, PixelClips) for video in part.videos]
     return whole
-
-
-@torch.no_grad()
-def encode_frozen(
-    clips: PixelClips, encoder: FrameEncoder, *, draws: int, advance: Advance, cache: FeatureCache | None = None
-) -> FrozenFeatures:
-    """Decode every video once and encode its centre view and its draws, unless the cache has them.
-
-    Reading and decoding run ahead on threads; `advance` is told how many are done. Several processes share the videos
-    out. A video is encoded by itself, so that its features don't depend on which others the cache lacks.
-    """
-    processes, total = clips.processes, len(clips.videos)
-    videos = processes.share(clips.videos)
-    how = _encoding(clips, encoder, draws)
-    features = torch.empty(len(videos), draws + 1, how.frames, how.width)
-
-    def load(video: Video) -> tuple[Path | None, Tensor]:
-        """Where its features are to be kept, and what there is: its features, or its pixels."""
-        entry = cache.entry(video.path, how) if cache else None
-        kept = cache.read(entry, how) if cache and entry else None
-        return entry, torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed)) if kept is None else kept
-
-    def encoded() -> Iterator[Tensor]:
-        for entry, loaded in load_ahead(videos, load, workers=clips.sampling.workers):
-            pixels = loaded.dtype == torch.uint8
-            row = encoder.frozen(loaded.to(encoder.mean.device)).cpu() if pixels else loaded
-            if cache and entry and pixels:
-                cache.write(entry, row)
-            elif cache:
-                cache.served += 1
-            yield row
-
-    try:
-        for place, row in enumerate(processes.lockstep(encoded(), processes.rounds(total))):
-            features[place] = row
-            advance(min(total, (place + 1) * processes.count))
-    finally:
-        if cache:
-            cache.remember()
-    return FrozenFeatures(processes.join(features, total), clips.labels, processes)
-
-
-def _encoding(clips: PixelClips, encoder: FrameEncoder, draws: int) -> Encoding:
-    return Encoding(
-        backbone=encoder.backbone.digest(),
-        preprocess=clips.spec,
-        frames=clips.sampling.frames,
-        width=encoder.backbone.width,
-        draws=draws,
-        augment=clips.sampling.augment if draws else None,
-        seed=clips.seed if draws else None,
-    )

@@ -1,6 +1,6 @@
 """A stage's fit half done: all that the rest of it depends on, so that a killed run goes on to the very same weights.
 
-One safetensors file in the run folder, written whole or not at all: the trained parameters, SGD's momentum, the state
+One safetensors file, written whole or not at all: the trained parameters, SGD's momentum, the state
 of every process's random numbers; in its header the loss curves so far and a fingerprint of what was being learnt.
 What comes before the fit is the same again by the stage's seed.
 """
@@ -20,12 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from stpr.runtime.contract.durable import whole_file
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.distributed import ALONE, Processes
 from stpr.train.settings.recipe import Recipe
 
-SNAPSHOT: Final = "snapshot.safetensors"
 EVERY: Final = 60.0  # seconds; a snapshot is taken at the end of the epoch
 HEADER: Final = "snapshot"
 
@@ -99,9 +99,9 @@ class FitState:
 
 @dataclass(slots=True)
 class Snapshots:
-    """Where one stage leaves its snapshots; `say` is told, in a sentence, what became of one that was there."""
+    """The file of one stage's snapshots; `say` is told, in a sentence, what became of one that was there."""
 
-    run: Path
+    file: Path
     stage: int
     fingerprint: str
     say: Callable[[str], None]
@@ -117,7 +117,7 @@ class Snapshots:
 
     def restore(self, state: FitState) -> Curves:
         """Go on from the snapshot that is there; returns the curves of the epochs behind it, none without."""
-        file = self.run / SNAPSHOT
+        file = self.file
         if not file.is_file():
             return []
         try:
@@ -157,11 +157,10 @@ class Snapshots:
         self.taken = time.monotonic()
 
     def _write(self, tensors: dict[str, Tensor], header: Header) -> None:
-        file = self.run / SNAPSHOT
-        part = file.with_suffix(".part")
         try:
-            save_file(tensors, part, metadata={HEADER: msgspec.json.encode(header).decode()})
-            part.replace(file)
+            with whole_file(self.file) as part:
+                save_file(tensors, part, metadata={HEADER: msgspec.json.encode(header).decode()})
         except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
-            raise CheckpointError(f"{file} can't be written ({error}); make room, then go on with --resume.") from error
+            raise CheckpointError(
+                f"{self.file} can't be written ({error}); make room, then go on with --resume."
+            ) from error

@@ -1,11 +1,10 @@
-"""What a stage changes, one small file per method. Each is one function: learn a stage in place."""
+"""The methods, one small file for each: how a stage is learnt, and the traits that the rest of the trainer asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from stpr.train.learning.fit import Fit, Terms
-from stpr.train.learning.inputs import StageInputs
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.methods import (
     ewc,
     finetune,
@@ -18,20 +17,38 @@ from stpr.train.methods import (
     stpr,
     streaming_lda,
 )
-from stpr.train.model.stpr import StPR
+from stpr.train.methods.method import Method
+from stpr.train.settings.messages import nearest
 from stpr.train.settings.recipe import Recipe
 
-Learn = Callable[[StPR, tuple[str, ...], StageInputs, Recipe, Fit], list[Terms]]
-
-METHODS: Mapping[str, Learn] = {
-    "stpr": stpr.learn,
-    "finetune": finetune.learn,
-    "lwf": lwf.learn,
-    "ewc": ewc.learn,
-    "nearest_mean": nearest_mean.learn,
-    "streaming_lda": streaming_lda.learn,
-    "ranpac": ranpac.learn,
-    "linear_probe": linear_probe.learn,
-    "joint": joint.learn,
-    "spatial": spatial.learn,
+METHODS: Mapping[str, Method] = {
+    "stpr": stpr.METHOD,
+    "finetune": finetune.METHOD,
+    "lwf": lwf.METHOD,
+    "ewc": ewc.METHOD,
+    "nearest_mean": nearest_mean.METHOD,
+    "streaming_lda": streaming_lda.METHOD,
+    "ranpac": ranpac.METHOD,
+    "linear_probe": linear_probe.METHOD,
+    "joint": joint.METHOD,
+    "spatial": spatial.METHOD,
 }
+
+
+def method_of(recipe: Recipe) -> Method:
+    """The recipe's method. Raises RecipeError for a name that nobody knows."""
+    if recipe.method not in METHODS:
+        hint = nearest(recipe.method, METHODS)
+        raise RecipeError(f"method must be one of {', '.join(METHODS)}, not {recipe.method!r}{hint}.")
+    return METHODS[recipe.method]
+
+
+def cautions(recipe: Recipe) -> list[str]:
+    """What must be said wherever figures of this recipe are shown."""
+    return [*recipe.data_cautions, *method_cautions(recipe)]
+
+
+def method_cautions(recipe: Recipe) -> list[str]:
+    """What must be said of the method alone."""
+    bound = "keeps the videos of all stages and learns them anew each time: a bound, not a rival."
+    return [f"{recipe.method} {bound}"] if method_of(recipe).keeps_videos else []

@@ -4,7 +4,7 @@ After a stage, the diagonal of the Fisher information of its contrast is added t
 Schwarz et al., 2018, with nothing faded out); the next stage pays (weight / 2) · Σ F_i (move of θ_i)².
 Each stage's Fisher is brought to a largest value of 1 (as in Chaudhry et al., 2018): the gradients of a well-fitted
 stage vanish and its Fisher with them, so that no one weight would do for two stages. SGD follows the penalty while
-rate · weight · stages < 2 (1 + momentum). One number per trained parameter is kept, in `model.importance`; the
+rate · weight · stages < 2 (1 + momentum). One number per trained parameter is kept, in `model.memory`; the
 parameters that a stage starts from are the network itself.
 """
 
@@ -14,24 +14,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
-from stpr.train.learning.fit import Criterion, Fit, Rows, Terms, fit
+from stpr.train.learning.fit import Criterion, Rows, Terms, Trainer
 from stpr.train.learning.inputs import StageInputs
-from stpr.train.methods.finetune import go_on
-from stpr.train.methods.stpr import Objective, remember
-from stpr.train.model.stpr import StPR
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.finetune import plain_objective
+from stpr.train.methods.heads import single_expert
+from stpr.train.methods.method import Method
+from stpr.train.methods.objective import Objective
+from stpr.train.model.stpr import Memory, StPR
 from stpr.train.settings.recipe import Recipe
 
 
-def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:
+def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> list[Terms]:
     """Fine-tune the one expert on this stage under the penalty; returns the loss curves."""
-    plain = go_on(model, classes, inputs, recipe)
-    holds = plain.offset > 0 and recipe.ewc.weight > 0
-    curves = fit(Anchored(plain, model.importance, recipe.ewc.weight) if holds else plain, inputs, how)
-    remember(model, inputs, plain.offset)
-    found = fisher(plain, inputs)
-    added = found / found.max().clamp_min(1e-30)
-    model.importance = model.importance + added if plain.offset > 0 else added
+    memory, first = model.memory, model.head.classes == 0
+    assert isinstance(memory, FisherMemory)
+    plain = plain_objective(model, clips, recipe)
+    holds = not first and recipe.ewc.weight > 0
+    curves = trainer.fit(Anchored(plain, memory.fisher, recipe.ewc.weight) if holds else plain, clips)
+    memory.update(fisher(plain, clips.inputs))
     return curves
+
+
+class FisherMemory(Memory):
+    """The Fisher information of each trained parameter `(P,)`, summed over the stages so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fisher: Tensor
+        self.register_buffer("fisher", torch.zeros(0))
+
+    def update(self, found: Tensor) -> None:
+        """Add a stage's, brought to a largest value of 1."""
+        added = found / found.max().clamp_min(1e-30)
+        self.fisher = self.fisher + added if len(self.fisher) else added
+
+    def resize(self, model: StPR) -> None:
+        """A number per parameter of the adapters and of the expert."""
+        trained = [*model.encoder.adapter_parameters(), *model.head.experts.parameters()]
+        self.fisher = torch.zeros(sum(value.numel() for value in trained))
 
 
 def fisher(objective: Objective, inputs: StageInputs) -> Tensor:
@@ -79,3 +100,6 @@ class Anchored(Criterion):
 def _trained(objective: Objective) -> list[nn.Parameter]:
     """The parameters that a stage trains, in an order that is the same in every stage."""
     return [value for value in objective.parameters() if value.requires_grad]
+
+
+METHOD = Method(learn=learn, head=single_expert, memory=lambda _: FisherMemory())

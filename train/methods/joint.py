@@ -6,13 +6,8 @@ no method for a place where videos must go.
 
 from __future__ import annotations
 
-from stpr.train.learning.fit import Fit, Terms
-from stpr.train.learning.inputs import StageInputs
 from stpr.train.methods import finetune
-from stpr.train.model.stpr import StPR
-from stpr.train.settings.recipe import Recipe
+from stpr.train.methods.heads import single_expert
+from stpr.train.methods.method import Method
 
-
-def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:
-    """Train a fresh network on the clips of all classes so far; returns the loss curves."""
-    return finetune.learn(model, classes, inputs, recipe, how)
+METHOD = Method(learn=finetune.learn, head=single_expert, keeps_videos=True)

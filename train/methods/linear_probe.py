@@ -6,14 +6,19 @@ for a place where videos must go. parts = ["mean"] is the usual form, on mean fr
 
 from __future__ import annotations
 
-from stpr.train.learning.fit import Fit, Terms
-from stpr.train.learning.inputs import StageInputs
+from stpr.train.learning.fit import Terms, Trainer
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.heads import logistic_scores
+from stpr.train.methods.method import Method
 from stpr.train.methods.stage_start import learn_scores
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.recipe import Recipe
 
 
-def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, _how: Fit) -> list[Terms]:
+def learn(model: StPR, clips: StageClips, _recipe: Recipe, _trainer: Trainer) -> list[Terms]:
     """Fit the probe to the clips of all classes so far, on a fresh network; there are no loss curves."""
-    learn_scores(model, classes, inputs, recipe)
+    learn_scores(model, clips)
     return []
+
+
+METHOD = Method(learn=learn, head=logistic_scores, keeps_videos=True)

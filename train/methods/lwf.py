@@ -12,23 +12,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stpr.train.learning.fit import Criterion, Fit, Rows, Terms, fit
-from stpr.train.learning.inputs import StageInputs
-from stpr.train.methods.finetune import go_on
-from stpr.train.methods.stpr import Objective, remember
+from stpr.train.learning.fit import Criterion, Rows, Terms, Trainer
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.finetune import plain_objective
+from stpr.train.methods.heads import single_expert
+from stpr.train.methods.method import Method
+from stpr.train.methods.objective import Objective
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.learning import LwfSettings
 from stpr.train.settings.recipe import Recipe
 
 
-def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:
+def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> list[Terms]:
     """Fine-tune the one expert on this stage under distillation; returns the loss curves."""
     shared = {id(value): value for value in model.encoder.parameters() if not value.requires_grad}
     old = copy.deepcopy(model, shared).eval().requires_grad_(requires_grad=False)
-    plain = go_on(model, classes, inputs, recipe)
-    holds = plain.offset > 0 and recipe.lwf.weight > 0
-    curves = fit(Distilled(model, plain, old, recipe) if holds else plain, inputs, how)
-    remember(model, inputs, plain.offset)
-    return curves
+    plain = plain_objective(model, clips, recipe)
+    holds = old.head.classes > 0 and recipe.lwf.weight > 0
+    return trainer.fit(Distilled(model, plain, old, recipe.lwf) if holds else plain, clips)
 
 
 def distillation(logits: Tensor, old: Tensor, *, temperature: float) -> Tensor:
@@ -43,13 +44,13 @@ def distillation(logits: Tensor, old: Tensor, *, temperature: float) -> Tensor:
 class Distilled(Criterion):
     """The plain objective, and the distance to the old network's posteriors over the old classes."""
 
-    def __init__(self, model: StPR, plain: Objective, old: StPR, recipe: Recipe) -> None:
+    def __init__(self, model: StPR, plain: Objective, old: StPR, settings: LwfSettings) -> None:
         super().__init__()
         self.model = model
         self.plain = plain
         self.old = [old]  # in a list, so that its frozen copy is no part of this module
-        self.settings = recipe.lwf
-        self.scale = 1 / recipe.contrast.temperature  # cosines to logits, as in the contrast
+        self.settings = settings
+        self.scale = 1 / plain.contrast.settings.temperature  # cosines to logits, as in the contrast
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
         """The plain objective's rows for clips `(B, T, …)`, and what each clip's old posteriors cost."""
@@ -64,3 +65,6 @@ class Distilled(Criterion):
     def terms(self, rows: Rows, labels: Tensor) -> Rows:
         """Those of the plain objective, which takes the mean of what it does not know."""
         return self.plain.terms(rows, labels)
+
+
+METHOD = Method(learn=learn, head=single_expert)

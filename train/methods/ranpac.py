@@ -7,14 +7,19 @@ described.
 
 from __future__ import annotations
 
-from stpr.train.learning.fit import Fit, Terms
-from stpr.train.learning.inputs import StageInputs
+from stpr.train.learning.fit import Terms, Trainer
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.heads import ridge_scores
+from stpr.train.methods.method import Method
 from stpr.train.methods.stage_start import learn_scores
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.recipe import Recipe
 
 
-def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, _how: Fit) -> list[Terms]:
+def learn(model: StPR, clips: StageClips, _recipe: Recipe, _trainer: Trainer) -> list[Terms]:
     """Add the classes' random features to the regression; there are no loss curves."""
-    learn_scores(model, classes, inputs, recipe)
+    learn_scores(model, clips)
     return []
+
+
+METHOD = Method(learn=learn, head=ridge_scores, by_stage=True)

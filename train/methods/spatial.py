@@ -1,40 +1,37 @@
 """The paper's rows without experts: V = V̄, the encoder's adapters under L^S_Cont + w · L_FSSD (method §5).
 
-Without adapters nothing trains (the row "frozen"); `preservation.weight = 0` leaves FSSD out. An untrained expert is
-the identity, so that the head's V^st is V̄ too.
+Without adapters nothing trains (the row "frozen"); `preservation.weight = 0` leaves FSSD out. [contrast] spatial has no
+say, since there is no other term.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
-from stpr.train.learning.fit import Fit, Rows, Terms, fit
-from stpr.train.learning.inputs import StageInputs
-from stpr.train.methods.stage_start import begin, class_vectors_of, give_single_expert
-from stpr.train.methods.stpr import Objective, remember_importance, teacher_of
+from stpr.train.learning.fit import Terms, Trainer
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.heads import mean_frame
+from stpr.train.methods.method import Method
+from stpr.train.methods.objective import ClassContrast, ImportanceMemory, Objective
+from stpr.train.methods.stage_start import begin, class_vectors_of
+from stpr.train.model.combiners.mean_frame import MeanFrame
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.recipe import Recipe
 
 
-def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, how: Fit) -> list[Terms]:
+def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> list[Terms]:
     """Tune the adapters, where there are any, to this stage; returns the loss curves."""
-    offset = begin(model, inputs)
-    vectors = class_vectors_of(classes, inputs, model.encoder, recipe)
-    teacher = teacher_of(model, inputs, vectors, recipe)
-    give_single_expert(model, vectors)
+    memory, combiner = model.memory, model.head.combiner
+    assert isinstance(memory, ImportanceMemory)
+    assert isinstance(combiner, MeanFrame)
+    offset = begin(model, clips)
+    vectors = class_vectors_of(clips, recipe)
+    teacher = memory.teacher(clips, vectors, offset=offset)
+    model.head.add_classes(len(vectors), vectors)
     if not model.encoder.adapter_parameters():
         return []
-    objective = EncoderAlone(
-        model.encoder, nn.Identity(), model.head.class_vectors, recipe, offset=offset, teacher=teacher
-    )
-    curves = fit(objective, inputs, how)
-    remember_importance(model, inputs, offset, recipe)
+    contrast = ClassContrast(combiner.class_vectors, recipe.contrast, offset=offset)
+    curves = trainer.fit(Objective(model.encoder, None, contrast, teacher), clips)
+    memory.update(clips, combiner.class_vectors[offset:], offset=offset)
     return curves
 
 
-class EncoderAlone(Objective):
-    """L = L^S_Cont + w · L_FSSD; [contrast] spatial has no say, since there is no other term."""
-
-    def contrasted(self, features: Tensor) -> Rows:
-        """V̄ of frame features `(B, T, D)`."""
-        return {"contrast_s": features.mean(dim=1)}
+METHOD = Method(learn=learn, head=mean_frame, memory=lambda recipe: ImportanceMemory(recipe.preservation))

@@ -6,14 +6,19 @@ described; parts = ["mean"] is the usual form, on mean frame features.
 
 from __future__ import annotations
 
-from stpr.train.learning.fit import Fit, Terms
-from stpr.train.learning.inputs import StageInputs
+from stpr.train.learning.fit import Terms, Trainer
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.heads import gaussian_scores
+from stpr.train.methods.method import Method
 from stpr.train.methods.stage_start import learn_scores
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.recipe import Recipe
 
 
-def learn(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, _how: Fit) -> list[Terms]:
+def learn(model: StPR, clips: StageClips, _recipe: Recipe, _trainer: Trainer) -> list[Terms]:
     """Add the classes' means and scatter to the statistics; there are no loss curves."""
-    learn_scores(model, classes, inputs, recipe)
+    learn_scores(model, clips)
     return []
+
+
+METHOD = Method(learn=learn, head=gaussian_scores, by_stage=True)

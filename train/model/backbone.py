@@ -29,6 +29,7 @@ class Backbone(nn.Module):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
         self.source = source
+        self._digest: str | None = None
         try:
             with torch.no_grad():
                 self.width = int(self(torch.zeros(1, 3, spec.height, spec.width)).shape[1])
@@ -56,7 +57,12 @@ class Backbone(nn.Module):
         return [block for block in layers[0] if hasattr(block, "mlp")] if layers else []
 
     def digest(self) -> str:
-        """SHA-256 over names and values of all frozen weights, adapters left out."""
+        """SHA-256 over names and values of all frozen weights, adapters left out; computed once: they are frozen."""
+        if self._digest is None:
+            self._digest = self._hashed()
+        return self._digest
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256()
         for name, value in sorted(self.network.state_dict().items()):
             if "adapter" not in name:

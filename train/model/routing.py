@@ -50,8 +50,8 @@ def _top1(evidence: Evidence) -> Tensor:
 
 
 def _equal(evidence: Evidence) -> Tensor:
-    scores = anchor_scores(evidence)
-    return torch.full_like(scores, 1.0 / scores.shape[1])
+    experts = evidence.temporal[..., 0]  # (B, E)
+    return torch.full_like(experts, 1.0 / experts.shape[1])
 
 
 def _likelihood(evidence: Evidence) -> Tensor:

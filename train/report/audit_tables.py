@@ -9,7 +9,7 @@ from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
 from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import size
-from stpr.train.run.checkpoint import PREDICTIONS
+from stpr.train.run.folder import PREDICTIONS
 
 
 def show_audit(found: Audit) -> None:

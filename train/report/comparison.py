@@ -11,6 +11,7 @@ from typing import Final
 
 from rich.text import Text
 
+from stpr.runtime.contract.durable import whole_file
 from stpr.train.compare.jobs import Outcome
 from stpr.train.compare.presets import BOUNDS, Row
 from stpr.train.report.comparison_figure import comparison_figure
@@ -48,7 +49,7 @@ class Cell:
 
 COLUMNS: Final = (
     Column("final accuracy", "final", lambda found: found.final, 1),
-    Column("average incremental accuracy", "average_incremental", lambda found: found.average_incremental, 1),
+    Column("average incremental", "average_incremental", lambda found: found.average_incremental, 1),
     Column(
         "backward forgetting", "backward_forgetting",
         lambda found: found.backward_forgetting if found.forgetting_known else None, -1,
@@ -61,12 +62,12 @@ COLUMNS: Final = (
 
 def write_comparison(out: Path, outcomes: Sequence[Outcome], *, title: str, about: Mapping[str, str]) -> Path:
     """Write the tables, the figure and the page of all outcomes so far into `out`; returns the page."""
-    out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "table.csv", outcomes)
     (out / FIGURE).unlink(missing_ok=True)  # of an earlier comparison, which may have had one
     curves = _curves(outcomes)
     if curves:
-        comparison_figure(curves).savefig(out / FIGURE)
+        with whole_file(out / FIGURE) as part:
+            comparison_figure(curves).savefig(part, format="png")
     headings, results = table(outcomes)
     return write_page(
         "comparison.md",
@@ -171,7 +172,7 @@ def _curves(outcomes: Sequence[Outcome]) -> dict[str, list[list[float]]]:
 
 
 def _write_csv(file: Path, outcomes: Sequence[Outcome]) -> None:
-    with file.open("w", encoding="utf-8", newline="") as stream:
+    with whole_file(file) as part, part.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
             ["row", "seed", *(column.key for column in COLUMNS), "seconds", "kept_bytes", "recipe", "failed"]

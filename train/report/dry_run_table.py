@@ -10,6 +10,7 @@ from typing import Final
 
 from stpr.train.estimate.cost import Rates
 from stpr.train.estimate.dry_run import Outlook, free_bytes
+from stpr.train.methods import cautions
 from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import duration, size
 
@@ -40,7 +41,7 @@ def _facts(outlook: Outlook, rates: Rates | None) -> Iterator[tuple[str, str]]:
     recipe = outlook.recipe
     yield "recipe", f"{recipe.name}: {recipe.method}, seed {recipe.seed}, run folder {outlook.out}"
     yield from (("lists", f"{digest}  {name}") for name, digest in outlook.lists.items())
-    yield from (("note", caution) for caution in recipe.cautions)
+    yield from (("note", caution) for caution in cautions(recipe))
     yield from (("videos", line) for line in _videos(outlook))
     yield "network", _network(outlook)
     if outlook.stages:
@@ -85,9 +86,10 @@ def _time(outlook: Outlook, rates: Rates | None) -> list[str]:
     if rates.decode is None:
         return [*said, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
     decoding = work.decoded * rates.decode / workers
+    lengths = f"; {outlook.measured:,} of them for their length alone" if outlook.measured else ""
     said.append(
         f"decoding about {duration(decoding)}: {work.decoded:,} videos; {duration(rates.decode)} each, measured just"
-        f" now on one of them, by {workers} workers"
+        f" now on one of them, by {workers} workers{lengths}"
     )
     both = f"between {duration(max(network, decoding))} and {duration(network + decoding)}"
     return [*said, f"in all {both}: decoding runs beside the network as far as there are cores"]

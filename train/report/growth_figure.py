@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from stpr.runtime.contract.durable import whole_file
 from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
 from stpr.train.report.figures import INK, LINES, blank_figure, tidy
+from stpr.train.run.folder import report_folder
 
 SHADES: Final = (LINES[4], LINES[3], LINES[0], LINES[2], "#7f5539", LINES[5], LINES[1], "#8a8a8a", LINES[6])
 COLOURS: Final = dict(zip(DEPENDS, SHADES, strict=True))
@@ -22,9 +24,9 @@ PALE: Final = 0.35
 
 def write_growth(run: Path, found: Audit) -> Path:
     """Draw `run/report/growth.png`; returns its path."""
-    picture = run / "report" / "growth.png"
-    picture.parent.mkdir(exist_ok=True)
-    growth_figure(found).savefig(picture)
+    picture = report_folder(run) / "growth.png"
+    with whole_file(picture) as part:
+        growth_figure(found).savefig(part, format="png")
     return picture
 
 

@@ -14,6 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from stpr.runtime.contract.durable import write_file
+
 PAGE: Final = "index.html"
 ANYWHERE: Final = re.compile(r"[\\`*\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is literal
 FIRST: Final = re.compile(r"^(\d*)([-+.)])(?=[\s-]|$)")  # what would begin a list or be a rule
@@ -46,11 +48,10 @@ def write_page(template: str, markdown: Path, *, title: str, **content: Any) -> 
     Pictures are named relative to the folder; the page holds them, so it needs no file beside it.
     """
     text = MARKDOWN.get_template(template).render(title=title, **content)
-    markdown.write_text(text, encoding="utf-8")
+    write_file(markdown, text.encode())
     page = markdown.with_name(PAGE)
     body = Markup(_html(text, markdown.parent))
-    page.write_text(HTML.get_template("page.html").render(title=title, body=body), encoding="utf-8")
-    return page
+    return write_file(page, HTML.get_template("page.html").render(title=title, body=body).encode())
 
 
 def _html(markdown: str, folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
+from stpr.runtime.contract.durable import whole_file
 from stpr.train.report.figures import (
     accuracy_figure,
     confusion_figure,
@@ -17,6 +18,7 @@ from stpr.train.report.figures import (
 )
 from stpr.train.report.page import write_page
 from stpr.train.report.quantities import duration, percent
+from stpr.train.run.folder import report_folder
 from stpr.train.run.metrics import Metrics, caveats, read_metrics
 
 CAPTIONS: Final = {
@@ -27,7 +29,7 @@ CAPTIONS: Final = {
     "losses": "Loss terms by epoch; grey lines separate the stages.",
 }
 HEADINGS: Final = (
-    "run", "final accuracy", "average incremental accuracy", "backward forgetting",
+    "run", "final accuracy", "average incremental", "backward forgetting",
     "routing accuracy", "oracle accuracy", "seed", "time",
 )  # fmt: skip
 
@@ -39,13 +41,13 @@ def write_report(run: Path, compare: Mapping[str, Path] | None = None) -> Path:
     """
     metrics = read_metrics(run)
     others = {name: read_metrics(path) for name, path in (compare or {}).items()}
-    folder = run / "report"
-    folder.mkdir(exist_ok=True)
+    folder = report_folder(run)
     figures = _draw(metrics, others)
     for name in CAPTIONS:
         (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier report, which may have had more to show
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
+        with whole_file(folder / f"{name}.png") as part:
+            figure.savefig(part, format="png")
     return write_page(
         "run.md",
         folder / "report.md",

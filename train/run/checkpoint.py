@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -12,22 +12,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stpr.runtime.contract.durable import whole_folder
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.model.backbone import Backbone, load_backbone
-from stpr.train.model.encoder import FrameEncoder
-from stpr.train.model.stpr import Head, StPR
-from stpr.train.settings.load import load_recipe
+from stpr.train.methods import method_of
+from stpr.train.methods.build import build_model
+from stpr.train.methods.method import Method
+from stpr.train.model.stpr import StPR
+from stpr.train.run.folder import PREDICTIONS, RECIPE, RECORD, TENSORS, finished_stages, recipe_file, stage_folder
+from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
-TENSORS = "model.safetensors"
-RECORD = "stage.json"
-PREDICTIONS = "predictions.csv"
-RECIPE = "recipe.toml"
+SCHEMA = 1  # of stage.json
 MEND = "put back the recipe that the run was begun with."
-KINDS = {  # first part of a tensor's name that says what it is
+KINDS = {  # first part of a stored tensor's name that says what it is
     "encoder.projection": "projection",
     "encoder": "adapter",
     "head.experts": "expert",
@@ -35,7 +35,7 @@ KINDS = {  # first part of a tensor's name that says what it is
     "head.keys": "keys",
     "head.class_vectors": "class vectors",
     "head.statistics": "class statistics",
-    "importance": "importance",
+    "memory": "memory",
 }
 UNKNOWN_KIND = "unknown"
 
@@ -59,6 +59,7 @@ class BackboneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`stage.json`: what this checkpoint knows and every tensor it keeps."""
 
+    schema: int = 0  # files of schema 0 have no such key
     stage: int
     stages: tuple[tuple[str, ...], ...]  # classes learnt so far, by stage, in learning order
     clip: ClipSpec
@@ -78,23 +79,25 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return tuple(name for stage in self.stages for name in stage)
 
 
-def stage_folder(run: Path, stage: int) -> Path:
-    """Where stage `stage` of a run lies."""
-    return run / f"stage-{stage}"
-
-
 def kept_tensors(model: StPR) -> dict[str, Tensor]:
-    """Everything that is saved: the model's state without the frozen backbone."""
-    return {name: value.detach().cpu().contiguous() for name, value in _kept(model).items()}
+    """Everything that is saved, by the name it is stored under: the model's state without the frozen backbone."""
+    return {name: value.detach().cpu().contiguous() for name, value in kept_state(model).items()}
 
 
-def _kept(model: StPR) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
+def kept_state(model: StPR) -> dict[str, Tensor]:
+    """The same as the model holds it."""
+    state = {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
+    return {stored_name(name): value for name, value in state.items()}
 
 
 def is_kept(name: str) -> bool:
     """Whether a tensor of the model's state is saved: all but the weights of the frozen backbone."""
     return not name.startswith("encoder.backbone") or ".adapter." in name
+
+
+def stored_name(name: str) -> str:
+    """What a tensor of the model's state is called in a checkpoint: what the combiner holds is the head's there."""
+    return name.replace("head.combiner.", "head.", 1)
 
 
 def kind_of(name: str) -> str:
@@ -103,26 +106,21 @@ def kind_of(name: str) -> str:
 
 
 def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) -> Path:
-    """Write `run/stage-N`; the record's digest and list of tensors are filled in here."""
+    """Write `run/stage-N`, whole or not at all; the record's digest and list of tensors are filled in here.
+
+    Raises OSError or SafetensorError if it can't be written.
+    """
     target = stage_folder(run, record.stage)
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        _write_parts(part, model, record, predictions)
-        shutil.rmtree(target, ignore_errors=True)
-        part.replace(target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    with whole_folder(target) as part:
+        _write_files(part, kept_tensors(model), record, predictions)
     return target
 
 
-def _write_parts(part: Path, model: StPR, record: StageRecord, predictions: str) -> None:
-    tensors = kept_tensors(model)
+def _write_files(part: Path, tensors: dict[str, Tensor], record: StageRecord, predictions: str) -> None:
     save_file(tensors, part / TENSORS)
     record = msgspec.structs.replace(
         record,
+        schema=SCHEMA,
         sha256=hashlib.sha256((part / TENSORS).read_bytes()).hexdigest(),
         kept=tuple(
             KeptTensor(name=name, kind=kind_of(name), shape=tuple(value.shape), bytes=value.nbytes)
@@ -133,14 +131,6 @@ def _write_parts(part: Path, model: StPR, record: StageRecord, predictions: str)
     (part / PREDICTIONS).write_text(predictions, encoding="utf-8")
 
 
-def finished_stages(run: Path) -> int:
-    """How many stages of a run are complete on disk, counted from the first."""
-    stage = 0
-    while (stage_folder(run, stage + 1) / RECORD).is_file():
-        stage += 1
-    return stage
-
-
 def read_record(run: Path, stage: int) -> StageRecord:
     """Read `stage.json`; raises CheckpointError if the stage is not there or damaged."""
     file = stage_folder(run, stage) / RECORD
@@ -149,56 +139,63 @@ def read_record(run: Path, stage: int) -> StageRecord:
         has = f"has stages 1 to {done}" if done else "has no finished stage"
         raise CheckpointError(f"{run} {has}, not stage {stage}; train further or choose another --stage.")
     try:
-        return msgspec.json.decode(file.read_bytes(), type=StageRecord)
+        record = msgspec.json.decode(file.read_bytes(), type=StageRecord)
     except (msgspec.DecodeError, ValueError) as error:
         raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
-
-
-def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
-    """The network of a recipe before its first stage: the one place where its parts are put together."""
-    backbone = backbone or load_backbone(recipe.backbone.source)
-    encoder = FrameEncoder(backbone=backbone, adapter=recipe.adapter, projection=recipe.backbone.projection)
-    return StPR(encoder=encoder, head=Head(frames=recipe.sampling.frames, width=encoder.width, settings=recipe.head))
+    if record.schema > SCHEMA:
+        raise CheckpointError(f"{file} has schema {record.schema}; this stpr reads 0 to {SCHEMA}: upgrade it here.")
+    return record
 
 
 def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     """The network as it was after a stage; raises CheckpointError if anything is not as it was saved."""
-    recipe = load_recipe(str(run / RECIPE))
+    recipe = read_resolved(recipe_file(run))
     record = read_record(run, stage)
     model = build_model(recipe)
     check_backbone(model, record)
     file = stage_folder(run, stage) / TENSORS
-    restore(model, _read_tensors(file, record), record, grows=recipe.expert_per_stage)
+    restore(model, _upgrade(_read_tensors(file, record), record, model), record, method_of(recipe))
     return model.eval(), record, recipe
 
 
-def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, *, grows: bool) -> None:
+def _upgrade(tensors: dict[str, Tensor], record: StageRecord, model: StPR) -> dict[str, Tensor]:
+    """Tensors under today's names.
+
+    Schema 0 had one name for what methods remember beside the network, and gave every head experts and class vectors.
+    """
+    if record.schema == SCHEMA:
+        return tensors
+    memory = [f"memory.{name}" for name, _ in model.memory.named_buffers()]
+    renamed = {memory[0] if memory and name == "importance" else name: value for name, value in tensors.items()}
+    kept = {stored_name(name) for name in model.state_dict()}
+    idle = [name for name in ("head.class_vectors", "head.anchors") if name not in kept]
+    idle += [] if model.head.form else [name for name in renamed if name.startswith("head.experts.")]
+    return {name: value for name, value in renamed.items() if name not in idle}
+
+
+def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, method: Method) -> None:
     """Give a freshly built model the shape and the values of a checkpoint; raises CheckpointError if they don't fit."""
-    head = model.head
-    for index, classes in enumerate(record.stages):
-        room = torch.zeros(len(classes), head.width)
-        if grows or index == 0:
-            head.add_stage(room)
-        else:
-            head.add_classes(room)
-    _check_names(model, tensors, record)
+    for classes in record.stages:
+        method.grow(model, len(classes))
+    places = {stored_name(name): name for name in model.state_dict()}
+    _check_names(model, tensors, record, places.keys())
     for name, value in tensors.items():
-        owner, _, leaf = name.rpartition(".")
+        owner, _, leaf = places[name].rpartition(".")
         module = model.get_submodule(owner)
         if leaf in module._buffers:
             module._buffers[leaf] = torch.empty_like(value)  # buffers that grow with the classes
-    misfits = [name for name, value in model.state_dict().items() if tensors.get(name, value).shape != value.shape]
+    values = {places[name]: value for name, value in tensors.items()}
+    misfits = [name for name, value in model.state_dict().items() if values.get(name, value).shape != value.shape]
     if misfits:
         raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {misfits[0]} has another size; {MEND}")
-    model.load_state_dict(tensors, strict=False)
-    if head.statistics is not None:
-        head.statistics.refresh()
+    model.load_state_dict(values, strict=False)
+    if model.head.combiner.statistics is not None:
+        model.head.combiner.statistics.refresh()
 
 
-def _check_names(model: StPR, tensors: dict[str, Tensor], record: StageRecord) -> None:
-    places = model.state_dict()
+def _check_names(model: StPR, tensors: Collection[str], record: StageRecord, places: Collection[str]) -> None:
     odd = [f"{name} is unknown" for name in tensors if name not in places]
-    odd += [f"{name} is missing" for name in kept_tensors(model) if name not in tensors]
+    odd += [f"{name} is missing" for name in kept_state(model) if name not in tensors]
     if odd:
         raise CheckpointError(f"stage {record.stage} does not fit its {RECIPE}: {odd[0]}; {MEND}")
 

@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.datasets.annotations import some
+from stpr.train.run.folder import METRICS, metrics_file
 from stpr.train.run.open_set_metrics import UnknownFigures
 
-METRICS: Final = "metrics.json"
 SCHEMA: Final = 1  # of metrics.json; files of schema 0 have no such key
 RENAMED: Final = {  # keys of schema 0
     "routed": "routing_accuracy",
@@ -109,7 +110,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def read_metrics(run: Path) -> Metrics:
     """The metrics of a run folder, of any schema so far. Raises CheckpointError if it has none or they are damaged."""
-    file = run / METRICS
+    file = metrics_file(run)
     try:
         content = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
         if content.get("schema", 0) not in range(SCHEMA + 1):
@@ -125,10 +126,7 @@ def read_metrics(run: Path) -> Metrics:
 
 def write_metrics(run: Path, metrics: Metrics) -> Path:
     """Write `metrics.json` into the run folder, whole or not at all."""
-    file = run / METRICS
-    part = file.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=1) + b"\n")
-    return part.replace(file)
+    return write_file(metrics_file(run), msgspec.json.format(msgspec.json.encode(metrics), indent=1) + b"\n")
 
 
 def _upgrade(content: dict[str, Any]) -> dict[str, Any]:

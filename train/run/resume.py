@@ -8,10 +8,10 @@ from typing import Final
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.source import LIST_THEM
-from stpr.train.learning.snapshot import SNAPSHOT
-from stpr.train.run.checkpoint import RECIPE, StageRecord, finished_stages, read_record
-from stpr.train.run.metrics import METRICS, Metrics, read_metrics
-from stpr.train.settings.load import load_recipe
+from stpr.train.run.checkpoint import StageRecord, read_record
+from stpr.train.run.folder import finished_stages, metrics_file, recipe_file, snapshot_file
+from stpr.train.run.metrics import Metrics, read_metrics
+from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
 MAY_DIFFER: Final = ("data", "stages")  # new videos come from elsewhere, new stages behind the learnt ones
@@ -32,13 +32,13 @@ def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
     differs in what must not.
     """
     done = finished_stages(out)
-    if done == 0 and not (out / SNAPSHOT).is_file():
+    if done == 0 and not snapshot_file(out).is_file():
         return None
     if not resume:
         holds = f"{done} finished stage{'s'[: done > 1]}" if done else "a stage half learnt"
         raise RecipeError(f"{out} holds a run with {holds}; go on with --resume or choose another --out.")
-    _check_recipe(load_recipe(str(out / RECIPE)), recipe, out)
-    if done <= 1 and not (out / METRICS).is_file():
+    _check_recipe(read_resolved(recipe_file(out)), recipe, out)
+    if done <= 1 and not metrics_file(out).is_file():
         return None  # stopped before the first checkpoint, or between it and its figures
     metrics = read_metrics(out)
     return Past(metrics, read_record(out, len(metrics.stages)))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Final
 
 from tensorboardX import SummaryWriter
 
 from stpr.train.learning.fit import Terms
+from stpr.train.run.folder import tensorboard_folder
 from stpr.train.run.metrics import Metrics
-
-TENSORBOARD: Final = "tensorboard"
 
 
 class Scalars:
@@ -21,8 +19,8 @@ class Scalars:
     """
 
     def __init__(self, run: Path, past: Metrics | None) -> None:
-        shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
-        self.writer = SummaryWriter(str(run / TENSORBOARD))
+        shutil.rmtree(tensorboard_folder(run), ignore_errors=True)
+        self.writer = SummaryWriter(str(tensorboard_folder(run)))
         self.epochs = 0
         if past is not None:
             for stage, (curves, seen) in enumerate(zip(past.curves, past.seen, strict=True), start=1):

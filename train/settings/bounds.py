@@ -1,8 +1,8 @@
-"""Numbers that a setting may take: bounds that are checked when a recipe is read, before anything is computed."""
+"""What a setting may be: bounds that are checked when a recipe is read, before anything is computed."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -13,3 +13,15 @@ Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 ShareBelowOne: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+LONGEST_NAME: Final = 200  # bytes; a file system allows 255, and our own additions need some
+
+
+def check_folder_name(name: str) -> None:
+    """Raise ValueError unless a name can be that of a folder: the one made for it then lies nowhere else."""
+    odd = not name.isprintable() or "/" in name or name != name.strip() or name[:1] in ("", ".", "-")
+    if odd or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"name: must be a folder's name (printable, without /, not beginning with . or -, no blank at its ends, at"
+            f" most {LONGEST_NAME} bytes), not {name!r}"
+        )

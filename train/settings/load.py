@@ -10,21 +10,28 @@ from typing import Any, Final
 import msgspec
 import tomli_w
 
+from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.settings.messages import explain, nearest
 from stpr.train.settings.recipe import Recipe
+from stpr.train.settings.shipped import RECIPES, shipped_recipes
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-RECIPES: Final = Path(__file__).parent / "recipes"
+
+RENAMED: Final = {("contrast", "distractors"): "random_negatives"}  # keys of recipes that older runs wrote
 
 
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the project."""
-    return sorted(file.stem for file in RECIPES.glob("*.toml"))
+def read_resolved(file: Path) -> Recipe:
+    """The recipe that a run was begun with, as `write_recipe` wrote it or as an older version did."""
+    tables = _read_tables(file)
+    for (section, old), new in RENAMED.items():
+        if old in tables.get(section, {}):
+            tables[section][new] = tables[section].pop(old)
+    return parse_recipe(tables, where=str(file))
 
 
 def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = None) -> Recipe:
@@ -36,10 +43,7 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
     if not file.is_file():
         near = nearest(name, shipped_recipes())
         raise RecipeError(f"no recipe {name!r}{near}: give a TOML file or one of {', '.join(shipped_recipes())}.")
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} is not TOML: {error}.") from error
+    tables = _read_tables(file)
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
@@ -48,6 +52,13 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
     if root is not None:
         _apply(tables, "data.root", root)
     return parse_recipe(tables, where=str(file))
+
+
+def _read_tables(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} can't be read as TOML: {error}.") from error
 
 
 def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
@@ -60,9 +71,7 @@ def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
     """Write the resolved recipe, every default spelt out, whole or not at all."""
-    part = file.with_suffix(".part")
-    part.write_text(tomli_w.dumps(msgspec.to_builtins(recipe)), encoding="utf-8")
-    part.replace(file)
+    write_file(file, tomli_w.dumps(msgspec.to_builtins(recipe)).encode())
 
 
 def _apply(tables: dict[str, Any], key: str, value: Any) -> None:

@@ -72,12 +72,17 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     temperature: Positive = 0.05  # of softmax over anchor cosines
 
     @property
+    def keeps_anchors(self) -> bool:
+        """Whether a class's mean temporal part is kept: the paper's anchors."""
+        return self.kind != "equal"
+
+    @property
     def keeps_keys(self) -> bool:
         """Whether a class's mean frame feature is kept to choose its expert by."""
         return self.kind in ("clip_key", "adapter_key")
 
 
-Part = Literal["mean", "difference", "deviation", "cosines"]
+Part = Literal["mean", "difference", "deviation", "cosines", "change", "lag1", "lag2"]
 
 
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,8 +94,15 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     parts: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)] = ("mean", "difference", "deviation")
     shrinkage: Share = 0.1
+    draws: bool = False  # learn means and covariance from the training draws too, not from the centre views alone
     likelihood: Literal["gaussian", "cosine"] = "gaussian"
     concentration: Positive = 64.0  # κ
+    events: bool = False  # learn what parts of actions and pauses look like, so that a live run can tell events
+
+    def __post_init__(self) -> None:
+        """Refuse events without the directions that they are told by."""
+        if self.events and self.likelihood != "cosine":
+            raise ValueError('[statistics] events = true compares directions; set likelihood = "cosine"')
 
 
 class RidgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,20 +123,3 @@ class FusionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     static: NotNegative = 1.0
     evidence: NotNegative = 0.0
     normalise: bool = True  # bring V̄ and every V^st_k to unit length first
-
-
-class HeadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything behind the frame feature."""
-
-    expert: ExpertSettings = ExpertSettings()
-    router: RouterSettings = RouterSettings()
-    fusion: FusionSettings = FusionSettings()
-    statistics: StatisticsSettings = StatisticsSettings()
-    scores: Literal["gaussian", "ridge", "logistic"] = "gaussian"  # what the clip statistics are
-    ridge: RidgeSettings = RidgeSettings()
-    probe: ProbeSettings = ProbeSettings()
-
-    @property
-    def keeps_statistics(self) -> bool:
-        """Whether anything asks for the clip statistics."""
-        return self.router.kind == "likelihood" or self.fusion.evidence > 0

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, newest_bundle, open_bundle
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, new_bundle_folder, newest_bundle, open_bundle
+from stpr.runtime.contract.durable import locked
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import FileEntry, digest_of, manifest_bytes
+from stpr.runtime.contract.manifest import FileEntry, GraphName, digest_of, manifest_bytes
 from tests.factories import make_bundle, make_manifest
 
 FILES = ("encoder.onnx", "head.onnx", "clip.onnx", "golden.npz", "parity.json", MANIFEST)
@@ -23,7 +24,7 @@ def test_a_whole_bundle_opens(bundle: Path) -> None:
     opened = open_bundle(bundle)
     assert set(opened.manifest.files) == set(FILES) - {MANIFEST}
     assert opened.digest == digest_of(opened.manifest)
-    assert opened.graph("head") == bundle / "head.onnx"
+    assert opened.graph(GraphName.HEAD) == bundle / "head.onnx"
     golden = opened.golden()
     assert golden.frames.dtype == np.uint8
     assert golden.features.shape[:2] == golden.frames.shape[:2]
@@ -88,3 +89,38 @@ def test_no_bundle_says_how_to_get_one(tmp_path: Path) -> None:
         newest_bundle(tmp_path)
     with pytest.raises(BundleError, match=r"is no bundle: it has no manifest\.json"):
         open_bundle(tmp_path)
+
+
+def test_a_bundle_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> None:
+    target = make_bundle(tmp_path / "made")
+    new = make_bundle(tmp_path / "other", name="new")
+    with new_bundle_folder(target, needs=1) as folder:
+        for file in FILES:
+            (folder / file).write_bytes((new / file).read_bytes())
+            assert open_bundle(target).manifest.name == "toy"
+    assert open_bundle(target).manifest.name == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_what_keeps_a_bundle_from_being_written_is_said_with_the_way_out(tmp_path: Path) -> None:
+    target = tmp_path / "toy" / "stage-2"
+    with pytest.raises(
+        BundleError, match=r"no space left for .*stage-2 .*needs about 1000000000000\.0 MB; free some, or"
+    ):
+        fill(target, needs=10**18)
+    with (
+        locked(target),
+        pytest.raises(BundleError, match=r"stage-2 is in use: process \d+ on .* until it has ended, or"),
+    ):
+        fill(target, needs=1)
+    target.write_text("a file")
+    with pytest.raises(
+        BundleError, match=r"stage-2 can't be written \(.*\); check the path .*, or choose another folder"
+    ):
+        fill(target, needs=1)
+    assert target.read_text() == "a file"
+
+
+def fill(target: Path, *, needs: int) -> None:
+    with new_bundle_folder(target, needs=needs) as folder:
+        (folder / MANIFEST).write_text("never in place")

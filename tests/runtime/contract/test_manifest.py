@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import BundleError, ContractError
-from stpr.runtime.contract.manifest import ClassEntry, Manifest, UnknownSpec, digest_of, manifest_bytes, read_manifest
-from tests.factories import make_clip_spec, make_manifest
+from stpr.runtime.contract.manifest import (
+    SCHEMA,
+    ClassEntry,
+    GraphName,
+    Manifest,
+    UnknownSpec,
+    digest_of,
+    manifest_bytes,
+    read_manifest,
+)
+from tests.factories import make_clip_spec, make_manifest, make_parity
 
+DICTIONARIES = {"graphs", "variants", "files", "parity", "tolerances", "provenance"}
 names = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=8, unique=True)
 
 
@@ -33,8 +45,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
 @given(manifest=manifests())
 def test_reading_gives_what_was_written(manifest: Manifest) -> None:
     raw = manifest_bytes(manifest)
-    assert read_manifest(raw, "here") == manifest
-    assert manifest_bytes(read_manifest(raw, "here")) == raw
+    sealed = read_manifest(raw, "here")
+    assert (sealed.manifest, sealed.digest) == (manifest, digest_of(manifest))
+    assert manifest_bytes(sealed.manifest) == raw
 
 
 @given(manifest=manifests(), data=st.data())
@@ -45,41 +58,61 @@ def test_a_flipped_bit_anywhere_is_noticed(manifest: Manifest, data: st.DataObje
         read_manifest(bytes(raw), "here")
 
 
+def seal(manifest: object) -> bytes:
+    """The file of an exporter that has its own idea of a manifest."""
+    digest = hashlib.sha256(msgspec.json.encode(manifest)).hexdigest()
+    return msgspec.json.format(msgspec.json.encode({"digest": digest, "manifest": manifest}), indent=1) + b"\n"
+
+
 def paths(node: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The keys of all structs (not of the free dictionaries) in a manifest's JSON."""
     if isinstance(node, list):
         yield from paths(node[0], (*above, "0")) if node else ()
     elif isinstance(node, dict):
         for key, value in node.items():
-            if above[-1:] not in {("graphs",), ("files",), ("provenance",)}:
+            if not above or above[-1] not in DICTIONARIES:
                 yield (*above, key)
             yield from paths(value, (*above, key))
 
 
-KEYS = [path for path in paths(json.loads(manifest_bytes(make_manifest()))) if path[-1] != "manifest"]
+def tree() -> Any:
+    return json.loads(manifest_bytes(make_manifest()))["manifest"]
+
+
+KEYS = [path for path in paths(tree()) if path != ("schema",)]
 
 
 @pytest.mark.parametrize("path", KEYS, ids="/".join)
 def test_a_removed_key_is_named(path: tuple[str, ...]) -> None:
-    tree = json.loads(manifest_bytes(make_manifest()))
-    node = tree
+    whole = node = tree()
     for key in path[:-1]:
         node = node[int(key)] if isinstance(node, list) else node[key]
     del node[path[-1]]
     with pytest.raises(BundleError, match=f"`{path[-1]}`"):
-        read_manifest(json.dumps(tree).encode(), "here")
+        read_manifest(seal(whole), "here")
 
 
 def test_unknown_keys_are_named() -> None:
-    tree = json.loads(manifest_bytes(make_manifest()))
-    tree["manifest"]["colour"] = "blue"
     with pytest.raises(BundleError, match="`colour`"):
-        read_manifest(json.dumps(tree).encode(), "here")
+        read_manifest(seal(tree() | {"colour": "blue"}), "here")
 
 
-def test_another_schema_says_what_to_do() -> None:
-    raw = manifest_bytes(make_manifest(schema=2))
-    with pytest.raises(BundleError, match=r"has schema 2; this runtime reads 1\. Export the stage again or upgrade"):
+@pytest.mark.parametrize("schema", [0, SCHEMA + 1])
+def test_a_schema_out_of_range_says_what_to_do(schema: int) -> None:
+    said = rf"^here has schema {schema}; this runtime reads 1 to {SCHEMA}\. Export the stage again or upgrade stpr here"
+    with pytest.raises(BundleError, match=said):
+        read_manifest(seal({"schema": schema, "fields": "nobody knows here"}), "here")
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[1]", b'{"digest": "x", "manifest": {}}', b"\xff", seal({"name": "x"})])
+def test_what_is_no_manifest_is_refused(raw: bytes) -> None:
+    with pytest.raises(BundleError, match=r"^here is damaged or not a manifest \(.*copy the bundle again"):
+        read_manifest(raw, "here")
+
+
+def test_a_key_that_was_changed_by_hand_breaks_the_seal() -> None:
+    raw = manifest_bytes(make_manifest()).replace(b'"toy"', b'"joy"', 1)
+    with pytest.raises(BundleError, match=r"^here is not as it was written \(its digest does not hold\)"):
         read_manifest(raw, "here")
 
 
@@ -97,6 +130,10 @@ def test_the_digest_is_that_of_every_field() -> None:
         ({"classes": (ClassEntry(name="a", stage=1),)}, "must run from 1 to 2"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"files": {}}, "without a digest in `files`"),
+        ({"graphs": {}}, "fp32 lacks encoder, head, clip"),
+        ({"precision": "fp16"}, "fp16 lacks encoder, head, clip"),
+        ({"parity": {}}, "fp32 lacks its proof in `parity`"),
+        ({"parity": {"fp32": make_parity(tolerances={"features": 1.0})}}, "a tolerance: .*'familiarity', 'logits'"),
         ({"unknown": UnknownSpec(score="cosine", recall=0.95, thresholds=(0.5,))}, "2 stages need as many thresholds"),
     ],
 )
@@ -109,3 +146,8 @@ def test_a_manifest_that_contradicts_itself_is_refused(changes: dict[str, Any], 
 def test_a_threshold_that_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(ContractError, match="thresholds must be finite"):
         UnknownSpec(score="cosine", recall=0.95, thresholds=(0.5, value))
+
+
+def test_a_graphs_name_is_its_text_everywhere() -> None:
+    assert [f"{name}.onnx" for name in GraphName] == ["encoder.onnx", "head.onnx", "clip.onnx"]
+    assert make_manifest().graphs == {str(name): graph for name, graph in make_manifest().graphs.items()}

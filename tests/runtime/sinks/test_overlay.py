@@ -24,6 +24,7 @@ def make_prediction(stages: int = 3, label: str = "wave", score: float = 0.75, b
         state="known",
         latency_ms=12.0,
         bundle=BUNDLE,
+        source="camera 0",
     )
 
 

@@ -146,7 +146,7 @@ def test_the_synthetic_source_is_live_paced_and_knows_the_truth() -> None:
             frames.append(frame)
             if len(frames) == 17:
                 break
-    assert source.is_live
+    assert source.origin.is_live
     assert {frame.label for frame in frames} <= set(motions.CLASSES)
     seconds = frames[-1].captured_at - frames[0].captured_at
     assert seconds == pytest.approx((frames[-1].index - frames[0].index) / motions.FPS, abs=0.15)

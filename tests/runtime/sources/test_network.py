@@ -101,7 +101,7 @@ def test_a_killed_server_empties_the_window_and_is_found_again() -> None:
                 states.append(window.is_full())
     assert source.reconnects >= 1
     assert states[1] is False
-    assert window.as_clip().min() > back
+    assert window.as_clips().min() > back
 
 
 def test_a_server_that_falls_silent_is_left_for_a_new_connection() -> None:

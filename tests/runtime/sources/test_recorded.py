@@ -20,8 +20,8 @@ def test_every_frame_of_a_file_at_its_media_time(tmp_path: Path, suffix: str, fp
     frames = list(source)
     assert [frame.index for frame in frames] == list(range(20))
     assert [frame.captured_at for frame in frames] == pytest.approx([index / fps for index in range(20)], rel=1e-4)
-    assert not source.is_live
-    assert source.fps == pytest.approx(fps, rel=1e-4)
+    assert not source.origin.is_live
+    assert source.origin.fps == pytest.approx(fps, rel=1e-4)
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
 
 
@@ -106,7 +106,7 @@ def test_real_videos_decode_to_the_last_frame(shared_data: Path) -> None:
         source = open_source(str(path))
         last = max(frame.index for frame in source)
         assert last + 1 == announced, path.name
-        assert 25 <= (source.fps or 0) <= 30
+        assert 25 <= (source.origin.fps or 0) <= 30
 
 
 def test_real_videos_cut_short_are_refused(shared_data: Path, tmp_path: Path) -> None:

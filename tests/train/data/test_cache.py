@@ -12,12 +12,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from stpr.runtime.contract.durable import is_leftover
 from stpr.runtime.contract.errors import DataError
 from stpr.train.data import cache as module
 from stpr.train.data.cache import INDEX, Encoding, FeatureCache
 from stpr.train.data.videos import content_digest
 from stpr.train.datasets.annotations import Video
-from stpr.train.learning.inputs import PixelClips, encode_frozen
+from stpr.train.learning.encode import encode_frozen
+from stpr.train.learning.inputs import PixelClips
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import Augment, SamplingSettings
@@ -73,7 +75,7 @@ def test_features_are_the_same_without_a_cache_with_a_cold_a_warm_and_a_half_fil
         assert (cache.served, cache.added) == (served, CLIPS - served)
         for entry in sorted((tmp_path / "cache").glob("*/*"))[:2] if served else ():
             entry.unlink()
-    assert not list((tmp_path / "cache").rglob("*.part"))
+    assert not [path for path in (tmp_path / "cache").rglob("*") if is_leftover(path)]
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,15 @@ from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data import clips
 from stpr.train.data.clips import SIDES, load_ahead, load_clip, load_draws, median_span
 from stpr.train.data.videos import VideoFile
-from stpr.train.settings.learning import Augment
+from stpr.train.settings.learning import Augment, SamplingSettings
 
 TOTAL, HEIGHT, WIDTH = 40, 60, 100
 FULL = Augment(multi_scale_crop=True, flip=True)
 PLAIN = Augment(multi_scale_crop=False, flip=False)
+
+
+def sampling(frames: int, augment: Augment) -> SamplingSettings:
+    return SamplingSettings(frames=frames, augment=augment)
 
 
 def spec(**changes: object) -> PreprocessSpec:
@@ -98,7 +102,7 @@ def boxes(clips: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("resize", ["crop", "stretch"])
 def test_all_frames_of_a_view_are_cut_and_mirrored_alike(video: Path, resize: str) -> None:
-    clips = load_draws(video, draws=40, frames=4, spec=spec(resize=resize), augment=FULL, seed=1)
+    clips = load_draws(video, draws=40, spec=spec(resize=resize), sampling=sampling(4, FULL), seed=1)
     found = boxes(clips[1:])
     np.testing.assert_allclose(found, found[:, :1].repeat(4, axis=1), atol=0.02)
     assert {bool(mirrored) for mirrored in found[:, 0, 0] > found[:, 0, 1]} == {True, False}
@@ -108,7 +112,7 @@ def test_all_frames_of_a_view_are_cut_and_mirrored_alike(video: Path, resize: st
 @pytest.mark.parametrize(("resize", "largest"), [("crop", (1.0, HEIGHT / WIDTH)), ("stretch", (1.0, 1.0))])
 def test_boxes_have_the_sides_and_places_of_tsn(video: Path, resize: str, largest: tuple[float, float]) -> None:
     augment = Augment(multi_scale_crop=True, flip=False)
-    clips = load_draws(video, draws=120, frames=1, spec=spec(resize=resize), augment=augment, seed=2)
+    clips = load_draws(video, draws=120, spec=spec(resize=resize), sampling=sampling(1, augment), seed=2)
     places = set()
     for left, right, top, bottom in boxes(clips[1:, 0]):
         height, width = (bottom - top) / largest[0], (right - left) / largest[1]
@@ -136,27 +140,27 @@ def test_sides_are_at_most_one_step_apart() -> None:
 
 def test_mirroring_alone_mirrors_about_half(video: Path) -> None:
     augment = Augment(multi_scale_crop=False, flip=True)
-    clips = load_draws(video, draws=60, frames=1, spec=spec(), augment=augment, seed=0)
+    clips = load_draws(video, draws=60, spec=spec(), sampling=sampling(1, augment), seed=0)
     mirrored = boxes(clips[1:, 0])[:, 0] > 0.5
     assert 15 <= mirrored.sum() <= 45
     np.testing.assert_allclose(clips[1:, 0][mirrored][0][:, ::-1, 1:], clips[0, 0][..., 1:], atol=3)
 
 
 def test_draws_begin_with_the_test_view(video: Path) -> None:
-    clips = load_draws(video, draws=3, frames=4, spec=spec(), augment=FULL, seed=0)
+    clips = load_draws(video, draws=3, spec=spec(), sampling=sampling(4, FULL), seed=0)
     assert clips.shape == (4, 4, 24, 24, 3)
     np.testing.assert_array_equal(clips[0], load_clip(video, frames=4, spec=spec(), augment=None, rng=None))
     assert len({clip.tobytes() for clip in clips}) == 4
 
 
 def test_more_draws_keep_the_earlier_ones(video: Path) -> None:
-    few, many = (load_draws(video, draws=draws, frames=4, spec=spec(), augment=FULL, seed=0) for draws in (2, 5))
+    few, many = (load_draws(video, draws=draws, spec=spec(), sampling=sampling(4, FULL), seed=0) for draws in (2, 5))
     np.testing.assert_array_equal(few, many[:3])
 
 
 def test_draws_depend_on_seed_and_name_but_not_on_the_place(video: Path, tmp_path: Path) -> None:
     def draws(path: Path, seed: int = 0) -> bytes:
-        return load_draws(path, draws=2, frames=4, spec=spec(), augment=FULL, seed=seed)[1:].tobytes()
+        return load_draws(path, draws=2, spec=spec(), sampling=sampling(4, FULL), seed=seed)[1:].tobytes()
 
     for name in ("moved/wave/video.avi", "moved/wave/other.avi", "moved/clap/video.avi"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +179,7 @@ def test_all_draws_share_one_pass(video: Path, monkeypatch: pytest.MonkeyPatch) 
             super().__init__(path)
 
     monkeypatch.setattr(clips, "VideoFile", Counted)
-    load_draws(video, draws=9, frames=8, spec=spec(), augment=FULL, seed=0)
+    load_draws(video, draws=9, spec=spec(), sampling=sampling(8, FULL), seed=0)
     assert opened == [video]
 
 
@@ -195,9 +199,9 @@ def test_clips_are_drawn_from_the_frames_that_are_there(video: Path, tmp_path: P
     wrong = announce(Path(shutil.copy(video, tmp_path / "wave" / "video.avi")), announced)
     with VideoFile(wrong) as opened:
         assert opened.announced == announced
-    for augment in (None, FULL):
+    for augment in (PLAIN, FULL):
         found, expected = (
-            load_draws(path, draws=3, frames=TOTAL, spec=spec(), augment=augment, seed=0) for path in (wrong, video)
+            load_draws(path, draws=3, spec=spec(), sampling=sampling(TOTAL, augment), seed=0) for path in (wrong, video)
         )
         np.testing.assert_array_equal(found, expected)
 
@@ -239,7 +243,7 @@ def test_loading_ahead_raises_what_was_raised(video: Path, tmp_path: Path) -> No
 
 def test_workers_do_not_change_the_clips(video: Path) -> None:
     def load(seed: int) -> bytes:
-        return load_draws(video, draws=2, frames=4, spec=spec(), augment=FULL, seed=seed).tobytes()
+        return load_draws(video, draws=2, spec=spec(), sampling=sampling(4, FULL), seed=seed).tobytes()
 
     one, three = (list(load_ahead(range(6), load, workers=workers)) for workers in (1, 3))
     assert one == three
@@ -263,7 +267,7 @@ def test_real_clips_fill_a_batch(shared_data: Path) -> None:
     paths = sorted((shared_data / "asl24" / "clips" / "A").iterdir())[:4]
 
     def load(path: Path) -> np.ndarray:
-        return load_draws(path, draws=2, frames=8, spec=spec(height=224, width=224), augment=FULL, seed=0)
+        return load_draws(path, draws=2, spec=spec(height=224, width=224), sampling=sampling(8, FULL), seed=0)
 
     batch = np.stack(list(load_ahead(paths, load, workers=2)))
     assert batch.shape == (4, 3, 8, 224, 224, 3)

@@ -9,20 +9,25 @@ import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import DataError, RecipeError
-from stpr.train.data.source import read_stages, read_videos, skip_list
+from stpr.train.data.source import missing, read_lists, read_stages, read_videos, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Video
-from stpr.train.settings.data import CsvData, DataSettings, FolderData, MotionsData, Ssv2Data
+from stpr.train.datasets.csv_list import CsvList
+from stpr.train.datasets.dataset import Dataset, Listed
+from stpr.train.datasets.folder import Folder
+from stpr.train.datasets.motions import Motions
+from stpr.train.datasets.skip_list import SkipList
+from stpr.train.datasets.ssv2 import Ssv2
 from stpr.train.settings.recipe import StageSettings
 
 LEARNT = (("wave", "clap"), ("jump",))
 GROWN = StageSettings(classes=(*LEARNT, ("run",)))
-FOLDER = FolderData(root="videos")
+ROOT = Path("videos")
 
 
 def videos_of(*classes: str, splits: tuple[str, ...] = SPLITS) -> list[Video]:
     return [
-        Video(Path(f"{split}/{name}/a.mp4"), name, split)
+        Video(ROOT / f"{split}/{name}/a.mp4", name, split)
         for split, name in itertools.product(SPLITS, classes)
         if split in splits
     ]
@@ -38,7 +43,7 @@ def videos_of(*classes: str, splits: tuple[str, ...] = SPLITS) -> list[Video]:
     ],
 )
 def test_learnt_classes_need_no_video(left: list[Video]) -> None:
-    stages = read_stages(GROWN, [*left, *videos_of("run")], LEARNT, FOLDER)
+    stages = read_stages(GROWN, Listed(ROOT, [*left, *videos_of("run")]), LEARNT)
     assert stages == [Stage(1, ("wave", "clap")), Stage(2, ("jump",)), Stage(3, ("run",))]
 
 
@@ -61,15 +66,32 @@ def test_learnt_classes_need_no_video(left: list[Video]) -> None:
 )
 def test_a_later_stage_that_can_not_be_learnt(settings: StageSettings, videos: list[Video], message: str) -> None:
     with pytest.raises((RecipeError, DataError), match=message) as caught:
-        read_stages(settings, videos, LEARNT, FOLDER)
+        read_stages(settings, Listed(ROOT, videos), LEARNT)
     assert "\n" not in caught.value.message
 
 
 def test_a_draw_is_the_same_after_old_videos_went() -> None:
     names, settings = ("a", "b", "c", "d", "e"), StageSettings(sizes=(2, 2, 1), seed=5)
-    stages = read_stages(settings, videos_of(*names), (), FOLDER)
+    stages = read_stages(settings, Listed(ROOT, videos_of(*names)), ())
     learnt = (stages[0].classes, stages[1].classes)
-    assert read_stages(settings, videos_of(*stages[2].classes), learnt, FOLDER) == stages
+    assert read_stages(settings, Listed(ROOT, videos_of(*stages[2].classes)), learnt) == stages
+
+
+def test_a_draw_shuffles_the_label_ids_where_the_lists_give_them() -> None:
+    videos, settings = videos_of("a", "b", "c", "d"), StageSettings(sizes=(4,), seed=5)
+    (by_name,) = read_stages(settings, Listed(ROOT, videos), ())
+    (by_id,) = read_stages(settings, Listed(ROOT, videos, classes=("d", "b", "a", "c")), ())
+    assert by_id.classes == tuple({"a": "d", "b": "b", "c": "a", "d": "c"}[name] for name in by_name.classes)
+
+
+def test_fixed_stages_need_lists_that_fix_them() -> None:
+    videos, fixed = videos_of("a", "b"), StageSettings(fixed=True)
+    with pytest.raises(
+        RecipeError, match=r'fixed = true needs data whose lists fix the stages \(such as kind = "vclimb"\)'
+    ):
+        read_stages(fixed, Listed(ROOT, videos), ())
+    stages = read_stages(fixed, Listed(ROOT, videos, classes=("b", "a"), stages=(("b",), ("a",))), ())
+    assert [stage.classes for stage in stages] == [("b",), ("a",)]
 
 
 def put(root: Path, *names: str) -> None:
@@ -79,8 +101,47 @@ def put(root: Path, *names: str) -> None:
         (root / name).write_text(name, encoding="utf-8")
 
 
-def read(data: DataSettings, learnt: tuple[tuple[str, ...], ...] = ()) -> list[Video]:
-    return read_videos(data, lambda *_: None, learnt)
+def read(data: Dataset, learnt: tuple[tuple[str, ...], ...] = ()) -> list[Video]:
+    return read_videos(data, lambda *_: None, learnt).videos
+
+
+class Made(Dataset, frozen=True):
+    """A data set of one's own."""
+
+    def listed(self) -> Listed:
+        folder = self.path("")
+        old = [Video(folder / f"{split}/wave/{name}.mp4", "wave", split) for split in SPLITS for name in "ba"]
+        new = [Video(folder / f"{split}/run/{name}.mp4", "run", split) for split in SPLITS for name in "dc"]
+        return Listed(folder, [*new, *old], classes=("wave", "run"), faults={"jump": "jump has no video."})
+
+
+def names(listed: Listed) -> list[str]:
+    return ["/".join(video.path.parts[-3:]) for video in listed.videos]
+
+
+def test_what_lists_say_does_not_need_the_videos(tmp_path: Path) -> None:
+    data = Made(root=str(tmp_path))
+    with pytest.raises(DataError, match="jump has no video"):
+        read_lists(data)
+    listed = read_lists(data, [("jump",)])
+    assert listed.videos == sorted(data.listed().videos, key=lambda video: video.path)
+    assert listed.classes == ("wave", "run")
+    put(tmp_path, "test/wave/b.mp4", "train/wave/b.mp4", "test/run/c.mp4")
+    assert [video.path.name for video in missing(listed.videos)] == ["d.mp4", "a.mp4", "c.mp4", "d.mp4", "a.mp4"]
+    assert names(read_lists(data, [("jump", "wave")], SkipList(tmp_path / "s", {"test/run/c.mp4": 1}))) == [
+        "test/run/d.mp4",
+        "test/wave/b.mp4",  # the only one of a learnt class to test that is there
+        "train/run/c.mp4",
+        "train/run/d.mp4",
+    ]
+
+
+def test_a_folder_that_can_not_be_listed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    rows = f"path,label,split\n{'x' * 300}/a.mp4,wave,train\nb.mp4,wave,test\n"
+    (tmp_path / "clips.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(DataError, match=r"the folder .*/clips/x+ can't be listed \(File name too long\); mend"):
+        read(CsvList(root=str(tmp_path)))
 
 
 def test_of_thousands_the_missing_one_is_named(tmp_path: Path) -> None:
@@ -94,10 +155,13 @@ def test_of_thousands_the_missing_one_is_named(tmp_path: Path) -> None:
         lines = "".join(f"{name} 0\n" for name in names[start::2])
         (tmp_path / f"ssv2_{split}.txt").write_text(lines, encoding="utf-8")
     for data, said in (
-        (CsvData(root=str(tmp_path)), f"1 of the 4000 videos that .* list.* missing, first {tmp_path}/clips/2718.webm"),
         (
-            Ssv2Data(root=str(tmp_path), lists=".", videos="clips"),
-            r"1 of the 4000 videos .* missing in .*: '2718\.webm'",
+            CsvList(root=str(tmp_path)),
+            rf"1 of the 4000 videos named in {tmp_path}/clips\.csv are missing in .*/clips: '2718\.webm'",
+        ),
+        (
+            Ssv2(root=str(tmp_path), lists=".", videos="clips"),
+            rf"1 of the 4000 videos named in the lists of {tmp_path} are missing in .*/clips: '2718\.webm'",
         ),
     ):
         with pytest.raises(DataError, match=said) as caught:
@@ -113,13 +177,13 @@ def test_every_kind_of_data_has_a_skip_list(tmp_path: Path, skip: str) -> None:
     )
     (tmp_path / "skip.txt").write_text("train/a/2.mp4\n", encoding="utf-8")
     file = str(tmp_path / "skip.txt") if skip == "absolute" else skip
-    for data in (FolderData(root=str(tmp_path), skip=file), CsvData(root=str(tmp_path), videos=".", skip=file)):
+    for data in (Folder(root=str(tmp_path), skip=file), CsvList(root=str(tmp_path), videos=".", skip=file)):
         assert [video.path.name for video in read(data)] == ["3.mp4", "1.mp4"] + ["2.mp4"] * (skip == "")
         assert len(skip_list(data).lines) == (skip != "")
 
 
 def test_a_generated_set_has_a_skip_list_too(tmp_path: Path) -> None:
-    data = MotionsData(root=str(tmp_path / "set"), train_per_class=1, test_per_class=1)
+    data = Motions(root=str(tmp_path / "set"), train_per_class=1, test_per_class=1)
     videos = read(data)
     (tmp_path / "set/skip.txt").write_text("slide_left/test_0.mp4\n", encoding="utf-8")
     left = read(msgspec.structs.replace(data, skip="skip.txt"))
@@ -132,9 +196,9 @@ def test_splits_that_overlap_stop_before_training(tmp_path: Path) -> None:
     put(tmp_path, "train/wave/a.mp4", "train/wave/c.mp4", "test/wave/d.mp4")
     (tmp_path / "test/wave/b.mp4").symlink_to(tmp_path / "train/wave/a.mp4")
     with pytest.raises(DataError, match=r"test/wave/b\.mp4 is for testing and .*train/wave/a\.mp4 for training, but"):
-        read(FolderData(root=str(tmp_path)))
+        read(Folder(root=str(tmp_path)))
     (tmp_path / "skip.txt").write_text("train/wave/a.mp4\n", encoding="utf-8")
-    assert len(read(FolderData(root=str(tmp_path), skip="skip.txt"))) == 3
+    assert len(read(Folder(root=str(tmp_path), skip="skip.txt"))) == 3
 
 
 @pytest.mark.parametrize("learnt", [(), LEARNT])
@@ -145,10 +209,10 @@ def test_a_class_that_is_tested_but_never_trained_is_told(tmp_path: Path, learnt
     if learnt:  # other new classes are there
         (tmp_path / "train/spin").mkdir()
         (tmp_path / "train/spin/a.mp4").write_text("spin")
-    videos = read_videos(FolderData(root=str(tmp_path)), lambda *_: None, learnt)
-    assert {video.label for video in videos if video.split == "train"} == (
+    listed = read_videos(Folder(root=str(tmp_path)), lambda *_: None, learnt)
+    assert {video.label for video in listed.videos if video.split == "train"} == (
         {"spin"} if learnt else {"wave", "clap", "jump"}
     )
     settings = StageSettings(classes=(*LEARNT, ("run", "spin"))) if learnt else GROWN
     with pytest.raises(DataError, match="'run' of stage 3 has no train video"):
-        read_stages(settings, videos, learnt, FOLDER)
+        read_stages(settings, listed, learnt)

@@ -13,24 +13,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from stpr.runtime.contract.errors import DataError, RecipeError
-from stpr.train.data.source import read_stages, read_videos
+from stpr.runtime.contract.errors import DataError
+from stpr.train.data.source import read_lists, read_stages, read_videos
 from stpr.train.datasets.annotations import SPLITS, Video
-from stpr.train.datasets.benchmarks import listed_videos, read_lists
-from stpr.train.settings.data import (
-    BenchmarkData,
-    CsvData,
-    DataSettings,
-    FolderData,
-    Hmdb51Data,
-    Kinetics400Data,
-    MotionsData,
-    Ssv2Data,
-    Ucf101Data,
-    VclimbData,
-)
-from stpr.train.settings.load import load_recipe, shipped_recipes
+from stpr.train.datasets.dataset import Dataset, Listed
+from stpr.train.datasets.hmdb51 import Hmdb51
+from stpr.train.datasets.kinetics400 import Kinetics400
+from stpr.train.datasets.ssv2 import Ssv2
+from stpr.train.datasets.ucf101 import Ucf101
+from stpr.train.datasets.vclimb import Vclimb
+from stpr.train.methods import cautions
+from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe, StageSettings
+from stpr.train.settings.shipped import shipped_recipes
 
 TCD = {  # recipe -> its row in the class orders that are laid down
     "ucf101-10x5": "51+10x",
@@ -52,38 +47,41 @@ def official(splits: Path, recipe: str, *changes: str) -> Recipe:
     return load_recipe(recipe, changes=[*flat, *changes], root=str(folder))
 
 
-once = functools.cache(read_lists)  # SSv2 lists 193,690 videos
+@functools.cache
+def once(data: Dataset) -> Listed:
+    return data.listed()  # SSv2 lists 193,690 videos
 
 
-def counts(data: BenchmarkData) -> tuple[int, int, int]:
+def counts(data: Dataset) -> tuple[int, int, int]:
     listed = once(data)
-    found = Counter(split for _, _, split in listed.rows)
-    assert {label for _, label, _ in listed.rows} == set(listed.classes)
+    found = Counter(video.split for video in listed.videos)
+    assert {video.label for video in listed.videos} == set(listed.classes)
     return len(listed.classes), found["train"], found["test"]
 
 
 @pytest.mark.parametrize(("split", "train", "test"), [(1, 9537, 3783), (2, 9586, 3734), (3, 9624, 3696)])
 def test_ucf101_has_the_published_counts(splits: Path, split: Any, train: int, test: int) -> None:
-    assert counts(Ucf101Data(root=str(splits / "ucf101"), lists=".", split=split)) == (101, train, test)
+    assert counts(Ucf101(root=str(splits / "ucf101"), lists=".", split=split)) == (101, train, test)
 
 
 def test_hmdb51_has_70_and_30_videos_per_class(splits: Path) -> None:
-    data = Hmdb51Data(root=str(splits / "hmdb51"), lists=".")
+    data = Hmdb51(root=str(splits / "hmdb51"), lists=".")
     assert counts(data) == (51, 51 * 70, 51 * 30)
-    per_class = Counter((label, split) for _, label, split in read_lists(data).rows)
-    assert {per_class[label, "train"] for label in read_lists(data).classes} == {70}
+    listed = data.listed()
+    per_class = Counter((video.label, video.split) for video in listed.videos)
+    assert {per_class[label, "train"] for label in listed.classes} == {70}
 
 
 def test_ssv2_has_the_published_counts(splits: Path) -> None:
-    assert counts(Ssv2Data(root=str(splits / "ssv2"), lists=".")) == (174, 168_913, 24_777)
+    assert counts(Ssv2(root=str(splits / "ssv2"), lists=".")) == (174, 168_913, 24_777)
 
 
 def test_the_label_ids_are_those_of_the_lists(splits: Path) -> None:
-    ucf = read_lists(Ucf101Data(root=str(splits / "ucf101"), lists=".")).classes
+    ucf = Ucf101(root=str(splits / "ucf101"), lists=".").listed().classes
     for line in (splits / "ucf101/trainlist01.txt").read_text().splitlines():
         assert ucf[int(line.split(" ")[1]) - 1] == line.split("/")[0]
     assert list(ucf) != sorted(ucf)  # so the names alone would give another order
-    hmdb = read_lists(Hmdb51Data(root=str(splits / "hmdb51"), lists=".")).classes
+    hmdb = Hmdb51(root=str(splits / "hmdb51"), lists=".").listed().classes
     for line in (splits / "hmdb51/hmdb51_testlist01.txt").read_text().splitlines():
         _, number, path = line.split("\t")
         assert hmdb[int(number)] == path.split("/")[0]
@@ -93,11 +91,8 @@ def test_the_label_ids_are_those_of_the_lists(splits: Path) -> None:
 @pytest.mark.parametrize("name", TCD)
 def test_the_stages_are_those_of_the_tcd_class_orders(splits: Path, name: str, seed: int) -> None:
     recipe = official(splits, name, f"seed={seed}")
-    assert isinstance(recipe.data, Ucf101Data | Hmdb51Data | Ssv2Data)
     listed = once(recipe.data)
-    present = {(label, split) for _, label, split in listed.rows}  # one video stands for all of its class
-    videos = [Video(Path(label), label, split) for label, split in sorted(present)]
-    stages = read_stages(recipe.stages, videos, (), recipe.data)
+    stages = read_stages(recipe.stages, listed, ())
     laid_down = json.loads((splits / "tcd_class_orders.json").read_text())[name.partition("-")[0]][str(seed)]
     ids = laid_down["tasks"][TCD[name]]
     assert [stage.classes for stage in stages] == [tuple(listed.classes[one] for one in task) for task in ids]
@@ -131,12 +126,11 @@ def test_a_recipe_of_the_paper_keeps_its_settings(name: str) -> None:
 @pytest.mark.parametrize("name", VCLIMB)
 def test_the_vclimb_stages_are_the_fixed_tasks(splits: Path, name: str) -> None:
     recipe = official(splits, name)
-    assert isinstance(recipe.data, VclimbData)
     tasks = json.loads((splits / "vclimb_task_classes.json").read_text())[VCLIMB[name]]
-    videos = listed_videos(recipe.data)
-    stages = read_stages(recipe.stages, videos, (), recipe.data)
+    listed = read_lists(recipe.data)
+    stages = read_stages(recipe.stages, listed, ())
     assert [stage.classes for stage in stages] == [tuple(task) for task in tasks["train"]]
-    found = Counter((video.label, video.split) for video in videos)
+    found = Counter((video.label, video.split) for video in listed.videos)
     for split in SPLITS:
         assert {label: count for task in tasks[split] for label, count in task.items()} == {
             label: count for (label, part), count in found.items() if part == split
@@ -150,13 +144,13 @@ def groups(videos: Sequence[Video], split: str) -> set[tuple[str, str]]:
 
 
 def test_vclimb_tests_on_groups_it_trains_on_and_the_official_split_does_not(splits: Path) -> None:
-    lists: dict[str, BenchmarkData] = {
-        "official": Ucf101Data(root=str(splits / "ucf101"), lists="."),
-        "vclimb": VclimbData(root=str(splits)),
+    lists: dict[str, Dataset] = {
+        "official": Ucf101(root=str(splits / "ucf101"), lists="."),
+        "vclimb": Vclimb(root=str(splits)),
     }
     shared = {}
     for name, data in lists.items():
-        videos = listed_videos(data)
+        videos = data.listed().videos
         shared[name] = len(groups(videos, "train") & groups(videos, "test")) / len(groups(videos, "test"))
     assert shared["official"] == 0
     assert shared["vclimb"] > 0.99
@@ -170,9 +164,9 @@ def test_kinetics_has_400_classes_in_equal_disjoint_stages(splits: Path, tmp_pat
         rows = [f'"{label}",{split}-id,7,17,{split},0' for label in classes]
         write(tmp_path, f"{split}.csv", "label,youtube_id,time_start,time_end,split,is_cc", *rows)
     recipe = load_recipe(name, changes=[f"data.classes={names}"], root=str(tmp_path))
-    assert isinstance(recipe.data, Kinetics400Data)
-    assert read_lists(recipe.data).classes == tuple(classes)
-    stages = read_stages(recipe.stages, listed_videos(recipe.data), (), recipe.data)
+    listed = read_lists(recipe.data)
+    assert listed.classes == tuple(classes)
+    stages = read_stages(recipe.stages, listed, ())
     assert [len(stage.classes) for stage in stages] == [400 // KINETICS[name]] * KINETICS[name]
     assert sorted(one for stage in stages for one in stage.classes) == sorted(classes)
 
@@ -185,36 +179,36 @@ def write(root: Path, name: str, *lines: str) -> None:
     (root / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def ucf101(root: Path) -> BenchmarkData:
+def ucf101(root: Path) -> Dataset:
     lists = "ucfTrainTestlist"
     write(root, f"{lists}/classInd.txt", "1 JumpingJack", "2 JumpRope")  # not the order of the names
     write(root, f"{lists}/trainlist02.txt", "JumpRope/v_JumpRope_g02_c01.avi 2", "JumpingJack/v_J_g02_c01.avi 1")
     write(root, f"{lists}/testlist02.txt", "JumpRope/v_JumpRope_g01_c01.avi", "JumpingJack/v_J_g01_c01.avi")
-    return Ucf101Data(root=str(root), split=2)
+    return Ucf101(root=str(root), split=2)
 
 
-def hmdb51(root: Path) -> BenchmarkData:
+def hmdb51(root: Path) -> Dataset:
     write(root, "lists/ClassInd.txt", "1 wave", "2 chew")  # columns of a page, not the ids of the lists
     write(root, "lists/hmdb51_trainlist01.txt", "0\t0\tchew/a b!.avi", "1\t1\twave/[c];.avi")
     write(root, "lists/hmdb51_testlist01.txt", "0\t0\tchew/d.avi", "1\t1\twave/e.avi")
-    return Hmdb51Data(root=str(root), lists="lists")
+    return Hmdb51(root=str(root), lists="lists")
 
 
-def hmdb51_official(root: Path) -> BenchmarkData:
+def hmdb51_official(root: Path) -> Dataset:
     for number in range(51):
         lines = [f"{number}_{use}.avi {use} " for use in (0, 1, 2)]
         write(root, f"testTrainMulti_7030_splits/some_class{number:02d}_test_split3.txt", *lines)
-    return Hmdb51Data(root=str(root), split=3)
+    return Hmdb51(root=str(root), split=3)
 
 
-def ssv2(root: Path) -> BenchmarkData:
+def ssv2(root: Path) -> Dataset:
     write(root, "lists/category.txt", "Moving something", "Holding something, then letting it go")
     write(root, "lists/ssv2_train.txt", "78.webm 1", "9.webm 0")
     write(root, "lists/ssv2_val.txt", "5.webm 0", "6.webm 1")
-    return Ssv2Data(root=str(root), lists="lists", videos=".")
+    return Ssv2(root=str(root), lists="lists", videos=".")
 
 
-def ssv2_official(root: Path) -> BenchmarkData:
+def ssv2_official(root: Path) -> Dataset:
     write(root, "labels/labels.json", '{"Moving something": "0", "Holding something": "1"}')
     write(root, "labels/train.json", json.dumps([video("78", "Holding [something]"), video("9", "Moving [something]")]))
     write(
@@ -222,41 +216,41 @@ def ssv2_official(root: Path) -> BenchmarkData:
         "labels/validation.json",
         json.dumps([video("5", "Moving [something]"), video("6", "Holding [something]")]),
     )
-    return Ssv2Data(root=str(root))
+    return Ssv2(root=str(root))
 
 
 def video(name: str, template: str) -> dict[str, Any]:
     return {"id": name, "label": "holding a cup", "template": template, "placeholders": ["a cup"]}
 
 
-def kinetics400(root: Path) -> BenchmarkData:
+def kinetics400(root: Path) -> Dataset:
     header = "label,youtube_id,time_start,time_end,split,is_cc"
     write(root, "kinetics_label_map.txt", "1 zumba", "2 shooting goal (soccer)")
     write(root, "train.csv", header, "zumba,-3B32lodo2M,59,69,train,0", "shooting goal (soccer),_dbc,0,10,train,0")
     write(root, "val.csv", header, "zumba,a,1,11,val,0", '"shooting goal (soccer)",b,100,110,val,0')
-    return Kinetics400Data(root=str(root))
+    return Kinetics400(root=str(root))
 
 
-def vclimb(root: Path) -> BenchmarkData:
+def vclimb(root: Path) -> Dataset:
     tasks = {part: [{"YoYo": [f"v_YoYo_{part}"]}, {"Archery": [f"v_A_{part}"]}] for part in ("train", "val", "test")}
     write(root, "UCF101_data.json", json.dumps(tasks))
-    return VclimbData(root=str(root))
+    return Vclimb(root=str(root))
 
 
 OVERLAP = "the lists of .* name .*/v_JumpRope_g01_c01.avi for both training and testing; take them from their authors"
 TREES = [ucf101, hmdb51, hmdb51_official, ssv2, ssv2_official, kinetics400, vclimb]
 
 
-def place_videos(data: BenchmarkData) -> list[Video]:
-    videos = listed_videos(data)
+def place_videos(data: Dataset) -> list[Video]:
+    videos = read_lists(data).videos
     for one in videos:
         one.path.parent.mkdir(parents=True, exist_ok=True)
         one.path.touch()
     return videos
 
 
-def read(data: DataSettings, learnt: Sequence[tuple[str, ...]] = ()) -> list[Video]:
-    return read_videos(data, lambda *_: None, learnt)
+def read(data: Dataset, learnt: Sequence[tuple[str, ...]] = ()) -> list[Video]:
+    return read_videos(data, lambda *_: None, learnt).videos
 
 
 @pytest.mark.parametrize("tree", TREES)
@@ -292,9 +286,9 @@ def test_a_skip_list_is_the_way_to_leave_a_video_out(tree: Any, tmp_path: Path) 
 @pytest.mark.parametrize("tree", TREES)
 def test_learnt_classes_need_no_video_and_keep_their_place(tree: Any, tmp_path: Path) -> None:
     data = tree(tmp_path)
-    videos, classes = place_videos(data), read_lists(data).classes
-    settings = StageSettings(sizes=(1, len(classes) - 1), seed=3)
-    stages = read_stages(settings, videos, (), data)
+    videos, listed = place_videos(data), read_lists(data)
+    settings = StageSettings(sizes=(1, len(listed.classes) - 1), seed=3)
+    stages = read_stages(settings, listed, ())
     learnt = (stages[0].classes,)
     old = [one for one in videos if one.label in learnt[0]]
     for one in old:
@@ -304,9 +298,8 @@ def test_learnt_classes_need_no_video_and_keep_their_place(tree: Any, tmp_path: 
     assert left == [one for one in videos if one not in old or one.split == "test"]
     for one in old:
         one.path.unlink(missing_ok=True)
-    left = read(data, learnt)
-    assert left == [one for one in videos if one not in old]
-    assert read_stages(settings, left, learnt, data) == stages
+    assert read(data, learnt) == [one for one in videos if one not in old]
+    assert read_stages(settings, read_lists(data, learnt), learnt) == stages
 
 
 @pytest.mark.parametrize(
@@ -322,29 +315,25 @@ def test_learnt_classes_need_no_video_and_keep_their_place(tree: Any, tmp_path: 
 )
 def test_a_draw_shuffles_the_label_ids(tree: Any, classes: tuple[str, ...], tmp_path: Path) -> None:
     data = tree(tmp_path)
-    assert read_lists(data).classes == classes
+    listed = read_lists(data)
+    assert listed.classes == classes
     for seed, order in ((0, (1, 0)), (1, (0, 1))):  # what np.random.seed(seed) makes of arange(2)
-        (stage,) = read_stages(StageSettings(sizes=(2,), seed=seed), listed_videos(data), (), data)
+        (stage,) = read_stages(StageSettings(sizes=(2,), seed=seed), listed, ())
         assert stage.classes == tuple(classes[place] for place in order)
 
 
 def test_zero_in_an_official_hmdb51_file_is_neither_train_nor_test(tmp_path: Path) -> None:
-    rows = read_lists(hmdb51_official(tmp_path)).rows
-    assert ("some_class07/7_1.avi", "some_class07", "train") in rows
-    assert ("some_class07/7_2.avi", "some_class07", "test") in rows
-    assert len(rows) == 2 * 51
+    videos = hmdb51_official(tmp_path).listed().videos
+    assert Video(tmp_path / "videos/some_class07/7_1.avi", "some_class07", "train") in videos
+    assert Video(tmp_path / "videos/some_class07/7_2.avi", "some_class07", "test") in videos
+    assert len(videos) == 2 * 51
 
 
 def test_a_kinetics_file_is_named_by_id_and_seconds(tmp_path: Path) -> None:
-    rows = read_lists(kinetics400(tmp_path)).rows
-    assert ("zumba/-3B32lodo2M_000059_000069.mp4", "zumba", "train") in rows
-    assert ("shooting goal (soccer)/b_000100_000110.mp4", "shooting goal (soccer)", "test") in rows
-
-
-@pytest.mark.parametrize("data", [MotionsData(), FolderData(root="x"), CsvData(root="x")])
-def test_fixed_stages_need_a_benchmark_that_fixes_them(data: DataSettings) -> None:
-    with pytest.raises(RecipeError, match=r'fixed = true needs data whose lists fix the stages \(kind = "vclimb"\)'):
-        read_stages(StageSettings(fixed=True), [], (), data)
+    listed = kinetics400(tmp_path).listed()
+    zumba, goal = "zumba/-3B32lodo2M_000059_000069.mp4", "shooting goal (soccer)/b_000100_000110.mp4"
+    assert Video(listed.folder / zumba, "zumba", "train") in listed.videos
+    assert Video(listed.folder / goal, "shooting goal (soccer)", "test") in listed.videos
 
 
 @pytest.mark.parametrize(
@@ -430,11 +419,11 @@ def test_a_broken_list_is_told(tree: Any, file: str, lines: list[str], said: str
     ],
 )
 def test_what_must_be_said_beside_the_figures(name: str, said: str | None) -> None:
-    found = load_recipe(name).cautions
+    found = cautions(load_recipe(name))
     assert len(found) == (said is not None)
     assert all(said in sentence for sentence in found if said)
 
 
 def test_listed_stages_are_not_called_drawn() -> None:
     recipe = load_recipe("kinetics400-10", changes=["stages={classes=[['a'],['b']]}"])
-    assert recipe.cautions == []
+    assert cautions(recipe) == []

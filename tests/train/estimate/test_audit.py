@@ -23,25 +23,17 @@ from stpr.train.cli import main
 from stpr.train.estimate.audit import HORIZON, Audit, audit
 from stpr.train.estimate.footprint import flops_of, stage_sizes, sum_by_kind
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips, all_stages
-from stpr.train.methods import METHODS
+from stpr.train.methods import METHODS, method_of
+from stpr.train.methods.build import build_model
 from stpr.train.model.routing import ROUTERS
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
-from stpr.train.run.checkpoint import (
-    RECIPE,
-    RECORD,
-    TENSORS,
-    BackboneRecord,
-    StageRecord,
-    build_model,
-    kept_tensors,
-    save_stage,
-    stage_folder,
-)
+from stpr.train.run.checkpoint import BackboneRecord, StageRecord, kept_tensors, save_stage
+from stpr.train.run.folder import RECIPE, RECORD, TENSORS, stage_folder
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
-from tests.train.synthetic import ADAPTED, OURS, STAGES, make_fit, make_inputs, make_recipe
+from tests.train.synthetic import ADAPTED, OURS, STAGES, learn_one, make_inputs, make_recipe
 
 ONCE = {"optimizer": {"batch": 12, "epochs_first": 1, "epochs_later": 1}}
 VARIANTS: list[dict[str, Any]] = [
@@ -71,13 +63,13 @@ def learn_stages(recipe: Recipe, counts: Counts) -> Iterator[StPR]:
     for stage in range(1, len(counts) + 1):
         classes: tuple[str, ...] = STAGES[stage - 1]
         inputs: FrozenFeatures | PixelClips = make_some(stage, counts[stage - 1])
-        if stage == 1 or recipe.revisits:
+        if stage == 1 or method_of(recipe).keeps_videos:
             torch.manual_seed(recipe.seed)
             model = build_model(recipe)
-        if recipe.revisits:
+        if method_of(recipe).keeps_videos:
             classes = tuple(name for names in STAGES[:stage] for name in names)
             inputs = all_stages([make_some(number, counts[number - 1]) for number in range(1, stage + 1)])
-        METHODS[recipe.method](model, classes, inputs, recipe, make_fit(recipe, stage))
+        learn_one(model, classes, inputs, recipe, stage)
         yield model.eval()
 
 
@@ -207,7 +199,7 @@ def test_two_clips_alone_in_a_stage_can_be_solved_for() -> None:
     """Why the audit warns of them: the stage's scatter is one outer product, and the mean does the rest."""
     recipe = make_recipe(**OURS, **ONCE)
     model = next(learn_stages(recipe, ((2, 1),)))
-    statistics = model.head.statistics
+    statistics = model.head.combiner.statistics
     assert isinstance(statistics, ClipStatistics)
     described = statistics.describe(make_inputs(1, clips=2, draws=1).features[:2, 0])
     values, vectors = torch.linalg.eigh(statistics.scatter.double())
@@ -285,6 +277,7 @@ def flip(file: Path) -> None:
         (lambda run: (run / "stage-1" / RECORD).write_text("{"), "stage.json is damaged"),
         (lambda run: (run / "stage-1" / "clips.npy").write_bytes(bytes(9)), "stage-1/clips.npy (9 bytes) is no file"),
         (lambda run: (run / "stage-2" / "a.mp4").touch(), "stage-2/a.mp4 (0 bytes) is no file"),
+        (lambda run: (run / ".a.stpr-part").symlink_to("recipe.toml"), ".a.stpr-part (11 bytes) is no file"),
     ],
 )
 def test_what_is_not_as_it_must_be_is_said_in_one_line(harm: Any, says: str, run: Path) -> None:
@@ -294,3 +287,14 @@ def test_what_is_not_as_it_must_be_is_said_in_one_line(harm: Any, says: str, run
     last = result.output.splitlines()[-1]
     assert last.startswith("Error: ")
     assert says in last
+
+
+def test_what_a_killed_write_left_is_ours_but_not_covered(run: Path) -> None:
+    left = run / ".stage-4.0123abcd.stpr-part" / TENSORS
+    left.parent.mkdir()
+    left.write_bytes(bytes(100))
+    result = run_audit(run)
+    assert result.exit_code == 0, result.output
+    said = "caution:  .stage-4.0123abcd.stpr-part/model.safetensors (100 bytes) is half written: its writer was killed"
+    assert said in result.output
+    assert "is kept here but for the cautions above" in result.output

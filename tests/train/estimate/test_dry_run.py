@@ -46,8 +46,8 @@ def test_motions_not_yet_written_are_foretold_and_not_written(tmp_path: Path) ->
     assert row(result.stdout, "all", "10", "1,000", "400")
     assert f"1,400 are to be written first, into {tmp_path / 'motions'}" in result.stdout
     assert "tiny is here and loads" in result.stdout
-    assert re.search(r"network about [\d.smindh ]+: 4,800 frames encoded, 36,000 clips learnt", result.stdout)
-    assert "decoding unknown: 1,400 videos, and none is here to measure" in result.stdout
+    assert re.search(r"network about [\d.smindh ]+: 4,800 frames encoded, 32,400 clips learnt", result.stdout)
+    assert "decoding unknown: 1,600 videos, and none is here to measure" in result.stdout
     assert "and the videos to be written" in result.stdout
     assert result.stdout.endswith("the run could start; nothing was learnt or written\n")
     assert list(tmp_path.iterdir()) == []
@@ -74,7 +74,7 @@ def test_videos_that_are_there_are_measured_and_found_damage_is_told(tmp_path: P
     result = dry_run(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 0, result.output
     assert "0 of 2 for train are missing" in result.stdout
-    assert re.search(r"decoding about .*: 4 videos; .* measured just now on one of them, by 2 workers", result.stdout)
+    assert re.search(r"decoding about .*: 6 videos; .*; 2 of them for their length alone", result.stdout)
     assert re.search(r"lists:    [0-9a-f]{64}  train/\*/\*, test/\*/\*", result.stdout)
     for video in data.rglob("*.mp4"):
         video.write_bytes(b"no video")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from stpr.train.data.clips import load_draws
 from stpr.train.datasets.annotations import Video
-from stpr.train.learning.inputs import FrozenFeatures, PixelClips, encode_frozen, shuffled
+from stpr.train.learning.encode import encode_frozen
+from stpr.train.learning.inputs import FrozenFeatures, PixelClips, shuffled
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import Augment, SamplingSettings
@@ -73,9 +74,7 @@ def test_an_epoch_of_pixels_has_every_clip_once(clips: PixelClips, batch: int) -
     for pixels, labels in batches:
         assert pixels.dtype == torch.uint8
         for picture, label in zip(pixels, labels.tolist(), strict=True):
-            drawn = load_draws(
-                clips.videos[label].path, draws=1, frames=3, spec=clips.spec, augment=SAMPLING.augment, seed=6
-            )[1]
+            drawn = load_draws(clips.videos[label].path, draws=1, spec=clips.spec, sampling=SAMPLING, seed=6)[1]
             assert torch.equal(picture, torch.from_numpy(drawn))
 
 

@@ -12,9 +12,9 @@ from stpr.runtime.contract.errors import RecipeError
 from stpr.train.learning.distributed import Processes
 from stpr.train.learning.fit import check_precision
 from stpr.train.learning.inputs import FrozenFeatures
-from stpr.train.methods import METHODS
-from stpr.train.run.checkpoint import build_model, kept_tensors
-from tests.train.synthetic import ADAPTED, OURS, STAGES, accuracy, learn, make_fit, make_inputs, make_recipe
+from stpr.train.methods.build import build_model
+from stpr.train.run.checkpoint import kept_tensors
+from tests.train.synthetic import ADAPTED, OURS, STAGES, accuracy, learn, learn_one, make_inputs, make_recipe
 
 SETTINGS = {**OURS, **ADAPTED}
 
@@ -64,7 +64,7 @@ def test_two_stages_on_a_cuda_device(precision: str) -> None:
     for stage in (1, 2):
         whole = make_inputs(stage)
         inputs = FrozenFeatures(whole.features, whole.labels, processes)
-        curves = METHODS[recipe.method](model, STAGES[stage - 1], inputs, recipe, make_fit(recipe, stage))
+        curves = learn_one(model, STAGES[stage - 1], inputs, recipe, stage)
         assert curves[-1]["contrast_st"] < curves[0]["contrast_st"]
     assert {value.dtype for value in kept_tensors(model).values()} == {torch.float32}
     assert accuracy(model.cpu(), 2) > 0.8

@@ -7,17 +7,35 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from stpr.train.learning.fit import Terms
-from stpr.train.methods.ewc import Anchored, fisher
-from stpr.train.methods.finetune import go_on
+from stpr.train.learning.inputs import FrozenFeatures
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.build import build_model
+from stpr.train.methods.ewc import Anchored, FisherMemory, fisher
+from stpr.train.methods.finetune import plain_objective
 from stpr.train.methods.lwf import distillation
-from stpr.train.run.checkpoint import build_model, kept_tensors
+from stpr.train.methods.objective import Objective
+from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import kept_tensors
+from stpr.train.settings.recipe import Recipe
 from tests.train.synthetic import ADAPTED, OURS, STAGES, learn, learnt, make_features, make_inputs, make_recipe
 
 FEW = {"optimizer": {"epochs_first": 2, "epochs_later": 2}}
 LONG = {"optimizer": {"epochs_first": 12, "epochs_later": 12}}
+
+
+def start(recipe: Recipe, inputs: FrozenFeatures) -> Objective:
+    """The plain objective of a first stage."""
+    model = build_model(recipe)
+    return plain_objective(model, StageClips(STAGES[0], inputs, model.encoder), recipe)
+
+
+def fisher_of(model: StPR) -> Tensor:
+    assert isinstance(model.memory, FisherMemory)
+    return model.memory.fisher
 
 
 @pytest.mark.parametrize("method", ["lwf", "ewc"])
@@ -68,11 +86,12 @@ def test_distillation_holds_old_posteriors_on_new_clips() -> None:
 
 def test_fisher_is_the_mean_square_of_one_clips_gradients() -> None:
     recipe, inputs = make_recipe(**OURS), make_inputs(1, clips=2)
-    objective = go_on(build_model(recipe), STAGES[0], inputs, recipe)
+    objective = start(recipe, inputs)
     found = fisher(objective, inputs)
+    assert objective.expert is not None
     trained = dict(objective.expert.named_parameters())
     slow = {name: torch.zeros_like(value) for name, value in trained.items()}
-    candidates = F.normalize(objective.class_vectors, dim=1)
+    candidates = F.normalize(objective.contrast.candidates, dim=1)
     for clip, label in zip(inputs.features[:, 0], inputs.labels, strict=True):
         scores = F.normalize(objective.expert(clip[None]), dim=1) @ candidates.T / 0.05
         objective.zero_grad()
@@ -86,7 +105,7 @@ def test_fisher_is_the_mean_square_of_one_clips_gradients() -> None:
 
 def test_penalty_is_the_weighted_square_of_the_move() -> None:
     recipe, inputs = make_recipe(**OURS), make_inputs(1)
-    objective = go_on(build_model(recipe), STAGES[0], inputs, recipe)
+    objective = start(recipe, inputs)
     values = [value for value in objective.parameters() if value.requires_grad]
     importance = torch.rand(sum(value.numel() for value in values), generator=torch.Generator().manual_seed(1))
     anchored = Anchored(objective, importance, 8.0)
@@ -99,7 +118,7 @@ def test_penalty_is_the_weighted_square_of_the_move() -> None:
 
 
 def test_importance_is_summed_over_stages_and_each_weighs_alike() -> None:
-    kept = [model.importance.clone() for model, _ in learn(make_recipe(**OURS, **ADAPTED, method="ewc"))]
+    kept = [fisher_of(model).clone() for model, _ in learn(make_recipe(**OURS, **ADAPTED, method="ewc"))]
     assert float(kept[0].max()) == pytest.approx(1.0)
     for before, after in pairwise(kept):
         assert float((after - before).max()) == pytest.approx(1.0, abs=1e-5)

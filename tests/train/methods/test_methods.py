@@ -8,24 +8,34 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.losses.preservation import importance, preservation
-from stpr.train.methods import METHODS
-from stpr.train.methods.stpr import Objective
-from stpr.train.run.checkpoint import build_model, kept_tensors
+from stpr.train.methods import METHODS, method_of
+from stpr.train.methods.build import build_model
+from stpr.train.methods.objective import ImportanceMemory, Objective
+from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import kept_tensors
 from tests.train.synthetic import (
     ADAPTED,
     OURS,
     STAGES,
     accuracy,
+    fusion_of,
     learn,
+    learn_one,
     learnt,
     make_features,
-    make_fit,
     make_inputs,
     make_recipe,
 )
 
+SUMS = ("head.combiner.statistics.scatter", "head.combiner.statistics.count")
 ONE_BATCH = {"optimizer": {"batch": 24, "epochs_first": 3, "epochs_later": 3}}
+
+
+def importance_of(model: StPR) -> Tensor:
+    assert isinstance(model.memory, ImportanceMemory)
+    return model.memory.importance
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -47,8 +57,8 @@ def test_a_later_stage_changes_adapters_and_shared_statistics_alone(tables: dict
     for number, (model, _) in enumerate(learn(make_recipe(**tables)), start=1):
         after = snapshot(model)
         assert len(model.head.experts) == number
-        assert [len(after[f"head.{name}"]) for name in ("class_vectors", "anchors")] == [2 * number, 2 * number]
-        allowed = ("encoder.adapter.", "head.statistics.scatter", "head.statistics.count", "head.membership")
+        assert len(after["head.combiner.class_vectors"]) == len(after["head.combiner.anchors"]) == 2 * number
+        allowed = ("encoder.adapter.", "head.combiner.membership", *SUMS)
         moved = changed(before, after)
         assert all(name.startswith(allowed) for name in moved)
         if before and tables.get("adapter"):
@@ -89,7 +99,7 @@ def test_anchors_are_class_means_of_the_temporal_part_and_stay() -> None:
             encoded = model.encoder(features)
             temporal = model.head.experts[-1](encoded) - encoded.mean(dim=1)
         kept += [temporal[labels == label].mean(dim=0) for label in labels.unique()]
-        torch.testing.assert_close(model.head.anchors, torch.stack(kept))
+        torch.testing.assert_close(fusion_of(model).anchors, torch.stack(kept))
 
 
 def test_the_teacher_is_the_encoder_before_and_does_not_move(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,12 +109,13 @@ def test_the_teacher_is_the_encoder_before_and_does_not_move(monkeypatch: pytest
 
     def watch(self: Objective, *args: Any, **kwargs: Any) -> None:
         built(self, *args, **kwargs)
-        teachers.append(kwargs["teacher"])
+        teachers.append(args[3] if len(args) > 3 else None)
         before.append(snapshot(args[0]))
 
     monkeypatch.setattr(Objective, "__init__", watch)
     models = [model for model, _ in learn(recipe, stages=2)]
     assert teachers[0] is None
+    assert teachers[1] is not None
     held = teachers[1].encoder
     assert changed(before[1], held.state_dict()) == set()
     assert changed(before[1], models[1].encoder.state_dict()) != set()
@@ -153,11 +164,11 @@ def test_stored_importance_is_that_of_old_classes_averaged() -> None:
     for number, (model, _) in enumerate(learn(recipe), start=1):
         features, labels = make_features(number)
         with torch.no_grad():
-            vectors = model.head.class_vectors[2 * number - 2 :]
+            vectors = fusion_of(model).class_vectors[2 * number - 2 :]
             now = importance(model.encoder(features), labels - 2 * number + 2, vectors, recipe.preservation)
         expected.append(now)
-        torch.testing.assert_close(model.importance, torch.cat(expected))
-    assert "importance" in kept_tensors(model)
+        torch.testing.assert_close(importance_of(model), torch.cat(expected))
+    assert "memory.importance" in kept_tensors(model)
 
 
 @pytest.mark.parametrize("classes", ["new", "old"])
@@ -166,12 +177,12 @@ def test_the_term_is_the_formula_on_the_clips_of_the_batch(classes: str) -> None
     runs = learn(recipe, stages=2)
     model, _ = next(runs)
     features, labels = make_features(2)
-    stored = model.importance.clone()
+    stored = importance_of(model).clone()
     with torch.no_grad():
         old = model.encoder(features)
     model, _ = next(runs)
     teacher_side = {
-        "new": importance(old, labels - 2, model.head.class_vectors[2:], recipe.preservation)[labels - 2],
+        "new": importance(old, labels - 2, fusion_of(model).class_vectors[2:], recipe.preservation)[labels - 2],
         "old": stored.mean(dim=0, keepdim=True) if len(stored) else torch.zeros(1, 1),
     }[classes]
     with torch.no_grad():
@@ -190,7 +201,7 @@ def test_random_negatives_raise_the_loss_and_none_is_kept() -> None:
     )
     (few, first), (many, second) = (next(learn(recipe, stages=1)) for recipe in (plain, crowded))
     assert second[0]["contrast_st"] > first[0]["contrast_st"] + 0.5
-    assert few.head.class_vectors.shape == many.head.class_vectors.shape
+    assert fusion_of(few).class_vectors.shape == fusion_of(many).class_vectors.shape
     assert {name: value.shape for name, value in kept_tensors(few).items()} == {
         name: value.shape for name, value in kept_tensors(many).items()
     }
@@ -226,7 +237,7 @@ def test_finetuning_has_one_expert_that_goes_on() -> None:
     before: dict[str, Tensor] = {}
     for number, (model, _) in enumerate(learn(make_recipe(method="finetune")), start=1):
         assert len(model.head.experts) == 1
-        assert len(model.head.class_vectors) == 2 * number
+        assert len(fusion_of(model).class_vectors) == 2 * number
         after = snapshot(model.head.experts)
         if before:
             assert changed(before, after) == set(after)
@@ -244,8 +255,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tables: dict[str
 
 
 def test_methods_are_found_by_the_names_that_recipes_use() -> None:
-    for name in METHODS:
-        assert make_recipe(method=name).method == name
+    for name, method in METHODS.items():
+        assert method_of(make_recipe(method=name)) is method
+    with pytest.raises(RecipeError, match=r"method must be one of stpr, .*, not 'spr' \(did you mean 'stpr'\?\)\."):
+        method_of(make_recipe(method="spr"))
 
 
 def test_one_class_at_a_time_can_be_learnt() -> None:
@@ -255,6 +268,6 @@ def test_one_class_at_a_time_can_be_learnt() -> None:
         inputs = make_inputs(1)
         rows = inputs.labels == stage - 1
         inputs.features, inputs.labels = inputs.features[rows], inputs.labels[rows]
-        METHODS["stpr"](model, (name,), inputs, recipe, make_fit(recipe, stage))
-    assert len(STAGES[0]) == len(model.head.class_vectors) == len(model.head.experts)
+        learn_one(model, (name,), inputs, recipe, stage)
+    assert len(STAGES[0]) == len(fusion_of(model).class_vectors) == len(model.head.experts)
     assert accuracy(model.eval(), 1) > 0.9

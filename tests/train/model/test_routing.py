@@ -9,26 +9,43 @@ import numpy as np
 import pytest
 import torch
 
+from stpr.train.model.combiners.fusion import Fusion
+from stpr.train.model.head import Head
 from stpr.train.model.scores.statistics import ClipStatistics
-from stpr.train.model.stpr import Head
-from stpr.train.settings.model import ExpertSettings, FusionSettings, HeadSettings, RouterSettings, StatisticsSettings
+from stpr.train.settings.model import ExpertSettings, FusionSettings, RouterSettings, StatisticsSettings
+from tests.train.synthetic import fusion_of
 
+PLAIN, PAPER = RouterSettings(), FusionSettings()
 STAGES = (2, 1, 3)
 FRAMES, WIDTH = 4, 8
 
 
-def make_head(**settings: object) -> Head:
+def new_head(
+    router: RouterSettings = PLAIN,
+    fusion: FusionSettings = PAPER,
+    statistics: StatisticsSettings | None = None,
+) -> Head:
+    scores = None if statistics is None else ClipStatistics(FRAMES, WIDTH, statistics)
+    combiner = Fusion(WIDTH, router=router, fusion=fusion, statistics=scores)
+    return Head(frames=FRAMES, width=WIDTH, combiner=combiner, expert=ExpertSettings(layers=1))
+
+
+def make_head(
+    router: RouterSettings = PLAIN,
+    fusion: FusionSettings = PAPER,
+    statistics: StatisticsSettings | None = None,
+) -> Head:
     """Three stages with random contents everywhere."""
     torch.manual_seed(0)
-    expert = ExpertSettings(layers=1)
-    head = Head(frames=FRAMES, width=WIDTH, settings=HeadSettings(expert=expert, **settings))  # type: ignore[arg-type]
+    head = new_head(router, fusion, statistics)
     for classes in STAGES:
-        head.add_stage(torch.randn(classes, WIDTH))
-        if head.statistics is not None:
+        head.add_stage(classes, torch.randn(classes, WIDTH))
+        if head.combiner.statistics is not None:
             labels = torch.arange(classes).repeat(12)
-            described = head.statistics.describe(torch.randn(len(labels), FRAMES, WIDTH))
-            head.statistics.observe(described, labels, classes)
-    head.anchors.copy_(torch.randn_like(head.anchors))
+            described = head.combiner.statistics.describe(torch.randn(len(labels), FRAMES, WIDTH))
+            head.combiner.statistics.update(described, labels, classes)
+    anchors = fusion_of(head).anchors
+    anchors.copy_(torch.randn_like(anchors))
     with torch.no_grad():
         for value in head.experts.parameters():
             value.copy_(0.3 * torch.randn(value.shape))
@@ -41,7 +58,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def slow_scores(head: Head, features: np.ndarray, outputs: np.ndarray) -> list[float]:
     """r_k = max over c in C_k of cos(V^tem_k, anchor_c), for one clip."""
-    anchors, first, scores = head.anchors.numpy(), 0, []
+    anchors, first, scores = fusion_of(head).anchors.numpy(), 0, []
     for output, classes in zip(outputs, STAGES, strict=True):
         temporal = output - features.mean(axis=0)
         scores.append(max(cosine(temporal, anchor) for anchor in anchors[first : first + classes]))
@@ -68,13 +85,14 @@ def test_routing_and_fusion_are_the_formulas(kind: str) -> None:
         logits, routing = head(clips)
         outputs = torch.stack([expert(clips) for expert in head.experts], dim=1).numpy()
     for row, clip in enumerate(clips.numpy()):
-        weights = slow_weights(kind, slow_scores(head, clip, outputs[row]), 0.3)
+        scores = [0.0] * len(STAGES) if kind == "equal" else slow_scores(head, clip, outputs[row])
+        weights = slow_weights(kind, scores, 0.3)
         np.testing.assert_allclose(routing[row], weights, atol=1e-12)
         static = clip.mean(axis=0)
         fused = static / np.linalg.norm(static)
         for weight, output in zip(weights, outputs[row], strict=True):
             fused = fused + weight * output / np.linalg.norm(output)
-        expected = [cosine(fused, vector) for vector in head.class_vectors.numpy()]
+        expected = [cosine(fused, vector) for vector in fusion_of(head).class_vectors.numpy()]
         np.testing.assert_allclose(logits[row], expected, atol=1e-12)
 
 
@@ -84,12 +102,12 @@ def test_weights_that_are_given_stand_in_for_the_routers() -> None:
     with torch.no_grad():
         outputs = head.ask(clips)
         given = torch.eye(3, dtype=torch.float64)[[0, 2, 1, 1, 0]]
-        logits, routing = head.combine(clips, outputs, given=given)
+        logits, routing = head.combiner(clips, outputs, given=given)
         assert torch.equal(routing, given)
         for row, expert in enumerate([0, 2, 1, 1, 0]):
             static, output = clips[row].mean(dim=0).numpy(), outputs[row, expert].numpy()
             fused = static / np.linalg.norm(static) + output / np.linalg.norm(output)
-            expected = [cosine(fused, vector) for vector in head.class_vectors.numpy()]
+            expected = [cosine(fused, vector) for vector in fusion_of(head).class_vectors.numpy()]
             np.testing.assert_allclose(logits[row], expected, atol=1e-12)
 
 
@@ -107,21 +125,21 @@ def slow_log_likelihoods(described: np.ndarray, labels: np.ndarray, points: np.n
 def test_the_likelihood_router_is_the_shared_covariance_posterior() -> None:
     settings = StatisticsSettings(parts=("mean", "difference", "deviation", "cosines"), shrinkage=0.2)
     head = make_head(router=RouterSettings(kind="likelihood"), statistics=settings)
-    assert head.statistics is not None
+    assert head.combiner.statistics is not None
     torch.manual_seed(0)
     described, labels, first = [], [], 0
-    generator_head = Head(frames=FRAMES, width=WIDTH, settings=HeadSettings(expert=ExpertSettings(layers=1)))
+    generator_head = new_head()
     for classes in STAGES:  # the very draws of make_head
-        generator_head.add_stage(torch.randn(classes, WIDTH))
+        generator_head.add_stage(classes, torch.randn(classes, WIDTH))
         rows = torch.arange(classes).repeat(12)
-        described.append(head.statistics.float().describe(torch.randn(len(rows), FRAMES, WIDTH)))
+        described.append(head.combiner.statistics.float().describe(torch.randn(len(rows), FRAMES, WIDTH)))
         labels.append(rows + first)
         first += classes
     head.double()
     clips = torch.randn(4, FRAMES, WIDTH, dtype=torch.float64)
     with torch.no_grad():
         _, routing = head(clips)
-        points = head.statistics.describe(clips).numpy()
+        points = head.combiner.statistics.describe(clips).numpy()
     likelihoods = slow_log_likelihoods(
         torch.cat(described).double().numpy(), torch.cat(labels).numpy(), points, settings.shrinkage
     )
@@ -141,15 +159,11 @@ def test_statistics_do_not_depend_on_the_order_of_stages(likelihood: Literal["ga
     points = torch.randn(6, FRAMES, WIDTH)
 
     def learnt(*parts: torch.Tensor) -> torch.Tensor:
-        settings = HeadSettings(
-            router=RouterSettings(kind="likelihood"), statistics=StatisticsSettings(likelihood=likelihood)
-        )
-        head = Head(frames=FRAMES, width=WIDTH, settings=settings)
-        assert head.statistics is not None
+        statistics = ClipStatistics(FRAMES, WIDTH, StatisticsSettings(likelihood=likelihood))
         for part in parts:
             rows = labels[len(part)]
-            head.statistics.observe(head.statistics.describe(part), rows, int(rows.max()) + 1)
-        return head.statistics.log_likelihoods(points)
+            statistics.update(statistics.describe(part), rows, int(rows.max()) + 1)
+        return statistics.log_likelihoods(points)
 
     there, back = learnt(first, second), learnt(second, first)
     torch.testing.assert_close(there, back[:, [3, 4, 0, 1, 2]], rtol=1e-3, atol=1e-3)
@@ -157,12 +171,12 @@ def test_statistics_do_not_depend_on_the_order_of_stages(likelihood: Literal["ga
 
 def test_evidence_adds_the_posterior_mean_class_vector() -> None:
     """With only evidence left of V, a posterior that is sure gives its class vector."""
-    head = make_head(router=RouterSettings(kind="likelihood"), fusion=FusionSettings(static=0.0, evidence=1e6))
+    head = make_head(RouterSettings(kind="likelihood"), FusionSettings(static=0.0, evidence=1e6), StatisticsSettings())
     clips = 4 * torch.randn(64, FRAMES, WIDTH, dtype=torch.float64)
     with torch.no_grad():
         logits, _ = head(clips)
-        assert head.statistics is not None
-        posterior = torch.softmax(head.statistics.log_likelihoods(clips), dim=1)
+        assert head.combiner.statistics is not None
+        posterior = torch.softmax(head.combiner.statistics.log_likelihoods(clips), dim=1)
     sure = posterior.amax(dim=1) > 0.999
     assert sure.sum() > 5
     assert torch.equal(logits[sure].argmax(dim=1), posterior[sure].argmax(dim=1))
@@ -178,7 +192,7 @@ def test_directions_are_compared_in_the_whitened_space_as_seen_from_the_middle_o
     described = torch.randn(60, WIDTH) * torch.logspace(-1, 1, WIDTH) + 5
     labels = torch.arange(60) % 3
     described += labels[:, None] * torch.randn(WIDTH)
-    statistics.observe(described, labels, 3)
+    statistics.update(described, labels, 3)
     means = np.stack([described[labels == one].double().mean(dim=0).numpy() for one in range(3)])
     centred = described.double().numpy() - means[labels]
     covariance = centred.T @ centred / (60 - 3)

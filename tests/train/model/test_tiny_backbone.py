@@ -16,7 +16,7 @@ from transformers import CLIPVisionModelWithProjection
 from stpr.runtime import motions
 from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames
-from stpr.train.datasets.motions import write_motions
+from stpr.train.datasets.motions_writer import write_motions
 
 TINY = Path(__file__).parents[3] / "train" / "model" / "tiny"
 FRAMES = 8

@@ -280,30 +280,21 @@ def test_unknown_classes_have_a_table_where_thresholds_were_set(tmp_path: Path) 
 
 
 NAMES = [
-    "exp [v2]",
-    "pay_$5_to_$10",
-    "<b>",
-    "a|b",
-    "`x`",
-    "**x**",
-    "_a_",
-    "\\frac",
-    "$\\frac$",
-    "&lt;",
-    "~~c~~",
-    ":smile:",
-    "[red]",
-]
+    "exp [v2]", "pay_$5_to_$10", "<b>bold</b>", "a|b", "`code`", "**x**", "_a_", "\\frac", "$\\frac$", "&lt;", "~~c~~",
+    ":smile:", "[red]no[/red]", "1. first", "50 % & more",
+]  # fmt: skip
 
 
 def test_names_with_markup_are_literal_on_pages_and_in_figures(tmp_path: Path) -> None:
     plain = made_up([len(NAMES)])
     metrics = msgspec.structs.replace(plain, classes=NAMES, stages=[NAMES])
-    others = {name: save(tmp_path, f"run-{place}", plain) for place, name in enumerate(NAMES)}
+    noted = msgspec.structs.replace(plain, notes=["<i>"])
+    others = {name: save(tmp_path, f"run-{place}", noted) for place, name in enumerate(NAMES)}
     page = write_report(save(tmp_path, "run", metrics), others)
     for file in (page, page.with_name("report.md")):
         text = Page.of(file).text
         assert ", ".join(NAMES) in text
+        assert all(f"\n{name}: <i>\n" in text for name in NAMES)
         assert all(f"\n{name}\n" in text for name in NAMES)
     drawn = accuracy_figure(metrics, dict.fromkeys(NAMES, plain))
     legend = drawn.axes[0].get_legend()

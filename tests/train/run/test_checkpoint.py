@@ -15,22 +15,18 @@ from safetensors.torch import load_file
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.methods import METHODS
+from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
-from stpr.train.run import checkpoint
 from stpr.train.run.checkpoint import (
     KINDS,
-    RECIPE,
-    RECORD,
-    TENSORS,
     BackboneRecord,
     StageRecord,
-    finished_stages,
     kept_tensors,
     load_stage,
     read_record,
     save_stage,
-    stage_folder,
 )
+from stpr.train.run.folder import RECIPE, RECORD, TENSORS, finished_stages, stage_folder
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
 from tests.train.networks import SIDE, write_clip
@@ -106,8 +102,13 @@ def test_a_loaded_stage_gives_the_same_bits(name: str, tmp_path: Path) -> None:
             for expected, found in zip(model(given), loaded(given), strict=True):
                 assert torch.equal(expected, found)
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
-    if model.head.statistics is not None and loaded.head.statistics is not None:
-        assert torch.equal(model.head.statistics.weight, loaded.head.statistics.weight)  # derived, not stored
+    if model.head.combiner.statistics is not None and loaded.head.combiner.statistics is not None:
+        assert torch.equal(
+            model.head.combiner.statistics.weight, loaded.head.combiner.statistics.weight
+        )  # derived, not stored
+
+
+SCORES_ALONE = ("streaming_lda", "ranpac", "linear_probe")
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -125,10 +126,13 @@ def test_the_record_lists_every_tensor_and_none_is_the_backbones(name: str, tmp_
     assert saved.isdisjoint(frozen)
     assert not any("backbone" in key and ".adapter." not in key for key in tensors)
     kinds = {kept.kind for kept in record.kept}
-    assert {"expert", "anchors", "class vectors"} <= kinds
+    method, router = make_recipe(**VARIANTS[name]).method, make_recipe(**VARIANTS[name]).router
+    assert ("class statistics" if method in SCORES_ALONE else "class vectors") in kinds
+    assert ("expert" in kinds) is (method not in (*SCORES_ALONE, "nearest_mean", "spatial"))
+    assert ("anchors" in kinds) is (method == "stpr" and router.kind != "equal")
     assert ("adapter" in kinds) is (make_recipe(**VARIANTS[name]).adapter.place != "none")
     assert ("projection" in kinds) is ("projection" in name)
-    assert ("importance" in kinds) is (name in ("old", "ewc"))
+    assert ("memory" in kinds) is (name in ("old", "ewc"))
 
 
 @pytest.mark.parametrize("tables", [{**OURS, **ADAPTED}, {"preservation": {"classes": "old"}, **ADAPTED}])
@@ -206,9 +210,8 @@ def test_another_network_at_the_same_place(tmp_path: Path) -> None:
     place = write_clip(tmp_path / "clip", vision_only=True)
     tables = {"backbone": {"source": str(place)}, "adapter": {"place": "blocks"}}
     recipe = make_recipe(**tables)
-    model = checkpoint.build_model(recipe)
-    width = model.head.width
-    model.head.add_stage(torch.randn(2, width))
+    model = build_model(recipe)
+    model.head.add_stage(2, torch.randn(2, model.head.width))
     save(tmp_path / "run", model, recipe, 1)
     with torch.no_grad():
         pixels = torch.randint(0, 256, (1, FRAMES, SIDE, SIDE, 3), dtype=torch.uint8)
@@ -250,7 +253,7 @@ def test_a_stage_is_saved_whole_or_not_at_all(
 
 def test_a_left_over_part_is_no_stage(copied: Path) -> None:
     shutil.rmtree(stage_folder(copied, 2))
-    part = copied / "stage-2.part"
+    part = copied / ".stage-2.0123abcd.stpr-part"
     part.mkdir()
     (part / RECORD).write_text("{}")
     assert finished_stages(copied) == 1

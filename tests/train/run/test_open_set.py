@@ -8,18 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stpr.train.methods import METHODS
+from stpr.train.methods.build import build_model
 from stpr.train.model.scores.statistics import ClipStatistics
-from stpr.train.run.checkpoint import build_model
+from stpr.train.run.evaluate import predict
 from stpr.train.run.open_set import (
     FEWEST,
     held_out,
-    learn_and_calibrate,
     lower_bound,
     measure,
     spec_of,
 )
 from stpr.train.run.open_set_metrics import Judged, UnknownFigures, figures_of
+from stpr.train.run.stage import learn_stage
 from tests.train.synthetic import ADAPTED, OURS, STAGES, make_features, make_fit, make_inputs, make_recipe
 
 FEW = {"optimizer": {"epochs_first": 2, "epochs_later": 2}}
@@ -91,15 +91,15 @@ def test_clips_of_later_stages_are_told_from_known_ones(method: str) -> None:
     model = build_model(recipe)
     thresholds = []
     for stage in (1, 2):
-        _, low = learn_and_calibrate(
-            METHODS[method], model, STAGES[stage - 1], make_inputs(stage, clips=24), recipe, make_fit(recipe, stage)
-        )
-        thresholds.append(low)
+        inputs = make_inputs(stage, clips=24)
+        learnt = learn_stage(model, STAGES[stage - 1], inputs, recipe, make_fit(recipe, stage))
+        thresholds.append(learnt.threshold)
     spec = spec_of(model, recipe.unknown, thresholds)
     assert spec is not None
     assert spec.score == ("cosine" if method == "nearest_mean" else "likelihood_ratio")
-    known, strange = [make_inputs(stage, clips=20) for stage in (1, 2)], [make_inputs(3, clips=20)]
-    found = measure(model, spec, [0, 0, 1, 1], known=known, strange=strange)
+    known = predict(model, {stage: make_inputs(stage, clips=20) for stage in (1, 2)})
+    assert known is not None
+    found = measure(spec, known, predict(model, {3: make_inputs(3, clips=20)}), [2, 2])
     assert found.auroc is not None
     assert found.auroc > 0.9
     assert found.recall > 0.8
@@ -112,10 +112,10 @@ def test_the_statistics_take_the_held_out_clips_in() -> None:
         recipe = make_recipe(method="streaming_lda", unknown={"holdout": share})
         torch.manual_seed(0)
         model = build_model(recipe)
-        learn_and_calibrate(METHODS["streaming_lda"], model, STAGES[0], make_inputs(1), recipe, make_fit(recipe, 1))
-        assert isinstance(model.head.statistics, ClipStatistics)
-        means.append(model.head.statistics.means)
-        assert float(model.head.statistics.count) == len(make_features(1)[1])
+        learn_stage(model, STAGES[0], make_inputs(1), recipe, make_fit(recipe, 1))
+        assert isinstance(model.head.combiner.statistics, ClipStatistics)
+        means.append(model.head.combiner.statistics.means)
+        assert float(model.head.combiner.statistics.count) == len(make_features(1)[1])
     torch.testing.assert_close(means[0], means[1])
 
 
@@ -124,15 +124,13 @@ def test_without_a_share_a_stage_is_learnt_from_all_clips_and_has_no_threshold()
     torch.manual_seed(0)
     model = build_model(recipe)
     inputs = make_inputs(1)
-    curves, low = learn_and_calibrate(METHODS["nearest_mean"], model, STAGES[0], inputs, recipe, make_fit(recipe, 1))
-    assert (curves, low, spec_of(model, recipe.unknown, [low])) == ([], None, None)
+    learnt = learn_stage(model, STAGES[0], inputs, recipe, make_fit(recipe, 1))
+    assert (learnt.curves, learnt.threshold, spec_of(model, recipe.unknown, [None])) == ([], None, None)
 
 
 def test_too_few_clips_give_no_threshold_and_lose_none() -> None:
     recipe = make_recipe(method="nearest_mean")
     torch.manual_seed(0)
     model = build_model(recipe)
-    _, low = learn_and_calibrate(
-        METHODS["nearest_mean"], model, STAGES[0], make_inputs(1, clips=FEWEST), recipe, make_fit(recipe, 1)
-    )
-    assert low is None
+    learnt = learn_stage(model, STAGES[0], make_inputs(1, clips=FEWEST), recipe, make_fit(recipe, 1))
+    assert learnt.threshold is None

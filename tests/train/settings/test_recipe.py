@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.settings.data import CsvData
-from stpr.train.settings.load import load_recipe, parse_recipe, shipped_recipes, write_recipe
+from stpr.train.datasets.csv_list import CsvList
+from stpr.train.settings.load import load_recipe, parse_recipe, write_recipe
 from stpr.train.settings.recipe import Recipe
+from stpr.train.settings.shipped import shipped_recipes
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -20,6 +23,7 @@ SMALL: dict[str, Any] = {
     "backbone": {"source": "tiny"},
 }
 SECTIONS = [name for name in Recipe.__struct_fields__ if name not in ("name", "method", "seed")]
+NO_NAMES = ("", ".", "..", "mine/v2", "/tmp", "-rf", ".hidden", "a\nb", "a\x1b[2J", "\udcff", " ", "a ", "é" * 101)
 
 
 def message(**changes: Any) -> str:
@@ -64,7 +68,7 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     for content in (b"name = ", b"\xff\xfe"):
         (tmp_path / "bad.toml").write_bytes(content)
-        with pytest.raises(RecipeError, match=r"bad\.toml is not TOML: [^\n]+\.$"):
+        with pytest.raises(RecipeError, match=r"bad\.toml can't be read as TOML: [^\n]+\.$"):
             load_recipe(str(tmp_path / "bad.toml"))
 
 
@@ -100,11 +104,12 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ({"optimizer": 3}, "optimizer: must be a table of settings, not 3"),
         ({"seed": "a"}, "seed: must be an integer, not 'a'"),
         ({"name": 3}, "name: must be a string, not 3"),
+        *(({"name": name}, "name: must be a folder's name (printable, without /, not beginning") for name in NO_NAMES),
+        ({"name": "mine/v2"}, "not 'mine/v2'"),
         ({"contrast": {"spatial": "no"}}, "[contrast] spatial: must be true or false, not 'no'"),
         ({"stages": {"sizes": [1, "b"]}}, "[stages] each entry of sizes: must be an integer, not 'b'"),
         ({"stages": {"classes": [["a"], "b"]}}, "[stages] each entry of classes: must be a list, not 'b'"),
         ({"data": {"kind": "csv", "root": "x", "train": {"a": "b"}}}, "[data] each entry of train: must be a list"),
-        ({"method": "spr"}, "method: must be one of 'stpr', 'finetune', "),
         ({"data": {"kind": "zip"}}, "[data] kind: must be one of 'motions', 'folder', 'csv', 'ucf101', "),
         ({"router": {"kind": "best"}}, "[router] kind: must be one of 'raw', 'softmax', 'top1', 'equal', 'likelihood'"),
         ({"statistics": {"parts": ["mean", "mode"]}}, "[statistics] each entry of parts: must be one of 'mean', "),
@@ -166,7 +171,7 @@ def test_numbers_out_of_bounds_never_reach_the_computation(section: str, key: st
         ('name="3"', "name", "3"),
         ("name='a=b'", "name", "a=b"),
         ("name=a=b", "name", "a=b"),
-        ("name=", "name", ""),
+        ("data.root=", "data.root", ""),
         ("name=C:\\clips", "name", "C:\\clips"),
         ("contrast.spatial=false", "contrast.spatial", False),
         ('statistics.parts=["mean"]', "statistics.parts", ("mean",)),
@@ -218,7 +223,7 @@ def test_the_folder_of_the_data_can_be_given_apart(tmp_path: Path) -> None:
 
 def test_csv_rows_are_chosen_by_split_unless_told() -> None:
     data = parse_recipe({**SMALL, "data": {"kind": "csv", "root": "x"}}, where="here").data
-    assert isinstance(data, CsvData)
+    assert isinstance(data, CsvList)
     assert (data.train, data.test) == ({"split": ("train",)}, {"split": ("test",)})
 
 
@@ -226,3 +231,10 @@ def test_another_seed_draws_other_stages_unless_they_have_a_seed_of_their_own() 
     assert load_recipe("asl24").stages.seed == 0
     assert load_recipe("asl24", changes=["seed=7"]).stages.seed == 7
     assert load_recipe("asl24", changes=["seed=7", "stages.seed=3"]).stages.seed == 3
+
+
+def test_a_recipe_is_read_without_what_takes_long_to_load() -> None:
+    code = "import sys; sys.modules |= dict.fromkeys(['torch', 'cv2', 'transformers']);"  # None: can't be imported
+    code += "from stpr.train.settings.load import load_recipe; print(load_recipe('motions').data.root)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "data/motions\n"), done.stderr

@@ -24,15 +24,11 @@ class LinearProbe(ClipScores):
         for name in ("centre", "weight", "bias"):
             self.register_buffer(name, self.get_buffer(name), persistent=True)
 
-    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Fit to `described` `(n, S)` and `labels` `(n,)` of all `classes` so far, replacing any earlier fit."""
         centre, scale = described.double().mean(dim=0), described.double().std(dim=0, correction=0).clamp_min(1e-6)
         weight, bias = fit_logistic((described - centre) / scale, labels, classes, decay=self.probe.decay)
         self.centre, self.weight, self.bias = centre.float(), (weight / scale).float(), bias.float()
-
-    def make_room(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
-        self.weight, self.bias = self.weight.new_zeros(classes, self.size), self.bias.new_zeros(classes)
 
     def refresh(self) -> None:
         """Nothing to derive: the map is kept."""
@@ -54,4 +50,5 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, *, decay: float
     weight, bias = model.coef_, model.intercept_
     if classes == 2:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return torch.from_numpy(weight).to(features), torch.from_numpy(bias).to(features)
+    # In one order of memory, or a reloaded map would round otherwise.
+    return torch.from_numpy(np.ascontiguousarray(weight)).to(features), torch.from_numpy(bias).to(features)

@@ -37,13 +37,13 @@ class RidgeScores(ClipScores):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("chosen", torch.ones(2, dtype=torch.float64))  # λ, and a score's error variance
 
-    def lift(self, described: Tensor) -> Tensor:
+    def transform(self, described: Tensor) -> Tensor:
         """Random features `(B, M)` of descriptions `(B, S)`."""
         return torch.relu(described @ self.projection)
 
-    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
-        lifted = self.lift(described).double()
+        lifted = self.transform(described).double()
         one_hot = torch.nn.functional.one_hot(labels, classes).to(lifted)
         self.gram = self.gram + lifted.T @ lifted
         self.sums = torch.cat([self.sums, one_hot.T @ lifted])
@@ -51,8 +51,9 @@ class RidgeScores(ClipScores):
         self.chosen = choose(self.gram, self.sums, self.count)
         self.refresh()
 
-    def make_room(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
+    def resize(self, classes: int) -> None:
+        """Give every tensor the size that it has for so many classes, and no values."""
+        super().resize(classes)
         self.sums = self.sums.new_zeros(classes, self.sums.shape[1])
 
     def refresh(self) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.train.model.scores.familiarity import Familiarity
+from stpr.train.model.scores.wholeness import Wholeness, energy
 from stpr.train.settings.model import StatisticsSettings
 
 COSINES = 4
@@ -58,24 +59,29 @@ class ClipScores(nn.Module):
             "difference": lambda: residual[:, half:].mean(dim=1) - residual[:, :half].mean(dim=1),
             "deviation": lambda: (residual.square().mean(dim=1) + 1e-6).sqrt(),
             "cosines": lambda: (self.cosines @ residual).flatten(1),
+            "change": lambda: (features[:, 1:] - features[:, :-1]).abs().mean(dim=1),
+            "lag1": lambda: (residual[:, 1:] * residual[:, :-1]).mean(dim=1),
+            "lag2": lambda: (residual[:, 2:] * residual[:, :-2]).mean(dim=1),
         }
         return torch.cat([parts[name]() for name in self.settings.parts], dim=1)
 
-    def lift(self, described: Tensor) -> Tensor:
+    def transform(self, described: Tensor) -> Tensor:
         """What the affine map reads of descriptions `(B, S)`: themselves."""
         return described
 
     def log_likelihoods(self, features: Tensor) -> Tensor:
         """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
-        return (self.lift(self.describe(features)) - self.centre) @ self.weight.T + self.bias
+        return (self.transform(self.describe(features)) - self.centre) @ self.weight.T + self.bias
 
-    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
         raise NotImplementedError
 
-    def make_room(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
-        raise NotImplementedError
+    def resize(self, classes: int) -> None:
+        """Give every tensor the size that it has for so many classes, and no values."""
+        read = self.transform(self.weight.new_zeros(1, self.size)).shape[1]
+        self.centre, self.bias = self.weight.new_zeros(read), self.weight.new_zeros(classes)
+        self.weight = self.weight.new_zeros(classes, read)
 
     def refresh(self) -> None:
         """Derive the affine map from what is kept."""
@@ -94,6 +100,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("scatter", torch.zeros(self.size, self.size))
         self.register_buffer("count", torch.zeros(()))
         self.familiarity = Familiarity(self.size)
+        self.wholeness = Wholeness(self.size) if settings.events else None
         self.whitening: Tensor
         self.register_buffer("whitening", torch.zeros(0, 0), persistent=False)  # derived where directions are compared
 
@@ -104,7 +111,23 @@ class ClipStatistics(ClipScores):
         moved = (self.describe(features) - self.centre) @ self.whitening
         return F.normalize(moved, dim=-1) @ self.weight.T
 
-    def observe(self, described: Tensor, labels: Tensor, classes: int) -> None:
+    @property
+    def tells_events(self) -> bool:
+        """Whether there is evidence of whole actions."""
+        return self.wholeness is not None and self.wholeness.is_calibrated
+
+    def directions(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Whitened descriptions `(B, S)` of clips `(B, T, D)`, and their cosines `(B, C)` with the classes."""
+        moved = (self.describe(features) - self.centre) @ self.whitening
+        return moved, F.normalize(moved, dim=-1) @ self.weight.T / self.settings.concentration
+
+    def evidence(self, features: Tensor) -> Tensor:
+        """Log odds `(B, C)` that clips `(B, T, D)` show one whole action of each class."""
+        assert self.wholeness is not None
+        found: Tensor = self.wholeness(*self.directions(features), energy(features))
+        return found
+
+    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
         """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
         one_hot = F.one_hot(labels, classes).to(described)
         means = (one_hot.T @ described) / one_hot.sum(dim=0)[:, None]
@@ -114,9 +137,12 @@ class ClipStatistics(ClipScores):
         self.count = self.count + len(described)
         self.refresh()
 
-    def make_room(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
+    def resize(self, classes: int) -> None:
+        """Give every tensor the size that it has for so many classes, and no values."""
+        super().resize(classes)
         self.means = self.means.new_zeros(classes, self.size)
+        if self.wholeness is not None:
+            self.wholeness.resize(classes)
         if self.settings.likelihood == "cosine":
             self.whitening = self.means.new_zeros(self.size, self.size)
 
@@ -136,6 +162,8 @@ class ClipStatistics(ClipScores):
         means = (self.means.double() - self.centre) / scale
         if self.settings.likelihood == "cosine":
             self._compare_directions(means, correlation, scale)
+            if self.wholeness is not None:
+                self.wholeness.refresh(self.centre, self.whitening)
         else:
             self._compare_distances(means, correlation, scale)
 

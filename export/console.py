@@ -1,0 +1,128 @@
+"""What `stpr-export` prints."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Final, TextIO
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stpr.export.package.pipeline import Advance
+from stpr.export.parity.certificate import Certificate, Difference
+from stpr.runtime.contract.bundle import MANIFEST, PARITY
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.manifest import Manifest, read_manifest
+
+WIDTH: Final = 100  # where the output is no terminal
+SECONDS_OF_SILENCE: Final = 20.0
+
+
+def new_console(file: TextIO | None = None) -> Console:
+    """A file, or standard output, as wide as the terminal; what is printed is text and never markup.
+
+    Names of runs and classes are a user's own: "exp [v2]", "pay :smile:".
+    """
+    width = None if (file or sys.stdout).isatty() else WIDTH
+    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+
+class ShownSteps:
+    """Names each step while it runs (on a terminal) and says how long it took."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Advance]:
+        """Show one step; a long one also says now and then how much of it is done."""
+        started = told = time.monotonic()
+
+        def advance(done: int) -> None:
+            nonlocal told
+            status.update(Text(f"{name}: {done} done"))
+            if not self.console.is_terminal and time.monotonic() - told > SECONDS_OF_SILENCE:
+                told = time.monotonic()
+                self.console.print(f"          {name}: {done} done")
+
+        status = self.console.status(Text(name))  # a plain string would be markup
+        with status if self.console.is_terminal else nullcontext():
+            yield advance
+        self.console.print(f"{time.monotonic() - started:6.1f} s  {name}")
+
+
+def show_bundle(console: Console, bundle: Path) -> None:
+    """The bundle's files and what of them is new, how far it is from PyTorch, and what to do next."""
+    manifest = read_manifest((bundle / MANIFEST).read_bytes(), str(bundle / MANIFEST)).manifest
+    certificate = msgspec.json.decode((bundle / PARITY).read_bytes(), type=Certificate)
+    console.print()
+    console.print(_files(manifest, _previous(bundle, manifest)))
+    console.print()
+    console.print(_differences(certificate))
+    console.print()
+    for line in _decisions(certificate):
+        console.print(line, soft_wrap=True)
+    console.print(f"bundle: {bundle}", soft_wrap=True)
+    console.print(f"next:   {shlex.join(['stpr-run', '--bundle', str(bundle), '--camera', '0'])}", soft_wrap=True)
+
+
+def _previous(bundle: Path, manifest: Manifest) -> Manifest | None:
+    """The manifest of the stage before, where its bundle lies beside this one."""
+    file = bundle.with_name(f"stage-{manifest.stage - 1}") / MANIFEST
+    try:
+        return read_manifest(file.read_bytes(), str(file)).manifest
+    except (OSError, BundleError):
+        return None
+
+
+def _files(manifest: Manifest, previous: Manifest | None) -> Table:
+    held = {entry.sha256 for entry in previous.files.values()} if previous else set()
+    table = Table("file", box=None, pad_edge=False)
+    table.add_column("bytes", justify="right")
+    table.add_column("" if previous is None else f"since stage {previous.stage}")
+    for name, entry in manifest.files.items():
+        mark = "" if previous is None else "the same" if entry.sha256 in held else "new"
+        table.add_row(name, f"{entry.bytes:,}", mark)
+    total = sum(entry.bytes for entry in manifest.files.values())
+    ship = sum(entry.bytes for entry in manifest.files.values() if entry.sha256 not in held)
+    table.add_row("all", f"{total:,}", "" if previous is None else f"{ship:,} bytes to ship")
+    return table
+
+
+def _differences(certificate: Certificate) -> Table:
+    table = Table("compared with PyTorch", "output", box=None, pad_edge=False)
+    for title in ("off by", "allowed", "PyTorch's own noise"):
+        table.add_column(title, justify="right")
+    for one in _worst_expert_only(certificate.differences):
+        table.add_row(one.part, one.output, f"{one.worst:.1e}", f"{one.tolerance:.1e}", f"{one.noise:.1e}")
+    return table
+
+
+def _worst_expert_only(differences: tuple[Difference, ...]) -> list[Difference]:
+    experts = [one for one in differences if one.part.startswith("expert")]
+    if not experts:
+        return list(differences)
+    worst = max(experts, key=lambda one: one.worst / one.tolerance if one.tolerance else 0.0)
+    others = [one for one in differences if one not in experts]
+    named = msgspec.structs.replace(worst, part=f"{worst.part} (worst of {len(experts)})")
+    return [others[0], named, *others[1:]]
+
+
+def _decisions(certificate: Certificate) -> list[str]:
+    clips, accuracy = len(certificate.real_clips), certificate.accuracy
+    parts = [
+        f"{one.decision} {one.share:.0%} ({one.part}{f', {one.undecided} undecided' if one.undecided else ''})"
+        for one in certificate.agreements
+    ]
+    return [
+        f"agrees with PyTorch: {', '.join(parts)}; {clips} real clips, {len(certificate.random_seeds)} random",
+        f"accuracy on the real clips: {accuracy.engine:.1%} here, {accuracy.pytorch:.1%} in PyTorch"
+        f" ({certificate.engine}, {certificate.precision})",
+    ]

@@ -1,0 +1,164 @@
+"""The three graphs of a bundle and the weight files that they share.
+
+Three pieces are traced, whatever the number of stages: the encoder, one expert, and what combines the experts. The
+expert's nodes are then repeated with each expert's own weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from stpr.export.graphs.cut import combine_piece, encoder_piece, expert_piece, graph_specs
+from stpr.export.graphs.trace import OPSET, Traced, Weight, tensors_of, trace
+from stpr.export.graphs.weights import BACKBONE, STAGE, expert_file, stored, write_weights
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
+from stpr.train.model.stpr import StPR
+
+IR: Final = 10  # the newest that JetPack 6's onnxruntime reads
+DTYPES: Final[Mapping[str, int]] = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The traced pieces of one model."""
+
+    encoder: Traced
+    expert: Traced | None  # of a head without experts
+    combine: Traced
+
+
+def trace_pieces(model: StPR) -> Pieces:
+    """Trace the three pieces of a model in evaluation mode."""
+    expert = expert_piece(model)
+    return Pieces(trace(encoder_piece(model)), trace(expert) if expert else None, trace(combine_piece(model)))
+
+
+def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> dict[GraphName, GraphSpec]:
+    """Write `encoder.onnx`, `head.onnx`, `clip.onnx` and `weights/` into a folder; returns the graphs' specs."""
+    specs = graph_specs(model)
+    tensors = {
+        tensor.name: tensor for tensor in [*_write_all_weights(model, pieces, folder), *_constants(pieces, specs)]
+    }
+    head = _head_nodes(pieces, len(model.head.experts))
+    nodes = {
+        GraphName.ENCODER: _place(pieces.encoder, "encoder"),
+        GraphName.HEAD: head,
+        GraphName.CLIP: [*_clip_nodes(pieces), *head],
+    }
+    for name, spec in specs.items():
+        _write_graph(folder / spec.file, nodes[name], tensors, spec)
+    return specs
+
+
+def expert_output(stage: int) -> str:
+    """What the output (B, D) of a stage's expert is called inside the head and clip graphs."""
+    return f"expert_{stage}/output"
+
+
+def _write_all_weights(model: StPR, pieces: Pieces, folder: Path) -> list[TensorProto]:
+    encoder, combine = tensors_of(model.encoder), tensors_of(combine_piece(model).module)
+    frozen = [weight for weight in pieces.encoder.weights if not _is_tuned(weight)]
+    tuned = [weight for weight in pieces.encoder.weights if _is_tuned(weight)]
+    entries = write_weights(folder, BACKBONE, stored(frozen, encoder, "encoder"))
+    for stage, expert in enumerate(model.head.experts, start=1):
+        assert pieces.expert is not None
+        own = stored(pieces.expert.weights, tensors_of(expert), f"expert_{stage}")
+        entries += write_weights(folder, expert_file(stage), own)
+    changing = [*stored(tuned, encoder, "encoder"), *stored(pieces.combine.weights, combine, "combine")]
+    return entries + write_weights(folder, STAGE, changing)
+
+
+def _is_tuned(weight: Weight) -> bool:
+    """Whether a tensor of the encoder may differ from one stage to the next: adapters, and the fitted projection."""
+    return "adapter" in weight.name.split(".") or weight.name.startswith("projection.")
+
+
+def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec]) -> list[TensorProto]:
+    """The tracer's small constants, and those of the nodes that join the pieces."""
+    joints = {
+        "join/axis": [1],
+        "join/frame": [-1, *specs[GraphName.ENCODER].inputs[0].shape[1:]],
+        "join/clip": [-1, *specs[GraphName.HEAD].inputs[0].shape[1:]],
+    }
+    found = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in joints.items()]
+    for piece in filter(None, (pieces.encoder, pieces.expert, pieces.combine)):
+        for constant in piece.constants:
+            renamed = TensorProto()
+            renamed.CopyFrom(constant)
+            renamed.name = f"{piece.name}/{constant.name}"
+            found.append(renamed)
+    return found
+
+
+def _clip_nodes(pieces: Pieces) -> list[NodeProto]:
+    """Every frame of every clip through the encoder."""
+    return [
+        # TensorRT takes uint8 as an input alone: nothing but a cast may read it.
+        helper.make_node("Cast", ["frames"], ["join/numbers"], "join/numbers", to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["join/numbers", "join/frame"], ["join/frames"], "join/frames"),
+        *_place(pieces.encoder, "encoder", {"frames": "join/frames", "features": "join/features"}),
+        helper.make_node("Reshape", ["join/features", "join/clip"], ["features"], "join/features"),
+    ]
+
+
+def _head_nodes(pieces: Pieces, experts: int) -> list[NodeProto]:
+    """All experts on the same features, then what combines them."""
+    nodes, stacked = [], []
+    for stage in range(1, experts + 1):
+        assert pieces.expert is not None
+        output, row = expert_output(stage), f"join/output_{stage}"
+        nodes += _place(pieces.expert, f"expert_{stage}", {"features": "features", "output": output})
+        nodes.append(helper.make_node("Unsqueeze", [output, "join/axis"], [row], row))
+        stacked.append(row)
+    if stacked:
+        nodes.append(helper.make_node("Concat", stacked, ["outputs"], "join/outputs", axis=1))
+    ends = {name: name for name in (*pieces.combine.inputs, *pieces.combine.outputs)}
+    return [*nodes, *_place(pieces.combine, "combine", ends)]
+
+
+def _place(piece: Traced, prefix: str, ends: Mapping[str, str] | None = None) -> list[NodeProto]:
+    """A copy of a piece's nodes under a prefix; `ends` names its inputs and outputs in the graph (None: as in it)."""
+    names = dict(ends) if ends is not None else {name: name for name in (*piece.inputs, *piece.outputs)}
+    names[""] = ""  # an optional input that is left out
+    # Constants are the same in every copy.
+    names |= {constant.name: f"{piece.name}/{constant.name}" for constant in piece.constants}
+    placed = []
+    for node in piece.nodes:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.name = f"{prefix}/{node.name}"
+        copy.input[:] = [names.get(name, f"{prefix}/{name}") for name in node.input]
+        copy.output[:] = [names.get(name, f"{prefix}/{name}") for name in node.output]
+        placed.append(copy)
+    return placed
+
+
+def _write_graph(file: Path, nodes: Sequence[NodeProto], tensors: Mapping[str, TensorProto], spec: GraphSpec) -> None:
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        file.stem,
+        [_value(tensor) for tensor in spec.inputs],
+        [_value(tensor) for tensor in spec.outputs],
+        [tensor for name, tensor in tensors.items() if name in used],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="stpr"
+    )
+    file.write_bytes(model.SerializeToString(deterministic=True))
+    try:
+        onnx.checker.check_model(str(file))
+    except onnx.checker.ValidationError as error:
+        raise BundleError(f"{file.name} is no valid ONNX ({str(error).splitlines()[0]}); report this.") from error
+
+
+def _value(tensor: TensorSpec) -> ValueInfoProto:
+    return helper.make_tensor_value_info(tensor.name, DTYPES[tensor.dtype], tensor.shape)

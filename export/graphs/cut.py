@@ -1,0 +1,118 @@
+"""Where the model is cut into graphs, and what each graph takes and gives.
+
+encoder.onnx   frames (N,H,W,3) uint8 ─▶ features (N,D)
+head.onnx      features (B,T,D) ─┬─▶ expert 1 … expert E ─▶ outputs (B,E,D) ─┐
+                                 └────────────────────────────────▶ combine ─┴─▶ logits (B,C), routing (B,E),
+                                                                                     familiarity (B,), evidence (B,C)
+clip.onnx      frames (B,T,H,W,3) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ logits, routing, familiarity, evidence
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.stpr import StPR
+
+BATCH = "batch"
+DECISION = ("logits", "routing", "familiarity", "evidence")  # outputs of the head and the clip graph; see `decided`
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A module to be traced: an example of each input (their first axis is the batch), and the names of its outputs."""
+
+    name: str
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+
+
+class Combine(nn.Module):
+    """A head without its experts: features `(B, T, D)` and outputs `(B, E, D)` -> a clip's DECISION."""
+
+    def __init__(self, combiner: Combiner) -> None:
+        super().__init__()
+        self.head = combiner
+
+    def forward(self, features: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Logits `(B, C)`, routing `(B, E)`, familiarity `(B,)` and, where the head tells events, evidence `(B, C)`.
+
+        There are no `outputs` where there are no experts.
+        """
+        logits, routing = self.head(features, features[:, :0] if outputs is None else outputs)
+        decision = (logits, routing, self.head.familiarity(features, logits))
+        return (*decision, self.head.evidence(features)) if self.head.gives_evidence else decision
+
+
+def decided(model: StPR) -> tuple[str, ...]:
+    """Which of DECISION the graphs of a model give: evidence only if its statistics tell events."""
+    return DECISION if model.head.combiner.gives_evidence else DECISION[:-1]
+
+
+def encoder_piece(model: StPR) -> Piece:
+    """The frame encoder with normalisation inside; raises BundleError if the head needs another one beside it."""
+    if model.reads_unadapted:
+        raise BundleError(
+            '[router] kind = "clip_key" looks at frame features without adapters, and a bundle carries the adapted ones'
+            ' alone: export a run with kind = "adapter_key", or with [adapter] place = "none".'
+        )
+    spec = model.encoder.backbone.spec
+    frames = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
+    return Piece("encoder", model.encoder, {"frames": frames}, ("features",))
+
+
+def expert_piece(model: StPR) -> Piece | None:
+    """The first expert, as the pattern of all; None for a head without experts."""
+    head = model.head
+    if not len(head.experts):
+        return None
+    return Piece("expert", head.experts[0], {"features": torch.zeros(2, head.frames, head.width)}, ("output",))
+
+
+def combine_piece(model: StPR) -> Piece:
+    """What makes a decision of the experts' outputs."""
+    head = model.head
+    inputs = {"features": torch.zeros(2, head.frames, head.width)}
+    if len(head.experts):
+        inputs["outputs"] = torch.zeros(2, len(head.experts), head.width)
+    return Piece("combine", Combine(head.combiner).eval(), inputs, decided(model))
+
+
+def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
+    """What the three graphs of a bundle take and give, and their files; B and N are the free axis "batch"."""
+    head, spec = model.head, model.encoder.backbone.spec
+    features = _tensor("features", "float32", head.frames, head.width)
+    shapes = {
+        "logits": (head.classes,),
+        "routing": (head.combiner.membership.shape[1],),
+        "familiarity": (),
+        "evidence": (head.classes,),
+    }
+    decision = tuple(_tensor(name, "float32", *shapes[name]) for name in decided(model))
+    frame, clip = _frames(spec), _frames(spec, head.frames)
+    ends: dict[GraphName, tuple[TensorSpec, tuple[TensorSpec, ...]]] = {
+        GraphName.ENCODER: (frame, (_tensor("features", "float32", head.width),)),
+        GraphName.HEAD: (features, decision),
+        GraphName.CLIP: (clip, decision),
+    }
+    return {
+        name: GraphSpec(inputs=(taken,), outputs=given, variants={"fp32": f"{name}.onnx"})
+        for name, (taken, given) in ends.items()
+    }
+
+
+def _frames(spec: PreprocessSpec, *lead: int) -> TensorSpec:
+    return _tensor("frames", "uint8", *lead, spec.height, spec.width, 3)
+
+
+def _tensor(name: str, dtype: Literal["uint8", "float32"], *shape: int) -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, shape=(BATCH, *shape))

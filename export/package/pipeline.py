@@ -1,0 +1,76 @@
+"""From a stage checkpoint to a bundle: written aside, proved, and only then put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from stpr.export import CLIPS
+from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.package.seal import Stage, seal
+from stpr.export.parity.candidate import open_candidate
+from stpr.export.parity.clips import NamedClip, load_all, tested_videos
+from stpr.export.parity.gate import prove
+from stpr.export.parity.policy import SameNumbers
+from stpr.export.parity.reference import Reference
+from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
+from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import load_stage
+
+POLICY: Final = SameNumbers()
+
+GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
+EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
+
+Advance: TypeAlias = Callable[[int], None]  # told how much of a step is done
+Steps: TypeAlias = Callable[[str], AbstractContextManager[Advance]]
+
+
+@contextmanager
+def silent(name: str) -> Iterator[Advance]:
+    """Show nothing of a step."""
+    del name
+    yield lambda _: None
+
+
+def export_stage(run: Path, stage: int, out: Path, *, clips: int = CLIPS, step: Steps = silent) -> Path:
+    """Export a stage with all its experts to `out/RUN/stage-N`; returns that folder.
+
+    `clips` caps the real test clips it is proved on; `step` is entered around each piece of work. Raises
+    CheckpointError, DataError, ParityError or BundleError; nothing but a whole bundle is ever put in place.
+    """
+    with step(f"load stage {stage} of {run}"):
+        loaded = Stage(run.resolve().name, *load_stage(run, stage))
+        videos = tested_videos(run, stage, at_most=clips)
+    target = out / loaded.name / f"stage-{stage}"
+    with new_bundle_folder(target, needs=_size(loaded.model)) as folder:
+        with step("trace encoder, expert and combination"):
+            pieces = trace_pieces(loaded.model)
+        with step("write graphs and weights"):
+            specs = write_onnx(loaded.model, pieces, folder)
+        with step(f"compare with PyTorch on {len(videos)} real clips") as advance:
+            real = _counted(load_all(videos, loaded.record), advance)
+            golden = next(real)
+            with open_candidate(folder, specs, POLICY.precision) as candidate:
+                certificate = prove(Reference(loaded.model), candidate, POLICY, chain([golden], real))
+        with step("seal the bundle"):
+            seal(folder, loaded, specs, certificate, golden.frames)
+            open_bundle(folder)
+    return target
+
+
+def _counted(clips: Iterable[NamedClip], advance: Advance) -> Iterator[NamedClip]:
+    for done, clip in enumerate(clips):
+        advance(done)
+        yield clip
+
+
+def _size(model: StPR) -> int:
+    """About how many bytes a bundle takes: all its weights, one clip, and the graphs."""
+    weights = sum(value.nbytes for value in [*model.parameters(), *model.buffers()])
+    spec, experts = model.encoder.backbone.spec, len(model.head.experts)
+    golden = model.head.frames * (spec.height * spec.width * 3 + 4 * model.head.width)
+    return weights + golden + GRAPH_BYTES + experts * EXPERT_BYTES

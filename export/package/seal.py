@@ -1,0 +1,87 @@
+"""A bundle's golden clip, certificate and manifest: what makes a folder of graphs and weights a bundle."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from stpr.export.graphs.cut import decided
+from stpr.export.parity.certificate import Certificate, summary
+from stpr.export.parity.reference import answers
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry
+from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphName, GraphSpec, Manifest, manifest_bytes
+from stpr.runtime.contract.preprocess import Array
+from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import StageRecord
+from stpr.train.settings.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage as it comes from its checkpoint; `name` is the run's."""
+
+    name: str
+    model: StPR
+    record: StageRecord
+    recipe: Recipe
+
+
+def seal(
+    folder: Path, stage: Stage, specs: Mapping[GraphName, GraphSpec], certificate: Certificate, golden: Array
+) -> None:
+    """Add what proves the graphs in `folder`, last of all the manifest; `golden` is a clip `(T, H, W, 3)` uint8."""
+    (folder / GOLDEN).write_bytes(_golden(stage.model, golden[np.newaxis]))
+    (folder / PARITY).write_bytes(msgspec.json.format(msgspec.json.encode(certificate), indent=1) + b"\n")
+    (folder / MANIFEST).write_bytes(manifest_bytes(_manifest(stage, specs, certificate, folder)))
+
+
+def _golden(model: StPR, frames: Array) -> bytes:
+    """`golden.npz`: a clip `(1, T, H, W, 3)` and what PyTorch gave for it."""
+    given = answers(model, frames)
+    # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
+    buffer = io.BytesIO()
+    decision = {name: getattr(given, name) for name in decided(model)}
+    np.savez(buffer, frames=frames, features=given.features, **decision)
+    return buffer.getvalue()
+
+
+def _manifest(stage: Stage, specs: Mapping[GraphName, GraphSpec], certificate: Certificate, folder: Path) -> Manifest:
+    record = stage.record
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return Manifest(
+        schema=SCHEMA,
+        name=stage.name,
+        stage=record.stage,
+        classes=tuple(
+            ClassEntry(name=name, stage=number) for number, names in enumerate(record.stages, start=1) for name in names
+        ),
+        clip=record.clip,
+        preprocess=record.preprocess,
+        temperature=record.temperature,
+        unknown=record.unknown,
+        precision=certificate.precision,
+        graphs=dict(specs),
+        files={path.relative_to(folder).as_posix(): file_entry(path) for path in files},
+        parity={certificate.precision: summary(certificate)},
+        provenance=_provenance(stage),
+    )
+
+
+def _provenance(stage: Stage) -> dict[str, str]:
+    record = stage.record
+    source = Path(record.backbone.source)
+    return {
+        "recipe": stage.recipe.name,
+        "method": record.method,
+        "seed": str(record.seed),
+        "checkpoint": record.sha256,
+        "backbone": source.name if source.is_absolute() else record.backbone.source,
+        "backbone digest": record.backbone.digest,
+        **{name: version(name) for name in ("stpr", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")},
+    }

@@ -1,0 +1,83 @@
+"""The exported files of one precision, opened by the engine that a device uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Final
+
+import onnx
+from onnx import TensorProto, helper
+
+from stpr.export.graphs.assemble import expert_output
+from stpr.runtime.contract.manifest import GraphName, GraphSpec, Precision
+from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import Engine
+
+ENGINE: Final = "onnxruntime"
+PROBE: Final = "probe.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The three graphs, and the head once more with each expert's output in sight."""
+
+    engines: Mapping[GraphName, Engine]
+    probe: Engine
+    experts: tuple[str, ...]  # the names of their outputs inside the head
+
+    @property
+    def engine(self) -> str:
+        """What really runs the graphs."""
+        return self.engines[GraphName.CLIP].name
+
+    def encode(self, frames: Array) -> Array:
+        """Clips `(B, T, H, W, 3)` uint8 through the encoder: features `(B, T, D)`."""
+        clips, length = frames.shape[:2]
+        stacked = frames.reshape(clips * length, *frames.shape[2:])
+        return self.engines[GraphName.ENCODER].run({"frames": stacked})["features"].reshape(clips, length, -1)
+
+    def head(self, features: Array) -> dict[str, Array]:
+        """Features `(B, T, D)` through the head: logits, routing and familiarity."""
+        return self.engines[GraphName.HEAD].run({"features": features})
+
+    def clip(self, frames: Array) -> dict[str, Array]:
+        """Clips through the clip graph: logits, routing and familiarity."""
+        return self.engines[GraphName.CLIP].run({"frames": frames})
+
+    def each_expert(self, features: Array) -> list[Array]:
+        """What every expert inside the head makes of features: `(B, D)` each."""
+        found = self.probe.run({"features": features})
+        return [found[name] for name in self.experts]
+
+
+@contextmanager
+def open_candidate(folder: Path, specs: Mapping[GraphName, GraphSpec], precision: Precision) -> Iterator[Candidate]:
+    """The graphs in `folder` of that precision; raises EngineError where the engine can't open one."""
+    files = {name: folder / spec.variants[precision] for name, spec in specs.items()}
+    probe = folder / PROBE
+    with ExitStack() as opened:
+        opened.callback(probe.unlink, missing_ok=True)
+        experts = _write_probe(files[GraphName.HEAD], probe)
+
+        def start(graph: Path) -> Engine:
+            engine = open_engine(ENGINE, graph)
+            opened.callback(engine.close)
+            return engine
+
+        yield Candidate({name: start(file) for name, file in files.items()}, start(probe), experts)
+
+
+def _write_probe(head: Path, probe: Path) -> tuple[str, ...]:
+    """Write the head with each expert's output among its own; returns their names, by stage."""
+    graph = onnx.load(str(head), load_external_data=False)
+    inside = {name for node in graph.graph.node for name in node.output}
+    experts = tuple(takewhile(inside.__contains__, map(expert_output, count(1))))
+    for name in experts:
+        graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    probe.write_bytes(graph.SerializeToString())
+    return experts

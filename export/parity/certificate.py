@@ -1,0 +1,91 @@
+"""What the parity gate measured and allowed, as it is written to `parity.json`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stpr.runtime.contract.manifest import ParitySummary, Precision
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One output of one part, over all clips it was compared on."""
+
+    part: str  # encoder, expert K, head, live (encoder, then head), clip
+    output: str
+    worst: float  # largest absolute difference from PyTorch's float32
+    scale: float  # largest absolute value that PyTorch gave
+    noise: float  # largest difference of PyTorch's float32 from its own float64, and of batch 1 from batch 3
+    tolerance: float  # largest absolute difference that the policy allows
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within tolerance; NaN never is."""
+        return self.worst <= self.tolerance
+
+    @property
+    def relative_tolerance(self) -> float:
+        """The tolerance relative to the scale where that exceeds 1, as a device compares."""
+        return self.tolerance / max(1.0, self.scale)
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a part decides as PyTorch does.
+
+    A clip is undecided where the policy finds PyTorch's own margin between its first and second choice too small:
+    there is nothing to agree with.
+    """
+
+    part: str
+    decision: str  # top-1 (largest logit) or routing (largest weight)
+    clips: int
+    undecided: int
+    disagreeing: int  # decided clips on which the part chooses otherwise
+
+    @property
+    def share(self) -> float:
+        """Agreeing clips among the decided ones."""
+        decided = self.clips - self.undecided
+        return 1.0 - self.disagreeing / decided if decided else 1.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether every decided clip agrees."""
+        return self.disagreeing == 0
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """Share of the real clips whose label is the first choice."""
+
+    pytorch: float
+    engine: float
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate measured. A bundle is only written where every difference and agreement holds."""
+
+    precision: Precision
+    engine: str
+    real_clips: tuple[str, ...]  # as named in the stage's predictions.csv, without the folder they share
+    random_seeds: tuple[int, ...]  # of clips of random pixels
+    batches: tuple[int, ...]
+    differences: tuple[Difference, ...]
+    agreements: tuple[Agreement, ...]
+    accuracy: Accuracy
+    versions: dict[str, str]
+
+
+def summary(certificate: Certificate) -> ParitySummary:
+    """What the manifest carries of it."""
+    # A device runs no expert alone.
+    seen = [one for one in certificate.differences if not one.part.startswith("expert")]
+    by_output = {output: [one for one in seen if one.output == output] for output in {one.output for one in seen}}
+    worst = {output: max(one.worst for one in found) for output, found in by_output.items()}
+    return ParitySummary(
+        clips=len(certificate.real_clips),
+        worst_logits=worst["logits"],
+        worst_routing=worst["routing"],
+        worst_familiarity=worst["familiarity"],
+        top1_agreement=min(one.share for one in certificate.agreements if one.decision == "top-1"),
+        routing_agreement=min(one.share for one in certificate.agreements if one.decision == "routing"),
+        tolerances={output: max(one.relative_tolerance for one in found) for output, found in by_output.items()},
+    )

@@ -1,0 +1,174 @@
+"""The gate: no bundle unless the engine of the device does with the written files what PyTorch does.
+
+Every part is measured on its own as well, so that an error names the part that differs. Random clips and the first
+real ones get a close look (float64 beside float32, batch 1 beside batch 3, each expert); all others are compared once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from stpr.export.graphs.cut import DECISION
+from stpr.export.parity.candidate import Candidate
+from stpr.export.parity.certificate import Accuracy, Certificate
+from stpr.export.parity.clips import NamedClip
+from stpr.export.parity.measurements import Measurements, Where
+from stpr.export.parity.policy import DECISIONS, Judgement, Policy
+from stpr.export.parity.reference import Answers, Reference
+from stpr.runtime.contract.errors import ParityError
+from stpr.runtime.contract.preprocess import Array
+
+BATCH: Final = 3
+RANDOM_SEEDS: Final = (0, 1, 2)
+FEATURES: Final = Where("encoder", "features")
+PARTS: Final = ("encoder", "expert", "head", "live", "clip")  # from pixels to logits
+
+
+def prove(reference: Reference, candidate: Candidate, policy: Policy, clips: Iterable[NamedClip]) -> Certificate:
+    """Compare a candidate with PyTorch on random clips and `clips`; raises ParityError naming the part that differs."""
+    comparison, rest = _Comparison(reference, candidate), iter(clips)
+    for batch in (_random_clips(reference), list(islice(rest, BATCH))):
+        if batch:
+            comparison.look_closely(batch)
+    _refuse_differences(policy.judge(comparison.measured))
+    while batch := list(islice(rest, BATCH)):
+        comparison.look(batch)
+    judgement = policy.judge(comparison.measured)
+    _refuse_differences(judgement)
+    return _certificate(comparison, policy, judgement)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """PyTorch and the candidate side by side."""
+
+    reference: Reference
+    candidate: Candidate
+    measured: Measurements = field(default_factory=Measurements)
+
+    def look(self, batch: Sequence[NamedClip]) -> Answers:
+        """Compare the three graphs, and the two of a live run together, on one batch; returns PyTorch's answers."""
+        frames = np.stack([clip.frames for clip in batch])
+        wanted = self.reference.answers(frames)
+        exact = self.reference.head_exactly(wanted.features)
+        stable = _stable(wanted, exact)
+        found = self._compare(frames, wanted, stable)
+        for other in (exact, self.reference.head_one_by_one(wanted.features)):
+            self._add_noise(("head", *found), wanted, other, stable)
+        for part, outputs in found.items():
+            for output in DECISIONS:
+                choices = (outputs[output], getattr(wanted, output), getattr(exact, output))
+                self.measured.add_choices(Where(part, output), *choices)
+        self._add_accuracy(batch, wanted.logits, found["live"]["logits"])
+        return wanted
+
+    def look_closely(self, batch: Sequence[NamedClip]) -> None:
+        """The same at batch 1 as well, with each expert and PyTorch's own noise from pixels to logits."""
+        wanted = self.look(batch)
+        frames = np.stack([clip.frames for clip in batch])
+        exact, alone = self.reference.all_exactly(frames), self.reference.one_by_one(frames)
+        stable = _stable(wanted, exact)
+        for other in (exact, alone):
+            self.measured.add_noise(FEATURES, wanted.features, other.features)
+            self._add_noise(("live", "clip"), wanted, other, stable)
+        self._look_at_experts(wanted)
+        for index in range(len(frames)):
+            one = slice(index, index + 1)
+            single = Answers(*(getattr(wanted, name)[one] for name in Answers.__slots__))
+            self._compare(frames[one], single, stable[one])
+
+    def _look_at_experts(self, wanted: Answers) -> None:
+        """Each expert alone: a router that ignores one here would hide its error."""
+        exact = self.reference.head_exactly(wanted.features)
+        for index, found in enumerate(self.candidate.each_expert(wanted.features)):
+            where, own = Where(f"expert {index + 1}", "output"), wanted.outputs[:, index]
+            self.measured.compare(where, found, own)
+            self.measured.add_noise(where, own, exact.outputs[:, index])
+
+    def _compare(self, frames: Array, wanted: Answers, stable: Array) -> dict[str, dict[str, Array]]:
+        """Run the graphs on a batch and measure the differences; returns the decisions of the parts that see pixels."""
+        features = self.candidate.encode(frames)
+        self.measured.compare(FEATURES, features, wanted.features)
+        head = self.candidate.head(wanted.features)
+        pixels = {"live": self.candidate.head(features), "clip": self.candidate.clip(frames)}
+        for part, outputs in {"head": head, **pixels}.items():
+            for output in filter(outputs.__contains__, DECISION):
+                found, expected = outputs[output][stable], getattr(wanted, output)[stable]
+                self.measured.compare(Where(part, output), found, expected)
+        return pixels
+
+    def _add_noise(self, parts: Sequence[str], one: Answers, other: Answers, stable: Array) -> None:
+        for output in DECISION:
+            for part in parts:
+                values = getattr(one, output)[stable], getattr(other, output)[stable]
+                self.measured.add_noise(Where(part, output), *values)
+
+    def _add_accuracy(self, batch: Sequence[NamedClip], wanted: Array, found: Array) -> None:
+        for clip, pytorch, engine in zip(batch, wanted, found, strict=True):
+            if clip.label is not None:
+                self.measured.clips.append(clip.name)
+                self.measured.right["pytorch"] += int(pytorch.argmax() == clip.label)
+                self.measured.right["engine"] += int(engine.argmax() == clip.label)
+
+
+def _stable(wanted: Answers, exact: Answers) -> Array:
+    """Clips on which PyTorch's float32 and float64 prefer the same expert; a hard router jumps on the others."""
+    return np.asarray(wanted.routing.argmax(axis=1) == exact.routing.argmax(axis=1))
+
+
+def _refuse_differences(judgement: Judgement) -> None:
+    """Raise ParityError for the first part, from pixels to logits, that does not hold."""
+    for one in sorted(judgement.differences, key=lambda one: PARTS.index(one.part.split()[0])):
+        if not one.holds:
+            # All experts hold, or one of them would have been named before the head.
+            part = "combine (routing and fusion)" if one.part == "head" else one.part
+            raise ParityError(
+                f"{part} does not do what PyTorch does: {one.output} off by {one.worst:.1e}, allowed"
+                f" {one.tolerance:.1e} (PyTorch's own noise {one.noise:.1e}); no bundle was written: export again, or"
+                f" report this with {_told_versions()}."
+            )
+    for choice in judgement.agreements:
+        if not choice.holds:
+            raise ParityError(
+                f"{choice.part} decides differently from PyTorch: {choice.decision} on {choice.disagreeing} of"
+                f" {choice.clips} clips ({choice.undecided} undecided); no bundle was written: report this with"
+                f" {_told_versions()}."
+            )
+
+
+def _certificate(comparison: _Comparison, policy: Policy, judgement: Judgement) -> Certificate:
+    measured = comparison.measured
+    real = max(1, len(measured.clips))
+    return Certificate(
+        precision=policy.precision,
+        engine=comparison.candidate.engine,
+        real_clips=tuple(measured.clips),
+        random_seeds=RANDOM_SEEDS,
+        batches=(1, BATCH),
+        differences=judgement.differences,
+        agreements=judgement.agreements,
+        accuracy=Accuracy(pytorch=measured.right["pytorch"] / real, engine=measured.right["engine"] / real),
+        versions=_versions(),
+    )
+
+
+def _told_versions() -> str:
+    return ", ".join(f"{name} {number}" for name, number in _versions().items())
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("stpr", "torch", "onnx", "onnxruntime")}
+
+
+def _random_clips(reference: Reference) -> list[NamedClip]:
+    """Clips of random pixels, without name or label."""
+    return [
+        NamedClip("random", None, np.random.default_rng(seed).integers(0, 256, reference.clip_shape, dtype=np.uint8))
+        for seed in RANDOM_SEEDS
+    ]

@@ -1,0 +1,69 @@
+"""How far the candidate is from PyTorch, collected clip by clip; what of it is allowed is the policy's to say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from stpr.runtime.contract.preprocess import Array
+
+
+class Where(NamedTuple):
+    """An output of a part: encoder, expert K, head, live (encoder, then head) or clip."""
+
+    part: str
+    output: str
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The largest figures of one output."""
+
+    worst: float = 0.0  # difference between candidate and PyTorch
+    scale: float = 0.0  # of PyTorch's values
+    noise: float = 0.0  # difference between PyTorch and PyTorch: float32 and float64, batch 1 and batch 3
+
+
+@dataclass(slots=True)
+class Choices:
+    """The first choices by one output, an entry per clip."""
+
+    same: list[bool] = field(default_factory=list)  # candidate and PyTorch choose the same
+    margin: list[float] = field(default_factory=list)  # of PyTorch's first choice over its second
+    stable: list[bool] = field(default_factory=list)  # PyTorch's float64 chooses the same
+
+
+@dataclass(slots=True)
+class Measurements:
+    """Everything measured so far."""
+
+    numbers: defaultdict[Where, Numbers] = field(default_factory=lambda: defaultdict(Numbers))
+    choices: defaultdict[Where, Choices] = field(default_factory=lambda: defaultdict(Choices))
+    clips: list[str] = field(default_factory=list)  # names of the real ones
+    right: dict[str, int] = field(default_factory=lambda: {"pytorch": 0, "engine": 0})
+
+    def compare(self, where: Where, found: Array, wanted: Array) -> None:
+        """Add how far the candidate's output is from PyTorch's; another shape, NaN or infinity is infinitely far."""
+        numbers = self.numbers[where]
+        if not wanted.size:
+            return
+        off = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf")
+        numbers.worst = float(np.fmax(numbers.worst, off)) if np.isfinite(off) else float("inf")
+        numbers.scale = max(numbers.scale, float(np.abs(wanted).max()))
+
+    def add_noise(self, where: Where, one: Array, other: Array) -> None:
+        """Add how far PyTorch is from itself."""
+        if one.size:
+            numbers = self.numbers[where]
+            numbers.noise = max(numbers.noise, float(np.abs(one - other).max()))
+
+    def add_choices(self, where: Where, found: Array, wanted: Array, exact: Array) -> None:
+        """Add each clip's first choice by the candidate, by PyTorch and by its float64: all `(B, choices)`."""
+        choices, ranked = self.choices[where], np.sort(wanted, axis=1)
+        choices.same += (found.argmax(axis=1) == wanted.argmax(axis=1)).tolist()
+        choices.stable += (exact.argmax(axis=1) == wanted.argmax(axis=1)).tolist()
+        alone = wanted.shape[1] == 1
+        choices.margin += [np.inf] * len(wanted) if alone else (ranked[:, -1] - ranked[:, -2]).tolist()

@@ -1,0 +1,90 @@
+"""What all command lines of stpr do alike: `--version`, and one line for every error that a user can mend.
+
+No other module of the contract knows of click. This one imports nothing heavy: where a command imports what is heavy
+when it runs, `--help` and `--version` are quick and need no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from stpr.runtime.contract.errors import StprError
+
+# These two come in flavours for kinds of machines, so the command that needs them can't say which extra to install.
+OPENCV = 'OpenCV can\'t be imported here ({}): `pip install "stpr[server]"`, or "stpr[desktop]" for a window.'
+ONNXRUNTIME = (
+    'onnxruntime can\'t be imported here ({}): `pip install "stpr[server]"`, or "stpr[gpu]" for an NVIDIA GPU.'
+)
+OTHERS = '{} can\'t be imported here ({}): `pip install "stpr[{}]"`.'
+
+
+class _Reported(click.ClickException):
+    """An error that click prints as `Error: …` on standard error."""
+
+    exit_code = StprError.exit_code
+
+
+class Command(click.Command):
+    """A command with `--version`. `extra` names the extra of `pip install` that brings what it imports when it runs."""
+
+    def __init__(self, *args: Any, extra: str = "server", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.extra = extra
+        show = click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version and exit.",
+        )
+        self.params.append(show)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; see `one_line_errors`. A command in a group leaves that to the group, which knows the extra."""
+        with one_line_errors(self.extra) if ctx.parent is None else nullcontext():
+            return super().invoke(ctx)
+
+
+class Group(Command, click.Group):
+    """A group of commands; those that are added to it have `--version` too."""
+
+    command_class = Command
+
+
+@contextmanager
+def one_line_errors(extra: str) -> Iterator[None]:
+    """Turn StprError, and a package that is not installed, into the one line and exit code 2 that click makes of it."""
+    try:
+        yield
+    except StprError as error:
+        raise _Reported(error.message) from error
+    except ImportError as error:
+        if (remedy := what_to_install(error, extra)) is None:
+            raise
+        raise _Reported(remedy) from error
+
+
+def what_to_install(error: ImportError, extra: str) -> str | None:
+    """One line about a third-party package that can't be imported; None for our own and Python's, which is a bug."""
+    name = (error.name or "").partition(".")[0]
+    reason = " ".join(str(error).split())
+    if name in {"", "stpr"} or name in sys.stdlib_module_names:
+        return None
+    if name == "cv2":
+        return OPENCV.format(reason)
+    if name == "onnxruntime":
+        return ONNXRUNTIME.format(reason)
+    return OTHERS.format(name, reason, extra)
+
+
+def _show_version(context: click.Context, option: click.Parameter, asked: bool) -> None:  # noqa: ARG001
+    if asked and not context.resilient_parsing:
+        click.echo(f"stpr {version('stpr')}")
+        context.exit()

@@ -1,0 +1,29 @@
+"""Manifests of older schemas, brought to the present one step at a time: one function per schema, from the JSON tree.
+
+A tree comes here with its seal checked, so it is what an exporter of its day wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+Tree: TypeAlias = dict[str, Any]
+
+OUTPUTS_OF_1: Final = ("features", "logits", "routing", "familiarity")
+
+
+def from_1(tree: Tree) -> Tree:
+    """Schema 1 had one file per graph, one proof, and one tolerance for all outputs."""
+    precision = tree["precision"]
+    graphs = {
+        name: {"inputs": graph["inputs"], "outputs": graph["outputs"], "variants": {precision: graph["file"]}}
+        for name, graph in tree["graphs"].items()
+    }
+    proof = dict(tree["parity"])
+    tolerance = proof.pop("tolerance")
+    proof["tolerances"] = dict.fromkeys(OUTPUTS_OF_1, tolerance)
+    return {**tree, "schema": 2, "graphs": graphs, "parity": {precision: proof}}
+
+
+UPGRADES: Final[Mapping[int, Callable[[Tree], Tree]]] = {1: from_1}

@@ -1,0 +1,218 @@
+"""When an action starts and when it has gone: the moments of a stream become events.
+
+A moment says how strongly the last span of time speaks for one whole action (`evidence`, the log of its odds). Evidence
+rises while the window slides over an action and falls again, so an action is a peak:
+
+    evidence            *                     threshold: from here on a moment may be one
+                     *     *
+        --------- * --------- * ------------- fade: below, the label has gone
+              *                  *  *  *
+          start  peak ── wait ──▶ said        an end is said once the label has been gone for `linger`
+
+Of moments closer together than `apart` spans only the loudest counts: two whole actions don't share their time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import msgspec
+
+from stpr.runtime.contract.errors import ContractError
+
+
+class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes an event, and how long to wait before saying so. Evidence in nats, times in seconds."""
+
+    threshold: float = 0.0
+    fade: float = -2.0
+    wait: float = 0.75  # for something louder, before a start is said
+    linger: float = 0.5  # for the label to come back, before an end is said
+    apart: float = 0.875  # spans between two peaks
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if not self.fade <= self.threshold:
+            raise ContractError(
+                f"events fade at {self.fade:g} and start at {self.threshold:g}; fade must not be higher."
+            )
+        if not min(self.wait, self.linger, self.apart) >= 0:
+            raise ContractError(
+                f"wait, linger and apart must be 0 or more, got {self.wait:g}, {self.linger:g} and {self.apart:g}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What was thought of the last span of time at one frame. Without a label, nothing is going on."""
+
+    at: float  # seconds, never decreasing
+    frame: int
+    time: str  # ISO 8601 with the zone
+    media_time: float | None = None
+    label: str | None = None
+    stage: int = 0
+    evidence: float = -math.inf
+    nearest: str | None = None  # the class that comes second
+    margin: float | None = None  # of the label's score over the second
+    routing: dict[str, float] | None = None
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="start", omit_defaults=True):
+    """An action was recognised; `frame` and the times are those of the moment that first spoke for it."""
+
+    id: int
+    label: str
+    stage: int
+    score: float  # odds as a share: 1 / (1 + e^-evidence)
+    frame: int
+    time: str
+    media_time: float | None = None
+    nearest: str | None = None
+    margin: float | None = None
+    routing: dict[str, float] | None = None
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end", omit_defaults=True):
+    """The action has gone; `frame` and the times are those of the last moment that spoke for it."""
+
+    id: int
+    label: str
+    stage: int
+    score: float
+    frame: int
+    time: str
+    start_frame: int
+    start_time: str
+    peak: float  # the highest score
+    media_time: float | None = None
+    start_media_time: float | None = None
+
+
+Event: TypeAlias = Start | End
+
+
+@dataclass(slots=True)
+class _Run:
+    """Moments of one label: the first, the loudest and the last of those that spoke for it."""
+
+    first: Moment
+    peak: Moment
+    last: Moment
+    id: int = 0
+
+
+class EventDecoder:
+    """Moments in, events out, as soon as they are due. Remembers two runs of moments, however long the stream."""
+
+    def __init__(self, span: float, settings: EventSettings) -> None:
+        """`span` is what a clip spans, in seconds."""
+        self._settings = settings
+        self._span = span
+        self._open: _Run | None = None
+        self._next: _Run | None = None
+        self._peak_at = -math.inf
+        self._count = 0
+
+    def see(self, moment: Moment) -> list[Event]:
+        """What is known now, in the order in which it happened."""
+        said: list[Event] = []
+        for run in (self._open, self._next):
+            if run is not None and self._supports(moment, run):
+                _extend(run, moment)
+        if self._open is not None:
+            self._peak_at = self._open.peak.at
+            if moment.at - self._open.last.at > self._settings.linger:
+                said += self._end()
+        self._consider(moment)
+        if self._next is not None and self._is_due(self._next, moment.at):
+            said += self._start()
+        return said
+
+    def flush(self) -> list[Event]:
+        """End what is open: the stream is over, or has a hole."""
+        said = self._start() if self._next is not None else []
+        said += self._end()
+        self._peak_at = -math.inf
+        return said
+
+    def _supports(self, moment: Moment, run: _Run) -> bool:
+        """Whether the run goes on: an interrupted one does where it comes back in time."""
+        alike = moment.label == run.peak.label and moment.evidence >= self._settings.fade
+        return alike and moment.at - run.last.at <= self._settings.linger
+
+    def _consider(self, moment: Moment) -> None:
+        """Let the moment be the peak of the next event, if it can be one and is louder than what could be so far."""
+        if moment.label is None or moment.evidence < self._settings.threshold:
+            return
+        if self._open is not None and self._open.peak.label == moment.label:
+            return
+        if moment.at - self._peak_at < self._settings.apart * self._span:
+            return
+        if self._next is None or moment.evidence > self._next.peak.evidence:
+            self._next = _Run(moment, moment, moment)
+
+    def _is_due(self, run: _Run, now: float) -> bool:
+        """Whether the run's peak seems over; what goes on and on is not waited for longer than a span."""
+        return now - run.peak.at >= self._settings.wait or now - run.first.at >= self._span
+
+    def _start(self) -> list[Event]:
+        said = self._end()
+        run, self._next = self._next, None
+        assert run is not None
+        self._count += 1
+        self._open = replace(run, id=self._count)
+        self._peak_at = run.peak.at
+        return [*said, _start_of(self._open)]
+
+    def _end(self) -> list[Event]:
+        run, self._open = self._open, None
+        return [] if run is None else [_end_of(run)]
+
+
+def _extend(run: _Run, moment: Moment) -> None:
+    run.last = moment
+    if moment.evidence > run.peak.evidence:
+        run.peak = moment
+
+
+def _start_of(run: _Run) -> Start:
+    first, peak = run.first, run.peak
+    assert peak.label is not None
+    return Start(
+        id=run.id,
+        label=peak.label,
+        stage=peak.stage,
+        score=share(peak.evidence),
+        frame=first.frame,
+        time=first.time,
+        media_time=first.media_time,
+        nearest=peak.nearest,
+        margin=None if peak.margin is None else round(peak.margin, 6),
+        routing=peak.routing,
+    )
+
+
+def _end_of(run: _Run) -> End:
+    first, peak, last = run.first, run.peak, run.last
+    assert peak.label is not None
+    return End(
+        id=run.id,
+        label=peak.label,
+        stage=peak.stage,
+        score=share(last.evidence),
+        frame=last.frame,
+        time=last.time,
+        media_time=last.media_time,
+        start_frame=first.frame,
+        start_time=first.time,
+        start_media_time=first.media_time,
+        peak=share(peak.evidence),
+    )
+
+
+def share(evidence: float) -> float:
+    """Log odds as a share of 1."""
+    return round(0.5 * (1 + math.tanh(evidence / 2)), 6)

@@ -1,0 +1,28 @@
+"""What becomes of a result between the decision and the sinks.
+
+A new filter is a file with a class that is called with a result and returns one, and a line in FILTERS. Each camera has
+its own, and they run in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from stpr.runtime.contract.manifest import Manifest
+from stpr.runtime.filters.events import Events
+from stpr.runtime.filters.latest import Latest
+from stpr.runtime.result import Result
+from stpr.runtime.settings import Settings
+
+Filter: TypeAlias = Callable[[Result], Result]
+
+FILTERS: Mapping[str, Callable[[Settings, Manifest], Filter]] = {
+    "events": lambda settings, manifest: Events(manifest, settings.events),
+    "latest": lambda *_: Latest(),  # stays the last: it holds what the others made of a prediction
+}
+
+
+def open_filters(settings: Settings, manifest: Manifest) -> list[Filter]:
+    """One of each, for one camera under the model of that manifest."""
+    return [open_filter(settings, manifest) for open_filter in FILTERS.values()]

@@ -1,0 +1,55 @@
+"""Predictions become events: an action starts, an action has gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from stpr.runtime.contract.manifest import Manifest
+from stpr.runtime.decision import Decision, Prediction
+from stpr.runtime.events import Event, EventDecoder, EventSettings, Moment
+from stpr.runtime.result import Result
+
+
+class Events:
+    """Adds the events that are known now to each result; a gap in the source or its end closes what is open."""
+
+    def __init__(self, manifest: Manifest, settings: EventSettings) -> None:
+        self._stages = {entry.name: entry.stage for entry in manifest.classes}
+        self._decoder = EventDecoder(manifest.clip.span_seconds, settings)
+
+    def __call__(self, result: Result) -> Result:
+        """The result with `events`."""
+        return dataclasses.replace(result, events=tuple(self._events(result)))
+
+    def _events(self, result: Result) -> list[Event]:
+        prediction = result.prediction
+        if result.ended:
+            return self._decoder.flush()
+        if prediction is None:
+            return []
+        if prediction.state == "warming_up":
+            return self._decoder.flush()
+        return self._decoder.see(self._moment(result, prediction))
+
+    def _moment(self, result: Result, prediction: Prediction) -> Moment:
+        """The span that speaks loudest; of several, some speak louder by chance."""
+        best = max(result.decisions, key=_evidence)
+        (label, _), *others = best.top
+        known = best.state == "known"
+        return Moment(
+            at=result.frame.captured_at,
+            frame=prediction.frame,
+            time=prediction.time,
+            media_time=None if result.frame.source.is_live else round(result.frame.captured_at, 6),
+            label=label if known else None,
+            stage=self._stages[label],
+            evidence=_evidence(best) - 0.5 * math.log(len(result.decisions)) if known else -math.inf,
+            nearest=others[0][0] if others else None,
+            margin=best.top[0][1] - others[0][1] if others else None,
+            routing=best.routing,
+        )
+
+
+def _evidence(decision: Decision) -> float:
+    return -math.inf if decision.evidence is None else decision.evidence

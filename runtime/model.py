@@ -1,0 +1,97 @@
+"""A bundle at work: frames to frame features, windows of features to decisions, each in batches of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+import numpy as np
+
+from stpr.runtime.contract.bundle import Bundle
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.manifest import GraphName, GraphSpec, Manifest
+from stpr.runtime.contract.preprocess import Array, Image, preprocess
+from stpr.runtime.decision import BundleId, Decision, decide
+from stpr.runtime.engines import DEFAULTS, open_engine
+from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds
+
+
+class Model:
+    """The two engines of a live run, which several sessions may share. Not thread-safe; a context manager."""
+
+    def __init__(self, bundle: Bundle, *, encoder: Engine, head: Engine) -> None:
+        """Takes the engines over and closes them. Raises EngineError unless both do what the manifest says."""
+        self.manifest: Manifest = bundle.manifest
+        self.id = BundleId(name=bundle.manifest.name, stage=bundle.manifest.stage, digest=bundle.digest)
+        self._encoder, self._head = encoder, head
+        self._rehearse()
+
+    @property
+    def engine(self) -> str:
+        """What really runs the encoder, nearly all of the work."""
+        return self._encoder.name
+
+    @property
+    def tells_events(self) -> bool:
+        """Whether decisions carry the evidence that events are made of."""
+        return any(output.name == "evidence" for output in self.manifest.graphs[GraphName.HEAD].outputs)
+
+    def encode(self, images: Sequence[Image]) -> Array:
+        """Frame features `(N, D)` of N >= 1 RGB images `(H, W, 3)` uint8 of any sizes, in one call of the encoder."""
+        frames = np.stack([preprocess(image, self.manifest.preprocess) for image in images])
+        return self._encoder.run({"frames": frames})["features"]
+
+    def judge(self, windows: Array) -> list[Decision]:
+        """The decisions for windows of frame features `(B, T, D)`, in one call of the head. Raises EngineError."""
+        outputs = self._head.run({"features": windows})
+        names = [name for name in ("logits", "routing", "familiarity", "evidence") if name in outputs]
+        rows = zip(*(outputs[name] for name in names), strict=True)
+        return [decide(self.manifest, *row) for row in rows]
+
+    def close(self) -> None:
+        """Close both engines."""
+        self._encoder.close()
+        self._head.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rehearse(self) -> None:
+        """Run both graphs once on zeros: checks what goes in and comes out, and pays the first run's set-up."""
+        spec, clip, graphs = self.manifest.preprocess, self.manifest.clip, self.manifest.graphs
+        frames = np.zeros((1, spec.height, spec.width, 3), np.uint8)
+        features = _run_checked(self._encoder, graphs[GraphName.ENCODER], {"frames": frames})["features"]
+        clips = np.repeat(features[:, np.newaxis], clip.frames, axis=1)
+        outputs = _run_checked(self._head, graphs[GraphName.HEAD], {"features": clips})
+        promised = {output.name: (1, *output.shape[1:]) for output in graphs[GraphName.HEAD].outputs}
+        wanted = promised | {"logits": (1, len(self.manifest.classes))}
+        found = {name: outputs[name].shape for name in wanted}
+        if found != wanted:
+            raise EngineError(f"the head gives {found}, the manifest promises {wanted}; export the stage again.")
+
+
+def open_model(bundle: Bundle, engine: str, options: EngineOptions = DEFAULTS) -> Model:
+    """The bundle's encoder and head on that engine, rehearsed. Raises EngineError when they can't run here."""
+    with ExitStack() as opened:
+        encoder = open_engine(engine, bundle.graph(GraphName.ENCODER), options)
+        opened.callback(encoder.close)
+        head = open_engine(engine, bundle.graph(GraphName.HEAD), options)
+        opened.callback(head.close)
+        model = Model(bundle, encoder=encoder, head=head)
+        opened.pop_all()
+    return model
+
+
+def _run_checked(engine: Engine, spec: GraphSpec, feeds: dict[str, Array]) -> dict[str, Array]:
+    check_feeds(spec, feeds)
+    outputs = engine.run(feeds)
+    missing = sorted({output.name for output in spec.outputs} - outputs.keys())
+    if missing:
+        raise EngineError(f"{spec.file} gives no {', '.join(missing)}; export the stage again.")
+    return outputs

@@ -1,0 +1,22 @@
+"""What goes from recognition through the filters to the sinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stpr.runtime.decision import Decision, Prediction
+from stpr.runtime.events import Event
+from stpr.runtime.sources.frame import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is known after a frame. Between two slots of the window there is no new prediction."""
+
+    frame: Frame
+    prediction: Prediction | None  # of this frame
+    fps: float  # frames a second of its source just now
+    decisions: tuple[Decision, ...] = ()  # of all spans, that of the prediction first; none between two slots
+    ended: bool = False  # the source gave its last frame: nothing follows
+    events: tuple[Event, ...] = ()  # what the filter `events` knows now
+    latest: Prediction | None = None  # the newest of its source so far, as the filter `latest` found it

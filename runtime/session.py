@@ -1,0 +1,74 @@
+"""One camera under a model: all that is remembered of it between two frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from stpr.runtime.decision import Decision, Prediction
+from stpr.runtime.filters import Filter
+from stpr.runtime.model import Model
+from stpr.runtime.result import Result
+from stpr.runtime.sources.frame import Frame, Origin
+from stpr.runtime.timing import Timing
+from stpr.runtime.window import FeatureWindow
+
+SPANS: Final = (0.875, 1.0, 1.125)  # of a training clip: actions last about that long
+
+
+class Session:
+    """The window, the filters and the timing of one camera. The window's features are of this model's encoder."""
+
+    def __init__(self, model: Model, origin: Origin, filters: Sequence[Filter] = ()) -> None:
+        """`filters` are this session's own, applied to each result in this order."""
+        self.model, self.origin = model, origin
+        spans = SPANS if model.tells_events else (1.0,)
+        self.window = FeatureWindow(model.manifest.clip, frame_seconds=_frame_seconds(origin), spans=spans)
+        self.timing = Timing()
+        self._filters = filters
+        self._last: Frame | None = None
+
+    def conclude(self, frame: Frame, decisions: Sequence[Decision], *, begun: float) -> Result:
+        """The result of a frame that was handled since `begun` (monotonic).
+
+        `decisions` are those of all spans, the clip's own first; none where the frame opened no slot.
+        """
+        now, self._last = time.monotonic(), frame
+        prediction = self._predict(frame, decisions[0], begun, now) if decisions else None
+        self.timing.saw_frame(now)
+        return self._filtered(Result(frame, prediction, self.timing.recent_fps, decisions=tuple(decisions)))
+
+    def end(self) -> Result | None:
+        """What the filters have still to say after the last frame; None if that is nothing."""
+        if self._last is None:
+            return None
+        last = self._filtered(Result(self._last, None, self.timing.recent_fps, ended=True))
+        return last if last.events else None
+
+    def _filtered(self, result: Result) -> Result:
+        for apply in self._filters:
+            result = apply(result)
+        return result
+
+    def _predict(self, frame: Frame, decision: Decision, begun: float, now: float) -> Prediction:
+        latency = 1000 * (now - (frame.captured_at if frame.source.is_live else begun))
+        self.timing.encoded += 1
+        if decision.state != "warming_up":
+            self.timing.predicted(latency)
+        return Prediction(
+            **msgspec.structs.asdict(decision),
+            time=datetime.now().astimezone().isoformat(timespec="milliseconds"),
+            frame=frame.index,
+            latency_ms=round(latency, 3),
+            bundle=self.model.id,
+            source=frame.source.name,
+        )
+
+
+def _frame_seconds(origin: Origin) -> float:
+    """How long a frame stands: known for files alone."""
+    return 0.0 if origin.is_live or origin.fps is None else 1 / origin.fps

@@ -1,0 +1,25 @@
+"""The settings of `stpr-run`: what its options say, in one place for the parts that it opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from stpr.runtime.events import EventSettings
+
+ENGINE: Final = "onnxruntime"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to watch, with what, and where results go: a field has the name of its option, `--camera N` is source N."""
+
+    source: str
+    bundle: Path | None = None  # None: the newest one under bundles/
+    engine: str = ENGINE
+    threads: int | None = None  # CPU threads of one run; None: all cores
+    headless: bool = False  # no window
+    json: str | None = None  # a file, or - for standard output
+    record: Path | None = None
+    events: EventSettings = EventSettings()

@@ -1,0 +1,68 @@
+"""`--record`: what is seen, with what is said of it drawn in, as a video file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.preprocess import Image
+from stpr.runtime.result import Result
+from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.overlay import draw
+
+LIVE_FPS = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second
+
+
+class Recording:
+    """A video file at a constant rate."""
+
+    every_frame = True
+
+    def __init__(self, path: Path) -> None:
+        """The file begins with the first result; its size and its source's announced rate are the file's."""
+        if not path.parent.is_dir():
+            raise StprError(f"can't record to {path}: there is no folder {path.parent}; make it first.")
+        self._path = path
+        self._writer: cv2.VideoWriter | None = None
+        self._fps, self._size = LIVE_FPS, (0, 0)
+        self._start = 0.0
+        self._written = 0
+
+    def write(self, result: Result) -> None:
+        """Write the picture as often as its time asks for; a stream that was away for over a second leaves no hole."""
+        captured_at = result.frame.captured_at
+        picture = draw(result.frame.image, result.latest, truth=result.frame.label, fps=result.fps)
+        if self._writer is None:
+            self._fps = result.frame.source.fps or LIVE_FPS
+            self._writer = self._open(picture)
+            self._start = captured_at
+        due = round((captured_at - self._start) * self._fps) + 1 - self._written
+        if not 0 <= due <= max(1.0, self._fps):
+            self._start, due = captured_at - self._written / self._fps, 1
+        if (picture.shape[1], picture.shape[0]) != self._size:  # a camera may come back with another size
+            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        image = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        for _ in range(due):
+            self._writer.write(image)
+        self._written += due
+
+    def close(self) -> None:
+        """Write the index, without which an mp4 can't be opened."""
+        if self._writer is not None:
+            self._writer.release()
+
+    def _open(self, picture: Image) -> cv2.VideoWriter:
+        self._size = (picture.shape[1], picture.shape[0])
+        # MPEG-4 Part 2 is in every build of OpenCV; H.264 is not.
+        writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        if not writer.isOpened():
+            raise StprError(f"can't record to {self._path}: OpenCV can't write such a file there; name a .mp4 file.")
+        return writer
+
+
+def open_recording(settings: Settings) -> Recording | None:
+    """What `--record` asks for."""
+    return None if settings.record is None else Recording(settings.record)

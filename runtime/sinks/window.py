@@ -1,0 +1,59 @@
+"""A window on this machine's display, with what is said of each frame drawn in."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import cv2
+
+from stpr.runtime.result import Result
+from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.overlay import draw
+from stpr.runtime.sinks.sink import StopRun
+
+WINDOW = "stpr"
+QUIT_KEYS = frozenset({ord("q"), 27})
+
+
+class Window:
+    """Shows every frame; q, Esc or closing it ends the run."""
+
+    every_frame = True
+
+    def __init__(self) -> None:
+        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        self._sized = False
+
+    def write(self, result: Result) -> None:
+        """Show the frame and look at the keyboard."""
+        picture = draw(result.frame.image, result.latest, truth=result.frame.label, fps=result.fps)
+        if not self._sized:
+            cv2.resizeWindow(WINDOW, picture.shape[1], picture.shape[0])
+            self._sized = True
+        cv2.imshow(WINDOW, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        pressed = cv2.waitKey(1) & 0xFF
+        if pressed in QUIT_KEYS or cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1:
+            raise StopRun
+
+    def close(self) -> None:
+        """Close the window."""
+        cv2.destroyWindow(WINDOW)
+
+
+def open_window(settings: Settings) -> Window | None:
+    """A window, unless `--headless`."""
+    return None if settings.headless else Window()
+
+
+def why_no_window() -> str | None:
+    """Why no window can be shown here; None if one can."""
+    # Asked first: with Qt, opening a window without a display ends the process.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "no display here"
+    try:
+        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
+        cv2.destroyWindow(WINDOW)
+    except cv2.error:
+        return f'the OpenCV here ({cv2.__version__}) has no windows; `pip install "stpr[desktop]"` has'
+    return None

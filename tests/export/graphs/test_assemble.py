@@ -1,0 +1,143 @@
+"""The exported graphs against PyTorch, for every kind of router, adapter and expert (sizes: test_grid.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tensorrt_rtx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+
+from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.graphs.cut import combine_piece
+from stpr.export.graphs.trace import tensors_of
+from stpr.runtime.contract.manifest import GraphName, GraphSpec
+from stpr.runtime.engines.tensorrt_builder import build_engine
+from stpr.train.model.backbone import load_backbone
+from stpr.train.model.stpr import StPR
+from tests.export.models import check_graphs, head_settings, random_backbone, random_model
+
+# backbone, adapter, projection, stages, frames, router, what experts see, evidence, unit lengths, a lean expert's width
+GRID: list[tuple[Any, ...]] = [
+    ("tiny", "none", 0, 1, 4, "raw", "frames", 0.0, True, 0),
+    ("clip", "blocks", 0, 2, 8, "likelihood", "residual", 0.5, True, 0),
+    ("mobilenet", "feature", 16, 5, 4, "softmax", "residual", 0.0, True, 8),
+    ("clip", "none", 16, 5, 8, "top1", "frames", 0.0, False, 0),
+    ("clip", "feature", 16, 2, 4, "equal", "frames", 0.5, True, 4),
+]
+
+
+@dataclass(frozen=True)
+class Exported:
+    model: StPR
+    folder: Path
+    specs: dict[GraphName, GraphSpec]
+
+    def graph(self, name: GraphName) -> onnx.ModelProto:
+        return onnx.load(self.folder / f"{name}.onnx")
+
+
+@pytest.fixture(scope="module", params=GRID, ids=lambda row: "-".join(map(str, row)))
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    backbone, place, projection, stages, frames, router, sees, evidence, normalise, lean = request.param
+    torch.manual_seed(0)
+    model = random_model(
+        backbone=load_backbone("tiny") if backbone == "tiny" else random_backbone(backbone),
+        stages=stages,
+        frames=frames,
+        place=place,
+        projection=projection,
+        settings=head_settings(router, sees=sees, evidence=evidence, normalise=normalise, lean=lean),
+    )
+    folder = tmp_path_factory.mktemp("graphs")
+    return Exported(model, folder, write_onnx(model, trace_pieces(model), folder))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_every_graph_does_what_pytorch_does(exported: Exported, batch: int) -> None:
+    check_graphs(exported.model, exported.folder, batch)
+
+
+@pytest.mark.parametrize("name", GraphName)
+def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exported: Exported, name: GraphName) -> None:
+    graph = exported.graph(name)
+    assert (graph.ir_version, [(entry.domain, entry.version) for entry in graph.opset_import]) == (10, [("", 18)])
+    assert not graph.functions
+    assert "Einsum" not in {node.op_type for node in graph.graph.node}
+    assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
+    assert b".py" not in (exported.folder / f"{name}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("name", GraphName)
+def test_inputs_and_outputs_are_those_of_the_spec(exported: Exported, name: GraphName) -> None:
+    graph = exported.graph(name).graph
+    spec = exported.specs[name]
+    for values, tensors in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
+        found = [
+            (
+                value.name,
+                onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+                tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim),
+            )
+            for value in values
+        ]
+        assert found == [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
+        assert all(shape[0] == "batch" for _, _, shape in found)
+
+
+def test_every_initialiser_is_a_tensor_of_pytorch_bit_by_bit(exported: Exported) -> None:
+    model = exported.model
+    owners = {"encoder": model.encoder, "combine": combine_piece(model).module}
+    owners |= {f"expert_{stage}": expert for stage, expert in enumerate(model.head.experts, start=1)}
+    seen = set()
+    for name in GraphName:
+        for initialiser in exported.graph(name).graph.initializer:
+            owner, _, local = initialiser.name.partition("/")
+            found = numpy_helper.to_array(initialiser)
+            tensors = tensors_of(owners[owner]) if owner in owners else {}
+            tensor = _stored(local, tensors)
+            if tensor is None:
+                assert found.nbytes < 64, initialiser.name  # a shape or a scalar of the graph itself
+            else:
+                np.testing.assert_array_equal(found, tensor.detach().numpy(), err_msg=initialiser.name)
+                seen.add(initialiser.name)
+    learnt = {
+        f"{owner}/{name}"
+        for owner, module in owners.items()
+        if owner != "combine"
+        for name, _ in module.named_parameters()
+    }
+    assert learnt <= {name.removesuffix(".10") for name in seen}
+
+
+def _stored(local: str, tensors: dict[str, Tensor]) -> Tensor | None:
+    name = local.removesuffix(".10")
+    if name not in tensors:
+        return None
+    return tensors[name] if name == local else tensors[name].T
+
+
+def test_graphs_hold_no_weights_and_each_is_stored_once(exported: Exported) -> None:
+    places: dict[str, set[tuple[str, str]]] = {}
+    for name in GraphName:
+        graph = onnx.load(exported.folder / f"{name}.onnx", load_external_data=False).graph
+        for initialiser in graph.initializer:
+            entries = {entry.key: entry.value for entry in initialiser.external_data}
+            if entries:
+                assert int(entries["offset"]) % 64 == 0
+                places.setdefault(initialiser.name, set()).add((entries["location"], entries["offset"]))
+    assert all(len(found) == 1 for found in places.values())
+    assert len({place for found in places.values() for place in found}) == len(places)
+
+
+@pytest.mark.parametrize("name", GraphName)
+def test_tensorrt_builds_it(exported: Exported, name: GraphName, tmp_path: Path) -> None:
+    build_engine(exported.folder / f"{name}.onnx", tmp_path / "graph.engine", library=tensorrt_rtx, capability="SM86")
+    assert (tmp_path / "graph.engine").stat().st_size > 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["graph.engine"]

@@ -1,0 +1,162 @@
+"""From a run folder to bundles."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from stpr.export.package.pipeline import export_stage
+from stpr.export.parity.certificate import Certificate
+from stpr.runtime.contract.bundle import MANIFEST, PARITY, newest_bundle, open_bundle
+from stpr.runtime.contract.durable import locked
+from stpr.runtime.contract.errors import BundleError, CheckpointError, DataError, RecipeError
+from stpr.runtime.contract.manifest import GraphName
+from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
+from stpr.runtime.motions import CLASSES
+
+
+@pytest.fixture
+def copied_run(run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(run, tmp_path / "copied")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte: less than a bundle takes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting needs root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_bundle_holds_what_is_promised_and_nothing_else(bundles: list[Path]) -> None:
+    bundle = open_bundle(bundles[-1])
+    assert bundles[-1].parts[-2:] == ("by-chance", "stage-3")
+    found = {path.relative_to(bundle.path).as_posix() for path in bundle.path.rglob("*") if path.is_file()}
+    weights = {f"weights/{name}.bin" for name in ("backbone", "stage", "expert-1", "expert-2", "expert-3")}
+    assert found == {"clip.onnx", "encoder.onnx", "head.onnx", "golden.npz", "parity.json", MANIFEST} | weights
+    assert found - {MANIFEST} == set(bundle.manifest.files)
+    assert [(entry.name, entry.stage) for entry in bundle.manifest.classes] == [
+        (name, index // 2 + 1) for index, name in enumerate(CLASSES[:6])
+    ]
+    assert (bundle.manifest.precision, bundle.manifest.temperature) == ("fp32", 0.05)
+    assert bundle.manifest.provenance["recipe"] == "by-chance"
+    assert {name: graph.variants for name, graph in bundle.manifest.graphs.items()} == {
+        name: {"fp32": f"{name}.onnx"} for name in ("encoder", "head", "clip")
+    }
+    assert [path.name for path in bundle.path.parent.iterdir() if path.name.startswith(".")] == []
+    assert newest_bundle(bundle.path.parent.parent) == bundle.path
+
+
+def test_old_experts_and_the_backbone_are_the_same_bytes_at_every_stage(bundles: list[Path]) -> None:
+    files = [
+        {name: entry.sha256 for name, entry in open_bundle(path).manifest.files.items() if name.startswith("weights")}
+        for path in bundles
+    ]
+    for before, after in itertools.pairwise(files):
+        same = {name for name in before if before[name] == after[name]}
+        assert same == before.keys() - {"weights/stage.bin"}
+    assert len({files[-1][f"weights/expert-{stage}.bin"] for stage in (1, 2, 3)}) == 3
+
+
+def test_the_graphs_give_what_pytorch_gave_for_the_golden_clip(bundles: list[Path]) -> None:
+    bundle = open_bundle(bundles[-1])
+    golden = bundle.golden()
+    allowed = bundle.manifest.tolerances
+    assert golden.frames.dtype == np.uint8
+    assert golden.frames.std() > 1
+    options = EngineOptions(threads=1)
+    run = {name: open_engine("onnxruntime", bundle.graph(name), options).run for name in bundle.manifest.graphs}
+    features = run[GraphName.ENCODER]({"frames": golden.frames[0]})["features"]
+    np.testing.assert_allclose(features[np.newaxis], golden.features, atol=allowed["features"])
+    for outputs in (run[GraphName.HEAD]({"features": golden.features}), run[GraphName.CLIP]({"frames": golden.frames})):
+        np.testing.assert_allclose(outputs["logits"], golden.logits, atol=allowed["logits"])
+        np.testing.assert_allclose(outputs["routing"], golden.routing, atol=allowed["routing"])
+        np.testing.assert_allclose(outputs["familiarity"], golden.familiarity, atol=allowed["familiarity"])
+
+
+def test_real_clips_are_spread_over_the_classes_and_named_without_a_folder_of_the_machine(bundles: list[Path]) -> None:
+    certificate = msgspec.json.decode((bundles[-1] / PARITY).read_bytes(), type=Certificate)
+    assert certificate.real_clips == tuple(f"{name}/test_0.mp4" for name in CLASSES[:6])
+    assert open_bundle(bundles[-1]).manifest.parity["fp32"].clips == 6
+
+
+@pytest.mark.parametrize("file", ["parity.json", "manifest.json", "clip.onnx", "encoder.onnx", "head.onnx"])
+def test_no_file_names_a_folder_of_this_machine(bundles: list[Path], file: str, run: Path) -> None:
+    raw = (bundles[-1] / file).read_bytes()
+    assert str(run.parent.parent).encode() not in raw
+    assert str(Path(export_stage.__code__.co_filename).parent).encode() not in raw
+
+
+def test_a_stage_that_was_not_learnt_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"by-chance has stages 1 to 3, not stage 9; .*--stage"):
+        export_stage(run, 9, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backbone_that_is_gone_is_named(copied_run: Path, tmp_path: Path) -> None:
+    recipe = copied_run / "recipe.toml"
+    recipe.write_text(re.sub(r'source = ".*"', 'source = "./gone"', recipe.read_text()))
+    with pytest.raises(RecipeError, match=r"no folder \./gone"):
+        export_stage(copied_run, 3, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "says"),
+    [
+        (
+            "path,label,predicted\n/gone/a.mp4,grow,grow\n",
+            DataError,
+            r"1 of 1 test videos .* gone, such as /gone/a\.mp4",
+        ),
+        ("path,label,predicted\n", CheckpointError, r"predictions\.csv lists no test clips"),
+        ("file\n", CheckpointError, r"predictions\.csv lists no test clips"),
+        ("file\nx\n", CheckpointError, r"predictions\.csv can't be read as a list of test clips"),
+        (None, CheckpointError, r"predictions\.csv can't be read as a list of test clips"),
+    ],
+)
+def test_test_clips_that_are_gone_are_named(
+    copied_run: Path, tmp_path: Path, rows: str | None, error: type[Exception], says: str
+) -> None:
+    file = copied_run / "stage-2" / "predictions.csv"
+    file.unlink()
+    if rows is not None:
+        file.write_text(rows)
+    with pytest.raises(error, match=says):
+        export_stage(copied_run, 2, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_said_before_the_work_and_nothing_stays(run: Path, small_disk: Path) -> None:
+    with pytest.raises(BundleError, match=r"no space left for .*stage-3 .*needs about 1\.\d MB; free some"):
+        export_stage(run, 3, small_disk)
+    assert [path.name for path in small_disk.rglob("*")] == ["by-chance"]
+
+
+def test_a_bundle_that_another_process_is_writing_is_left_to_it(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "by-chance" / "stage-3"
+    said = rf"stage-3 is in use: process {os.getpid()} on \S+ since \S+ \S+ is writing it; wait until it has ended, or"
+    with locked(target), pytest.raises(BundleError, match=said):
+        export_stage(run, 3, tmp_path)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_no_pickle_anywhere(bundles: list[Path]) -> None:
+    with np.load(bundles[-1] / "golden.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["familiarity", "features", "frames", "logits", "routing"]
+    assert json.loads((bundles[-1] / MANIFEST).read_bytes())["manifest"]["schema"] == 2

@@ -1,0 +1,131 @@
+"""Every command line: its version, its help and its errors, as a user meets them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from stpr.runtime.contract.command import Command, Group
+from stpr.runtime.contract.errors import SourceError, StprError
+
+# What `pip install "stpr[server]"` does not bring.
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "onnx", "onnxscript", "transformers", "accelerate", "rich"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+COMMANDS = {
+    "stpr-run": "from stpr.runtime.cli import run as main",
+    "stpr-check": "from stpr.runtime.cli import check as main",
+    "stpr-export": "from stpr.export.cli import main",
+}
+
+
+def on_a_device(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where nothing for learning is installed; its last line names what it imported of the heavy."""
+    code = f"{BLOCK}\n{COMMANDS[command]}\nmain({list(arguments)}, prog_name={command!r})"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_version_and_help_need_nothing_that_is_heavy(command: str) -> None:
+    shown = on_a_device(command, "--version")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, f"stpr {version('stpr')}\n", "")
+    helped = on_a_device(command, "--help")
+    assert helped.returncode == 0, helped.stderr
+    assert f"Usage: {command}" in helped.stdout
+    assert "--version" in helped.stdout
+
+
+def test_a_package_that_is_not_installed_is_one_line_with_the_extra() -> None:
+    done = on_a_device("stpr-export", "--stage", "1")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "can't be imported here (No module named " in done.stderr
+    assert done.stderr.endswith('`pip install "stpr[export]"`.\n')
+
+
+def failing(error: Exception, *, group: bool = False) -> click.Command:
+    """A command, alone or in a group, that fails with this error."""
+
+    @click.command(cls=Command, extra="train")
+    def alone() -> None:
+        raise error
+
+    if not group:
+        return alone
+
+    @click.group(cls=Group, extra="train")
+    def many() -> None:
+        pass
+
+    @many.command("alone")
+    def among() -> None:
+        raise error
+
+    return many
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (SourceError("no camera 0 here; try another."), "Error: no camera 0 here; try another."),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch.nn"),
+            "Error: torch can't be imported here (No module named 'torch'): `pip install \"stpr[train]\"`.",
+        ),
+        (
+            ImportError("libGL.so.1: cannot open\nshared object file", name="cv2"),
+            "Error: OpenCV can't be imported here (libGL.so.1: cannot open shared object file):"
+            ' `pip install "stpr[server]"`, or "stpr[desktop]" for a window.',
+        ),
+        (
+            ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"),
+            "Error: onnxruntime can't be imported here (No module named 'onnxruntime'):"
+            ' `pip install "stpr[server]"`, or "stpr[gpu]" for an NVIDIA GPU.',
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(error: Exception, line: str, *, group: bool) -> None:
+    result = CliRunner().invoke(failing(error, group=group), ["alone"] if group else [])
+    assert result.exit_code == 2
+    assert result.output == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'stpr.runtime.eventz'", name="stpr.runtime.eventz"),
+        ImportError("cannot import name 'x' from 'json'", name="json"),
+        ImportError("no name at all"),
+        KeyError("x"),
+    ],
+)
+def test_a_bug_stays_a_traceback(error: Exception) -> None:
+    result = CliRunner().invoke(failing(error), [])
+    assert result.exception is error
+
+
+def test_commands_of_a_group_have_their_version_too() -> None:
+    for arguments in (["--version"], ["alone", "--version"]):
+        result = CliRunner().invoke(failing(KeyError("never run"), group=True), arguments)
+        assert (result.exit_code, result.output) == (0, f"stpr {version('stpr')}\n")
+
+
+def test_an_error_is_a_plain_exception_with_its_message() -> None:
+    error = SourceError("no camera 0 here.")
+    assert (str(error), error.message, error.args) == ("no camera 0 here.", "no camera 0 here.", ("no camera 0 here.",))
+    assert StprError.__mro__[1] is Exception
+    code = "import sys, stpr.runtime.contract.errors; print('click' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"

@@ -1,0 +1,91 @@
+"""What ONNX Runtime's engines promise beyond what every engine does (test_engines.py)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
+from tests.factories import SIDE, make_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+def test_the_engine_is_called_what_runs_it_and_uses_the_threads_it_was_given(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    real, given = onnxruntime.InferenceSession, []
+
+    def noting(path: str, settings: Any, **more: Any) -> Any:
+        given.append(settings.intra_op_num_threads)
+        return real(path, settings, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noting)
+    for threads in (None, 1, 2):
+        with closing(open_engine("onnxruntime", bundle / "encoder.onnx", EngineOptions(threads=threads))) as engine:
+            assert engine.name == "onnxruntime CPUExecutionProvider"
+    assert given == [0, 1, 2]  # 0: the library's own choice, all cores
+
+
+def test_wrong_feeds_say_which_graph_failed_on_what(bundle: Path) -> None:
+    engine = open_engine("onnxruntime", bundle / "encoder.onnx")
+    with pytest.raises(EngineError, match=r"encoder\.onnx failed on onnxruntime CPUExecutionProvider"):
+        engine.run({"frames": np.zeros((1, SIDE, SIDE, 3), np.float32)})
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(bundle: Path, name: str) -> None:
+    try:
+        engine = open_engine(name, bundle / "encoder.onnx")
+    except EngineError as error:
+        assert "stpr[gpu]" in str(error) or "uninstall" in str(error)  # noqa: PT017  (both ends are right)
+    else:
+        assert "CPU" not in engine.name
+
+
+def test_without_onnxruntime_the_extra_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EngineError, match=r'onnxruntime can\'t be imported here .*pip install "stpr\[server\]"'):
+        open_engine("onnxruntime", bundle / "encoder.onnx")
+    with pytest.raises(EngineError, match=r'pip install "stpr\[gpu\]"`, or use --engine onnxruntime for the CPU'):
+        open_engine("onnxruntime-cuda", bundle / "encoder.onnx")
+
+
+def test_both_wheels_at_once_are_both_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is left when one of two wheels that share a folder is uninstalled: a module without contents.
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"of {name}")
+    with pytest.raises(
+        EngineError, match=r"onnxruntime of onnxruntime and onnxruntime-gpu of onnxruntime-gpu are both"
+    ):
+        open_engine("onnxruntime", bundle / "encoder.onnx")
+
+
+def test_a_session_on_another_provider_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    real: Callable[..., Any] = onnxruntime.InferenceSession
+
+    def falls_back(path: str, options: Any, **settings: Any) -> Any:
+        assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+        assert settings["providers"] == ["CUDAExecutionProvider"]
+        return real(path, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(EngineError, match="asked for CUDAExecutionProvider, got CPUExecutionProvider"):
+        open_engine("onnxruntime-cuda", bundle / "encoder.onnx")

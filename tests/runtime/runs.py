@@ -1,0 +1,70 @@
+"""Parts of live runs that several tests use: engines without ONNX, sources without cameras."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from itertools import repeat
+
+import numpy as np
+
+from stpr.runtime.contract.bundle import Bundle
+from stpr.runtime.contract.preprocess import Array, Image
+from stpr.runtime.engines.recorded import RecordedEngine
+from stpr.runtime.model import Model
+from stpr.runtime.sources import Frame, Origin
+from tests.factories import WIDTH
+
+FEATURES = {"features": np.zeros((1, WIDTH), np.float32)}
+JUDGED = {
+    "logits": np.array([[0.1, 0.3, 0.2]], np.float32),
+    "routing": np.array([[0.4, 0.6]], np.float32),
+    "familiarity": np.array([0.3], np.float32),
+}
+
+
+class Camera:
+    """A live source whose frames are `age` seconds old when they are handed out."""
+
+    origin, dropped, reconnects = Origin("camera", is_live=True), 0, 0
+
+    def __init__(self, times: list[float], *, age: float = 0.0) -> None:
+        self.times, self.age = times, age
+
+    def __iter__(self) -> Iterator[Frame]:
+        now = time.monotonic() - self.age - self.times[-1]
+        for index, captured_at in enumerate(self.times):
+            yield Frame(noise(1)[0], index, now + captured_at, self.origin)
+
+    def stop(self) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        raise AssertionError
+
+
+class Watched:
+    """An engine that keeps the shapes it was fed with."""
+
+    name = "watched"
+
+    def __init__(self, outputs: dict[str, Array]) -> None:
+        self.outputs, self.closed = outputs, False
+        self.shapes: list[tuple[int, ...]] = []
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        (fed,) = feeds.values()
+        self.shapes.append(fed.shape)
+        return {name: np.repeat(array, len(fed), axis=0) for name, array in self.outputs.items()}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def noise(count: int, seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (count, 20, 24, 3), dtype=np.uint8)
+
+
+def recorded(bundle: Bundle, head: dict[str, Array] = JUDGED) -> Model:
+    """A model that says the same of every window."""
+    return Model(bundle, encoder=RecordedEngine(repeat(FEATURES)), head=RecordedEngine(repeat(head)))

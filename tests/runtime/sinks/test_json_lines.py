@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.json_lines import JsonLines, open_json_lines
+from tests.runtime.sinks.results import make_result
+
+
+def test_one_complete_line_at_once_per_prediction_in_the_bytes_that_scripts_know(tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    sink = JsonLines(str(target))
+    for index in range(3):
+        sink.write(make_result(index))
+        sink.write(make_result(index, said=False))
+        assert [json.loads(line)["frame"] for line in target.read_text().splitlines()] == list(range(index + 1))
+    sink.close()
+    assert target.read_bytes().splitlines()[0] == (
+        b'{"time":"2026-01-01T12:34:56.789+02:00","frame":0,"label":"wave","score":0.75,'
+        b'"top":[["wave",0.75],["jump",0.25]],"routing":{"1":0.4,"2":0.6},"state":"known","latency_ms":12.5,'
+        b'"bundle":{"name":"toy","stage":2,"digest":"ab"},"source":"clip.mp4"}'
+    )
+
+
+def test_it_appends_to_what_an_earlier_run_wrote(tmp_path: Path) -> None:
+    for index in range(2):
+        with closing(JsonLines(str(tmp_path / "out.jsonl"))) as sink:
+            sink.write(make_result(index))
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_can_not_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StprError, match=r"can't write predictions to .*no/out\.jsonl \(No such file or directory\)"):
+        JsonLines(str(tmp_path / "no" / "out.jsonl"))
+    if Path("/dev/full").exists():
+        with closing(JsonLines("/dev/full")) as sink, pytest.raises(StprError, match=r"/dev/full \(No space left"):
+            sink.write(make_result())
+
+
+def test_the_settings_ask_for_it() -> None:
+    assert open_json_lines(Settings(source="0")) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a descriptor as a shell does")
+def test_a_closed_standard_output_is_one_line() -> None:
+    code = "from stpr.runtime.sinks.json_lines import JsonLines\ntry: JsonLines('-')\n"
+    code += "except Exception as error: sys.exit(repr(error))"
+    command = f"exec '{sys.executable}' -c 'import sys; exec(sys.argv[1])' \"$0\" >&-"
+    done = subprocess.run(["sh", "-c", command, code], capture_output=True, text=True, check=False)
+    assert done.stderr == "StprError('standard output is closed; leave it open, or write to a file.')\n"

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stpr.runtime.contract.errors import DataError
+from stpr.runtime.untrimmed import Action, ClassFigures, Heard, Stream, figures, match, read_annotations
+
+LABELS = ("wave", "jump")
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "events.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def heard(start: float, label: str = "wave", *, late: float = 0.0) -> Heard:
+    return Heard(start, start + late, label)
+
+
+def test_actions_come_by_video_in_the_order_of_their_starts(tmp_path: Path) -> None:
+    file = written(tmp_path, "file,start,end,label,note\nb.mp4,3,4.5,jump,x\na.mp4,1,2,wave,\nb.mp4,0.5,2, wave ,y\n")
+    assert read_annotations(file, labels=LABELS) == {
+        "b.mp4": (Action(0.5, 2.0, "wave"), Action(3.0, 4.5, "jump")),
+        "a.mp4": (Action(1.0, 2.0, "wave"),),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "file,start,stop,label\na,1,2,wave\n",
+            r"has no column 'end'; its first line must name file, start, end, label",
+        ),
+        ("", r"has no column 'file'"),
+        ("file,start,end,label\n", r"annotates no action; give it a line for each"),
+        ("file,start,end,label\na,1,2\n", r"line 2: label is empty; fill it in or remove the line"),
+        ("file,start,end,label\na,1,2,wave\n,1,2,wave\n", r"line 3: file is empty"),
+        ("file,start,end,label\na,0:01,2,wave\n", r"line 2: start is '0:01'; write seconds from the video's start"),
+        ("file,start,end,label\na,-1,2,wave\n", r"line 2: start is '-1'; write seconds"),
+        ("file,start,end,label\na,1,inf,wave\n", r"line 2: end is 'inf'; write seconds"),
+        ("file,start,end,label\na,2,2,wave\n", r"line 2: the action ends at 2 s, not after its start at 2 s"),
+        ("file,start,end,label\na,1,2,dance\n", r"line 2: no class is called 'dance'; there are wave, jump"),
+    ],
+)
+def test_what_can_not_be_meant_is_said_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read_annotations(written(tmp_path, text), labels=LABELS)
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv can't be read as a CSV of annotations"):
+        read_annotations(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("events", "right"),
+    [
+        ([heard(10.0)], [True]),  # at the very start
+        ([heard(9.99)], [False]),
+        ([heard(14.2)], [True]),  # 2.2 s after the end
+        ([heard(14.21)], [False]),
+        ([heard(11.0, "jump")], [False]),
+        ([heard(11.0), heard(12.0)], [True, False]),  # one event for one action
+        ([heard(12.0), heard(11.0)], [False, True]),
+        ([], []),
+    ],
+)
+def test_when_an_event_is_right(events: list[Heard], right: list[bool]) -> None:
+    assert [action is not None for action in match([Action(10.0, 12.0, "wave")], events)] == right
+
+
+def test_figures_of_a_case_worked_by_hand() -> None:
+    first = Stream(
+        60.0,
+        [Action(10, 12, "wave"), Action(20, 22, "jump"), Action(30, 32, "wave")],
+        [heard(11, late=0.5), heard(21, "wave"), heard(33, late=1), heard(50, "jump")],
+    )
+    second = Stream(30.0, [Action(5, 7, "jump")], [heard(7, "jump", late=2)])
+    found = figures([first, second])
+    assert (found.minutes, found.actions, found.events, found.right) == (1.5, 4, 5, 3)
+    assert (found.precision, found.recall) == (0.6, 0.75)
+    assert found.f1 == pytest.approx(2 * 0.6 * 0.75 / 1.35)
+    assert found.false_a_minute == pytest.approx(2 / 1.5)
+    assert found.delay == pytest.approx((2.0, 2.0))  # of -0.5, 2 and 2
+    assert found.classes == {
+        "jump": ClassFigures(actions=2, events=2, right=1),
+        "wave": ClassFigures(actions=2, events=3, right=2),
+    }
+
+
+def test_silence_has_no_precision_and_peace_no_recall() -> None:
+    silent = figures([Stream(60.0, [Action(1, 2, "wave")], [])])
+    assert (silent.precision, silent.recall, silent.f1, silent.delay) == (None, 0.0, 0.0, None)
+    peaceful = figures([Stream(60.0, [], [])])
+    assert (peaceful.recall, peaceful.f1, peaceful.false_a_minute) == (None, None, 0.0)
+
+
+def test_no_time_is_no_measurement() -> None:
+    with pytest.raises(DataError, match="events need videos that last, got 0 s"):
+        figures([])
+
+
+moments = st.floats(min_value=0, max_value=12, allow_nan=False)
+
+
+@given(
+    spans=st.lists(st.tuples(moments, st.floats(min_value=0.1, max_value=4), st.sampled_from(LABELS)), max_size=4),
+    starts=st.lists(st.tuples(moments, st.sampled_from(LABELS)), max_size=4),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_other_matching_makes_more_events_right(
+    spans: list[tuple[float, float, str]], starts: list[tuple[float, str]]
+) -> None:
+    actions = [Action(start, start + length, label) for start, length, label in spans]
+    events = [heard(start, label) for start, label in starts]
+    taken = [action for action in match(actions, events) if action is not None]
+    slots: list[Action | None] = [*actions, *([None] * len(events))]
+    most = max(
+        sum(
+            action is not None and action.label == event.label and action.start <= event.start <= action.end + 2.2
+            for event, action in zip(events, order, strict=False)
+        )
+        for order in permutations(slots, len(events))
+    )
+    assert len(taken) == most

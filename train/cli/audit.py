@@ -1,0 +1,33 @@
+"""`stpr-train audit RUN`: what a run keeps of the videos it learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stpr.runtime.contract.command import Command
+from stpr.runtime.contract.errors import CheckpointError
+
+
+@click.command(cls=Command)
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def command(*, run: Path, as_json: bool) -> None:
+    """List every byte that RUN keeps after each stage, and prove that none of it grows with the training clips."""
+    import msgspec
+
+    from stpr.train.estimate.audit import audit
+    from stpr.train.report.audit_tables import show_audit
+    from stpr.train.report.growth_figure import write_growth
+
+    found = audit(run)
+    picture = write_growth(run, found)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    else:
+        show_audit(found)
+        click.echo(f"picture:  {picture}")
+    if found.faults:
+        more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
+        raise CheckpointError(f"{run} keeps what is not explained: {found.faults[0]}{more}; remove it and audit again.")

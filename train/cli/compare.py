@@ -1,0 +1,100 @@
+"""`stpr-train compare RECIPE`: several rows of changes to one recipe, on several seeds, in one table."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from stpr.runtime.contract.command import Command
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.compare.presets import GROUPS, ROWS, choose_rows, sets_seed
+
+if TYPE_CHECKING:
+    from stpr.train.compare.jobs import Outcome
+    from stpr.train.settings.recipe import Recipe
+
+ONE_ORDER: Final = (
+    "note: the recipe fixes the class order, so seeds differ in all else alone; to draw it, give sizes, such as"
+    " --set 'stages={sizes=[2,2,2,2,2]}'"
+)
+
+
+@click.command(
+    cls=Command,
+    context_settings={"show_default": True},
+    epilog=f"Groups of rows: {', '.join(GROUPS)}. Rows: {', '.join(ROWS)}.",
+)
+@click.argument("recipe", metavar="RECIPE")
+@click.option(
+    "--row",
+    "asked",
+    multiple=True,
+    default=("methods",),
+    metavar="NAME[,NAME…]",
+    help="Rows or groups that come with stpr, or one of your own: 'NAME: KEY=VALUE KEY=VALUE'.",
+)
+@click.option("--seeds", default="0,1,2", metavar="N,N,…", help="One run of each row for each.")
+@click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")
+@click.option("--out", type=click.Path(path_type=Path), help="Holds all runs.  [default: runs/NAME-compare]")
+@click.option("--resume", is_flag=True, help="Keep the runs of --out that are finished and go on with the others.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every row.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep the videos' frozen features there, until you delete it.  [default: in --out, deleted at the end]",
+)
+def command(  # noqa: PLR0913  (one parameter per option is click's way)
+    *,
+    recipe: str,
+    asked: tuple[str, ...],
+    seeds: str,
+    data: str | None,
+    out: Path | None,
+    resume: bool,
+    changes: tuple[str, ...],
+    cache: Path | None,
+) -> None:
+    """Run rows of changes to RECIPE on several seeds, and write one table and one picture of them."""
+    from stpr.train.compare.jobs import one_order, plan, read_seeds, run_jobs
+    from stpr.train.data.videos import quiet_decoder
+    from stpr.train.report.comparison import failures, show_comparison, write_comparison
+    from stpr.train.run.folder import reserved
+    from stpr.train.run.progress import ShownProgress
+    from stpr.train.settings.load import load_recipe
+
+    quiet_decoder()
+    if sets_seed(changes):
+        raise RecipeError("--set seed: each run of a comparison has a seed of its own; use --seeds.")
+
+    def load(more: Sequence[str] = ()) -> Recipe:
+        return load_recipe(recipe, changes=[*changes, *more], root=data)
+
+    folder = out or Path("runs") / f"{load().name}-compare"
+    outcomes: list[Outcome] = []
+    about = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+    with reserved(folder), ShownProgress() as shown:
+        jobs = plan(load, choose_rows(asked), read_seeds(seeds), out=folder, resume=resume)
+        if one_order(jobs):
+            shown.console.print(ONE_ORDER, soft_wrap=True)
+        for _, done in groupby(run_jobs(jobs, shown, cache=cache or folder / "cache"), key=lambda outcome: outcome.row):
+            outcomes += done
+            page = write_comparison(folder, outcomes, title=f"{jobs[0].recipe.name}: comparison", about=about)
+        # Until here, so that a comparison that was stopped can use it.
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+    show_comparison(outcomes)
+    click.echo(f"page:   {page}")
+    if failed := failures(outcomes):
+        for line in failed:
+            click.echo(line, err=True)
+        count = sum(bool(outcome.failure) for outcome in outcomes)
+        raise RecipeError(
+            f"{count} of {len(outcomes)} runs failed, see above; mend their rows and go on with --resume."
+        )

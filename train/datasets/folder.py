@@ -1,0 +1,68 @@
+"""A folder per class: the paths of the videos are the list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from stpr.runtime.contract.errors import DataError
+from stpr.train.datasets.annotations import SPLITS, Video
+from stpr.train.datasets.dataset import Dataset, Listed
+
+VIDEO_SUFFIXES: Final = frozenset(
+    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+)
+
+
+class Folder(Dataset, tag="folder", frozen=True):
+    """`root/train/<class>/<video>` and `root/test/<class>/<video>`."""
+
+    def listed(self) -> Listed:
+        """Raises DataError for a missing folder, and for anything that would be left out in silence."""
+        root = self.path("")
+        if not root.is_dir():
+            raise DataError(f"there is no data set at {root}: no such folder; name another with --data DIR.")
+        videos: list[Video] = []
+        faults: dict[str, str] = {}
+        for split in SPLITS:
+            for folder in _class_folders(root / split):
+                try:
+                    videos += [Video(path, folder.name, split) for path in _class_videos(folder)]
+                except DataError as error:
+                    if split == "test" and _visible(folder):
+                        raise  # there is something to test on, be the class learnt or not
+                    faults[folder.name] = error.message
+        return Listed(root, videos, faults=faults)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    split = folder.name
+    if not folder.is_dir():
+        raise DataError(f"{folder.parent} has no folder {split}/; put each class's videos into {split}/<class>/.")
+    entries = _visible(folder)
+    if not entries:
+        raise DataError(f"{folder} is empty; put each class's videos into {split}/<class>/.")
+    stray = [entry for entry in entries if not entry.is_dir()]
+    if stray:
+        raise DataError(f"{stray[0]} lies in no class folder; move it into {folder}/<class>/ or remove it.")
+    return entries
+
+
+def _class_videos(folder: Path) -> list[Path]:
+    entries = _visible(folder)
+    if not entries:
+        raise DataError(f"the class folder {folder} is empty; add videos or remove the folder.")
+    nested = [entry for entry in entries if entry.is_dir()]
+    if nested:
+        raise DataError(f"{nested[0]} is a folder inside a class folder; move its videos up into {folder}.")
+    videos = [entry for entry in entries if entry.suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
+        found = ", ".join(sorted({entry.suffix.lower() or "no suffix" for entry in entries}))
+        known = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise DataError(f"the class folder {folder} has no video, only files with {found}; known are {known}.")
+    return videos
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Desktops leave hidden files such as .DS_Store behind."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

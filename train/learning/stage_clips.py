@@ -1,0 +1,93 @@
+"""A stage's clips as a method sees them; the centre views are encoded once per state of the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from stpr.train.learning.inputs import StageInputs
+from stpr.train.model.encoder import FrameEncoder
+
+BATCH = 32
+
+
+class CentreViews:
+    """The centre view of every clip of a stage in the eyes of an encoder.
+
+    What the backbone makes of them is computed once, and again only when `encoder_changed` says that the backbone's
+    adapters were tuned since. What comes behind the backbone costs next to nothing.
+    """
+
+    def __init__(self, inputs: StageInputs, encoder: FrameEncoder) -> None:
+        self._inputs, self._encoder = inputs, encoder
+        self._backbone: Tensor | None = None
+        self._unadapted: Tensor | None = None
+
+    def encoder_changed(self) -> None:
+        """The encoder was tuned: what was computed holds no more, unless nothing upstream of it trains."""
+        if self._encoder.upstream_trains:
+            self._backbone = None
+
+    @torch.no_grad()
+    def backbone(self) -> Tensor:
+        """Backbone features `(n, T, W)`, in front of projection and adapter."""
+        if self._backbone is None:
+            self._backbone = self._joined([self._frozen(part) for part in self._batches()])
+        return self._backbone
+
+    @torch.no_grad()
+    def features(self) -> Tensor:
+        """Frame features `(n, T, D)`."""
+        return torch.cat([self._encoder(part) for part in torch.split(self.backbone(), BATCH)])
+
+    @torch.no_grad()
+    def unadapted(self) -> Tensor:
+        """Frame features `(n, T, D)` as they would be without adapters; the same in every state of the encoder."""
+        if not self._encoder.upstream_trains:
+            return torch.cat([self._encoder.unadapted(part) for part in torch.split(self.backbone(), BATCH)])
+        if self._unadapted is None:
+            self._unadapted = self._joined([self._encoder.unadapted(part) for part in self._batches()])
+        return self._unadapted
+
+    def _batches(self) -> Iterator[Tensor]:
+        device = self._encoder.mean.device
+        return (part.to(device) for part in self._inputs.centre(batch=BATCH))
+
+    def _frozen(self, part: Tensor) -> Tensor:
+        return self._encoder.frozen(part) if part.dtype == torch.uint8 else part
+
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        return self._inputs.processes.join(torch.cat(parts), len(self._inputs.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class StageClips:
+    """What a stage is learnt from; `inputs.labels` `(n,)` continue the learning order of the classes."""
+
+    classes: tuple[str, ...]
+    inputs: StageInputs
+    encoder: FrameEncoder
+    centre: CentreViews = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is encoded yet."""
+        object.__setattr__(self, "centre", CentreViews(self.inputs, self.encoder))
+
+    @torch.no_grad()
+    def samples(self, offset: int, *, draws: bool) -> tuple[Tensor, Tensor]:
+        """What statistics are learnt from: frame features `(m, T, D)` of the centre views and their labels `(m,)`.
+
+        With `draws`, also of the random draws of each clip, all counted alike. Raises RecipeError where there are none.
+        """
+        features, labels = self.centre.features(), self.labels_from(offset)
+        if not draws:
+            return features, labels
+        drawn = [self.encoder(part.to(features.device)) for part in self.inputs.draws()]
+        return torch.cat([features, *drawn]), labels.repeat(1 + len(drawn))
+
+    def labels_from(self, offset: int) -> Tensor:
+        """Labels `(n,)` counted from `offset`, on the encoder's device."""
+        return self.inputs.labels.to(self.encoder.mean.device) - offset

@@ -1,0 +1,61 @@
+"""How the heads of the methods are wired from a recipe's tables."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stpr.train.model.combiners.fusion import Fusion
+from stpr.train.model.combiners.mean_frame import MeanFrame
+from stpr.train.model.combiners.scores_alone import ScoresAlone
+from stpr.train.model.head import Head
+from stpr.train.model.scores.probe import LinearProbe
+from stpr.train.model.scores.ridge import RidgeScores
+from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.settings.model import RouterSettings, StatisticsSettings
+from stpr.train.settings.recipe import Recipe
+
+
+def routed_experts(recipe: Recipe, width: int) -> Head:
+    """TD-MoE: an expert per stage behind the recipe's router, with clip statistics where anything asks for them."""
+    asked = recipe.router.kind == "likelihood" or recipe.fusion.evidence > 0
+    scores = ClipStatistics(recipe.sampling.frames, width, recipe.statistics) if asked else None
+    combiner = Fusion(width, router=recipe.router, fusion=recipe.fusion, statistics=scores)
+    return Head(frames=recipe.sampling.frames, width=width, combiner=combiner, expert=recipe.expert)
+
+
+def single_expert(recipe: Recipe, width: int) -> Head:
+    """One expert for all stages, always heard."""
+    fusion = msgspec.structs.replace(recipe.fusion, evidence=0.0)
+    combiner = Fusion(width, router=RouterSettings(kind="equal"), fusion=fusion, statistics=None)
+    return Head(frames=recipe.sampling.frames, width=width, combiner=combiner, expert=recipe.expert)
+
+
+def mean_frame(recipe: Recipe, width: int) -> Head:
+    """The mean frame feature against the class vectors."""
+    return Head(frames=recipe.sampling.frames, width=width, combiner=MeanFrame(width), expert=None)
+
+
+def gaussian_scores(recipe: Recipe, width: int) -> Head:
+    """Class means under one shared covariance decide."""
+    return _scores_alone(recipe, width, ClipStatistics(recipe.sampling.frames, width, _by_distance(recipe)))
+
+
+def ridge_scores(recipe: Recipe, width: int) -> Head:
+    """Ridge regression on random features decides."""
+    return _scores_alone(recipe, width, RidgeScores(recipe.sampling.frames, width, _by_distance(recipe), recipe.ranpac))
+
+
+def logistic_scores(recipe: Recipe, width: int) -> Head:
+    """Logistic regression decides."""
+    scores = LinearProbe(recipe.sampling.frames, width, _by_distance(recipe), recipe.linear_probe)
+    return _scores_alone(recipe, width, scores)
+
+
+def _scores_alone(recipe: Recipe, width: int, scores: ClipScores) -> Head:
+    combiner = ScoresAlone(scores, temperature=recipe.contrast.temperature)
+    return Head(frames=recipe.sampling.frames, width=width, combiner=combiner, expert=None)
+
+
+def _by_distance(recipe: Recipe) -> StatisticsSettings:
+    """A baseline is measured in its usual form, whatever the recipe's router compares."""
+    return msgspec.structs.replace(recipe.statistics, likelihood="gaussian", events=False)

@@ -1,0 +1,71 @@
+"""The seam between a head's experts and its decision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stpr.runtime.contract.manifest import Score
+from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+
+
+class Combiner(nn.Module):
+    """All of a head but its experts: turns what they say of a clip into a decision over the classes seen so far.
+
+    `statistics` scores a clip as a whole, where anything asks for it. `membership` `(C, E)` is one where a class was
+    learnt in a stage, or with the one expert of a method that has a single one.
+    """
+
+    reads_unadapted = False  # whether it looks at frame features as they would be without adapters
+
+    def __init__(self, statistics: ClipScores | None) -> None:
+        super().__init__()
+        self.statistics = statistics
+        self.membership: Tensor
+        self.register_buffer("membership", torch.zeros(0, 0), persistent=False)
+
+    @property
+    def classes(self) -> int:
+        """How many classes were learnt so far."""
+        return len(self.membership)
+
+    def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
+        """Make room for `count` classes of the expert or stage `owner`, from 0; `vectors` `(count, D)`: their T_c."""
+        del vectors
+        columns = max(owner + 1, self.membership.shape[1])
+        membership = F.pad(self.membership, (0, columns - self.membership.shape[1], 0, count))
+        membership[-count:, owner] = 1
+        self.membership = membership
+
+    def forward(
+        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)` and routing `(B, E)` of frame features `(B, T, D)` and experts' outputs `(B, E, D)`.
+
+        `unadapted` are the features without adapters, where they differ; `given` `(B, E)` takes the router's place.
+        """
+        raise NotImplementedError
+
+    @property
+    def gives_evidence(self) -> bool:
+        """Whether the statistics tell a whole action from a part of one, as events need it."""
+        return isinstance(self.statistics, ClipStatistics) and self.statistics.tells_events
+
+    def evidence(self, features: Tensor) -> Tensor:
+        """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; `(B, 0)` without any."""
+        if not isinstance(self.statistics, ClipStatistics) or not self.statistics.tells_events:
+            return features[:, 0, :0]
+        return self.statistics.evidence(features)
+
+    @property
+    def score(self) -> Score:
+        """What `familiarity` measures."""
+        return "likelihood_ratio" if isinstance(self.statistics, ClipStatistics) else "cosine"
+
+    def familiarity(self, features: Tensor, logits: Tensor) -> Tensor:
+        """How well clips `(B, T, D)` fit the classes learnt so far: `(B,)`; the best logit without class Gaussians."""
+        if not isinstance(self.statistics, ClipStatistics):
+            return logits.amax(dim=1)
+        familiar: Tensor = self.statistics.familiarity(self.statistics.describe(features))
+        return familiar

@@ -1,0 +1,67 @@
+"""TD-MoE's decision (method §4.3): route, fuse, and match with the class vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.routing import ROUTERS, Evidence
+from stpr.train.model.scores.statistics import ClipScores
+from stpr.train.settings.model import FusionSettings, RouterSettings
+
+
+class Fusion(Combiner):
+    """V = V̄ + Σ r_k V^st_k, logits = cos(V, T_c).
+
+    What it keeps: class vectors, and anchors and keys where the router asks for them, each `(C, D)`.
+    """
+
+    def __init__(
+        self, width: int, *, router: RouterSettings, fusion: FusionSettings, statistics: ClipScores | None
+    ) -> None:
+        super().__init__(statistics)
+        self.router, self.fusion = router, fusion
+        self.reads_unadapted = router.kind == "clip_key"
+        self.class_vectors: Tensor
+        self.anchors: Tensor
+        self.keys: Tensor
+        self.register_buffer("class_vectors", torch.zeros(0, width))
+        self.register_buffer("anchors", torch.zeros(0, width))
+        self.register_buffer("keys", torch.zeros(0, width))
+
+    def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
+        """As every combiner; anchors and keys are zero until they are known."""
+        super().add_classes(count, owner=owner)
+        blank = self.anchors.new_zeros(count, self.anchors.shape[1])
+        self.class_vectors = torch.cat([self.class_vectors, blank if vectors is None else vectors.to(blank)])
+        if self.router.keeps_anchors:
+            self.anchors = torch.cat([self.anchors, blank])
+        if self.router.keeps_keys:
+            self.keys = torch.cat([self.keys, blank])
+
+    def forward(
+        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)`, which are cosines, and routing `(B, E)`."""
+        static = features.mean(dim=1)  # (B, D)
+        posterior = (
+            None if self.statistics is None else torch.softmax(self.statistics.log_likelihoods(features), dim=-1)
+        )
+        evidence = Evidence(
+            temporal=outputs - static[:, None],
+            anchors=self.anchors,
+            static=static if unadapted is None else unadapted.mean(dim=1),
+            keys=self.keys,
+            membership=self.membership,
+            posterior=posterior,
+            temperature=self.router.temperature,
+        )
+        routing = ROUTERS[self.router.kind](evidence) if given is None else given
+        if self.fusion.normalise:
+            static, outputs = F.normalize(static, dim=-1), F.normalize(outputs, dim=-1)
+        fused = self.fusion.static * static + (routing[:, None] @ outputs)[:, 0]  # (B, D)
+        if self.fusion.evidence > 0 and posterior is not None:
+            fused = fused + self.fusion.evidence * (posterior @ self.class_vectors)
+        return F.normalize(fused, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T, routing

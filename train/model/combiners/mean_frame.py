@@ -1,0 +1,33 @@
+"""The mean frame feature against the class vectors, without experts: nearest class mean, and the encoder alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stpr.train.model.combiners.combiner import Combiner
+
+
+class MeanFrame(Combiner):
+    """logits = cos(V̄, T_c); there is nothing to route to, so routing is one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(None)
+        self.class_vectors: Tensor
+        self.register_buffer("class_vectors", torch.zeros(0, width))
+
+    def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
+        """As every combiner."""
+        super().add_classes(count, owner=owner)
+        blank = self.class_vectors.new_zeros(count, self.class_vectors.shape[1])
+        self.class_vectors = torch.cat([self.class_vectors, blank if vectors is None else vectors.to(blank)])
+
+    def forward(
+        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)`, which are cosines, and routing `(B, 1)`."""
+        del outputs, unadapted, given
+        static = features.mean(dim=1)  # (B, D)
+        logits = F.normalize(static, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
+        return logits, torch.ones_like(logits[:, :1])

@@ -1,0 +1,29 @@
+"""The class scores of a clip as a whole decide, without experts: streaming LDA, RanPAC, the linear probe."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.scores.statistics import ClipScores
+
+
+class ScoresAlone(Combiner):
+    """logits = temperature · ln p(class | clip), so that softmax(logits / temperature) is the posterior itself.
+
+    Routing is the posterior of each stage, all its classes together.
+    """
+
+    def __init__(self, statistics: ClipScores, *, temperature: float) -> None:
+        super().__init__(statistics)
+        self.statistics: ClipScores
+        self.temperature = temperature
+
+    def forward(
+        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)` and routing `(B, E)` of frame features `(B, T, D)`; there are no outputs to hear."""
+        del outputs, unadapted, given
+        log_posterior = torch.log_softmax(self.statistics.log_likelihoods(features), dim=-1)
+        return self.temperature * log_posterior, log_posterior.exp() @ self.membership

@@ -1,0 +1,70 @@
+"""A head: one expert per stage (or a single one, or none) and the combiner that makes a decision of what they say."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.experts import Expert
+from stpr.train.settings.model import ExpertSettings
+
+
+class Head(nn.Module):
+    """Frame features `(B, T, D)` -> logits `(B, C)` and routing `(B, E)`, over all stages so far.
+
+    `expert` is the form of its experts, None for a combiner that needs none.
+    """
+
+    def __init__(self, *, frames: int, width: int, combiner: Combiner, expert: ExpertSettings | None) -> None:
+        super().__init__()
+        inner = expert.width_in(width) if expert else 0
+        if expert and inner % expert.heads:
+            raise RecipeError(
+                f"[expert] heads: {expert.heads} heads can't share out {inner} features equally;"
+                f" use a number that divides {inner}."
+            )
+        self.frames, self.width, self.form = frames, width, expert
+        self.experts = nn.ModuleList()
+        self.combiner = combiner
+
+    @property
+    def classes(self) -> int:
+        """How many classes were learnt so far."""
+        return self.combiner.classes
+
+    def add_stage(self, classes: int, vectors: Tensor | None = None) -> None:
+        """Make room for a stage of `classes` with these class vectors `(classes, D)`.
+
+        Where there are experts it gets a new one, `experts[-1]`, and the old ones are frozen.
+        """
+        owner = self.combiner.membership.shape[1]
+        if self.form:
+            self.experts.requires_grad_(requires_grad=False)
+            if len(self.experts) and self.form.start == "copy":
+                expert = copy.deepcopy(self.experts[-1]).requires_grad_(requires_grad=True)
+            else:
+                expert = Expert(self.frames, self.width, self.form)
+            self.experts.append(expert.to(self.combiner.membership.device))
+        self.combiner.add_classes(classes, owner=owner, vectors=vectors)
+
+    def add_classes(self, classes: int, vectors: Tensor | None = None) -> None:
+        """Give more classes to the one expert there is; the first ones make it."""
+        if self.classes == 0:
+            self.add_stage(classes, vectors)
+        else:
+            self.combiner.add_classes(classes, owner=0, vectors=vectors)
+
+    def forward(self, features: Tensor, unadapted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)` and routing `(B, E)`; `unadapted` are the features without adapters, where they differ."""
+        logits, routing = self.combiner(features, self.ask(features), unadapted)
+        return logits, routing
+
+    def ask(self, features: Tensor) -> Tensor:
+        """What every expert says, V^st_k: `(B, E, D)`; E is 0 where there are none."""
+        if not len(self.experts):
+            return features.new_zeros(len(features), 0, self.width)
+        return torch.stack([expert(features) for expert in self.experts], dim=1)

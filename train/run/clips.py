@@ -1,0 +1,77 @@
+"""Where a run takes the clips of its stages from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from stpr.train.data.cache import FeatureCache
+from stpr.train.data.stages import Stage, check_videos
+from stpr.train.datasets.annotations import Split, Video
+from stpr.train.learning.distributed import Processes
+from stpr.train.learning.encode import encode_frozen
+from stpr.train.learning.inputs import FrozenFeatures, PixelClips
+from stpr.train.model.encoder import FrameEncoder
+from stpr.train.run.progress import Progress
+from stpr.train.settings.recipe import Recipe
+
+Inputs = FrozenFeatures | PixelClips
+
+
+class ClipSource(Protocol):
+    """The clips of each stage; where nothing upstream of the adapters trains, test clips are encoded once in all."""
+
+    def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
+        """The stage's training clips; nobody else holds them."""
+
+    def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
+        """The stage's test clips; None where there are none."""
+
+
+@dataclass(slots=True)
+class VideoClips:
+    """The clips of video files; `order` are all classes in learning order."""
+
+    recipe: Recipe
+    videos: Sequence[Video]
+    order: Sequence[str]
+    processes: Processes
+    progress: Progress
+    cache: FeatureCache | None = None
+    _tests: dict[int, Inputs] = field(default_factory=dict)
+
+    def of(self, stage: Stage, split: Split) -> list[Video]:
+        """The stage's videos of a split, sorted by path."""
+        return [video for video in self.videos if video.split == split and video.label in stage.classes]
+
+    def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
+        """As every source of clips. Raises DataError for a class without a training video."""
+        check_videos([stage], self.videos, splits=("train",))
+        return self._inputs(encoder, stage, "train")
+
+    def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
+        """As every source of clips."""
+        if stage.index not in self._tests and self.of(stage, "test"):
+            self._tests[stage.index] = self._inputs(encoder, stage, "test")
+        return self._tests.get(stage.index)
+
+    def _inputs(self, encoder: FrameEncoder, stage: Stage, split: Split) -> Inputs:
+        videos, places = self.of(stage, split), {name: place for place, name in enumerate(self.order)}
+        labels = torch.tensor([places[video.label] for video in videos])
+        sampling, seed = self.recipe.sampling, self.recipe.seed
+        clips = PixelClips(
+            videos, labels, spec=encoder.backbone.spec, sampling=sampling, seed=seed, processes=self.processes
+        )
+        if encoder.upstream_trains:
+            return clips
+        what = f"stage {stage.index} {split}"
+        return encode_frozen(
+            clips,
+            encoder,
+            draws=sampling.draws if split == "train" else 0,
+            advance=lambda done: self.progress.encoding(what, done, len(videos)),
+            cache=self.cache,
+        )

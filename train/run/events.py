@@ -1,0 +1,69 @@
+"""What a stage's clips teach about events: what its actions look like in parts, and how little may happen in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.wholeness import Fragments, energy, fragments, slid
+from stpr.train.run.open_set import FEWEST, lower_bound
+
+RECALL: Final = 0.99  # of a class's own clips: this is about stillness, what is unfamiliar has its own threshold
+TINY: Final = 1e-12  # clips of one picture have no energy at all, and its logarithm no number
+
+
+@torch.no_grad()
+def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], classes: int, *, seed: int) -> None:
+    """Add the newest stage to what the scores know of parts of actions, if they know any; `classes` are all so far."""
+    if not isinstance(scores, ClipStatistics) or scores.wholeness is None:
+        return
+    new = len(parts[0].classes)
+    features = torch.cat([part.centre.features() for part in parts])
+    labels = torch.cat([part.labels_from(classes - new) for part in parts])
+    made = fragments(features, _others(features, seed))
+    described = Fragments(*(scores.describe(part) for part in made))
+    scores.wholeness.update(described, labels, energy_floors(features, labels, new))
+    scores.wholeness.refresh(scores.centre, scores.whitening)
+
+
+@torch.no_grad()
+def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipScores, *, seed: int) -> None:
+    """Learn how to weigh what tells a whole action from a part, on clips that the scores have not learnt from.
+
+    The weights go to `target`, the same scores before the stage; too few clips leave those that it has.
+    """
+    if not isinstance(scores, ClipStatistics) or not isinstance(target, ClipStatistics):
+        return
+    if scores.wholeness is None or target.wholeness is None:
+        return
+    features, labels = held.centre.features(), held.labels_from(0)
+    clips, whole = slid(features, _others(features, seed))
+    whitened, cosines = scores.directions(clips)
+    best = cosines.argmax(dim=1)
+    right = whole & (best == labels.repeat(len(clips) // len(labels)))
+    if min(int(right.sum()), int((~right).sum())) >= FEWEST:
+        numbers = scores.wholeness.measure(whitened, cosines)[torch.arange(len(best)), best]
+        target.wholeness.calibrate(numbers, right)
+
+
+def energy_floors(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """What the energy of another clip exceeds with probability RECALL, for each of a stage's classes `(c,)`.
+
+    `features` `(n, T, D)` are frame features of clips, `labels` `(n,)` count from 0 within the stage. Energies are
+    log-normal, so a few clips suffice; 0 where there are too few even so.
+    """
+    found, own = np.log(energy(features).double().cpu().numpy() + TINY), labels.cpu().numpy()
+    bounds = [lower_bound(found[own == label], RECALL) for label in range(classes)]
+    return torch.tensor([0.0 if bound is None else float(np.exp(bound)) for bound in bounds])
+
+
+def _others(features: Tensor, seed: int) -> Tensor:
+    """The same clips in another order: each has another one beside it."""
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
+    return features[order.to(features.device)]

@@ -1,0 +1,13 @@
+"""The recipes that come with the project, by name; reading none of them, so that a command's help can list them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+RECIPES: Final = Path(__file__).parent / "recipes"
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(file.stem for file in RECIPES.glob("*.toml"))
