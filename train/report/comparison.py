@@ -49,7 +49,7 @@ class Cell:
 
 COLUMNS: Final = (
     Column("final accuracy", "final", lambda found: found.final, 1),
-    Column("average incremental accuracy", "average_incremental", lambda found: found.average_incremental, 1),
+    Column("average incremental", "average_incremental", lambda found: found.average_incremental, 1),
     Column(
         "backward forgetting", "backward_forgetting",
         lambda found: found.backward_forgetting if found.forgetting_known else None, -1,

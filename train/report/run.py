@@ -29,7 +29,7 @@ CAPTIONS: Final = {
     "losses": "Loss terms by epoch; grey lines separate the stages.",
 }
 HEADINGS: Final = (
-    "run", "final accuracy", "average incremental accuracy", "backward forgetting",
+    "run", "final accuracy", "average incremental", "backward forgetting",
     "routing accuracy", "oracle accuracy", "seed", "time",
 )  # fmt: skip
 

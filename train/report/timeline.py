@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stpr.runtime.untrimmed import Action, Heard, Stream, match
-from stpr.train.report.figures import FAINT, INK, LINES, blank_figure
+from stpr.train.report.figures import FAINT, INK, LINES, LITERAL, blank_figure
 
 ROW_SECONDS: Final = 60.0  # of video in a row of the picture
 MOST_ROWS: Final = 6
 RIGHT, WRONG, MISSED = LINES[2], LINES[1], "#9a9a9a"
 TRUTH, SAID = 0.62, 0.38  # the heights at which bars begin and events hang
 BAR: Final = 0.2
+NAME: Final[dict[str, Any]] = {"fontsize": 7, "clip_on": True, **LITERAL}
 SHORTEST_NAMED: Final = 1.0  # seconds of an action that still holds its name
 
 
@@ -40,7 +41,7 @@ def timeline_figure(stream: Stream, *, title: str) -> Figure:
         _finish(axes, start)
     panels[-1].set_xlabel("seconds")
     shown = min(stream.seconds, rows * ROW_SECONDS)
-    figure.suptitle(f"{title}: {shown:.0f} of {stream.seconds:.0f} s", color=INK)
+    figure.suptitle(f"{title}: {shown:.0f} of {stream.seconds:.0f} s", color=INK, **LITERAL)
     return figure
 
 
@@ -54,7 +55,7 @@ def _draw_actions(axes: Axes, actions: Sequence[Action], told: set[int]) -> None
         axes.broken_barh([(action.start, action.end - action.start)], (TRUTH, BAR), color=colour)
         if action.end - action.start >= SHORTEST_NAMED:
             middle = (action.start + action.end) / 2
-            axes.text(middle, TRUTH + BAR + 0.03, action.label, rotation=18, fontsize=7, color=INK, clip_on=True)
+            axes.text(middle, TRUTH + BAR + 0.03, action.label, rotation=18, color=INK, **NAME)
 
 
 def _draw_event(axes: Axes, event: Heard, action: Action | None) -> None:
@@ -62,7 +63,7 @@ def _draw_event(axes: Axes, event: Heard, action: Action | None) -> None:
     axes.plot([event.start], [SAID], marker="v" if action is None else "^", color=colour, markersize=6)
     axes.plot([event.start, event.said], [SAID, SAID], color=colour, linewidth=1)
     if action is None:
-        axes.text(event.start, SAID - 0.12, event.label, rotation=-18, fontsize=7, va="top", color=WRONG, clip_on=True)
+        axes.text(event.start, SAID - 0.12, event.label, rotation=-18, va="top", color=WRONG, **NAME)
     else:
         axes.plot([event.start, np.clip(event.start, *action[:2])], [SAID, TRUTH], color=colour, linewidth=0.8)
 

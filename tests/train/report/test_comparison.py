@@ -13,7 +13,7 @@ import pytest
 
 from stpr.train.compare.jobs import Outcome
 from stpr.train.compare.presets import Row
-from stpr.train.report.comparison import notes, table, write_comparison
+from stpr.train.report.comparison import notes, show_comparison, table, write_comparison
 from stpr.train.report.comparison_figure import _apart, comparison_figure
 from stpr.train.run.metrics import UNKNOWN, Metrics
 
@@ -60,7 +60,7 @@ def cells(outcomes: list[Outcome]) -> list[list[str]]:
 
 def test_means_and_sample_deviations_by_hand(outcomes: list[Outcome]) -> None:
     headings, (ours, lda, broken) = table(outcomes)[0], cells(outcomes)
-    assert headings[1:5] == ["seeds", "final accuracy", "average incremental accuracy", "backward forgetting"]
+    assert headings[1:5] == ["seeds", "final accuracy", "average incremental", "backward forgetting"]
     assert headings[5:] == ["routing accuracy", "oracle accuracy", "oracle gap", "kept", "time"]
     assert ours == [
         "ours", "2", "85.0 ± 7.1", "92.5 ± 3.5", "**0.0 ± 0.0**", "80.0 ± 7.1", "100.0 ± 0.0", "15.0 ± 7.1",
@@ -73,7 +73,7 @@ def test_means_and_sample_deviations_by_hand(outcomes: list[Outcome]) -> None:
 
 def test_one_seed_has_no_deviation_and_closed_forms_no_routing(outcomes: list[Outcome]) -> None:
     assert table(outcomes[2:3])[0] == [
-        "row", "seeds", "final accuracy", "average incremental accuracy", "backward forgetting", "kept", "time"
+        "row", "seeds", "final accuracy", "average incremental", "backward forgetting", "kept", "time"
     ]  # fmt: skip
     assert cells(outcomes[2:3]) == [["lda", "1", "90.0", "95.0", "10.0", "400 B", "1 min 30 s"]]  # alone is not best
     assert not any("deviation" in note or "Oracle gap" in note for note in notes(outcomes[2:3]))
@@ -127,6 +127,24 @@ def test_all_files_hold_the_same_results(tmp_path: Path, outcomes: list[Outcome]
     assert rows[1]["kept_bytes"] == "2000000"
     assert rows[2]["routing_accuracy"] == rows[4]["final"] == rows[4]["seconds"] == rows[0]["failed"] == ""
     assert rows[4]["failed"] == "no text tower."
+
+
+def test_names_with_markup_are_literal(
+    tmp_path: Path, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = r"[b]_a_ $x_1$ |*c*| `d` <i>"
+    renamed = [dataclasses.replace(outcome, row=Row(name, (name,))) for outcome in outcomes[:2]]
+    page = write_comparison(tmp_path, renamed, title=name, about={name: name})
+    text = page.read_text(encoding="utf-8")
+    cell = "[b]_a_ $x_1$ |*c*| `d` &lt;i&gt;"
+    assert text.count(f"<td>{cell}</td>") == 5
+    assert f"<h1>{cell}</h1>" in text
+    markdown = page.with_name("table.md").read_text(encoding="utf-8")
+    assert r"| \[b\]\_a\_ \$x_1\$ \|\*c\*\| \`d\` \<i\> | 2 |" in markdown
+    (label,) = comparison_figure({name: [[0.5]]}).axes[0].texts
+    assert (label.get_text(), label.get_parse_math()) == (f"{name}  50.0", False)
+    show_comparison(renamed)
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{name}      2      85.0 ± 7.1")
 
 
 def test_without_a_single_figure_there_is_no_picture(tmp_path: Path, outcomes: list[Outcome]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from stpr.runtime.untrimmed import Action, Heard, Stream
 from stpr.train.report.timeline import MISSED, MOST_ROWS, RIGHT, WRONG, timeline_figure
@@ -36,6 +37,14 @@ def test_told_and_missed_actions_and_false_events_look_different() -> None:
     assert marks(figure, 0) == [(11.5, RIGHT), (40.0, WRONG)]
     names = [text.get_text() for text in figure.axes[0].texts]
     assert names == ["wave", "jump", "turn", "jump"]  # three actions, then what was said for no reason
+
+
+def test_names_are_literal() -> None:
+    stream = Stream(9.0, [Action(1, 5, "$a_1$")], [Heard(6.0, 7.0, "$b_1$")])
+    figure = timeline_figure(stream, title="$c_1$")
+    texts = figure.findobj(lambda found: isinstance(found, Text) and "$" in found.get_text())
+    assert len(texts) == 3
+    assert not any(isinstance(text, Text) and text.get_parse_math() for text in texts)
 
 
 def test_a_minute_is_a_row_and_an_action_across_is_in_both() -> None:
