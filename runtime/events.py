@@ -26,7 +26,7 @@ from stpr.runtime.contract.errors import ContractError
 class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes an event, and how long to wait before saying so. Evidence in nats, times in seconds."""
 
-    threshold: float = 0.0
+    threshold: float = -0.5
     fade: float = -2.0
     wait: float = 0.75  # for something louder, before a start is said
     linger: float = 0.5  # for the label to come back, before an end is said

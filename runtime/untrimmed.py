@@ -141,7 +141,7 @@ def match(actions: Sequence[Action], events: Sequence[Heard], *, tolerance: floa
 
 def figures(streams: Sequence[Stream], *, tolerance: float = TOLERANCE) -> EventFigures:
     """The figures of all streams together. Raises DataError where there is no time to speak of."""
-    seconds = sum(stream.seconds for stream in streams)
+    seconds = float(sum(stream.seconds for stream in streams))
     if not seconds > 0:
         raise DataError(f"events need videos that last, got {seconds:g} s; name others.")
     actions = [action for stream in streams for action in stream.actions]

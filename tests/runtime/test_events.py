@@ -173,7 +173,7 @@ def test_events_depend_on_what_was_seen_so_far_alone(
     assert both[0] == both[1]
 
 
-@pytest.mark.parametrize("idle", [moment(0, None), moment(0, "wave", -0.01), moment(0, "wave", -math.inf)])
+@pytest.mark.parametrize("idle", [moment(0, None), moment(0, "wave", -0.51), moment(0, "wave", -math.inf)])
 def test_where_nothing_goes_on_nothing_is_said(idle: Moment) -> None:
     decoder = EventDecoder(SPAN, EventSettings())
     for step in range(1000):

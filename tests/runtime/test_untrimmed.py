@@ -3,12 +3,14 @@ from __future__ import annotations
 from itertools import permutations
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import DataError
-from stpr.runtime.untrimmed import Action, ClassFigures, Heard, Stream, figures, match, read_annotations
+from stpr.runtime.untrimmed import Action, ClassFigures, EventFigures, Heard, Stream, figures, match, read_annotations
 
 LABELS = ("wave", "jump")
 
@@ -131,3 +133,9 @@ def test_no_other_matching_makes_more_events_right(
         for order in permutations(slots, len(events))
     )
     assert len(taken) == most
+
+
+def test_figures_can_be_written_down_whatever_clock_they_come_from() -> None:
+    second = np.float64(60.0)  # as recorded times come out of arrays
+    found = figures([Stream(second, [Action(1, 2, "wave")], [Heard(second / 40, second / 30, "wave")])])
+    assert msgspec.json.decode(msgspec.json.encode(found), type=EventFigures) == found
