@@ -15,10 +15,11 @@ from stpr.runtime.contract.command import Command
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.learning.distributed import ALONE
-from stpr.train.run.execute import Trainers, execute
+from stpr.train.run.execute import execute
 from stpr.train.run.prepare import Request, prepare
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.stage import learn_stage
+from stpr.train.run.trainers import Trainers
 from stpr.train.settings.load import load_recipe
 
 Result = TypeVar("Result")

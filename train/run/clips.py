@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.stages import Stage, check_videos
 from stpr.train.datasets.annotations import Split, Video
@@ -75,3 +77,13 @@ class VideoClips:
             advance=lambda done: self.progress.encoding(what, done, len(videos)),
             cache=self.cache,
         )
+
+
+def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:
+    """The cache in `folder`. Raises RecipeError if the recipe has no frozen features to keep."""
+    if recipe.adapter.place == "blocks":
+        raise RecipeError(
+            '--cache keeps frozen features, but with [adapter] place = "blocks" the backbone\'s blocks are tuned; leave'
+            ' --cache out or set place = "feature".'
+        )
+    return FeatureCache(folder)

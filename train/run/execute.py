@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from stpr.runtime.contract.errors import RecipeError
-from stpr.train.data.source import skip_list
-from stpr.train.data.stages import Stage
 from stpr.train.learning.distributed import ALONE, Processes
-from stpr.train.learning.fit import Sgd, Terms
-from stpr.train.learning.snapshot import Snapshots, fingerprint
-from stpr.train.methods import method_of
 from stpr.train.run.after_stage import Origin, metrics_after, save
-from stpr.train.run.environment import environment
-from stpr.train.run.folder import recipe_file, snapshot_file
+from stpr.train.run.begin import begin, origin_of
 from stpr.train.run.metrics import Metrics, read_metrics
 from stpr.train.run.prepare import Prepared, Request, prepare
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.protocol import learn_stages
 from stpr.train.run.tensorboard import Scalars
-from stpr.train.settings.load import write_recipe
+from stpr.train.run.trainers import Trainers
 from stpr.train.settings.recipe import Recipe
 
 
@@ -38,13 +27,8 @@ def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     if prepared is None:
         shown.note("finished before")
         return read_metrics(request.out)
-    notes = {}
-    if request.cache:
-        notes["cache"] = str(request.cache)
-    if skipped := skip_list(recipe.data).lines:
-        notes["skipped"] = str(len(skipped))
-        shown.note(f"skip list {recipe.data.skip}: {len(skipped)} left out")
-    origin = Origin(prepared.lists, environment(processes) | notes)
+    origin = origin_of(prepared, request, shown)
+    begin(prepared, request, processes)
     metrics = _learn(prepared, request.out, shown, origin)
     if cache := prepared.clips.cache:
         shown.note(f"cache: {cache.served} clips were in {request.cache}, {cache.added} were added")
@@ -54,9 +38,6 @@ def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
 def _learn(prepared: Prepared, out: Path, shown: ShownProgress, origin: Origin) -> Metrics:
     """Learn, test and save one stage after the other; on disk each is there as a whole or not at all."""
     processes, metrics = prepared.clips.processes, prepared.past.metrics if prepared.past else None
-    with processes.together():
-        if processes.is_main:
-            _begin(out, prepared.plan.recipe)
     scalars = Scalars(out, metrics) if processes.is_main else None
     trainers = Trainers(prepared, out, shown, scalars)
     for finished in learn_stages(prepared.plan, prepared.model, prepared.clips, trainers.of, prepared.behind):
@@ -71,64 +52,3 @@ def _learn(prepared: Prepared, out: Path, shown: ShownProgress, origin: Origin) 
         scalars.close()
     assert metrics is not None
     return metrics
-
-
-@dataclass(slots=True)
-class Trainers:
-    """A trainer for each stage: its seed, its number of epochs, its snapshots, and who hears of its epochs."""
-
-    prepared: Prepared
-    out: Path
-    shown: ShownProgress
-    scalars: Scalars | None = None
-    began: float = field(default_factory=time.monotonic)
-    _snapshots: Snapshots | None = None
-
-    def lap(self) -> float:
-        """How many seconds the stage that is behind us took, all goes at it together; the next one begins now."""
-        assert self._snapshots is not None
-        seconds, self.began = self._snapshots.seconds, time.monotonic()
-        return seconds
-
-    def of(self, stage: Stage) -> Sgd:
-        """The trainer of a stage; random numbers begin here."""
-        recipe = self.prepared.plan.recipe
-        settings, seed = recipe.optimizer, recipe.seed * 1000 + stage.index
-        torch.manual_seed(seed)
-
-        def on_epoch(number: int, total: int, terms: Terms) -> None:
-            self.shown.epoch(stage.index, number, total, terms)
-            if self.scalars is not None:
-                self.scalars.epoch(terms)
-
-        first = stage.index == 1 or method_of(recipe).keeps_videos
-        self._snapshots = self._new_snapshots(stage)
-        return Sgd(
-            epochs=settings.epochs_first if first else settings.epochs_later,
-            optimizer=settings,
-            seed=seed,
-            on_epoch=on_epoch,
-            snapshots=self._snapshots,
-        )
-
-    def _new_snapshots(self, stage: Stage) -> Snapshots:
-        plan, clips = self.prepared.plan, self.prepared.clips
-        sofar = plan.stages[: stage.index]
-        again = sofar if method_of(plan.recipe).keeps_videos else [stage]
-        videos = [video for one in again for video in clips.of(one, "train")]
-        learnt = [earlier.classes for earlier in sofar]
-        return Snapshots(
-            snapshot_file(self.out),
-            stage.index,
-            fingerprint(plan.recipe, learnt, videos),
-            self.shown.note,
-            processes=clips.processes,
-            began=self.began,
-        )
-
-
-def _begin(out: Path, recipe: Recipe) -> None:
-    try:
-        write_recipe(recipe, recipe_file(out))
-    except OSError as error:
-        raise RecipeError(f"--out {out} can't be written ({error.strerror}); choose another folder.") from error

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from stpr.runtime.contract.errors import RecipeError
-from stpr.train.data.cache import FeatureCache
-from stpr.train.data.clips import median_span
 from stpr.train.data.list_digests import list_digests
 from stpr.train.data.source import read_stages, read_videos
-from stpr.train.datasets.annotations import Video
 from stpr.train.learning.distributed import Processes
 from stpr.train.learning.fit import check_precision
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
-from stpr.train.run.checkpoint import load_stage
-from stpr.train.run.clips import VideoClips
+from stpr.train.run.clips import VideoClips, open_cache
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.protocol import Plan
-from stpr.train.run.resume import Past, look_back
+from stpr.train.run.resume import Past, learnt_model, look_back, span
 from stpr.train.settings.recipe import Recipe
 
 
@@ -74,30 +68,13 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         if past and past.record.stage >= last:
             return None
         plan = Plan(recipe, stages, last, lambda: build_model(recipe).to(processes.device))
-        kept = _open_cache(request.cache, recipe) if request.cache else None
+        kept = open_cache(request.cache, recipe) if request.cache else None
         torch.manual_seed(recipe.seed)
         return Prepared(
             plan=plan,
-            model=load_stage(request.out, past.record.stage)[0].to(processes.device) if past else plan.build(),
+            model=learnt_model(request.out, past).to(processes.device) if past else plan.build(),
             clips=VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept),
             past=past,
-            span=_span(listed.videos, past),
+            span=span(listed.videos, past),
             lists=list_digests(recipe.data, listed),
         )
-
-
-def _span(videos: Sequence[Video], past: Past | None) -> float:
-    """Of a run that goes on that of its first stage: a device's window must not change with the videos."""
-    if past is not None:
-        return past.record.clip.span_seconds
-    return median_span([video.path for video in videos if video.split == "train"])
-
-
-def _open_cache(folder: Path, recipe: Recipe) -> FeatureCache:
-    """The cache in `folder`. Raises RecipeError if the recipe has no frozen features to keep."""
-    if recipe.adapter.place == "blocks":
-        raise RecipeError(
-            '--cache keeps frozen features, but with [adapter] place = "blocks" the backbone\'s blocks are tuned; leave'
-            ' --cache out or set place = "feature".'
-        )
-    return FeatureCache(folder)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.train.data.clips import median_span
 from stpr.train.data.source import LIST_THEM
-from stpr.train.run.checkpoint import StageRecord, read_record
+from stpr.train.datasets.annotations import Video
+from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import StageRecord, load_stage, read_record
 from stpr.train.run.folder import finished_stages, metrics_file, recipe_file, snapshot_file
 from stpr.train.run.metrics import Metrics, read_metrics
 from stpr.train.settings.load import read_resolved
@@ -42,6 +46,18 @@ def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
         return None  # stopped before the first checkpoint, or between it and its figures
     metrics = read_metrics(out)
     return Past(metrics, read_record(out, len(metrics.stages)))
+
+
+def learnt_model(out: Path, past: Past) -> StPR:
+    """The network as it was after the last of those stages."""
+    return load_stage(out, past.record.stage)[0]
+
+
+def span(videos: Sequence[Video], past: Past | None) -> float:
+    """Of a run that goes on that of its first stage: a device's window must not change with the videos."""
+    if past is not None:
+        return past.record.clip.span_seconds
+    return median_span([video.path for video in videos if video.split == "train"])
 
 
 def _check_recipe(begun: Recipe, recipe: Recipe, out: Path) -> None:

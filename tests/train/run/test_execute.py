@@ -10,11 +10,12 @@ import torch
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.learning.distributed import ALONE
-from stpr.train.run.execute import Trainers, execute
+from stpr.train.run.execute import execute
 from stpr.train.run.folder import SNAPSHOT, finished_stages
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.prepare import Request, prepare
 from stpr.train.run.progress import ShownProgress
+from stpr.train.run.trainers import Trainers
 from stpr.train.settings.load import read_resolved
 from tests.train.videos import recipe_of, write_videos
 

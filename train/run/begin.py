@@ -1,0 +1,35 @@
+"""What is written down of a run before it learns: its recipe, and where its figures will come from."""
+
+from __future__ import annotations
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.train.data.source import skip_list
+from stpr.train.learning.distributed import Processes
+from stpr.train.run.after_stage import Origin
+from stpr.train.run.environment import environment
+from stpr.train.run.folder import recipe_file
+from stpr.train.run.prepare import Prepared, Request
+from stpr.train.run.progress import ShownProgress
+from stpr.train.settings.load import write_recipe
+
+
+def origin_of(prepared: Prepared, request: Request, shown: ShownProgress) -> Origin:
+    """Lists, machine and command, with what the user left out or keeps; says what is left out."""
+    data, notes = prepared.plan.recipe.data, {}
+    if request.cache:
+        notes["cache"] = str(request.cache)
+    if skipped := skip_list(data).lines:
+        notes["skipped"] = str(len(skipped))
+        shown.note(f"skip list {data.skip}: {len(skipped)} left out")
+    return Origin(prepared.lists, environment(prepared.clips.processes) | notes)
+
+
+def begin(prepared: Prepared, request: Request, processes: Processes) -> None:
+    """Write the resolved recipe. Raises RecipeError if the run folder can't be written."""
+    out = request.out
+    with processes.together():
+        if processes.is_main:
+            try:
+                write_recipe(prepared.plan.recipe, recipe_file(out))
+            except OSError as error:
+                raise RecipeError(f"--out {out} can't be written ({error.strerror}); choose another folder.") from error
