@@ -42,6 +42,7 @@ class Combine(nn.Module):
     def __init__(self, combiner: Combiner) -> None:
         super().__init__()
         self.head = combiner
+        self.gives_evidence = combiner.gives_evidence  # asked now: tracing can't look at values
 
     def forward(self, features: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, ...]:
         """Logits `(B, C)`, routing `(B, E)`, familiarity `(B,)` and, where the head tells events, evidence `(B, C)`.
@@ -50,7 +51,7 @@ class Combine(nn.Module):
         """
         logits, routing = self.head(features, features[:, :0] if outputs is None else outputs)
         decision = (logits, routing, self.head.familiarity(features, logits))
-        return (*decision, self.head.evidence(features)) if self.head.gives_evidence else decision
+        return (*decision, self.head.evidence(features)) if self.gives_evidence else decision
 
 
 def decided(model: StPR) -> tuple[str, ...]:

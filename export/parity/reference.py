@@ -78,5 +78,6 @@ def join(batches: Sequence[Answers]) -> Answers:
 def _head(model: StPR, features: Tensor) -> Answers:
     outputs, combiner = model.head.ask(features), model.head.combiner
     logits, routing = combiner(features, outputs)
-    familiarity, evidence = combiner.familiarity(features, logits), combiner.evidence(features)
+    familiarity = combiner.familiarity(features, logits)
+    evidence = combiner.evidence(features) if combiner.gives_evidence else features[:, 0, :0]
     return Answers(*(tensor.numpy() for tensor in (features, outputs, logits, routing, familiarity, evidence)))

@@ -16,6 +16,7 @@ from stpr.train.settings.learning import (
     UnknownSettings,
 )
 from stpr.train.settings.model import (
+    FEWEST_FRAMES,
     AdapterSettings,
     BackboneSettings,
     ClassVectorSettings,
@@ -73,6 +74,12 @@ class Recipe(Section, frozen=True):
         check_folder_name(self.name)
         if self.statistics.events and not self.unknown.holdout:
             raise ValueError("[statistics] events = true learns from held-out clips; set [unknown] holdout above 0")
+        for part in self.statistics.parts:
+            if self.sampling.frames < (fewest := FEWEST_FRAMES.get(part, 1)):
+                raise ValueError(
+                    f"[statistics] part {part!r} compares {fewest} frames or more of a clip, but [sampling] frames is"
+                    f" {self.sampling.frames}; take more frames or leave the part out"
+                )
         if self.stages.seed is None:
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 

@@ -21,7 +21,7 @@ from tests.train.datasets.test_benchmarks import KINETICS, TCD, VCLIMB, official
 
 PAGE = Path(__file__).parents[3] / "BENCHMARKS.md"
 PAPER = "openai/clip-vit-base-patch16"
-QUICK = ("sampling.frames=2", "sampling.draws=1", "expert.layers=1", "optimizer.batch=4")
+QUICK = ("sampling.frames=3", "sampling.draws=1", "expert.layers=1", "optimizer.batch=4")
 
 
 def dry_run(*arguments: str, sets: tuple[str, ...] = QUICK) -> Result:
@@ -46,7 +46,7 @@ def test_motions_not_yet_written_are_foretold_and_not_written(tmp_path: Path) ->
     assert row(result.stdout, "all", "10", "1,000", "400")
     assert f"1,400 are to be written first, into {tmp_path / 'motions'}" in result.stdout
     assert "tiny is here and loads" in result.stdout
-    assert re.search(r"network about [\d.smindh ]+: 4,800 frames encoded, 32,400 clips learnt", result.stdout)
+    assert re.search(r"network about [\d.smindh ]+: 7,200 frames encoded, 32,400 clips learnt", result.stdout)
     assert "decoding unknown: 1,600 videos, and none is here to measure" in result.stdout
     assert "and the videos to be written" in result.stdout
     assert result.stdout.endswith("the run could start; nothing was learnt or written\n")
@@ -143,7 +143,7 @@ def test_a_resumed_run_counts_what_is_left(clip_folder: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert row(result.stdout, "2", "1", "1", "1", "clap")
     assert not row(result.stdout, "1", "1")
-    assert "8 frames encoded, 1 clips learnt" in result.stdout  # two views of one clip, one view of two
+    assert "12 frames encoded, 1 clips learnt" in result.stdout  # two views of one clip, one view of two
     recipe = load_recipe(str(file), changes=quick)
     left = look_ahead(recipe, out=tmp_path / "run", last=None, resume=True)
     first = (tmp_path / "run" / "stage-1" / "model.safetensors").stat().st_size

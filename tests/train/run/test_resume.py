@@ -15,7 +15,9 @@ from stpr.train.run.checkpoint import BackboneRecord, StageRecord
 from stpr.train.run.folder import METRICS, RECIPE, RECORD, stage_folder
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.resume import MAY_DIFFER, look_back
+from stpr.train.settings.learning import SamplingSettings
 from stpr.train.settings.load import write_recipe
+from stpr.train.settings.model import StatisticsSettings
 from stpr.train.settings.recipe import Recipe
 from tests.train.synthetic import STAGES, make_recipe
 
@@ -107,14 +109,16 @@ def changes_of(begun: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
     return {**changes, "stages": {**changes["stages"], "sizes": []}} if begun and "stages" in changes else changes
 
 
+# What differs, where it may not be missing.
+OTHER = {"name": "other", "statistics": StatisticsSettings(shrinkage=0.5), "sampling": SamplingSettings(frames=5)}
+
+
 @pytest.mark.parametrize("field", [name for name in Recipe.__struct_fields__ if name not in MAY_DIFFER])
 def test_everything_else_must_be_as_it_was(tmp_path: Path, field: str) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
     said = rf"was begun with another recipe \({field} differ\); resume with that one or choose another --out"
     with pytest.raises(RecipeError, match=said):
-        look_back(
-            run, msgspec.structs.replace(make_recipe(), **{field: "other" if field == "name" else None}), resume=True
-        )
+        look_back(run, msgspec.structs.replace(make_recipe(), **{field: OTHER.get(field)}), resume=True)
 
 
 @pytest.mark.parametrize("changes", [{"sizes": [2, 2, 2, 1]}, {"sizes": [2, 4]}, {"seed": 1}])

@@ -113,6 +113,15 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ({"data": {"kind": "zip"}}, "[data] kind: must be one of 'motions', 'folder', 'csv', 'ucf101', "),
         ({"router": {"kind": "best"}}, "[router] kind: must be one of 'raw', 'softmax', 'top1', 'equal', 'likelihood'"),
         ({"statistics": {"parts": ["mean", "mode"]}}, "[statistics] each entry of parts: must be one of 'mean', "),
+        (
+            {"statistics": {"parts": ["lag2"]}, "sampling": {"frames": 2}},
+            "[statistics] part 'lag2' compares 3 frames or more of a clip, but [sampling] frames is 2; take more",
+        ),
+        ({"statistics": {"events": True}}, "[statistics] events = true compares directions; set likelihood"),
+        (
+            {"statistics": {"events": True, "likelihood": "cosine"}, "unknown": {"holdout": 0.0}},
+            "[statistics] events = true learns from held-out clips; set [unknown] holdout above 0",
+        ),
         ({"data": {}}, "[data] lacks the key 'kind' ('motions', 'folder', 'csv', 'ucf101', "),
         ({"data": {"kind": "ucf101", "root": "x", "split": 4}}, "[data] split: must be an integer <= 3, not 4"),
         ({"data": {"kind": "folder"}}, "[data] lacks the key 'root'; add it"),

@@ -53,9 +53,8 @@ class Combiner(nn.Module):
         return isinstance(self.statistics, ClipStatistics) and self.statistics.tells_events
 
     def evidence(self, features: Tensor) -> Tensor:
-        """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; `(B, 0)` without any."""
-        if not isinstance(self.statistics, ClipStatistics) or not self.statistics.tells_events:
-            return features[:, 0, :0]
+        """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; where `gives_evidence` alone."""
+        assert isinstance(self.statistics, ClipStatistics)
         return self.statistics.evidence(features)
 
     @property
