@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,8 @@ engine_option = click.option(
     "--engine",
     default=ENGINE,
     show_default=True,
-    help="onnxruntime (CPU), onnxruntime-cuda or onnxruntime-tensorrt.",
+    metavar="NAME",
+    help="Runs the graphs: onnxruntime (CPU), onnxruntime-cuda, …; an unknown name is answered with all.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of one run [default: all cores]."
@@ -44,32 +46,15 @@ threads_option = click.option(
 @click.option("--json", metavar="FILE|-", help="Append predictions to FILE, or write them to standard output.")
 @click.option("--record", type=click.Path(path_type=Path), metavar="FILE", help="Record what is seen to a .mp4 file.")
 @threads_option
-def run(  # noqa: PLR0913  (one parameter per option is click's way)
-    *,
-    camera: int | None,
-    source: str | None,
-    bundle: Path | None,
-    engine: str,
-    headless: bool,
-    json: str | None,
-    record: Path | None,
-    threads: int | None,
-) -> None:
+def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     """Recognize actions live, from a camera, a stream or a file."""
     if (camera is None) == (source is None):
         raise click.UsageError("say what to watch with --camera N or --source URI, one of the two.")
     _quiet_opencv()
     from stpr.runtime.live import run_live
 
-    settings = Settings(
-        source=str(camera) if source is None else source,
-        bundle=bundle,
-        engine=engine,
-        threads=threads,
-        headless=headless,
-        json=json,
-        record=record,
-    )
+    # Every other option is a field of Settings, under the same name.
+    settings = Settings(source=str(camera) if source is None else source, **options)
     run_live(settings)
 
 
