@@ -1,4 +1,4 @@
-"""From logits, routing weights and familiarity to what is said of a moment."""
+"""From the head's outputs (logits, routing weights, familiarity) to a decision: a label, or unknown."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ WARMING_UP = Decision()
 def decide(manifest: Manifest, logits: Array, routing: Array, familiarity: Array) -> Decision:
     """The decision for one clip's logits `(C,)`, routing `(E,)` and familiarity `()`.
 
-    Raises EngineError for numbers that are none.
+    Raises EngineError if any of them is not finite (NaN or infinite).
     """
     if not all(np.isfinite(numbers).all() for numbers in (logits, routing, familiarity)):
         raise EngineError(

@@ -75,7 +75,7 @@ def _learn(prepared: Prepared, out: Path, shown: ShownProgress, origin: Origin) 
 
 @dataclass(slots=True)
 class Trainers:
-    """A trainer for each stage: its seed, its number of epochs, its snapshots, and who hears of its epochs."""
+    """A trainer for each stage: its seed, its number of epochs, its snapshots, and what is told of its epochs."""
 
     prepared: Prepared
     out: Path
@@ -85,7 +85,7 @@ class Trainers:
     _snapshots: Snapshots | None = None
 
     def lap(self) -> float:
-        """How many seconds the stage that is behind us took, all goes at it together; the next one begins now."""
+        """Seconds that the finished stage took, killed attempts included; the clock of the next one starts."""
         assert self._snapshots is not None
         seconds, self.began = self._snapshots.seconds, time.monotonic()
         return seconds

@@ -1,4 +1,4 @@
-"""From a recipe and a run folder to all that learning needs; what a user can mend is told before anything starts."""
+"""From a recipe and a run folder to all that learning needs; errors that a user can mend come before it starts."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
 
 
 def _span(videos: Sequence[Video], past: Past | None) -> float:
-    """Of a run that goes on that of its first stage: a device's window must not change with the videos."""
+    """Measured before the first stage and kept from then on: a device's window must not change with the videos."""
     if past is not None:
         return past.record.clip.span_seconds
     return median_span([video.path for video in videos if video.split == "train"])
