@@ -20,7 +20,8 @@ engine_option = click.option(
     "--engine",
     default=ENGINE,
     show_default=True,
-    help="Such as onnxruntime (CPU), onnxruntime-cuda or onnxruntime-tensorrt; a wrong name lists them all.",
+    metavar="NAME",
+    help="Runs the graphs: onnxruntime (CPU), onnxruntime-cuda, …; an unknown name is answered with all.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of one run [default: all cores]."
@@ -52,7 +53,9 @@ def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     _quiet_opencv()
     from stpr.runtime.live import run_live
 
-    run_live(Settings(source=str(camera) if source is None else source, **options))
+    # Every other option is a field of Settings, under the same name.
+    settings = Settings(source=str(camera) if source is None else source, **options)
+    run_live(settings)
 
 
 @click.command(cls=Command)

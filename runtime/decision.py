@@ -1,4 +1,4 @@
-"""From logits, routing weights and familiarity to what is said of a moment."""
+"""From the head's outputs (logits, routing weights, familiarity) to a decision: a label, or unknown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def decide(
 ) -> Decision:
     """The decision for one clip's logits `(C,)`, routing `(E,)`, familiarity `()` and perhaps evidence `(C,)`.
 
-    Raises EngineError for numbers that are none.
+    Raises EngineError if any of them is not finite (NaN or infinite).
     """
     if not all(np.isfinite(found).all() for found in (logits, routing, familiarity, evidence) if found is not None):
         raise EngineError(

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 KEPT_LATENCIES = 4096
-KEPT_FRAMES = 33  # the rate that is shown is that of the last 32 intervals
+KEPT_FRAMES = 33  # the rate shown is that of the last 32 intervals
 
 
 class Timing:

@@ -1,4 +1,4 @@
-"""How far the candidate is from PyTorch, collected clip by clip; what of it is allowed is the policy's to say."""
+"""How far the candidate is from PyTorch, collected clip by clip; the policy decides what is allowed."""
 
 from __future__ import annotations
 

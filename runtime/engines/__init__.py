@@ -1,6 +1,6 @@
 """The graphs of a bundle, run here: one small seam, one file per engine.
 
-A new engine is a file with a function that opens it, and a line in ENGINES.
+A new engine is a file with a function that opens it, and here its import and its entry in ENGINES.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Where results go. Read in this order: sink, background, then any of the others.
 
-A new sink is a file with a function that opens it, and a line in SINKS.
+A new sink is a file with a function that opens it, and here its import and its entry in SINKS. What turns it on is a
+field of Settings (runtime/settings.py), and an option of the same name in runtime/cli.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was seen, drawn on a copy of the frame: label, score, runners-up, and how much each stage's expert had to say.
+"""What was seen, drawn on a copy of the frame: label, score, runners-up, and the routing weight of each stage's expert.
 
 Lengths are in units of 1/480 of the picture's shorter side, so that small and large frames look alike.
 """

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from stpr.runtime.cli import run
+from stpr.runtime.settings import Settings
 from tests.factories import make_bundle, make_video
 
 MAIN = "from stpr.runtime.cli import run; run()"
@@ -38,6 +39,11 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stpr_run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", MAIN, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=cwd, check=False)
+
+
+def test_every_option_is_a_setting_and_the_other_way_round() -> None:
+    options = {parameter.name for parameter in run.params} - {"camera", "version"}  # a camera is a source by its number
+    assert options == set(Settings.__struct_fields__)
 
 
 def test_the_newest_bundle_watches_a_file(bundle: Path, video: Path) -> None:

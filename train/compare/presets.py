@@ -46,8 +46,6 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "routers": ("equal", "clip_key", "adapter_key", "temporal", "likelihood"),  # method §4.4
 }  # fmt: skip
 
-BOUNDS: Final = ("linear_probe", "joint")  # methods that keep old videos: upper bounds, never marked as best
-
 NAME: Final = re.compile(r"[A-Za-z0-9][\w.+-]*")  # it names a folder
 
 

@@ -133,7 +133,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def quiet_decoder() -> None:
-    """Keep FFmpeg and OpenCV from writing to stderr: what they have to say becomes one DataError.
+    """Keep FFmpeg and OpenCV from writing to stderr: each fault is reported once, as a DataError.
 
     For commands, before their first video: FFmpeg's level is read once per process, and only from the environment.
     """

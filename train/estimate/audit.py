@@ -1,6 +1,6 @@
 """What a run keeps of the videos it learnt from: every byte after every stage, and why none can grow with the clips.
 
-A tensor's shape is explained if the recipe, the frozen network and the number of classes give it (`growth`), none of
+A tensor's shape is explained if the recipe, the frozen network and the number of classes give it (`footprint`), none of
 which knows how many training clips there were. Files are taken for what they are by name; no other may lie there.
 """
 

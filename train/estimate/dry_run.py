@@ -62,7 +62,7 @@ REPORT_BYTES: Final = 2_000_000  # pictures, twice: beside the page and in it
 
 @dataclass
 class Outlook:
-    """What there is to say; a run could start if there are no `problems`."""
+    """What a dry run found; the run could start if there are no `problems`."""
 
     recipe: Recipe
     out: Path
@@ -198,7 +198,7 @@ def _look_at_network(found: Outlook, classes: Sequence[Sequence[str]]) -> None:
 
 
 def _is_here(source: str) -> bool:
-    """Whether nothing must be fetched to load a network; of a folder that holds none the loader has more to say."""
+    """Whether nothing must be fetched to load a network; the loader reports a folder without one."""
     place = resolve_source(source)
     if place.startswith((".", "/")) or place.count("/") > 1 or Path(place).is_dir():
         return True

@@ -1,7 +1,7 @@
 """Several processes on one run (`accelerate launch`): who takes which clips, and how all stop at the same place.
 
 Every process goes through the same program. Clips are shared out, what was computed for them is joined again, and from
-there on all hold the same. Only the main process writes files and speaks.
+there on all hold the same. Only the main process writes files and prints.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CPU: Final = torch.device("cpu")
 
 
 class _AgreedError(StprError):
-    """An error that every process has heard of, so that all raise it."""
+    """An error of one process that was passed on to all, so that each raises it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the one that writes files and prints."""
         return self.index == 0
 
     def own(self, total: int) -> int:
@@ -116,7 +116,7 @@ class Processes:
         return results[0]
 
     def main_says(self, value: bool) -> bool:
-        """What the main process holds for true."""
+        """The main process's `value`, in every process."""
         return bool(self.join(torch.tensor([value]), self.count)[0])
 
     def _sizes(self, total: int) -> list[int]:

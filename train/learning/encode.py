@@ -33,7 +33,7 @@ def encode_frozen(
     features = torch.empty(len(videos), draws + 1, how.frames, how.width)
 
     def load(video: Video) -> tuple[Path | None, Tensor]:
-        """Where its features are to be kept, and what there is: its features, or its pixels."""
+        """The cache entry of a video, and its cached features if there are any, else its pixels."""
         entry = cache.entry(video.path, how) if cache else None
         kept = cache.read(entry, how) if cache and entry else None
         return entry, torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed)) if kept is None else kept

@@ -36,11 +36,11 @@ class Criterion(nn.Module):
 
 
 class Trainer(Protocol):
-    """Whoever minimises a stage's criterion; `seed` is the stage's own."""
+    """Minimises the criterion of one stage; the stage has a seed of its own."""
 
     @property
     def seed(self) -> int:
-        """Where all that is random in the stage begins."""
+        """Seeds everything random in the stage."""
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
         """Minimise the sum of the criterion's terms over its trainable parameters; returns each epoch's mean terms."""
@@ -57,7 +57,7 @@ class Sgd:
     snapshots: Snapshots | None = None
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
-        """As every trainer; a snapshot that is there is taken up first."""
+        """As every trainer; goes on from the stage's snapshot if there is one."""
         curves = _fit(criterion, clips.inputs, self) if self.epochs else []
         clips.centre.encoder_changed()
         return curves
@@ -135,7 +135,7 @@ def _epoch(step: _Step, inputs: StageInputs, epoch: int, how: Sgd) -> Terms:
 
 
 def _accelerator(precision: str, device: torch.device) -> Accelerator:
-    """A new one for each stage: it holds on to all that it prepares, a teacher too, and fp16's scale starts anew."""
+    """A new one for each stage: an old one keeps its models in memory and the last stage's fp16 scale."""
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu")
 
 

@@ -34,7 +34,7 @@ class StageInputs(Protocol):
 
     @property
     def processes(self) -> Processes:
-        """Who shares the clips out; what was computed of shares is joined by it."""
+        """The processes among which the clips are shared out; their `join` puts results together again."""
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's share of shuffled batches, one random draw per clip, with labels; the last may be small."""

@@ -15,7 +15,7 @@ BATCH = 32
 
 
 class CentreViews:
-    """The centre view of every clip of a stage in the eyes of an encoder.
+    """The features that an encoder gives for the centre view of every clip of a stage.
 
     What the backbone makes of them is computed once, and again only when `encoder_changed` says that the backbone's
     adapters were tuned since. What comes behind the backbone costs next to nothing.
@@ -27,7 +27,7 @@ class CentreViews:
         self._unadapted: Tensor | None = None
 
     def encoder_changed(self) -> None:
-        """The encoder was tuned: what was computed holds no more, unless nothing upstream of it trains."""
+        """Forget features computed before the encoder was tuned, where adapters inside the backbone change them."""
         if self._encoder.upstream_trains:
             self._backbone = None
 

@@ -1,4 +1,8 @@
-"""The methods, one small file for each: how a stage is learnt, and the traits that the rest of the trainer asks for."""
+"""The methods, one small file for each: how a stage is learnt, and the traits that the rest of the trainer asks for.
+
+Read in this order: method (the record), stpr (the paper's stage), objective (what is minimised), heads and build (how a
+network is put together), then any baseline. To add one: its file with a METHOD, and here its import and its entry.
+"""
 
 from __future__ import annotations
 

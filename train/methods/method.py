@@ -27,7 +27,7 @@ class Method:
     keeps_videos: bool = False  # a fresh network learns all stages anew after each: a bound, not a rival
 
     def grow(self, model: StPR, classes: int) -> None:
-        """Give a model the size that it has after one more stage of so many classes, and no values."""
+        """Enlarge a model by a stage of so many classes, without learning: to load a checkpoint's values into."""
         if self.by_stage:
             model.head.add_stage(classes)
         else:

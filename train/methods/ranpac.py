@@ -1,8 +1,8 @@
 """RanPAC (McDonnell et al., 2023): random features of the clip statistics and ridge regression, without training.
 
 Closed form and exemplar-free: the order of stages doesn't matter. The paper's tuning of the network on the first stage
-is left out, as is its split of a stage to choose λ (`model/ridge.py`). `[statistics] parts` says what of a clip is
-described.
+is left out, as is its split of a stage to choose λ (`model/scores/ridge.py`). `[statistics] parts` says what of a clip
+is described.
 """
 
 from __future__ import annotations

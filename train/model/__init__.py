@@ -1,6 +1,7 @@
 """The network, in the paper's parts.
 
-Read in this order: backbone, adapters, encoder, experts, class_vectors, statistics, routing, stpr.
+Read in this order: backbone, adapters, encoder (frames to features), experts, class_vectors, scores/ (class scores of a
+clip as a whole), routing, combiners/ (experts' outputs to a decision), head (experts and combiner), stpr (all of it).
 
 Shapes, everywhere in training and export:
 

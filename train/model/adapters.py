@@ -47,7 +47,7 @@ class AdaptedBranch(nn.Module):
 
 @contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
-    """The frozen network as it was before adapters were put into it, for the time being."""
+    """Switch the adapters inside the network off for the length of a `with` block."""
     branches = [module for module in backbone.modules() if isinstance(module, AdaptedBranch)]
     for branch in branches:
         branch.adapts = False

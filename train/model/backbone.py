@@ -102,7 +102,7 @@ def load_backbone(source: str) -> Backbone:
 def load_pretrained(kind: Any, place: str) -> nn.Module:
     """Load a network of `transformers` in float32; raises ValueError if the checkpoint lacks some of its weights.
 
-    The library would fill them with random numbers, and features that mean nothing look like any others.
+    The library would fill them with random numbers, and nothing about the features would show it.
     """
     quiet()
     network, report = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
@@ -114,7 +114,7 @@ def load_pretrained(kind: Any, place: str) -> nn.Module:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, as part of one line of ours."""
+    """The first line of a library's error, to be quoted in a one-line message."""
     text = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
     return next(iter(text.strip().splitlines()), type(error).__name__)
 
@@ -130,7 +130,7 @@ def _network(place: str, config: Any) -> nn.Module:
 
 
 def quiet() -> None:
-    """Keep the library's loading bars and reports from burying our own lines; what can't load raises all the same."""
+    """Turn off the library's progress bars and reports; a network that can't be loaded still raises."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
 

@@ -57,12 +57,13 @@ class Expert(nn.Module):
         self.enter = nn.Linear(width, inner, bias=False) if settings.width else None
         self.leave = nn.Linear(inner, width, bias=False) if settings.width else None
         if self.enter is not None and self.leave is not None:
-            # Back the way they came, and louder by what share of the features they see: SGD is too slow otherwise.
+            # `leave` starts as the transpose of the orthogonal `enter`, times width / inner: the blocks see the
+            # share inner / width of the features' energy, and without the factor SGD learns too slowly.
             nn.init.orthogonal_(self.enter.weight)
             self.leave.weight = nn.Parameter(width / inner * self.enter.weight.detach().T.contiguous())
 
     def forward(self, features: Tensor) -> Tensor:
-        """V^st. By the letter mean(V + blocks(V)); decomposed V̄ + mean(blocks(V - V̄)): the static part goes around."""
+        """V^st: mean(V + blocks(V)) as in the paper; decomposed, V̄ + mean(blocks(V - V̄)): V̄ bypasses the blocks."""
         static = features.mean(dim=1)  # (B, D)
         seen = features - static[:, None] if self.decomposes else features
         if self.enter is None or self.leave is None:

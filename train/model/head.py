@@ -1,4 +1,4 @@
-"""A head: one expert per stage (or a single one, or none) and the combiner that makes a decision of what they say."""
+"""A head: one expert per stage (or a single one, or none) and the combiner that turns their outputs into a decision."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Head(nn.Module):
         return logits, routing
 
     def ask(self, features: Tensor) -> Tensor:
-        """What every expert says, V^st_k: `(B, E, D)`; E is 0 where there are none."""
+        """Every expert's output, V^st_k: `(B, E, D)`; E is 0 where there are none."""
         if not len(self.experts):
             return features.new_zeros(len(features), 0, self.width)
         return torch.stack([expert(features) for expert in self.experts], dim=1)

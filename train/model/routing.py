@@ -1,4 +1,4 @@
-"""TD-MoE's router: which expert's opinion counts for a clip, without a task id (method §4.3, §4.4, §12.1)."""
+"""TD-MoE's router: how much each expert counts for a clip, without a task id (method §4.3, §4.4, §12.1)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from stpr.train.model.head import Head
 
 
 class Judgement(NamedTuple):
-    """What a test wants to know of clips."""
+    """Everything that is measured on test clips."""
 
     logits: Tensor  # (B, C)
     routing: Tensor  # (B, E)
@@ -30,7 +30,7 @@ class Memory(nn.Module):
     """What a method keeps from stage to stage beside the network, as buffers; most keep nothing."""
 
     def resize(self, model: StPR) -> None:
-        """Give every buffer the size that it has beside a model of this form, and no values."""
+        """Give every buffer the size that fits the model; a checkpoint's values are loaded into it next."""
 
 
 class StPR(nn.Module):
@@ -54,7 +54,7 @@ class StPR(nn.Module):
         return logits, routing
 
     def judge(self, inputs: Tensor, stage: int) -> Judgement:
-        """Everything that a test wants to know of clips of one stage, from one pass through the encoder."""
+        """Everything that is measured on test clips of one stage, from one pass through the encoder."""
         features = self.encoder(inputs)
         unadapted = self.encoder.unadapted(inputs) if self.reads_unadapted else None
         outputs = self.head.ask(features)

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from stpr.runtime.contract.durable import whole_file
 from stpr.train.compare.jobs import Outcome
-from stpr.train.compare.presets import BOUNDS, Row
+from stpr.train.compare.presets import Row
+from stpr.train.methods import METHODS
 from stpr.train.report.comparison_figure import comparison_figure
 from stpr.train.report.console import new_console, print_table
 from stpr.train.report.page import strong, write_page
@@ -93,7 +94,7 @@ def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[Cell]]]:
     """Headings, and a line of cells per row: means ± sample standard deviations in per cent."""
     rows = _rows(outcomes)
     columns = [column for column in COLUMNS if any(_shares(outcomes, row, column) for row in rows)]
-    bounds = {outcome.row for outcome in outcomes if outcome.metrics and outcome.metrics.method in BOUNDS}
+    bounds = {outcome.row for outcome in outcomes if outcome.metrics and METHODS[outcome.metrics.method].keeps_videos}
     rivals = [row for row in rows if row not in bounds]
     best = {column.key: _best(outcomes, rivals, column) for column in columns}
     lines = []

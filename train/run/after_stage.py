@@ -33,14 +33,14 @@ from stpr.train.run.protocol import Finished, Plan
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the figures of a run say of where they come from."""
+    """Where the figures of a run come from; stands in metrics.json beside them."""
 
     lists: Mapping[str, str]  # list file -> SHA-256
     environment: Mapping[str, str]
 
 
 def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metrics | None, seconds: float) -> Metrics:
-    """The figures after a stage that took so long; `before` are those after the stage before it."""
+    """The figures after a stage that took `seconds`; `before` are those after the previous stage."""
     tested, learnt = _tested(finished), plan.stages[: finished.stage.index]
     sizes = [len(stage.classes) for stage in learnt]
     accuracy = [*(before.accuracy if before else []), accuracy_row(tested.labels, tested.predicted, sizes)]

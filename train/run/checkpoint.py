@@ -96,7 +96,7 @@ def is_kept(name: str) -> bool:
 
 
 def stored_name(name: str) -> str:
-    """What a tensor of the model's state is called in a checkpoint: what the combiner holds is the head's there."""
+    """The name in a checkpoint of a tensor of the model's state: `head.combiner.x` is stored as `head.x`."""
     return name.replace("head.combiner.", "head.", 1)
 
 
@@ -161,7 +161,7 @@ def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
 def _upgrade(tensors: dict[str, Tensor], record: StageRecord, model: StPR) -> dict[str, Tensor]:
     """Tensors under today's names.
 
-    Schema 0 had one name for what methods remember beside the network, and gave every head experts and class vectors.
+    Schema 0 called a method's memory `importance`, whichever method, and gave every head experts and class vectors.
     """
     if record.schema == SCHEMA:
         return tensors

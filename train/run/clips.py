@@ -27,7 +27,7 @@ class ClipSource(Protocol):
     """The clips of each stage; where nothing upstream of the adapters trains, test clips are encoded once in all."""
 
     def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
-        """The stage's training clips; nobody else holds them."""
+        """The stage's training clips; the source keeps no reference, so they are freed when the caller drops them."""
 
     def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
         """The stage's test clips; None where there are none."""

@@ -1,4 +1,4 @@
-"""On what a run was made: versions, machine, command."""
+"""Versions, machine and command of a run."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the network says of some test clips, in the order of their stages."""
+    """The network's answers for some test clips, in the order of their stages."""
 
     labels: Integers  # (n,) true classes in learning order
     stages: Integers  # (n,) the stage that each label belongs to, from 1

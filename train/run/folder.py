@@ -83,7 +83,7 @@ def finished_stages(run: Path) -> int:
 def explained_files(run: Path) -> dict[Path, str]:
     """Every file under the run folder, in order of path, and what it is: empty where a run writes no such file.
 
-    LEFTOVER is what there is of a file or folder whose writer was killed; a link is never ours.
+    LEFTOVER is a half-written file or folder whose writer was killed; a run writes no links.
     """
     known = {path: what for pattern, what in FILES.items() for path in run.glob(pattern)}
     paths = sorted(path for path in run.rglob("*") if path.is_symlink() or not path.is_dir())

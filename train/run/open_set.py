@@ -1,4 +1,4 @@
-"""None of the known actions: a threshold for each stage, set on clips that nothing was learnt from, and its figures.
+"""Known or unknown: a threshold of familiarity for each stage, set on held-out training clips, and its figures.
 
 A share of a stage's training clips is held out. When the stage is learnt, their familiarity says what its threshold
 must be; then the clip statistics take them in as well, and they are gone with the rest of the stage. What is kept of

@@ -1,4 +1,4 @@
-"""From a recipe and a run folder to all that learning needs; what a user can mend is told before anything starts."""
+"""From a recipe and a run folder to all that learning needs; errors that a user can mend come before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stage learnt: for the protocol, the dry run and whoever measures."""
+"""Learn one stage: called by the protocol, by the dry run and by tools that measure."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.methods import METHODS
 from stpr.train.methods.build import build_model
+from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import (
     KINDS,
@@ -108,9 +109,6 @@ def test_a_loaded_stage_gives_the_same_bits(name: str, tmp_path: Path) -> None:
         )  # derived, not stored
 
 
-SCORES_ALONE = ("streaming_lda", "ranpac", "linear_probe")
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_record_lists_every_tensor_and_none_is_the_backbones(name: str, tmp_path: Path) -> None:
     folder, model = make_run(tmp_path / "run", stages=2, **VARIANTS[name])
@@ -127,8 +125,8 @@ def test_the_record_lists_every_tensor_and_none_is_the_backbones(name: str, tmp_
     assert not any("backbone" in key and ".adapter." not in key for key in tensors)
     kinds = {kept.kind for kept in record.kept}
     method, router = make_recipe(**VARIANTS[name]).method, make_recipe(**VARIANTS[name]).router
-    assert ("class statistics" if method in SCORES_ALONE else "class vectors") in kinds
-    assert ("expert" in kinds) is (method not in (*SCORES_ALONE, "nearest_mean", "spatial"))
+    assert ("class statistics" if isinstance(model.head.combiner, ScoresAlone) else "class vectors") in kinds
+    assert ("expert" in kinds) is (model.head.form is not None)
     assert ("anchors" in kinds) is (method == "stpr" and router.kind != "equal")
     assert ("adapter" in kinds) is (make_recipe(**VARIANTS[name]).adapter.place != "none")
     assert ("projection" in kinds) is ("projection" in name)

@@ -11,7 +11,7 @@ from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 
 
 class Combiner(nn.Module):
-    """All of a head but its experts: turns what they say of a clip into a decision over the classes seen so far.
+    """All of a head but its experts: turns their outputs for a clip into a decision over the classes seen so far.
 
     `statistics` scores a clip as a whole, where anything asks for it. `membership` `(C, E)` is one where a class was
     learnt in a stage, or with the one expert of a method that has a single one.

@@ -23,7 +23,7 @@ class ScoresAlone(Combiner):
     def forward(
         self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)` and routing `(B, E)` of frame features `(B, T, D)`; there are no outputs to hear."""
+        """Logits `(B, C)` and routing `(B, E)` of frame features `(B, T, D)`; without experts `outputs` is empty."""
         del outputs, unadapted, given
         log_posterior = torch.log_softmax(self.statistics.log_likelihoods(features), dim=-1)
         return self.temperature * log_posterior, log_posterior.exp() @ self.membership
