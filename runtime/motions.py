@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -37,6 +38,7 @@ __all__ = [
     "render",
     "stream",
     "trajectory",
+    "write_video",
 ]
 
 Split = Literal["train", "test"]
@@ -321,3 +323,13 @@ def _colour(hue: float, saturation: float, value: float) -> Colour:
     weights = np.clip(np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0.0, 1.0)
     red, green, blue = np.rint(255 * value * (1 - saturation * (1 - weights))).astype(int).tolist()
     return red, green, blue
+
+
+def write_video(path: Path, frames: Iterable[Image]) -> None:
+    """Compress RGB frames `(SIZE, SIZE, 3)` to MPEG-4 at FPS. Raises DataError where OpenCV can't."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
+    if not writer.isOpened():
+        raise DataError(f"{path} can't be written: this OpenCV has no MPEG-4 encoder; install opencv-python-headless.")
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()

@@ -11,20 +11,30 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.motions import CLASSES, DRIFT, FPS, SIZE, Around, Split, draw, hand_held, keyed_rng, trajectory
+from stpr.runtime.motions import (
+    CLASSES,
+    DRIFT,
+    FPS,
+    Around,
+    Split,
+    draw,
+    hand_held,
+    keyed_rng,
+    trajectory,
+    write_video,
+)
 
-__all__ = ["EVENTS_FILE", "SCENARIOS", "Scenario", "Scene", "scenes", "write_streams", "write_video"]
+__all__ = ["EVENTS_FILE", "SCENARIOS", "Scenario", "Scene", "scenes", "write_streams"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -100,20 +110,10 @@ def write_streams(folder: Path, *, names: Sequence[str], split: Split, actions: 
             shown += len(scene.frames)
 
     for name in names:
-        write_video(folder / f"{name}.mp4", play(name), side=SIZE)
+        write_video(folder / f"{name}.mp4", play(name))
     with (folder / EVENTS_FILE).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file", "start", "end", "label"), *rows])
     return folder / EVENTS_FILE
-
-
-def write_video(path: Path, frames: Iterable[Image], *, side: int) -> None:
-    """Compress square RGB frames to MPEG-4 at FPS. Raises DataError where OpenCV can't."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (side, side))
-    if not writer.isOpened():
-        raise DataError(f"{path} can't be written: this OpenCV has no MPEG-4 encoder; install opencv-python-headless.")
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
 
 
 def _scene(scenario: Scenario, label: str, *, split: Split, rng: np.random.Generator) -> Scene:

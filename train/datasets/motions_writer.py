@@ -7,13 +7,12 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import msgspec
 
 from stpr.runtime.contract.durable import explain, whole_folder
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.motions import CLASSES, FPS, SIZE, Split, render
+from stpr.runtime.motions import CLASSES, Split, render, write_video
 
 SETTINGS_FILE = "motions.json"
 SHORTEST, LONGEST = 28, 36  # frames of a clip: real videos differ in length
@@ -100,7 +99,7 @@ def _write_clips(folder: Path, settings: MotionsSettings, advance: Callable[[int
     clips = list(clip_names(settings))
     for name, label, split, index in clips:
         (folder / "clips" / label).mkdir(parents=True, exist_ok=True)
-        _write_video(folder / "clips" / name, clip_frames(label, split, index, seed=settings.seed))
+        write_video(folder / "clips" / name, clip_frames(label, split, index, seed=settings.seed))
         rows.append((name, label, split))
         if advance is not None:
             advance(len(rows), len(clips))
@@ -108,13 +107,3 @@ def _write_clips(folder: Path, settings: MotionsSettings, advance: Callable[[int
         writer = csv.writer(file)
         writer.writerow(("path", "label", "split"))
         writer.writerows(rows)
-
-
-def _write_video(path: Path, frames: Image) -> None:
-    """Compress RGB frames to MPEG-4."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
-    if not writer.isOpened():
-        raise DataError(f"{path} can't be written: this OpenCV has no MPEG-4 encoder; install opencv-python-headless.")
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
