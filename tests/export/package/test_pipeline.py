@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -29,18 +27,6 @@ from stpr.runtime.motions import CLASSES
 @pytest.fixture
 def copied_run(run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(run, tmp_path / "copied")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte: less than a bundle takes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("mounting needs root")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 def test_a_bundle_holds_what_is_promised_and_nothing_else(bundles: list[Path]) -> None:
