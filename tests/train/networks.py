@@ -43,7 +43,7 @@ def write_clip(folder: Path, *, vision_only: bool = False, tokenizer: bool = Tru
     text = {
         **size,
         "vocab_size": len(words),
-        "max_position_embeddings": 20,
+        "max_position_embeddings": 77,  # as CLIP has: single letters make long prompts
         "projection_dim": WIDTH,
         "bos_token_id": words.bos_token_id,
         "eos_token_id": words.eos_token_id,
