@@ -85,7 +85,7 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
         method.grow(model, len(stage.classes))
     plan = Plan(small, tuple(stages), last, build)
     source = _CountedSource(small, stages, clips, counter)
-    for _ in learn_stages(plan, model, source, lambda stage: _CountedTraining(recipe, stage, counter), [None] * behind):
+    for _ in learn_stages(plan, model, source, lambda stage: _CountedTraining(plan, stage, counter), [None] * behind):
         done.append(Work(counter.decoded, counter.encoded, counter.learnt))
         counter.decoded = counter.encoded = counter.learnt = 0
     return done
@@ -185,11 +185,8 @@ class _CountedSource:
 class _CountedTraining:
     """A trainer that takes no step: one clip is shown to the criterion, and counts for all clips of all epochs."""
 
-    def __init__(self, recipe: Recipe, stage: Stage, counter: Counter) -> None:
-        self.counter, self.seed = counter, stage.index
-        settings = recipe.optimizer
-        first = stage.index == 1 or method_of(recipe).keeps_videos
-        self.epochs = settings.epochs_first if first else settings.epochs_later
+    def __init__(self, plan: Plan, stage: Stage, counter: Counter) -> None:
+        self.counter, self.seed, self.epochs = counter, stage.index, plan.epochs(stage)
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
         """As every trainer."""

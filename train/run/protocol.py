@@ -50,6 +50,12 @@ class Plan:
         """All classes in learning order."""
         return [name for stage in self.stages for name in stage.classes]
 
+    def epochs(self, stage: Stage) -> int:
+        """How many epochs a stage is learnt for: as many as the first where everything is learnt anew."""
+        settings = self.recipe.optimizer
+        first = stage.index == 1 or method_of(self.recipe).keeps_videos
+        return settings.epochs_first if first else settings.epochs_later
+
 
 def learn_stages(
     plan: Plan, model: StPR, clips: ClipSource, new_trainer: NewTrainer, behind: Sequence[float | None] = ()

@@ -38,7 +38,7 @@ class Trainers:
     def of(self, stage: Stage) -> Sgd:
         """The trainer of a stage; random numbers begin here."""
         recipe = self.prepared.plan.recipe
-        settings, seed = recipe.optimizer, recipe.seed * 1000 + stage.index
+        seed = recipe.seed * 1000 + stage.index
         torch.manual_seed(seed)
 
         def on_epoch(number: int, total: int, terms: Terms) -> None:
@@ -46,11 +46,10 @@ class Trainers:
             if self.scalars is not None:
                 self.scalars.epoch(terms)
 
-        first = stage.index == 1 or method_of(recipe).keeps_videos
         self._snapshots = self._new_snapshots(stage)
         return Sgd(
-            epochs=settings.epochs_first if first else settings.epochs_later,
-            optimizer=settings,
+            epochs=self.prepared.plan.epochs(stage),
+            optimizer=recipe.optimizer,
             seed=seed,
             on_epoch=on_epoch,
             snapshots=self._snapshots,
