@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from stpr.runtime.contract.command import Command
 from stpr.train.settings.shipped import shipped_recipes
-
-if TYPE_CHECKING:
-    from stpr.train.run.metrics import Metrics
-    from stpr.train.settings.recipe import Recipe
 
 
 class _Unnamed(Command):
@@ -78,22 +71,20 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     from stpr.train.data.videos import quiet_decoder
     from stpr.train.learning.distributed import launched
     from stpr.train.methods import cautions
-    from stpr.train.report.run import write_report
+    from stpr.train.report.dry_run_table import show_dry_run
+    from stpr.train.report.run import finished_runs, summary, write_report
     from stpr.train.run.execute import execute
     from stpr.train.run.folder import reserved
-    from stpr.train.run.metrics import read_metrics
     from stpr.train.run.prepare import Request
     from stpr.train.run.progress import ShownProgress
     from stpr.train.settings.load import load_recipe
 
     quiet_decoder()
     settings = load_recipe(recipe, changes=changes, root=data)
-    others = name_runs(beside)
-    for other in others.values():
-        read_metrics(other)  # before hours of training, not after
+    others = finished_runs(beside)  # before hours of training, not after
     folder = out or Path("runs") / settings.name
     if dry_run:
-        sys.exit(_show_dry_run(settings, folder, stages=stages, resume=resume))
+        sys.exit(0 if show_dry_run(settings, folder, last=stages, resume=resume) else 2)
     with launched() as processes, ExitStack() as held:
         with processes.together():
             if processes.is_main:  # the processes of one launch belong to one run
@@ -106,35 +97,3 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
         if processes.is_main:
             report = write_report(folder, others)
             click.echo(summary(metrics, folder, report))
-
-
-def name_runs(runs: Sequence[Path]) -> dict[str, Path]:
-    """Runs by the names of their folders; by their paths where two folders bear one name."""
-    names = {run.absolute().name for run in runs}
-    return {run.absolute().name if len(names) == len(set(runs)) else str(run): run for run in runs}
-
-
-def summary(metrics: Metrics, folder: Path, report: Path) -> str:
-    """What a run came to, in three lines, and one for each thing that could not be tested."""
-    from stpr.train.run.metrics import caveats, tested_on
-
-    lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
-    notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
-    export = shlex.join(["stpr-export", "--stage", str(len(metrics.seen)), "--run", str(folder)])
-    return (
-        f"{metrics.method}: {metrics.final:.1%} on {tested_on(metrics)} after stage {len(metrics.seen)};"
-        f" average over stages {metrics.average_incremental:.1%}; backward forgetting {lost}\n"
-        f"{notes}"
-        f"report: {report}\n"
-        f"next:   {export}"
-    )
-
-
-def _show_dry_run(settings: Recipe, folder: Path, *, stages: int | None, resume: bool) -> int:
-    """Print what a run would do and need; returns the exit code."""
-    from stpr.train.estimate.dry_run import look_ahead
-    from stpr.train.report.dry_run_table import show_outlook
-
-    outlook = look_ahead(settings, out=folder, last=stages, resume=resume)
-    show_outlook(outlook, outlook.rates())
-    return 2 if outlook.problems else 0

@@ -14,7 +14,6 @@ import torch
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import load_draws
-from stpr.train.data.stages import Stage
 from stpr.train.estimate.footprint import stage_sizes
 from stpr.train.learning.fit import Criterion, Terms
 from stpr.train.learning.inputs import FrozenFeatures
@@ -141,7 +140,7 @@ def _name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} thread{'s'[: torch.get_num_threads() > 1]}"
 
 
-def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, stages: Sequence[Stage]) -> list[int]:
-    """Size of the tensors of each stage's checkpoint, exactly, from shapes alone."""
-    sizes = stage_sizes(encoder, recipe, [len(stage.classes) for stage in stages])
+def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, classes: Sequence[Sequence[str]]) -> list[int]:
+    """Size of the tensors of each stage's checkpoint, exactly, from shapes alone; `classes` are those of each stage."""
+    sizes = stage_sizes(encoder, recipe, [len(names) for names in classes])
     return [sum(size.bytes.values()) for size in sizes]

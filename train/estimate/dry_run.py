@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import accelerate
-import huggingface_hub
-import torch
-import transformers
-
-from stpr.runtime.contract.errors import DataError, RecipeError, StprError
-from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.runtime.contract.errors import StprError
 from stpr.train.data.clips import MEASURED
 from stpr.train.data.list_digests import list_digests
 from stpr.train.data.source import missing, read_lists, read_stages, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
-from stpr.train.datasets.dataset import Listed
 from stpr.train.datasets.skip_list import NOTHING
 from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
+from stpr.train.estimate.network import Network, look_for_network
 from stpr.train.estimate.work import Clips, Work, work_of
-from stpr.train.learning.inputs import FrozenFeatures
-from stpr.train.learning.stage_clips import StageClips
-from stpr.train.methods.build import build_model
-from stpr.train.methods.stage_start import class_vectors_of
-from stpr.train.model.backbone import Backbone, load_backbone, resolve_source
-from stpr.train.model.stpr import StPR
 from stpr.train.run.resume import look_back
 from stpr.train.settings.recipe import Recipe
 
 Got = TypeVar("Got")
 
-FORMS: Final[Mapping[str, Mapping[str, int]]] = {  # where a network's form differs from transformers' own CLIP
-    "openai/clip-vit-base-patch16": {"patch_size": 16},
-    "openai/clip-vit-base-patch32": {},
-}
-CLIP_SPEC: Final = PreprocessSpec(
-    height=224,
-    width=224,
-    resize="crop",
-    crop_fraction=1.0,
-    mean=(0.48145466, 0.4578275, 0.40821073),
-    std=(0.26862954, 0.26130258, 0.27577711),
-)
-WEIGHTS: Final = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-NAMED: Final = 3  # missing videos of a split that are told by name
 REPORT_BYTES: Final = 2_000_000  # pictures, twice: beside the page and in it
 
 
@@ -73,8 +41,7 @@ class Outlook:
     missing: dict[Split, list[Path]] = field(default_factory=dict)
     lists: dict[str, str] = field(default_factory=dict)
     unwritten: int = 0  # bytes of videos that a run would begin with writing
-    model: Callable[[], StPR] | None = None  # makes one to measure, perhaps with random weights
-    random: bool = False
+    network: Network | None = None  # None if it doesn't load or doesn't fit the recipe
     sizes: list[int] = field(default_factory=list)  # of each checkpoint; none if the network's form is unknown
     problems: list[str] = field(default_factory=list)
 
@@ -115,13 +82,12 @@ class Outlook:
 
     def rates(self) -> Rates | None:
         """Measure this machine for some seconds; None without a network to measure. What fails becomes a problem."""
-        if self.model is None:
+        model = self.network.to_measure() if self.network else None
+        if model is None:
             return None
         gone = {path for paths in self.missing.values() for path in paths}
         there = [] if self.to_write else [video.path for video in self.videos if video.path not in gone]
-        return self.attempt(
-            partial(measure, self.recipe, self.model(), there[len(there) // 2] if there else None), None
-        )
+        return self.attempt(partial(measure, self.recipe, model, there[len(there) // 2] if there else None), None)
 
     def attempt(self, work: Callable[[], Got], otherwise: Got) -> Got:
         """What the work gives; what is wrong becomes a problem, so that the rest can be shown all the same."""
@@ -138,17 +104,18 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
     past = found.attempt(partial(look_back, out, recipe, resume=resume), None)
     learnt = past.record.stages if past else ()
     skip = found.attempt(partial(skip_list, recipe.data), NOTHING)
-    listed = found.attempt(partial(read_lists, recipe.data, learnt, skip), Listed(Path(), []))
-    found.videos, found.unwritten = listed.videos, listed.unwritten
-    if found.videos:
-        found.lists = found.attempt(partial(list_digests, recipe.data, listed), {})
+    listed = found.attempt(partial(read_lists, recipe.data, learnt, skip), None)
+    if listed and listed.videos:
+        found.videos, found.unwritten = listed.videos, listed.unwritten
+        found.lists = found.attempt(partial(list_digests, recipe.data, listed), found.lists)
         none: list[Stage] = []
         plan = found.attempt(partial(read_stages, recipe.stages, listed, learnt), none)
         found.learnt, found.last = len(learnt), min(last or len(plan), len(plan))
         found.plan = _counted(plan, found.videos)
-        found.attempt(partial(_look_for_videos, found), None)
-    found.attempt(partial(_look_at_network, found, [*learnt, *(stage.classes for stage, _ in found.stages)]), None)
-    found.attempt(partial(_look_for_room, found), None)
+        _look_for_videos(found)
+    _look_at_network(found, [*learnt, *(stage.classes for stage, _ in found.stages)])
+    if found.disk > (free := free_bytes(out)):
+        found.problems.append(f"--out {out}: the run leaves {found.disk} bytes, and {free} are free; choose another.")
     return found
 
 
@@ -159,70 +126,25 @@ def _counted(plan: Sequence[Stage], videos: Sequence[Video]) -> list[tuple[Stage
 
 def _look_for_videos(found: Outlook) -> None:
     """Which videos are missing. A run that stops early needs those of its own stages only, but reads the whole list."""
-    if found.to_write:
-        return
-    gone = missing(found.videos)
+    gone: list[Video] = []
+    if not found.to_write:
+        gone = found.attempt(partial(missing, found.videos), gone)
     paths = {split: [video.path for video in gone if video.split == split] for split in SPLITS}
     found.missing = {split: named for split, named in paths.items() if named}
     if gone:
-        raise DataError(
-            f"{len(gone)} of the {len(found.videos)} videos are missing: put them there, or correct --data."
-        )
+        said = f"{len(gone)} of the {len(found.videos)} videos are missing: put them there, or correct --data."
+        found.problems.append(said)
 
 
 def _look_at_network(found: Outlook, classes: Sequence[Sequence[str]]) -> None:
-    """Load the network if it is on this machine; if not, only its form can be known."""
-    recipe, source = found.recipe, found.recipe.backbone.source
-    here = _is_here(source)
-    if here:
-        model = build_model(recipe, load_backbone(source))
-        found.model = lambda: model
-    elif source in FORMS:
-        with torch.device("meta"):
-            model = build_model(recipe, _stand_in(source))
-        found.random = True
-        found.model = partial(_random_model, recipe)
-    if here or source in FORMS:
-        plan = [Stage(index, tuple(names)) for index, names in enumerate(classes, start=1)]
-        found.sizes = checkpoint_bytes(recipe, model.encoder, plan)[found.learnt :]
-    if not here:
-        fetch = shlex.join(["hf", "download", source])
-        raise RecipeError(
-            f"[backbone] source: {source} is not on this machine; fetch it ({fetch}), which a run would do"
-            " first if it reached the hub, or name a local folder."
-        )
-    if recipe.class_vectors.kind == "text" and classes:
-        frames = torch.empty(0, 1, recipe.sampling.frames, model.encoder.backbone.width)
-        nothing = FrozenFeatures(frames, torch.empty(0))
-        class_vectors_of(StageClips(tuple(classes[0][:1]), nothing, model.encoder), recipe)
-
-
-def _is_here(source: str) -> bool:
-    """Whether nothing must be fetched to load a network; the loader reports a folder without one."""
-    place = resolve_source(source)
-    if place.startswith((".", "/")) or place.count("/") > 1 or Path(place).is_dir():
-        return True
-    try:
-        cached = [huggingface_hub.try_to_load_from_cache(place, name) for name in ("config.json", *WEIGHTS)]
-    except ValueError:  # no id that a hub could have
-        return True
-    return isinstance(cached[0], str) and any(isinstance(file, str) for file in cached[1:])
-
-
-def _stand_in(source: str) -> Backbone:
-    config: Any = transformers.CLIPVisionConfig(**FORMS[source])
-    return Backbone(transformers.CLIPVisionModelWithProjection(config), CLIP_SPEC, source=source)
-
-
-def _random_model(recipe: Recipe) -> StPR:
-    with torch.device(accelerate.Accelerator().device):
-        return build_model(recipe, _stand_in(recipe.backbone.source))
-
-
-def _look_for_room(found: Outlook) -> None:
-    free = free_bytes(found.out)
-    if found.disk > free:
-        raise RecipeError(f"--out {found.out}: the run leaves {found.disk} bytes, and {free} are free; choose another.")
+    """Whether it is here, loads and fits the recipe, and how large the checkpoints of stages of `classes` become."""
+    found.network = network = found.attempt(partial(look_for_network, found.recipe), None)
+    if network is None:
+        return
+    if network.form:
+        sizes = partial(checkpoint_bytes, found.recipe, network.form.encoder, classes)
+        found.sizes = found.attempt(sizes, found.sizes)[found.learnt :]
+    found.attempt(partial(network.check, classes), None)
 
 
 def free_bytes(folder: Path) -> int:

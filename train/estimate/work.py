@@ -6,36 +6,26 @@ noise. Whatever a method asks of its clips is counted where it asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.data.clips import Clip
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import Video
+from stpr.train.estimate.network import WIDTH, counting_backbone
 from stpr.train.learning.fit import Criterion, Terms
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
-from stpr.train.model.backbone import Backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.stpr import StPR
-from stpr.train.run.clips import Inputs
 from stpr.train.run.protocol import Plan, learn_stages
 from stpr.train.settings.recipe import Recipe
-
-WIDTH: Final = 8  # of everything in the small network
-SPEC: Final = PreprocessSpec(
-    height=1, width=1, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +47,19 @@ class Work:
     def __add__(self, other: Work) -> Work:
         return Work(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
+    def __mul__(self, times: int) -> Work:
+        return Work(*(times * count for count in astuple(self)))
+
 
 @dataclass(slots=True)
 class Counter:
-    """What was asked for so far; copies of a network share theirs."""
+    """What was asked for so far."""
 
-    decoded: int = 0
-    encoded: int = 0
-    learnt: int = 0
+    work: Work = field(default_factory=Work)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Counter:
-        return self
+    def add(self, **counts: int) -> None:
+        """Count more of what `Work` names."""
+        self.work += Work(**counts)
 
 
 def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, behind: int, last: int) -> list[Work]:
@@ -75,8 +67,9 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
     counter, small = Counter(), _small(recipe)
 
     def build() -> StPR:
-        model = build_model(small, Backbone(_CountingNetwork(counter), SPEC, source="numbers"))
-        counter.encoded = 0  # the backbone tries its network once
+        before = counter.work
+        model = build_model(small, counting_backbone(lambda frames: counter.add(encoded=frames)))
+        counter.work = before  # the backbone tries its network once
         return model
 
     torch.manual_seed(0)
@@ -86,8 +79,8 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
     plan = Plan(small, tuple(stages), last, build)
     source = _CountedSource(small, stages, clips, counter)
     for _ in learn_stages(plan, model, source, lambda stage: _CountedTraining(plan, stage, counter), [None] * behind):
-        done.append(Work(counter.decoded, counter.encoded, counter.learnt))
-        counter.decoded = counter.encoded = counter.learnt = 0
+        done.append(counter.work)
+        counter.work = Work()
     return done
 
 
@@ -104,51 +97,21 @@ def _small(recipe: Recipe) -> Recipe:
     )
 
 
-class _CountingNetwork(nn.Module):
-    """A network of a few numbers in the form of a transformer; counts frames that pass without a gradient."""
-
-    def __init__(self, counter: Counter) -> None:
-        super().__init__()
-        self.counter = counter
-        self.enter = nn.Linear(3, WIDTH)
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList([_Block()])
-
-    def forward(self, pixels: Tensor) -> SimpleNamespace:
-        if not torch.is_grad_enabled():
-            self.counter.encoded += len(pixels)
-        features = self.enter(pixels.flatten(1))
-        for block in self.encoder.layers:  # type: ignore[union-attr]
-            features = block(features)
-        return SimpleNamespace(pooler_output=features)
-
-
-class _Block(nn.Module):
-    """What an adapter can be put into."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mlp = nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, features: Tensor) -> Tensor:
-        out: Tensor = features + self.mlp(features)
-        return out
-
-
 class _NumberedClips(PixelClips):
     """Clips of noise, counted where they would be decoded."""
 
-    def __init__(self, recipe: Recipe, labels: Tensor, counter: Counter) -> None:
+    def __init__(self, recipe: Recipe, labels: Tensor, encoder: FrameEncoder, counter: Counter) -> None:
         nobody = [Video(Path(), "", "train")] * len(labels)
-        super().__init__(nobody, labels, spec=SPEC, sampling=recipe.sampling, seed=0)
+        super().__init__(nobody, labels, spec=encoder.backbone.spec, sampling=recipe.sampling, seed=0)
         self.counter = counter
 
-    def decoded(self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int) -> Iterator[Tensor]:
+    def decoded(self, batches: Sequence[Sequence[int]], load: object, rounds: int) -> Iterator[Tensor]:
         """A batch of noise for each batch of rows."""
         del load, rounds
         for rows in batches:
-            self.counter.decoded += len(rows)
-            yield torch.randint(256, (len(rows), self.sampling.frames, 1, 1, 3), dtype=torch.uint8)
+            self.counter.add(decoded=len(rows))
+            shape = (len(rows), self.sampling.frames, self.spec.height, self.spec.width, 3)
+            yield torch.randint(256, shape, dtype=torch.uint8)
 
 
 class _CountedSource:
@@ -157,28 +120,26 @@ class _CountedSource:
     def __init__(self, recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], counter: Counter) -> None:
         self.recipe, self.clips, self.counter = recipe, clips, counter
         self.sizes = [len(stage.classes) for stage in stages]
-        self.tests: dict[int, Inputs] = {}
+        self.tests: dict[int, FrozenFeatures | PixelClips] = {}
 
-    def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
+    def train(self, encoder: FrameEncoder, stage: Stage) -> FrozenFeatures | PixelClips:
         """As every source of clips."""
         return self._inputs(encoder, stage, self.clips[stage.index - 1].train, self.recipe.sampling.draws)
 
-    def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
+    def test(self, encoder: FrameEncoder, stage: Stage) -> FrozenFeatures | PixelClips | None:
         """As every source of clips."""
         count = self.clips[stage.index - 1].test
         if stage.index not in self.tests and count:
             self.tests[stage.index] = self._inputs(encoder, stage, count, 0)
         return self.tests.get(stage.index)
 
-    def _inputs(self, encoder: FrameEncoder, stage: Stage, count: int, draws: int) -> Inputs:
-        classes = len(stage.classes)
+    def _inputs(self, encoder: FrameEncoder, stage: Stage, count: int, draws: int) -> FrozenFeatures | PixelClips:
         earlier = sum(self.sizes[: stage.index - 1])
-        labels = earlier + torch.arange(count) % classes
+        labels = earlier + torch.arange(count) % len(stage.classes)
         if encoder.upstream_trains:
-            return _NumberedClips(self.recipe, labels, self.counter)
+            return _NumberedClips(self.recipe, labels, encoder, self.counter)
         frames = self.recipe.sampling.frames
-        self.counter.decoded += count
-        self.counter.encoded += count * (1 + draws) * frames
+        self.counter.add(decoded=count, encoded=count * (1 + draws) * frames)
         return FrozenFeatures(torch.randn(count, 1 + draws, frames, WIDTH), labels)
 
 
@@ -190,13 +151,11 @@ class _CountedTraining:
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
         """As every trainer."""
-        shown, counter = len(clips.inputs.labels) * self.epochs, self.counter
-        before = Work(counter.decoded, counter.encoded, counter.learnt)
+        before, self.counter.work = self.counter.work, Work()
         batch, labels = next(clips.inputs.epoch(0, batch=1, seed=0))
         criterion(batch, labels)
-        each = Work(counter.decoded, counter.encoded, counter.learnt + 1)
-        for name, was in zip(("decoded", "encoded", "learnt"), astuple(before), strict=True):
-            setattr(counter, name, was + shown * (getattr(each, name) - was))
+        self.counter.add(learnt=1)
+        self.counter.work = before + self.counter.work * (len(clips.inputs.labels) * self.epochs)
         for module in criterion.modules():  # looked at clip by clip behind the steps, as EWC does
             if isinstance(module, Criterion):
                 module.register_forward_hook(self._learnt)
@@ -205,4 +164,4 @@ class _CountedTraining:
 
     def _learnt(self, module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         del module, output
-        self.counter.learnt += len(inputs[0])
+        self.counter.add(learnt=len(inputs[0]))

@@ -9,13 +9,21 @@ from textwrap import shorten
 from typing import Final
 
 from stpr.train.estimate.cost import Rates
-from stpr.train.estimate.dry_run import Outlook, free_bytes
+from stpr.train.estimate.dry_run import Outlook, free_bytes, look_ahead
 from stpr.train.methods import cautions
 from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import duration, size
+from stpr.train.settings.recipe import Recipe
 
 NUMBERS_WIDTH: Final = 50  # the columns before the names of the classes take no more
 NAMED: Final = 3  # missing videos that are listed by name
+
+
+def show_dry_run(recipe: Recipe, folder: Path, *, last: int | None, resume: bool) -> bool:
+    """Print what a run would do and need, this machine measured for some seconds; returns whether it could start."""
+    outlook = look_ahead(recipe, out=folder, last=last, resume=resume)
+    show_outlook(outlook, outlook.rates())
+    return not outlook.problems
 
 
 def show_outlook(outlook: Outlook, rates: Rates | None) -> None:
@@ -69,7 +77,7 @@ def _videos(outlook: Outlook) -> list[str]:
 
 def _network(outlook: Outlook) -> str:
     source = outlook.recipe.backbone.source
-    if outlook.model is not None and not outlook.random:
+    if outlook.network and outlook.network.here:
         return f"{source} is here and loads"
     return f"{source}: see the problems below"
 
@@ -81,7 +89,7 @@ def _time(outlook: Outlook, rates: Rates | None) -> list[str]:
         return [f"network unknown: {counted}", f"decoding unknown: {work.decoded:,} videos"]
     network = work.encoded * rates.encode + work.learnt * rates.learn
     paces = f"{duration(rates.encode)} a frame, {duration(rates.learn)} a clip"
-    how = ", with random weights in the network's form" if outlook.random else ""
+    how = "" if outlook.network and outlook.network.here else ", with random weights in the network's form"
     said = [f"network about {duration(network)}: {counted}; {paces}, measured just now on {rates.device}{how}"]
     if rates.decode is None:
         return [*said, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
@@ -99,9 +107,6 @@ def _disk(outlook: Outlook) -> str:
     free = f"{size(free_bytes(outlook.out))} are free"
     if not outlook.sizes:
         return f"unknown without the network's form; {free}"
+    written = ", and the videos to be written" if outlook.to_write else ""
     kept = f"stage checkpoints {size(outlook.sizes[0])} to {size(outlook.sizes[-1])}, {size(sum(outlook.sizes))} in all"
-    return f"about {size(outlook.disk)}: {kept}; the rest is predictions and the report{_written(outlook)}; {free}"
-
-
-def _written(outlook: Outlook) -> str:
-    return ", and the videos to be written" if outlook.to_write else ""
+    return f"about {size(outlook.disk)}: {kept}; the rest is predictions and the report{written}; {free}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from stpr.train.report.figures import (
 from stpr.train.report.page import write_page
 from stpr.train.report.quantities import duration, percent
 from stpr.train.run.folder import report_folder
-from stpr.train.run.metrics import Metrics, caveats, read_metrics
+from stpr.train.run.metrics import Metrics, caveats, read_metrics, tested_on
 
 CAPTIONS: Final = {
     "accuracy": "Accuracy after each stage: on all classes seen so far (left), and on each stage's classes (right).",
@@ -34,13 +35,36 @@ HEADINGS: Final = (
 )  # fmt: skip
 
 
-def write_report(run: Path, compare: Mapping[str, Path] | None = None) -> Path:
-    """Write `run/report/` from `run/metrics.json`; `compare` names other run folders to show beside it.
+def finished_runs(folders: Sequence[Path]) -> dict[str, Metrics]:
+    """Runs by the names of their folders; by their paths where two folders bear one name.
 
-    Returns the HTML page. Raises CheckpointError if a run has no readable metrics.
+    Raises CheckpointError if one has no readable metrics.
     """
-    metrics = read_metrics(run)
-    others = {name: read_metrics(path) for name, path in (compare or {}).items()}
+    names = {folder.absolute().name for folder in folders}
+    apart = len(names) == len(set(folders))
+    return {folder.absolute().name if apart else str(folder): read_metrics(folder) for folder in folders}
+
+
+def summary(metrics: Metrics, folder: Path, report: Path) -> str:
+    """What a run came to, in three lines, and one for each thing that could not be tested."""
+    lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
+    notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
+    export = shlex.join(["stpr-export", "--stage", str(len(metrics.seen)), "--run", str(folder)])
+    return (
+        f"{metrics.method}: {metrics.final:.1%} on {tested_on(metrics)} after stage {len(metrics.seen)};"
+        f" average over stages {metrics.average_incremental:.1%}; backward forgetting {lost}\n"
+        f"{notes}"
+        f"report: {report}\n"
+        f"next:   {export}"
+    )
+
+
+def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path:
+    """Write `run/report/` from `run/metrics.json`; `others` are named runs to show beside it.
+
+    Returns the HTML page. Raises CheckpointError if the run has no readable metrics.
+    """
+    metrics, others = read_metrics(run), others or {}
     folder = report_folder(run)
     figures = _draw(metrics, others)
     for name in CAPTIONS:

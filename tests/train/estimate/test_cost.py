@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from stpr.train.data.clips import load_draws
-from stpr.train.data.stages import Stage
 from stpr.train.estimate.cost import checkpoint_bytes, measure
 from stpr.train.methods.build import build_model
 from stpr.train.run.checkpoint import kept_tensors
@@ -16,8 +15,6 @@ from stpr.train.settings.learning import SamplingSettings
 from stpr.train.settings.recipe import Recipe
 from tests.factories import make_video
 from tests.train.synthetic import FRAMES, OURS, STAGES, learn, make_recipe
-
-PLAN = [Stage(number, names) for number, names in enumerate(STAGES, start=1)]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +34,7 @@ PLAN = [Stage(number, names) for number, names in enumerate(STAGES, start=1)]
 def test_checkpoints_are_as_large_as_foretold(tables: dict[str, Any]) -> None:
     recipe = make_recipe(**{"optimizer": {"epochs_first": 1, "epochs_later": 1}, **tables})
     real = [sum(value.nbytes for value in kept_tensors(model).values()) for model, _ in learn(recipe)]
-    assert checkpoint_bytes(recipe, build_model(recipe).encoder, PLAN) == real
+    assert checkpoint_bytes(recipe, build_model(recipe).encoder, STAGES) == real
 
 
 def rates_of(recipe: Recipe, video: Path | None) -> tuple[float, float, float | None]:

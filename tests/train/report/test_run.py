@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import itertools
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from stpr.train.report.figures import (
     losses_figure,
     routing_figure,
 )
-from stpr.train.report.run import CAPTIONS, write_report
+from stpr.train.report.run import CAPTIONS, finished_runs, summary, write_report
 from stpr.train.run.metrics import UNKNOWN, Metrics, average_incremental, backward_forgetting, write_metrics
 from stpr.train.run.open_set_metrics import UnknownFigures
 
@@ -99,7 +100,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
-    lda = save(root, "lda", made_up([2, 1, 1, 2], method="lda", learns_by_epochs=False))
+    lda = made_up([2, 1, 1, 2], method="lda", learns_by_epochs=False)
     path = save(root, "stpr", made_up([2, 1, 1]))
     assert write_report(path, {"streaming <LDA>": lda}) == path / "report" / "index.html"
     return path
@@ -247,13 +248,38 @@ def test_each_loss_term_has_a_panel_of_its_own() -> None:
 
 def test_a_run_to_compare_with_must_have_figures(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no metrics\.json"):
-        write_report(run, {"other": tmp_path})
+        finished_runs([run, tmp_path])
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for place, name in enumerate(("a/lda", "a/lwf", "a/seed-0", "b/seed-0"), start=1):
+        Path(name).mkdir(parents=True)
+        found[name] = made_up([1] * place)
+        write_metrics(Path(name), found[name])
+    lda, lwf, first, second = found.values()
+    assert finished_runs([Path("a/lda"), Path("a/lwf")]) == {"lda": lda, "lwf": lwf}
+    assert list(finished_runs([Path("a/seed-0"), Path("b/seed-0")]).items()) == [
+        ("a/seed-0", first), ("b/seed-0", second)
+    ]  # fmt: skip
+    assert finished_runs([Path("a/lda"), Path("a/lda")]) == {"lda": lda}
+    monkeypatch.chdir("a/lwf")
+    assert finished_runs([Path()]) == {"lwf": lwf}
+
+
+@pytest.mark.parametrize("name", ["motions", "exp [v2]", "it's; rm $HOME", "-x"])
+def test_the_next_command_can_be_pasted_into_a_shell(name: str) -> None:
+    folder = Path("runs") / name
+    said = summary(made_up([1, 1]), folder, folder / "report" / "index.html")
+    (line,) = (line for line in said.splitlines() if line.startswith("next:   "))
+    assert shlex.split(line.removeprefix("next:   ")) == ["stpr-export", "--stage", "2", "--run", str(folder)]
 
 
 def test_notes_and_lists_are_on_the_page_and_notes_of_runs_beside_it(tmp_path: Path) -> None:
     lists = {"lists/train.txt": ["ab12", "cd34"]}
     noted = msgspec.structs.replace(made_up([1, 1]), notes=["Clips of one person are on both sides."], lists=lists)
-    other = save(tmp_path, "other", msgspec.structs.replace(made_up([1, 1]), notes=["Drawn by a seed."]))
+    other = msgspec.structs.replace(made_up([1, 1]), notes=["Drawn by a seed."])
     page = write_report(save(tmp_path, "run", noted), {"beside": other})
     for text in (Page(page.read_text(encoding="utf-8")).text, (page.parent / "report.md").read_text(encoding="utf-8")):
         assert "Clips of one person are on both sides." in text
@@ -289,8 +315,7 @@ def test_names_with_markup_are_literal_on_pages_and_in_figures(tmp_path: Path) -
     plain = made_up([len(NAMES)])
     metrics = msgspec.structs.replace(plain, classes=NAMES, stages=[NAMES])
     noted = msgspec.structs.replace(plain, notes=["<i>"])
-    others = {name: save(tmp_path, f"run-{place}", noted) for place, name in enumerate(NAMES)}
-    page = write_report(save(tmp_path, "run", metrics), others)
+    page = write_report(save(tmp_path, "run", metrics), dict.fromkeys(NAMES, noted))
     for file in (page, page.with_name("report.md")):
         text = Page.of(file).text
         assert ", ".join(NAMES) in text

@@ -1,0 +1,141 @@
+"""Networks that tell what a run will cost: the recipe's own, one in its form where it is not here, one that counts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import accelerate
+import huggingface_hub
+import torch
+import transformers
+from torch import Tensor, nn
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.learning.inputs import FrozenFeatures
+from stpr.train.learning.stage_clips import StageClips
+from stpr.train.methods.build import build_model
+from stpr.train.methods.stage_start import class_vectors_of
+from stpr.train.model.backbone import Backbone, load_backbone, resolve_source
+from stpr.train.model.stpr import StPR
+from stpr.train.settings.recipe import Recipe
+
+FORMS: Final[Mapping[str, Mapping[str, int]]] = {  # where a network's form differs from transformers' own CLIP
+    "openai/clip-vit-base-patch16": {"patch_size": 16},
+    "openai/clip-vit-base-patch32": {},
+}
+CLIP_SPEC: Final = PreprocessSpec(
+    height=224,
+    width=224,
+    resize="crop",
+    crop_fraction=1.0,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+WEIGHTS: Final = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+WIDTH: Final = 8  # of everything in the network that counts
+ONE_PIXEL: Final = PreprocessSpec(
+    height=1, width=1, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What is at hand of a recipe's network."""
+
+    recipe: Recipe
+    here: bool
+    form: StPR | None  # before its first stage; without values where it is not here, None if its form is unknown
+
+    def to_measure(self) -> StPR | None:
+        """One with values, random ones where it is not here; it may be used up."""
+        if self.here or self.form is None:
+            return self.form
+        with torch.device(accelerate.Accelerator().device):
+            return build_model(self.recipe, _in_form(self.recipe.backbone.source))
+
+    def check(self, classes: Sequence[Sequence[str]]) -> None:
+        """Raise RecipeError for a network that is not here, or has no text tower for the first of the classes."""
+        source = self.recipe.backbone.source
+        if not self.here:
+            fetch = shlex.join(["hf", "download", source])
+            raise RecipeError(
+                f"[backbone] source: {source} is not on this machine; fetch it ({fetch}), which a run would do"
+                " first if it reached the hub, or name a local folder."
+            )
+        if self.form and self.recipe.class_vectors.kind == "text" and classes:
+            frames = torch.empty(0, 1, self.recipe.sampling.frames, self.form.encoder.backbone.width)
+            nothing = FrozenFeatures(frames, torch.empty(0))
+            class_vectors_of(StageClips(tuple(classes[0][:1]), nothing, self.form.encoder), self.recipe)
+
+
+def look_for_network(recipe: Recipe) -> Network:
+    """Load the network if it is on this machine. Raises RecipeError for one that doesn't load or fit the recipe."""
+    source = recipe.backbone.source
+    if _is_here(source):
+        return Network(recipe, True, build_model(recipe, load_backbone(source)))
+    with torch.device("meta"):
+        return Network(recipe, False, build_model(recipe, _in_form(source)) if source in FORMS else None)
+
+
+def _is_here(source: str) -> bool:
+    """Whether nothing must be fetched to load a network; the loader reports a folder without one."""
+    place = resolve_source(source)
+    if place.startswith((".", "/")) or place.count("/") > 1 or Path(place).is_dir():
+        return True
+    try:
+        cached = [huggingface_hub.try_to_load_from_cache(place, name) for name in ("config.json", *WEIGHTS)]
+    except ValueError:  # no id that a hub could have
+        return True
+    return isinstance(cached[0], str) and any(isinstance(file, str) for file in cached[1:])
+
+
+def _in_form(source: str) -> Backbone:
+    config: Any = transformers.CLIPVisionConfig(**FORMS[source])
+    return Backbone(transformers.CLIPVisionModelWithProjection(config), CLIP_SPEC, source=source)
+
+
+def counting_backbone(count: Callable[[int], None]) -> Backbone:
+    """A backbone of a few numbers; `count` is told of frames that pass without a gradient."""
+    return Backbone(_CountingNetwork(count), ONE_PIXEL, source="numbers")
+
+
+class _CountingNetwork(nn.Module):
+    """A network of a few numbers in the form of a transformer."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        super().__init__()
+        self.count = count
+        self.enter = nn.Linear(3, WIDTH)
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList([_Block()])
+
+    def forward(self, pixels: Tensor) -> SimpleNamespace:
+        if not torch.is_grad_enabled():
+            self.count(len(pixels))
+        features = self.enter(pixels.flatten(1))
+        for block in self.encoder.layers:  # type: ignore[union-attr]
+            features = block(features)
+        return SimpleNamespace(pooler_output=features)
+
+
+class _Block(nn.Module):
+    """What an adapter can be put into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, features: Tensor) -> Tensor:
+        out: Tensor = features + self.mlp(features)
+        return out
