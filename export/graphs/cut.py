@@ -63,7 +63,7 @@ def encoder_piece(model: StPR) -> Piece:
     """The frame encoder with normalisation inside; raises BundleError if the head needs another one beside it."""
     if model.reads_unadapted:
         raise BundleError(
-            '[router] kind = "clip_key" looks at frame features without adapters, and a bundle carries the adapted ones'
+            "this run's [router] kind looks at frame features without adapters, and a bundle carries the adapted ones"
             ' alone: export a run with kind = "adapter_key", or with [adapter] place = "none".'
         )
     spec = model.encoder.backbone.spec

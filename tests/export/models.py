@@ -24,6 +24,7 @@ from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.head import Head
+from stpr.train.model.routing import router_of
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.model import (
@@ -93,7 +94,7 @@ class HeadForm:
         if self.alone is not None:
             combiner: Combiner = ScoresAlone(self.alone(frames, width), temperature=0.05)
             return Head(frames=frames, width=width, combiner=combiner, expert=None)
-        asked = self.router.kind == "likelihood" or self.fusion.evidence > 0
+        asked = router_of(self.router).reads_posterior or self.fusion.evidence > 0
         scores = ClipStatistics(frames, width, PARTS) if asked else None
         combiner = Fusion(width, router=self.router, fusion=self.fusion, statistics=scores)
         return Head(frames=frames, width=width, combiner=combiner, expert=self.expert)

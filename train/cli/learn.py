@@ -70,7 +70,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     """Learn the stages of RECIPE, a TOML file or one of those that come with stpr, and write a report."""
     from stpr.train.data.videos import quiet_decoder
     from stpr.train.learning.distributed import launched
-    from stpr.train.methods import cautions
+    from stpr.train.methods import cautions, check_names
     from stpr.train.report.dry_run_table import show_dry_run
     from stpr.train.report.run import finished_runs, summary, write_report
     from stpr.train.run.execute import execute
@@ -81,6 +81,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
 
     quiet_decoder()
     settings = load_recipe(recipe, changes=changes, root=data)
+    check_names(settings)
     others = finished_runs(beside)  # before hours of training, not after
     folder = out or Path("runs") / settings.name
     if dry_run:

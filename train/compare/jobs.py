@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.train.compare.presets import Row
-from stpr.train.methods import method_of
+from stpr.train.methods import check_names
 from stpr.train.run.checkpoint import read_record
 from stpr.train.run.execute import execute
 from stpr.train.run.folder import recipe_file, reserved
@@ -62,10 +62,10 @@ def plan(
         for seed in seeds:
             try:
                 settings = load([*row.changes, f"seed={seed}"])
+                check_names(settings)
             except RecipeError as error:
                 raise RecipeError(f"row {row.name!r}: {error.message}") from error
             folder = out / row.name / f"seed-{seed}"
-            method_of(settings)
             look_back(folder, settings, resume=resume)  # an error is better told before the first run
             jobs.append(Job(row, seed, settings, folder))
     return jobs

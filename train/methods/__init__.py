@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stpr.runtime.contract.errors import RecipeError
 from stpr.train.methods import (
     ewc,
     finetune,
@@ -22,7 +21,8 @@ from stpr.train.methods import (
     streaming_lda,
 )
 from stpr.train.methods.method import Method
-from stpr.train.settings.messages import nearest
+from stpr.train.model.routing import router_of
+from stpr.train.settings.messages import entry_of
 from stpr.train.settings.recipe import Recipe
 
 METHODS: Mapping[str, Method] = {
@@ -41,10 +41,13 @@ METHODS: Mapping[str, Method] = {
 
 def method_of(recipe: Recipe) -> Method:
     """The recipe's method. Raises RecipeError for a name that nobody knows."""
-    if recipe.method not in METHODS:
-        hint = nearest(recipe.method, METHODS)
-        raise RecipeError(f"method must be one of {', '.join(METHODS)}, not {recipe.method!r}{hint}.")
-    return METHODS[recipe.method]
+    return entry_of(METHODS, recipe.method, "method")
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raise RecipeError for a method or a router that nobody knows: for commands, before any work."""
+    method_of(recipe)
+    router_of(recipe.router)
 
 
 def cautions(recipe: Recipe) -> list[str]:

@@ -8,6 +8,7 @@ from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.mean_frame import MeanFrame
 from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.head import Head
+from stpr.train.model.routing import router_of
 from stpr.train.model.scores.probe import LinearProbe
 from stpr.train.model.scores.ridge import RidgeScores
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
@@ -17,7 +18,7 @@ from stpr.train.settings.recipe import Recipe
 
 def routed_experts(recipe: Recipe, width: int) -> Head:
     """TD-MoE: an expert per stage behind the recipe's router, with clip statistics where anything asks for them."""
-    asked = recipe.router.kind == "likelihood" or recipe.fusion.evidence > 0
+    asked = router_of(recipe.router).reads_posterior or recipe.fusion.evidence > 0
     scores = ClipStatistics(recipe.sampling.frames, width, recipe.statistics) if asked else None
     combiner = Fusion(width, router=recipe.router, fusion=recipe.fusion, statistics=scores)
     return Head(frames=recipe.sampling.frames, width=width, combiner=combiner, expert=recipe.expert)

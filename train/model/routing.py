@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from stpr.train.settings.messages import entry_of
+from stpr.train.settings.model import RouterSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,29 @@ def _likelihood(evidence: Evidence) -> Tensor:
     return evidence.posterior @ evidence.membership
 
 
-ROUTERS: Mapping[str, Callable[[Evidence], Tensor]] = {
-    "raw": anchor_scores,
-    "softmax": _softmax,
-    "top1": _top1,
-    "equal": _equal,
-    "likelihood": _likelihood,
-    "clip_key": key_scores,
-    "adapter_key": key_scores,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """A way to weigh experts, `(B, E)`, and what it needs to be kept or computed for that."""
+
+    weigh: Callable[[Evidence], Tensor]
+    keeps_anchors: bool = True  # each class's mean temporal part: the paper's anchors
+    keeps_keys: bool = False  # each class's mean frame feature
+    reads_unadapted: bool = False  # keys and clips as the frame features would be without adapters
+    reads_posterior: bool = False  # clip statistics are learnt for it
+
+
+ROUTERS: Final[Mapping[str, Router]] = {
+    "raw": Router(weigh=anchor_scores),  # the paper's formula
+    "softmax": Router(weigh=_softmax),
+    "top1": Router(weigh=_top1),
+    "likelihood": Router(weigh=_likelihood, reads_posterior=True),  # by the statistics under one shared covariance
+    # The paper's ablation: no choice, and keys of the mean frame instead of what moves.
+    "equal": Router(weigh=_equal, keeps_anchors=False),
+    "clip_key": Router(weigh=key_scores, keeps_keys=True, reads_unadapted=True),
+    "adapter_key": Router(weigh=key_scores, keeps_keys=True),
 }
+
+
+def router_of(settings: RouterSettings) -> Router:
+    """The recipe's router. Raises RecipeError for a name that nobody knows."""
+    return entry_of(ROUTERS, settings.kind, "[router] kind")

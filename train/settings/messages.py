@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
+
+from stpr.runtime.contract.errors import RecipeError
+
+Kind = TypeVar("Kind")
 
 KINDS = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
 KINDS |= {"array": "a list", "object": "a table of settings"}
@@ -32,6 +36,13 @@ def explain(message: str, tables: dict[str, Any], root: type[msgspec.Struct]) ->
         kinds = " or ".join(KINDS.get(kind, kind) for kind in expected["kinds"].split(" | "))
         return f"{_key(path)}must be {kinds}{expected['more']}, not {_found(tables, path)}"
     return what
+
+
+def entry_of(registry: Mapping[str, Kind], name: str, key: str) -> Kind:
+    """What a recipe's word stands for in a registry; raises RecipeError, naming the key, for one that isn't there."""
+    if name not in registry:
+        raise RecipeError(f"{key} must be one of {', '.join(registry)}, not {name!r}{nearest(name, registry)}.")
+    return registry[name]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

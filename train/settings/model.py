@@ -62,24 +62,10 @@ class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`raw` is the paper's formula; `likelihood` weighs experts by the statistics under one shared covariance.
+    """How experts are weighed."""
 
-    `equal`, `clip_key` and `adapter_key` are the paper's ablation: no choice, and keys of the mean frame instead of
-    what moves, taken of the frozen network's features or of the adapted ones.
-    """
-
-    kind: Literal["raw", "softmax", "top1", "equal", "likelihood", "clip_key", "adapter_key"] = "raw"
+    kind: str = "raw"  # a name of stpr.train.model.routing; the paper's
     temperature: Positive = 0.05  # of softmax over anchor cosines
-
-    @property
-    def keeps_anchors(self) -> bool:
-        """Whether a class's mean temporal part is kept: the paper's anchors."""
-        return self.kind != "equal"
-
-    @property
-    def keeps_keys(self) -> bool:
-        """Whether a class's mean frame feature is kept to choose its expert by."""
-        return self.kind in ("clip_key", "adapter_key")
 
 
 Part = Literal["mean", "difference", "deviation", "cosines", "change", "lag1", "lag2"]

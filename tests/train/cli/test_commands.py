@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,15 @@ def test_a_name_that_is_none_of_the_commands_is_a_recipe() -> None:
     done = run(RUN.format(True), "adit")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("Error: no recipe 'adit'")
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(("change", "near"), [("method=spr", "stpr"), ("router.kind=row", "raw")])
+def test_a_name_that_nobody_knows_is_refused_before_anything_is_written(
+    change: str, near: str, dry: list[str], tmp_path: Path
+) -> None:
+    places = ["--data", str(tmp_path / "motions"), "--out", str(tmp_path / "run")]
+    done = run(RUN.format(True), "motions", *places, "--set", change, *dry)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"Error: .* must be one of .*\(did you mean '{near}'\?\)\.\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from stpr.train.run.checkpoint import kept_tensors, load_stage
 from stpr.train.run.execute import execute
 from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
+from stpr.train.settings.model import RouterSettings
 from stpr.train.settings.recipe import Recipe
 from tests.train.videos import recipe_of, write_videos
 
@@ -29,9 +30,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(root: Path, changes: Sequence[str]) -> Recipe:
-    """A recipe with its method and seed changed."""
-    values = dict(change.split("=") for change in changes)
-    return msgspec.structs.replace(recipe_of(root), method=values["method"], seed=int(values["seed"]))
+    """A recipe with its method, router and seed changed."""
+    values = {"method": "stpr", "router.kind": "raw", **dict(change.split("=") for change in changes)}
+    router = RouterSettings(kind=values["router.kind"])
+    return msgspec.structs.replace(recipe_of(root), method=values["method"], router=router, seed=int(values["seed"]))
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0", [0]), ("2,0, 1", [2, 0, 1])])
@@ -59,10 +61,17 @@ def test_each_row_is_learnt_on_each_seed_in_a_folder_of_its_own(root: Path, tmp_
     assert not one_order(jobs[:1])
 
 
-@pytest.mark.parametrize("wrong", ["method=stpp", "method=unheard"])
-def test_a_row_that_can_not_be_is_told_before_the_first_run(root: Path, tmp_path: Path, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("method=stpp", r"row 'odd': method must be one of stpr, .*, not 'stpp' \(did you mean 'stpr'\?\)\."),
+        ("method=unheard", r"row 'odd': method must be one of stpr, .*, not 'unheard'\."),
+        ("router.kind=row", r"row 'odd': \[router\] kind must be one of raw, .*, not 'row' \(did you mean 'raw'\?\)\."),
+    ],
+)
+def test_a_row_that_can_not_be_is_told_before_the_first_run(root: Path, tmp_path: Path, wrong: str, said: str) -> None:
     rows = choose_rows(["mine: method=stpr", f"odd: {wrong}"])
-    with pytest.raises(RecipeError, match="method must be one of"):
+    with pytest.raises(RecipeError, match=said):
         plan(lambda changes: load(root, changes), rows, [0], out=tmp_path, resume=False)
 
 

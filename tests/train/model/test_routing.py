@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.head import Head
+from stpr.train.model.routing import ROUTERS, router_of
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.settings.model import ExpertSettings, FusionSettings, RouterSettings, StatisticsSettings
 from tests.train.synthetic import fusion_of
@@ -79,7 +81,7 @@ def slow_weights(kind: str, scores: list[float], temperature: float) -> list[flo
 
 @pytest.mark.parametrize("kind", ["raw", "softmax", "top1", "equal"])
 def test_routing_and_fusion_are_the_formulas(kind: str) -> None:
-    head = make_head(router=RouterSettings(kind=kind, temperature=0.3))  # type: ignore[arg-type]
+    head = make_head(router=RouterSettings(kind=kind, temperature=0.3))
     clips = torch.randn(5, FRAMES, WIDTH, dtype=torch.float64)
     with torch.no_grad():
         logits, routing = head(clips)
@@ -94,6 +96,15 @@ def test_routing_and_fusion_are_the_formulas(kind: str) -> None:
             fused = fused + weight * output / np.linalg.norm(output)
         expected = [cosine(fused, vector) for vector in fusion_of(head).class_vectors.numpy()]
         np.testing.assert_allclose(logits[row], expected, atol=1e-12)
+
+
+def test_routers_are_found_by_the_names_that_recipes_use() -> None:
+    for kind, router in ROUTERS.items():
+        assert router_of(RouterSettings(kind=kind)) is router
+        assert new_head(RouterSettings(kind=kind)).combiner.reads_unadapted is router.reads_unadapted
+    said = r"\[router\] kind must be one of raw, softmax, .*, not 'row' \(did you mean 'raw'\?\)\."
+    with pytest.raises(RecipeError, match=said):
+        new_head(RouterSettings(kind="row"))
 
 
 def test_weights_that_are_given_stand_in_for_the_routers() -> None:

@@ -111,7 +111,7 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ({"stages": {"classes": [["a"], "b"]}}, "[stages] each entry of classes: must be a list, not 'b'"),
         ({"data": {"kind": "csv", "root": "x", "train": {"a": "b"}}}, "[data] each entry of train: must be a list"),
         ({"data": {"kind": "zip"}}, "[data] kind: must be one of 'motions', 'folder', 'csv', 'ucf101', "),
-        ({"router": {"kind": "best"}}, "[router] kind: must be one of 'raw', 'softmax', 'top1', 'equal', 'likelihood'"),
+        ({"router": {"kind": 3}}, "[router] kind: must be a string, not 3"),
         ({"statistics": {"parts": ["mean", "mode"]}}, "[statistics] each entry of parts: must be one of 'mean', "),
         (
             {"statistics": {"parts": ["lag2"]}, "sampling": {"frames": 2}},

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stpr.train.model.combiners.combiner import Combiner
-from stpr.train.model.routing import ROUTERS, Evidence
+from stpr.train.model.routing import Evidence, router_of
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import FusionSettings, RouterSettings
 
@@ -15,15 +15,16 @@ from stpr.train.settings.model import FusionSettings, RouterSettings
 class Fusion(Combiner):
     """V = V̄ + Σ r_k V^st_k, logits = cos(V, T_c).
 
-    What it keeps: class vectors, and anchors and keys where the router asks for them, each `(C, D)`.
+    What it keeps: class vectors, and anchors and keys where the router asks for them, each `(C, D)`. Raises RecipeError
+    for a router that nobody knows.
     """
 
     def __init__(
         self, width: int, *, router: RouterSettings, fusion: FusionSettings, statistics: ClipScores | None
     ) -> None:
         super().__init__(statistics)
-        self.router, self.fusion = router, fusion
-        self.reads_unadapted = router.kind == "clip_key"
+        self.router, self.temperature, self.fusion = router_of(router), router.temperature, fusion
+        self.reads_unadapted = self.router.reads_unadapted
         self.class_vectors: Tensor
         self.anchors: Tensor
         self.keys: Tensor
@@ -56,9 +57,9 @@ class Fusion(Combiner):
             keys=self.keys,
             membership=self.membership,
             posterior=posterior,
-            temperature=self.router.temperature,
+            temperature=self.temperature,
         )
-        routing = ROUTERS[self.router.kind](evidence) if given is None else given
+        routing = self.router.weigh(evidence) if given is None else given
         if self.fusion.normalise:
             static, outputs = F.normalize(static, dim=-1), F.normalize(outputs, dim=-1)
         fused = self.fusion.static * static + (routing[:, None] @ outputs)[:, 0]  # (B, D)
