@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stpr.export.package.pipeline import Advance
-from stpr.export.parity.certificate import Certificate, Difference
-from stpr.runtime.contract.bundle import MANIFEST, PARITY
+from stpr.export.parity.certificate import Certificate, Difference, certificate_file
+from stpr.runtime.contract.bundle import MANIFEST
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import Manifest, read_manifest
 
@@ -61,14 +61,16 @@ class ShownSteps:
 def show_bundle(console: Console, bundle: Path) -> None:
     """The bundle's files and what of them is new, how far it is from PyTorch, and what to do next."""
     manifest = read_manifest((bundle / MANIFEST).read_bytes(), str(bundle / MANIFEST)).manifest
-    certificate = msgspec.json.decode((bundle / PARITY).read_bytes(), type=Certificate)
     console.print()
     console.print(_files(manifest, _previous(bundle, manifest)))
-    console.print()
-    console.print(_differences(certificate))
-    console.print()
-    for line in _decisions(certificate):
-        console.print(line, soft_wrap=True)
+    for precision in sorted(manifest.parity, key=lambda one: one != manifest.precision):  # what a device runs first
+        raw = (bundle / certificate_file(precision, manifest.precision)).read_bytes()
+        certificate = msgspec.json.decode(raw, type=Certificate)
+        console.print()
+        console.print(_differences(certificate))
+        console.print()
+        for line in _decisions(certificate):
+            console.print(line, soft_wrap=True)
     console.print(f"bundle: {bundle}", soft_wrap=True)
     console.print(f"next:   {shlex.join(['stpr-run', '--bundle', str(bundle), '--camera', '0'])}", soft_wrap=True)
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from stpr.export.graphs.cut import combine_piece, encoder_piece, expert_piece, graph_specs
+from stpr.export.graphs.cut import FILES, combine_piece, encoder_piece, expert_piece, graph_specs
 from stpr.export.graphs.trace import OPSET, Traced, Weight, tensors_of, trace
 from stpr.export.graphs.weights import BACKBONE, STAGE, expert_file, stored, write_weights
 from stpr.runtime.contract.errors import BundleError
@@ -41,8 +41,8 @@ def trace_pieces(model: StPR) -> Pieces:
     return Pieces(trace(encoder_piece(model)), trace(expert) if expert else None, trace(combine_piece(model)))
 
 
-def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> dict[GraphName, GraphSpec]:
-    """Write `encoder.onnx`, `head.onnx`, `clip.onnx` and `weights/` into a folder; returns the graphs' specs."""
+def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> None:
+    """Write `encoder.onnx`, `head.onnx`, `clip.onnx` and `weights/` into a folder."""
     specs = graph_specs(model)
     tensors = {
         tensor.name: tensor for tensor in [*_write_all_weights(model, pieces, folder), *_constants(pieces, specs)]
@@ -54,8 +54,7 @@ def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> dict[GraphName, Gra
         GraphName.CLIP: [*_clip_nodes(pieces), *head],
     }
     for name, spec in specs.items():
-        _write_graph(folder / spec.file, nodes[name], tensors, spec)
-    return specs
+        _write_graph(folder / FILES[name], nodes[name], tensors, spec)
 
 
 def expert_output(stage: int) -> str:

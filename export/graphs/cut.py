@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.stpr import StPR
 
 BATCH = "batch"
+FILES: Final[Mapping[GraphName, str]] = {name: f"{name}.onnx" for name in GraphName}  # of the graphs as traced
 DECISION = ("logits", "routing", "familiarity", "evidence")  # outputs of the head and the clip graph; see `decided`
 
 
@@ -89,7 +90,7 @@ def combine_piece(model: StPR) -> Piece:
 
 
 def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
-    """What the three graphs of a bundle take and give, and their files; B and N are the free axis "batch"."""
+    """What the three graphs of a bundle take and give, in no file yet; B and N are the free axis "batch"."""
     head, spec = model.head, model.encoder.backbone.spec
     features = _tensor("features", "float32", head.frames, head.width)
     shapes = {
@@ -105,10 +106,7 @@ def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
         GraphName.HEAD: (features, decision),
         GraphName.CLIP: (clip, decision),
     }
-    return {
-        name: GraphSpec(inputs=(taken,), outputs=given, variants={"fp32": f"{name}.onnx"})
-        for name, (taken, given) in ends.items()
-    }
+    return {name: GraphSpec(inputs=(taken,), outputs=given, variants={}) for name, (taken, given) in ends.items()}
 
 
 def _frames(spec: PreprocessSpec, *lead: int) -> TensorSpec:

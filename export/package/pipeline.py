@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -14,13 +13,11 @@ from stpr.export.package.seal import Stage, seal
 from stpr.export.parity.candidate import open_candidate
 from stpr.export.parity.clips import NamedClip, load_all, tested_videos
 from stpr.export.parity.gate import prove
-from stpr.export.parity.policy import SameNumbers
 from stpr.export.parity.reference import Reference
+from stpr.export.precisions import PRECISIONS
 from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import load_stage
-
-POLICY: Final = SameNumbers()
 
 GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
 EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
@@ -46,18 +43,21 @@ def export_stage(run: Path, stage: int, out: Path, *, clips: int = CLIPS, step: 
         loaded = Stage(run.resolve().name, *load_stage(run, stage))
         videos = tested_videos(run, stage, at_most=clips)
     target = out / loaded.name / f"stage-{stage}"
-    with new_bundle_folder(target, needs=_size(loaded.model)) as folder:
+    with new_bundle_folder(target, needs=len(PRECISIONS) * _size(loaded.model)) as folder:
         with step("trace encoder, expert and combination"):
             pieces = trace_pieces(loaded.model)
         with step("write graphs and weights"):
-            specs = write_onnx(loaded.model, pieces, folder)
-        with step(f"compare with PyTorch on {len(videos)} real clips") as advance:
-            real = _counted(load_all(videos, loaded.record), advance)
-            golden = next(real)
-            with open_candidate(folder, specs, POLICY.precision) as candidate:
-                certificate = prove(Reference(loaded.model), candidate, POLICY, chain([golden], real))
+            write_onnx(loaded.model, pieces, folder)
+            files = {precision: variant.write(folder) for precision, variant in PRECISIONS.items()}
+        certificates = []
+        for precision, variant in PRECISIONS.items():
+            with step(f"compare {precision} with PyTorch on {len(videos)} real clips") as advance:
+                real = _counted(load_all(videos, loaded.record), advance)
+                with open_candidate(folder, files[precision], precision) as candidate:
+                    certificates.append(prove(Reference(loaded.model), candidate, variant.policy, real))
         with step("seal the bundle"):
-            seal(folder, loaded, specs, certificate, golden.frames)
+            (golden,) = load_all(videos[:1], loaded.record)
+            seal(folder, loaded, files, certificates, golden.frames)
             open_bundle(folder)
     return target
 
@@ -69,7 +69,7 @@ def _counted(clips: Iterable[NamedClip], advance: Advance) -> Iterator[NamedClip
 
 
 def _size(model: StPR) -> int:
-    """About how many bytes a bundle takes: all its weights, one clip, and the graphs."""
+    """About how many bytes a bundle takes in one precision: all its weights, one clip, and the graphs."""
     weights = sum(value.nbytes for value in [*model.parameters(), *model.buffers()])
     spec, experts = model.encoder.backbone.spec, len(model.head.experts)
     golden = model.head.frames * (spec.height * spec.width * 3 + 4 * model.head.width)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
-from stpr.export.graphs.cut import decided
-from stpr.export.parity.certificate import Certificate, summary
+from stpr.export.graphs.cut import decided, graph_specs
+from stpr.export.parity.certificate import Certificate, certificate_file, summary
 from stpr.export.parity.reference import answers
-from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry
-from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphName, GraphSpec, Manifest, manifest_bytes
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry
+from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphName, Manifest, Precision, manifest_bytes
 from stpr.runtime.contract.preprocess import Array
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.settings.recipe import Recipe
+
+Files: TypeAlias = Mapping[Precision, Mapping[GraphName, str]]  # of each graph, in each precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,16 @@ class Stage:
     recipe: Recipe
 
 
-def seal(
-    folder: Path, stage: Stage, specs: Mapping[GraphName, GraphSpec], certificate: Certificate, golden: Array
-) -> None:
-    """Add what proves the graphs in `folder`, last of all the manifest; `golden` is a clip `(T, H, W, 3)` uint8."""
+def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certificate], golden: Array) -> None:
+    """Add what proves the graphs in `folder`, last of all the manifest; `golden` is a clip `(T, H, W, 3)` uint8.
+
+    The precision of the first certificate is the one that a device runs.
+    """
     (folder / GOLDEN).write_bytes(_golden(stage.model, golden[np.newaxis]))
-    (folder / PARITY).write_bytes(msgspec.json.format(msgspec.json.encode(certificate), indent=1) + b"\n")
-    (folder / MANIFEST).write_bytes(manifest_bytes(_manifest(stage, specs, certificate, folder)))
+    for one in certificates:
+        raw = msgspec.json.format(msgspec.json.encode(one), indent=1) + b"\n"
+        (folder / certificate_file(one.precision, certificates[0].precision)).write_bytes(raw)
+    (folder / MANIFEST).write_bytes(manifest_bytes(_manifest(stage, files, certificates, folder)))
 
 
 def _golden(model: StPR, frames: Array) -> bytes:
@@ -51,9 +57,9 @@ def _golden(model: StPR, frames: Array) -> bytes:
     return buffer.getvalue()
 
 
-def _manifest(stage: Stage, specs: Mapping[GraphName, GraphSpec], certificate: Certificate, folder: Path) -> Manifest:
+def _manifest(stage: Stage, files: Files, certificates: Sequence[Certificate], folder: Path) -> Manifest:
     record = stage.record
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    held = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
         schema=SCHEMA,
         name=stage.name,
@@ -65,10 +71,13 @@ def _manifest(stage: Stage, specs: Mapping[GraphName, GraphSpec], certificate: C
         preprocess=record.preprocess,
         temperature=record.temperature,
         unknown=record.unknown,
-        precision=certificate.precision,
-        graphs=dict(specs),
-        files={path.relative_to(folder).as_posix(): file_entry(path) for path in files},
-        parity={certificate.precision: summary(certificate)},
+        precision=certificates[0].precision,
+        graphs={
+            name: msgspec.structs.replace(spec, variants={one: named[name] for one, named in files.items()})
+            for name, spec in graph_specs(stage.model).items()
+        },
+        files={path.relative_to(folder).as_posix(): file_entry(path) for path in held},
+        parity={one.precision: summary(one) for one in certificates},
         provenance=_provenance(stage),
     )
 

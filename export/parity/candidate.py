@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import ValueInfoProto
 
 from stpr.export.graphs.assemble import expert_output
-from stpr.runtime.contract.manifest import GraphName, GraphSpec, Precision
+from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import Engine
@@ -26,6 +26,7 @@ PROBE: Final = "probe.onnx"
 class Candidate:
     """The three graphs, and the head once more with each expert's output in sight."""
 
+    precision: Precision
     engines: Mapping[GraphName, Engine]
     probe: Engine
     experts: tuple[str, ...]  # the names of their outputs inside the head
@@ -56,20 +57,20 @@ class Candidate:
 
 
 @contextmanager
-def open_candidate(folder: Path, specs: Mapping[GraphName, GraphSpec], precision: Precision) -> Iterator[Candidate]:
-    """The graphs in `folder` of that precision; raises EngineError where the engine can't open one."""
-    files = {name: folder / spec.variants[precision] for name, spec in specs.items()}
+def open_candidate(folder: Path, files: Mapping[GraphName, str], precision: Precision) -> Iterator[Candidate]:
+    """The graphs in `folder`, `files` of that precision; raises EngineError where the engine can't open one."""
     probe = folder / PROBE
     with ExitStack() as opened:
         opened.callback(probe.unlink, missing_ok=True)
-        experts = _write_probe(files[GraphName.HEAD], probe)
+        experts = _write_probe(folder / files[GraphName.HEAD], probe)
 
         def start(graph: Path) -> Engine:
             engine = open_engine(ENGINE, graph)
             opened.callback(engine.close)
             return engine
 
-        yield Candidate({name: start(file) for name, file in files.items()}, start(probe), experts)
+        engines = {name: start(folder / file) for name, file in files.items()}
+        yield Candidate(precision, engines, start(probe), experts)
 
 
 def _write_probe(head: Path, probe: Path) -> tuple[str, ...]:
@@ -78,6 +79,6 @@ def _write_probe(head: Path, probe: Path) -> tuple[str, ...]:
     inside = {name for node in graph.graph.node for name in node.output}
     experts = tuple(takewhile(inside.__contains__, map(expert_output, count(1))))
     for name in experts:
-        graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        graph.graph.output.append(ValueInfoProto(name=name))  # the engine knows its type
     probe.write_bytes(graph.SerializeToString())
     return experts

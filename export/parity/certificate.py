@@ -1,9 +1,10 @@
-"""What the parity gate measured and allowed, as it is written to `parity.json`."""
+"""What the parity gate measured and allowed, as it is written to `parity.json` and its like."""
 
 from __future__ import annotations
 
 import msgspec
 
+from stpr.runtime.contract.bundle import PARITY
 from stpr.runtime.contract.manifest import ParitySummary, Precision
 
 
@@ -72,6 +73,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     agreements: tuple[Agreement, ...]
     accuracy: Accuracy
     versions: dict[str, str]
+
+
+def certificate_file(precision: Precision, first: Precision) -> str:
+    """Where a bundle keeps a certificate; that of its `first` precision, which a device runs, has the plain name."""
+    return PARITY if precision == first else f"parity-{precision}.json"
 
 
 def summary(certificate: Certificate) -> ParitySummary:

@@ -41,7 +41,7 @@ def prove(reference: Reference, candidate: Candidate, policy: Policy, clips: Ite
         comparison.look(batch)
     judgement = policy.judge(comparison.measured)
     _refuse_differences(judgement)
-    return _certificate(comparison, policy, judgement)
+    return _certificate(comparison, judgement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +142,11 @@ def _refuse_differences(judgement: Judgement) -> None:
             )
 
 
-def _certificate(comparison: _Comparison, policy: Policy, judgement: Judgement) -> Certificate:
+def _certificate(comparison: _Comparison, judgement: Judgement) -> Certificate:
     measured = comparison.measured
     real = max(1, len(measured.clips))
     return Certificate(
-        precision=policy.precision,
+        precision=comparison.candidate.precision,
         engine=comparison.candidate.engine,
         real_clips=tuple(measured.clips),
         random_seeds=RANDOM_SEEDS,

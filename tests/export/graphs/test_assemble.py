@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
-from stpr.export.graphs.cut import combine_piece
+from stpr.export.graphs.cut import combine_piece, graph_specs
 from stpr.export.graphs.trace import tensors_of
-from stpr.runtime.contract.manifest import GraphName, GraphSpec
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines.tensorrt_builder import build_engine
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.stpr import StPR
@@ -37,7 +37,6 @@ GRID: list[tuple[Any, ...]] = [
 class Exported:
     model: StPR
     folder: Path
-    specs: dict[GraphName, GraphSpec]
 
     def graph(self, name: GraphName) -> onnx.ModelProto:
         return onnx.load(self.folder / f"{name}.onnx")
@@ -56,7 +55,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         settings=head_settings(router, sees=sees, evidence=evidence, normalise=normalise, lean=lean),
     )
     folder = tmp_path_factory.mktemp("graphs")
-    return Exported(model, folder, write_onnx(model, trace_pieces(model), folder))
+    write_onnx(model, trace_pieces(model), folder)
+    return Exported(model, folder)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -77,7 +77,7 @@ def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exporte
 @pytest.mark.parametrize("name", GraphName)
 def test_inputs_and_outputs_are_those_of_the_spec(exported: Exported, name: GraphName) -> None:
     graph = exported.graph(name).graph
-    spec = exported.specs[name]
+    spec = graph_specs(exported.model)[name]
     for values, tensors in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
         found = [
             (

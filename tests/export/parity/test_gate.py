@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
 import numpy as np
@@ -15,14 +14,15 @@ import pytest
 import torch
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
-from stpr.export.graphs.cut import graph_specs
+from stpr.export.graphs.cut import FILES
 from stpr.export.parity.candidate import open_candidate
 from stpr.export.parity.certificate import Certificate, summary
 from stpr.export.parity.clips import NamedClip
 from stpr.export.parity.gate import prove
 from stpr.export.parity.measurements import Measurements
-from stpr.export.parity.policy import Judgement, Policy, SameNumbers, agreements
+from stpr.export.parity.policy import Judgement, Policy, agreements
 from stpr.export.parity.reference import Reference
+from stpr.export.precisions.fp32 import SameNumbers
 from stpr.runtime.contract.errors import ParityError
 from stpr.train.model.stpr import StPR
 from tests.export.models import SIDE, head_settings, random_backbone, random_model
@@ -54,7 +54,6 @@ class ByDecision:
     """Any number will do, where the first choices agree on every clip with more than a margin between two."""
 
     margin: float
-    precision: Final = "fp32"
 
     def judge(self, measured: Measurements) -> Judgement:
         differences = SameNumbers().judge(measured).differences
@@ -65,7 +64,7 @@ class ByDecision:
 
 
 def check(model: StPR, folder: Path, clips: list[NamedClip], policy: Policy | None = None) -> Certificate:
-    with open_candidate(folder, graph_specs(model), "fp32") as candidate:
+    with open_candidate(folder, FILES, "fp32") as candidate:
         return prove(Reference(model), candidate, policy or SameNumbers(), clips)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stpr.export.parity.measurements import Measurements, Numbers, Where
-from stpr.export.parity.policy import CEILING, FLOOR, SameNumbers, tolerance
+from stpr.export.precisions.fp32 import CEILING, FLOOR, SameNumbers, tolerance
 
 LOGITS, ROUTING = Where("clip", "logits"), Where("clip", "routing")
 

@@ -1,0 +1,49 @@
+"""fp32: the traced graphs as they are, which must do what PyTorch does but for its own rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from stpr.export.graphs.cut import FILES
+from stpr.export.parity.certificate import Difference
+from stpr.export.parity.measurements import Measurements, Numbers
+from stpr.export.parity.policy import Judgement, agreements
+from stpr.runtime.contract.manifest import GraphName
+
+FLOOR: Final = 1e-4  # of the output's largest value
+CEILING: Final = 5e-2  # more than that is no rounding, whatever PyTorch's own noise
+NOISE_FACTOR: Final = 32  # another order of summation, and many more clips than the noise was measured on
+
+
+def write(folder: Path) -> Mapping[GraphName, str]:
+    """The traced graphs themselves."""
+    del folder
+    return FILES
+
+
+class SameNumbers:
+    """Every number within PyTorch's own rounding, and every decision that PyTorch itself is sure of."""
+
+    def judge(self, measured: Measurements) -> Judgement:
+        """A clip is undecided where its margin is within twice PyTorch's noise, or its float64 chooses differently."""
+        return Judgement(
+            differences=tuple(
+                Difference(
+                    part=where.part,
+                    output=where.output,
+                    worst=one.worst,
+                    scale=one.scale,
+                    noise=one.noise,
+                    tolerance=tolerance(one),
+                )
+                for where, one in measured.numbers.items()
+            ),
+            agreements=agreements(measured, {where: 2 * one.noise for where, one in measured.numbers.items()}),
+        )
+
+
+def tolerance(numbers: Numbers) -> float:
+    """What may be off: a ten-thousandth of the scale, or several times PyTorch's own noise."""
+    return min(max(FLOOR * numbers.scale, NOISE_FACTOR * numbers.noise), CEILING * numbers.scale)
