@@ -22,8 +22,7 @@ import numpy as np
 from stpr.runtime.contract.errors import DataError
 
 COLUMNS: Final = ("file", "start", "end", "label")
-TOLERANCE: Final = 2.2  # seconds after an action's end: one span of a two-second clip and a bit
-LATE: Final = 0.95  # the quantile of delays beside their median
+TOLERANCE_SPANS: Final = 1.1  # of a clip after an action's end: for so long a window still shows some of it
 
 
 class Action(NamedTuple):
@@ -60,18 +59,24 @@ class ClassFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True
     heard_as: dict[str, int]
 
 
+class Delay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds from an action's end until its event was said; negative when it was said before the action was over."""
+
+    median: float
+    p95: float
+
+
 class EventFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How well events tell actions.
 
-    `delay` runs from an action's end until its event was said: median and 95th percentile, negative when it was said
-    before the action was over. `still` is the share of `still_windows` (those in which nothing happens) that were
+    `still` is the share of `still_windows` (those in which nothing happens) that were
     called an action. Actions that nobody could tell are in `not_learnt` and in no other count, what is said during them
     is false.
     """
 
     minutes: float
     false_a_minute: float
-    delay: tuple[float, float] | None
+    delay: Delay | None
     still: float | None
     still_windows: int
     not_learnt: int
@@ -143,7 +148,7 @@ def _seconds(row: Mapping[str, str | None], column: str, where: str) -> float:
     return seconds
 
 
-def match(actions: Sequence[Action], events: Sequence[Heard], *, tolerance: float = TOLERANCE) -> list[Action | None]:
+def match(actions: Sequence[Action], events: Sequence[Heard], *, tolerance: float) -> list[Action | None]:
     """For each event the action that it makes known, or None: as many as can be.
 
     Events in the order of their starts each take, of the actions that are theirs to take, the one that ends first.
@@ -160,9 +165,7 @@ def match(actions: Sequence[Action], events: Sequence[Heard], *, tolerance: floa
     return taken
 
 
-def figures(
-    streams: Sequence[Stream], *, tolerance: float = TOLERANCE, not_learnt: Collection[str] = ()
-) -> EventFigures:
+def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collection[str] = ()) -> EventFigures:
     """The figures of all streams together; nobody could tell the actions of `not_learnt` labels.
 
     Raises DataError where there is no time to speak of.
@@ -182,7 +185,7 @@ def figures(
         **_scores(learnt, len(events), len(pairs)),
         minutes=seconds / 60,
         false_a_minute=60 * (len(events) - len(pairs)) / seconds,
-        delay=(float(np.median(delays)), float(np.quantile(delays, LATE))) if delays else None,
+        delay=Delay(median=float(np.median(delays)), p95=float(np.quantile(delays, 0.95))) if delays else None,
         still=_share(sum(stream.still_called for stream in streams), windows),
         still_windows=windows,
         not_learnt=len(actions) - learnt,

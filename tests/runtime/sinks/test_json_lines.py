@@ -38,7 +38,7 @@ def test_one_complete_line_at_once_per_prediction_in_the_bytes_that_scripts_know
 def test_what_is_unknown_has_neither_a_label_nor_a_score(tmp_path: Path) -> None:
     manifest = make_manifest(unknown=UnknownSpec(score="cosine", recall=0.95, thresholds=(0.5, 0.5)))
     logits = np.array([9.0, 0.0, 0.0], np.float32)  # as sure of the first class as can be, if it is one of the three
-    decision = decide(manifest, logits, np.array([1.0, 0.0], np.float32), np.float32(0.1))
+    decision = decide(manifest, logits, np.array([1.0, 0.0], np.float32), np.array(0.1, np.float32))
     known = make_result()
     assert known.prediction is not None
     unknown = msgspec.structs.replace(known.prediction, **msgspec.structs.asdict(decision))
