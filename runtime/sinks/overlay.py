@@ -92,7 +92,7 @@ def _draw_label(card: Canvas, prediction: Prediction | None, *, truth: str | Non
     if truth is not None:
         colour = GREY if label is None else RIGHT if label == truth else WRONG
         card.box(PADDING, 44, 10, 10, colour)
-        verdict = "" if label is None else "right: " if label == truth else "wrong, it is "
+        verdict = "it is " if label is None else "right: " if label == truth else "wrong, it is "
         card.text(f"{verdict}{plain(truth)}", (PADDING + 18, 54), size=11, colour=colour, room=270)
 
 
