@@ -1,9 +1,11 @@
 """The picture of an untrimmed video: what happened above, what was said below, half a minute a row.
 
-names of actions, on as many shelves as they need
-███ told  ▒▒▒ missed                 what happened
- ██ right  ██ false ─|               what was said: from an event's start to its end, and when it was said
-names of events
+    names of actions, on as many shelves as they need
+    ███ told  ▒▒▒ missed                 what happened
+     ██ right  ██ false ─|               what was said: from an event's start to its end, and when it was said
+    names of events
+
+An action or event that goes on in the next row is named in the first.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class _Bar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Half a minute: the bars in it, and on which shelf each one's name stands (None: it stands in the row before)."""
+    """Half a minute from `begin` on, and the bars that lie in it."""
 
     begin: float
     happened: Sequence[_Bar]
@@ -62,7 +64,7 @@ class _Row:
         return LEFT + PLOT * min(1.0, max(0.0, (moment - self.begin) / ROW_SECONDS))
 
     def names(self, bars: Sequence[_Bar]) -> list[tuple[_Bar, float, int]]:
-        """Which names stand in this row, from where, on which shelf."""
+        """Which bars are named in this row, from where and on which shelf."""
         own = [bar for bar in bars if bar.start >= self.begin]
         pen = Canvas(np.empty((1, 1, 3), np.uint8))
         lengths = [min(NAME_ROOM, pen.measure(bar.name, NAME)) for bar in own]
