@@ -1,4 +1,4 @@
-"""The commands of a device: `stpr-run` and `stpr-check`. Options here, the work in live.py and check.py.
+"""The commands of a device: `stpr-run`, `stpr-check` and `stpr-bench`. Options here, the work in live, check and bench.
 
 OpenCV, numpy and the engines are imported when a command runs: `--help` is quick, and a missing library is one line.
 """
@@ -75,6 +75,61 @@ def check(*, bundle: Path, engine: str, threads: int | None) -> None:
         raise BundleError(
             f"{bundle} does not do on {engine} what it was exported to do; try another --engine, or export it again."
         )
+
+
+@click.command(cls=Command)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--annotations",
+    metavar="FILE|synthetic:NAME",
+    help="A CSV of the columns file, start, end, label (seconds); or videos made here: synthetic:motions, or one of"
+    " them, such as synthetic:idle. [default: none, speed alone is measured]",
+)
+@click.option(
+    "--videos",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the annotated files lie. [default: beside FILE]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder for events.json and a timeline of each video.",
+)
+@click.option("--json", metavar="FILE|-", help="All figures as JSON, to FILE or to standard output.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="After its action's end an event may start. [default: 1.1 spans of the bundle's clips]",
+)
+@click.option("--actions", type=click.IntRange(min=1), metavar="N", help="In each synthetic video. [default: 20]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Of video, where speed alone is measured. [default: 60]",
+)
+@engine_option
+@threads_option
+def bench(*, annotations: str | None, **options: Any) -> None:
+    """Judge BUNDLE on annotated videos: how well its events tell actions, and how fast it is."""
+    made = annotations is not None and annotations.startswith("synthetic:")
+    for name, applies, where in (
+        ("videos", annotations is not None and not made, "--annotations FILE"),
+        ("actions", made, "--annotations synthetic:NAME"),
+        ("tolerance", annotations is not None, "--annotations"),
+        ("seconds", annotations is None, "no --annotations"),
+    ):
+        if options[name] is not None and not applies:
+            raise click.UsageError(f"--{name} goes with {where}.")
+    _quiet_opencv()
+    from stpr.runtime.bench import BenchSettings, run_bench
+
+    # Every option is a field of BenchSettings, under the same name; what is left out has its default there.
+    given = {name: value for name, value in options.items() if value is not None}
+    run_bench(BenchSettings(annotations=annotations, **given))
 
 
 def _quiet_opencv() -> None:

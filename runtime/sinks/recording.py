@@ -11,7 +11,7 @@ from stpr.runtime.contract.errors import StprError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
-from stpr.runtime.sinks.overlay import draw
+from stpr.runtime.sinks.overlay import Overlay
 
 LIVE_FPS = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second
 
@@ -26,6 +26,7 @@ class Recording:
         if not path.parent.is_dir():
             raise StprError(f"can't record to {path}: there is no folder {path.parent}; make it first.")
         self._path = path
+        self._overlay = Overlay()
         self._writer: cv2.VideoWriter | None = None
         self._fps, self._size = LIVE_FPS, (0, 0)
         self._start = 0.0
@@ -34,7 +35,7 @@ class Recording:
     def write(self, result: Result) -> None:
         """Write the picture as often as its time asks for; a stream that was away for over a second leaves no hole."""
         captured_at = result.frame.captured_at
-        picture = draw(result.frame.image, result.latest, truth=result.frame.label, fps=result.fps)
+        picture = self._overlay.draw(result)
         if self._writer is None:
             self._fps = result.frame.source.fps or LIVE_FPS
             self._writer = self._open(picture)

@@ -9,7 +9,7 @@ import cv2
 
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
-from stpr.runtime.sinks.overlay import draw
+from stpr.runtime.sinks.overlay import Overlay
 from stpr.runtime.sinks.sink import StopRun
 
 WINDOW = "stpr"
@@ -23,11 +23,12 @@ class Window:
 
     def __init__(self) -> None:
         cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        self._overlay = Overlay()
         self._sized = False
 
     def write(self, result: Result) -> None:
         """Show the frame and look at the keyboard."""
-        picture = draw(result.frame.image, result.latest, truth=result.frame.label, fps=result.fps)
+        picture = self._overlay.draw(result)
         if not self._sized:
             cv2.resizeWindow(WINDOW, picture.shape[1], picture.shape[0])
             self._sized = True

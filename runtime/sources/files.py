@@ -26,8 +26,10 @@ class RecordedSource:
     dropped = 0
     reconnects = 0
 
-    def __init__(self, name: str, images: Iterator[Image], *, fps: float) -> None:
+    def __init__(self, name: str, images: Iterator[Image], *, fps: float, frames: int = 0) -> None:
+        """`frames` is how many images there seem to be; 0 where nobody knows."""
         self.origin = Origin(name, is_live=False, fps=fps)
+        self.seconds = frames / fps
         self._rate = fps
         self._images = images
         self._stopped = False
@@ -48,6 +50,15 @@ class RecordedSource:
         self.stop()
 
 
+def open_recorded(path: Path) -> RecordedSource:
+    """A video file or a folder of images. Raises SourceError for what is neither."""
+    if path.is_dir():
+        return open_folder(path)
+    if path.is_file():
+        return open_file(path)
+    raise SourceError(f"there is no video or folder {path}; check the path.")
+
+
 def open_file(path: Path) -> RecordedSource:
     """A video file; raises SourceError unless it can be opened and says how fast it runs."""
     device = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -56,7 +67,8 @@ def open_file(path: Path) -> RecordedSource:
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
         raise SourceError(f"{path} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
-    return RecordedSource(str(path), _video(device, path), fps=fps)
+    frames = max(0, round(device.get(cv2.CAP_PROP_FRAME_COUNT)))
+    return RecordedSource(str(path), _video(device, path), fps=fps, frames=frames)
 
 
 def open_folder(path: Path) -> RecordedSource:
@@ -64,7 +76,7 @@ def open_folder(path: Path) -> RecordedSource:
     files = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
     if not files:
         raise SourceError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); name a folder that does.")
-    return RecordedSource(str(path), map(_read_image, files), fps=FOLDER_FPS)
+    return RecordedSource(str(path), map(_read_image, files), fps=FOLDER_FPS, frames=len(files))
 
 
 def _video(device: cv2.VideoCapture, path: Path) -> Iterator[Image]:

@@ -101,6 +101,18 @@ def test_every_action_of_a_long_video_is_named_within_its_window(
     assert sum(named) >= len(named) - 1, list(zip(named, clips, strict=True))
 
 
+def test_a_bundle_is_judged_on_a_video_that_nobody_cut(road: Path) -> None:
+    found = re.search(r"^stpr-bench .* --annotations synthetic:idle --out judged", README, re.MULTILINE)
+    assert found is not None
+    done = run(found.group(), road)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((road / "judged" / "events.json").read_text())
+    assert figures["all"]["actions"] == 20
+    assert figures["all"]["f1"] >= 0.8
+    assert figures["all"]["false_a_minute"] <= 2
+    assert (road / "judged" / "idle.png").is_file()
+
+
 def test_the_endless_stream_ends_on_request(road: Path) -> None:
     name, *arguments = shlex.split(RUN)
     process = subprocess.Popen(

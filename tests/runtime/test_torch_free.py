@@ -44,7 +44,7 @@ def test_every_module_imports_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_run_and_a_check_need_no_torch(tmp_path: Path) -> None:
+def test_a_run_a_check_and_a_bench_need_no_torch(tmp_path: Path) -> None:
     bundle, video = make_bundle(tmp_path), make_video(tmp_path / "clip.avi")
     watched = blocked(
         "from stpr.runtime.cli import run; run()", "--source", str(video), "--bundle", str(bundle), "--headless"
@@ -52,6 +52,8 @@ def test_a_run_and_a_check_need_no_torch(tmp_path: Path) -> None:
     assert watched.returncode == 0, watched.stderr
     checked = blocked("from stpr.runtime.cli import check; check()", str(bundle))
     assert checked.returncode == 0, checked.stderr
+    measured = blocked("from stpr.runtime.cli import bench; bench()", str(bundle), "--seconds", "2", "--json", "-")
+    assert measured.returncode == 0, measured.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.manifest import UnknownSpec
+from stpr.runtime.decision import decide
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.json_lines import JsonLines, open_json_lines
+from tests.factories import make_manifest
 from tests.runtime.sinks.results import make_result
 
 
@@ -27,6 +33,20 @@ def test_one_complete_line_at_once_per_prediction_in_the_bytes_that_scripts_know
         b'"top":[["wave",0.75],["jump",0.25]],"routing":{"1":0.4,"2":0.6},"state":"known","latency_ms":12.5,'
         b'"bundle":{"name":"toy","stage":2,"digest":"ab"},"source":"clip.mp4"}'
     )
+
+
+def test_what_is_unknown_has_neither_a_label_nor_a_score(tmp_path: Path) -> None:
+    manifest = make_manifest(unknown=UnknownSpec(score="cosine", recall=0.95, thresholds=(0.5, 0.5)))
+    logits = np.array([9.0, 0.0, 0.0], np.float32)  # as sure of the first class as can be, if it is one of the three
+    decision = decide(manifest, logits, np.array([1.0, 0.0], np.float32), np.array(0.1, np.float32))
+    known = make_result()
+    assert known.prediction is not None
+    unknown = msgspec.structs.replace(known.prediction, **msgspec.structs.asdict(decision))
+    with closing(JsonLines(str(tmp_path / "out.jsonl"))) as sink:
+        sink.write(dataclasses.replace(known, prediction=unknown))
+    line = json.loads((tmp_path / "out.jsonl").read_text())
+    assert (line["state"], line["label"], line["score"]) == ("unknown", None, 0.0)
+    assert line["top"][0] == ["wave", 1.0]
 
 
 def test_it_appends_to_what_an_earlier_run_wrote(tmp_path: Path) -> None:

@@ -1,0 +1,188 @@
+"""`stpr-bench`, apart from its options: how well a bundle tells actions on videos nobody cut, and how fast.
+
+Read in this order: videos (what is watched and what happens there), watch (one video), report (figures and tables),
+timeline (a picture of each video). What makes an event right is runtime/untrimmed.py's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Final
+
+import click
+import cv2
+import msgspec
+
+from stpr.runtime.bench.report import SCHEMA, BenchReport, measure_cost, report_lines
+from stpr.runtime.bench.timeline import draw_timeline
+from stpr.runtime.bench.videos import (
+    EMBEDDED,
+    Video,
+    annotated_videos,
+    embedded_videos,
+    length,
+    not_learnt,
+    overlapping,
+    unannotated_stream,
+)
+from stpr.runtime.bench.watch import Watched, watch
+from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.durable import explain, write_file
+from stpr.runtime.contract.errors import BundleError, StprError
+from stpr.runtime.engines.engine import EngineOptions
+from stpr.runtime.events import EventSettings
+from stpr.runtime.model import Model, open_model
+from stpr.runtime.settings import ENGINE
+from stpr.runtime.sinks.raw_file import standard_output, write_whole
+from stpr.runtime.untrimmed import TOLERANCE_SPANS, EventFigures, Stream, figures
+
+REPORT: Final = "events.json"
+
+
+class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to watch with what, and where the figures go; a field has the name of its option."""
+
+    bundle: Path
+    annotations: str | None = None  # a CSV, or a name after `synthetic:`; None: speed alone
+    videos: Path | None = None  # None: beside the annotations
+    out: Path | None = None
+    json: str | None = None  # a file, or - for standard output
+    engine: str = ENGINE
+    threads: int | None = None
+    tolerance: float | None = None  # seconds; None: TOLERANCE_SPANS of the bundle's clips
+    actions: int = 20  # in each embedded video
+    seconds: float = 60.0  # of video, where speed alone is measured
+
+
+def run_bench(settings: BenchSettings) -> None:
+    """Watch, count, print and write down. Raises StprError for what can't be meant before anything is watched."""
+    bundle = open_bundle(settings.bundle)
+    with open_model(bundle, settings.engine, EngineOptions(threads=settings.threads)) as model:
+        if settings.annotations is not None and not model.tells_events:
+            raise BundleError(
+                f"{settings.bundle} tells no events: its head gives no evidence. Train with `[statistics] events ="
+                " true` and export again; without --annotations its speed is measured."
+            )
+        _check_places(settings)
+        with _videos(settings) as videos:
+            _say(f"{settings.bundle}: stage {bundle.manifest.stage} on {model.engine}")
+            unknown = not_learnt(videos, bundle.manifest.class_names)
+            for line in _remarks(settings, videos, unknown):
+                _say(line)
+            watched = [_watch(model, video, f"{index}/{len(videos)}") for index, video in enumerate(videos, start=1)]
+        report = _report(settings, model, videos, watched)
+    lines = "\n".join(report_lines(report))
+    click.echo(lines, err=settings.json == "-")
+    _write(settings, report, {video.name: each.stream for video, each in zip(videos, watched, strict=True)})
+
+
+def _check_places(settings: BenchSettings) -> None:
+    """Make --out, and see that --json has its folder: no hour of watching is to end without its figures."""
+    try:
+        if settings.out is not None:
+            settings.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StprError(f"{explain(error, settings.out or Path())}, or choose another --out.") from error
+    if settings.json not in (None, "-") and not Path(settings.json).parent.is_dir():
+        raise StprError(f"can't write figures to {settings.json}: there is no such folder; make it first.")
+
+
+@contextmanager
+def _videos(settings: BenchSettings) -> Iterator[list[Video]]:
+    """What the settings ask for; written videos are there until the block ends."""
+    asked = settings.annotations
+    if asked is None:
+        with unannotated_stream(settings.seconds) as video:
+            yield [video]
+    elif asked.startswith(EMBEDDED):
+        with embedded_videos(asked, settings.out, actions=settings.actions) as videos:
+            yield videos
+    else:
+        yield annotated_videos(Path(asked), settings.videos or Path(asked).parent)
+
+
+def _remarks(settings: BenchSettings, videos: Sequence[Video], unknown: Mapping[str, int]) -> Iterator[str]:
+    """What a reader of the figures must know."""
+    if settings.annotations is None:
+        yield f"no --annotations: speed alone, on {settings.seconds:g} s of the embedded stream"
+    for label, count in unknown.items():
+        yield f"not learnt by this bundle: {label!r} (actions: {count}); what is said in place of it is false"
+    for video in videos:
+        if both := overlapping(video.actions):
+            yield (
+                f"{video.name}: actions that begin before another has ended: {len(both)}, the first {both[0].label!r}"
+                f" at {both[0].start:g} s; each counts, though a bundle tells one action at a time"
+            )
+
+
+def _watch(model: Model, video: Video, position: str) -> Watched:
+    """Watch a video, and show on a terminal how far that is."""
+    seconds = length(video)
+    bar = click.progressbar(length=max(1, round(seconds)), label=f"{position} {video.name}", file=sys.stderr)
+    with bar:
+        return watch(model, video, EventSettings(), lambda seen: bar.update(int(seen) - bar.pos))
+
+
+def _report(settings: BenchSettings, model: Model, videos: Sequence[Video], watched: Sequence[Watched]) -> BenchReport:
+    cost = measure_cost(watched)
+    unknown = not_learnt(videos, model.manifest.class_names)
+    spans = TOLERANCE_SPANS * model.manifest.clip.span_seconds
+    tolerance = spans if settings.tolerance is None else settings.tolerance
+    judged = {} if settings.annotations is None else dict(zip((video.name for video in videos), watched, strict=True))
+
+    def of(streams: Sequence[Stream]) -> EventFigures:
+        return figures(streams, tolerance=tolerance, not_learnt=unknown)
+
+    return BenchReport(
+        schema=SCHEMA,
+        bundle=model.id,
+        engine=model.engine,
+        threads=settings.threads,
+        annotations=settings.annotations,
+        tolerance=tolerance,
+        settings=EventSettings(),
+        not_learnt=unknown,
+        cost=cost,
+        all=of([each.stream for each in judged.values()]) if judged else None,
+        videos={name: of([each.stream]) for name, each in judged.items()},
+    )
+
+
+def _write(settings: BenchSettings, report: BenchReport, streams: Mapping[str, Stream]) -> None:
+    """What --json and --out ask for."""
+    text = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+    if settings.json == "-":
+        write_whole(standard_output(), text)
+    elif settings.json is not None:
+        _write_file(Path(settings.json), text)
+    if settings.out is None:
+        return
+    _write_file(settings.out / REPORT, text)
+    pictures = picture_names(report.videos)
+    for name, picture in zip(report.videos, pictures, strict=True):
+        drawn = draw_timeline(streams[name], title=name, tolerance=report.tolerance, not_learnt=report.not_learnt)
+        _, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        _write_file(settings.out / picture, png.tobytes())
+    _say(f"written: {', '.join(str(settings.out / name) for name in (REPORT, *pictures))}")
+
+
+def picture_names(videos: Collection[str]) -> list[str]:
+    """A file name for the timeline of each video, however deep it lies; two of one stem keep their endings."""
+    flat = [PurePath(name.strip("./").replace("/", "_")) for name in videos]
+    stems = Counter(name.stem for name in flat)
+    return [f"{name.stem if stems[name.stem] == 1 else name.name}.png" for name in flat]
+
+
+def _write_file(target: Path, data: bytes) -> None:
+    try:
+        write_file(target, data)
+    except OSError as error:
+        raise StprError(f"{explain(error, target)}, or choose another place.") from error
+
+
+def _say(words: str) -> None:
+    click.echo(words, err=True)

@@ -1,0 +1,168 @@
+"""What `stpr-bench` found: the record that is written down, and the tables that are printed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from stpr.runtime.bench.watch import Watched
+from stpr.runtime.decision import BundleId
+from stpr.runtime.events import EventSettings
+from stpr.runtime.untrimmed import ClassFigures, EventFigures, Scores
+
+SCHEMA: Final = 1
+ALL: Final = "all"
+SCORES: Final = ("actions", "events", "right", "precision", "recall", "F1")
+VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "still")
+CLASS: Final = ("class", *SCORES, "heard as")
+MOST_NAMED: Final = 3  # labels that a class was heard as, in the table
+LONGEST_NAME: Final = 48  # letters of a name in the table
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From a frame to its prediction, in milliseconds: the 50th, 95th and 99th percentile."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run took. `fps` counts the decoding of the video, `latency_ms` does not; the memory is the process's."""
+
+    machine: str
+    cpus: int | None
+    frames: int
+    encoded: int
+    predictions: int
+    fps: float
+    latency_ms: Latency | None
+    peak_memory_mb: float
+
+
+class BenchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All figures of a run, and all that they depend on."""
+
+    schema: int
+    bundle: BundleId
+    engine: str
+    threads: int | None  # None: all cores
+    annotations: str | None  # None: nothing was judged, `all` is None and `videos` is empty
+    tolerance: float  # seconds
+    settings: EventSettings
+    not_learnt: dict[str, int]  # label -> actions
+    cost: Cost
+    all: EventFigures | None
+    videos: dict[str, EventFigures]
+
+
+def measure_cost(watched: Sequence[Watched]) -> Cost:
+    """The cost of what was watched; call it before anything else is done, for the memory's sake."""
+    timings = [each.timing for each in watched]
+    latencies = [latency for each in watched for latency in each.latencies]
+    seconds = sum((timing.frames - 1) / timing.fps for timing in timings if timing.fps > 0)
+    p50, p95, p99 = (float(q) for q in np.percentile(latencies or [0.0], (50, 95, 99)))
+    return Cost(
+        machine=platform.platform(),
+        cpus=os.cpu_count(),
+        frames=sum(timing.frames for timing in timings),
+        encoded=sum(timing.encoded for timing in timings),
+        predictions=len(latencies),
+        fps=sum(timing.frames - 1 for timing in timings) / seconds if seconds > 0 else 0.0,
+        latency_ms=Latency(p50=p50, p95=p95, p99=p99) if latencies else None,
+        peak_memory_mb=_peak_memory() / 1e6,
+    )
+
+
+def report_lines(report: BenchReport) -> list[str]:
+    """The report as it is printed."""
+    return [*(_events_lines(report, report.all) if report.all is not None else []), _cost_line(report.cost)]
+
+
+def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
+    rows = [_video_row(name, figures) for name, figures in report.videos.items()]
+    if len(rows) > 1:
+        rows.append(_video_row(ALL, found))
+    classes = [_class_row(label, figures, report.not_learnt) for label, figures in found.classes.items()]
+    return [
+        *_table(VIDEO, rows),
+        "",
+        *_table(CLASS, classes),
+        "",
+        f"An event is right if it starts within its action or {report.tolerance:g} s after; each action counts once."
+        " Delay: from the action's end until the event was said, in seconds.",
+        "Still: the share of windows in which nothing happens that are called an action. Heard as: what was said in"
+        " place of an action.",
+        "",
+    ]
+
+
+def _cost_line(cost: Cost) -> str:
+    latency = cost.latency_ms
+    said = (
+        f"latency p50 {latency.p50:.1f}, p95 {latency.p95:.1f}, p99 {latency.p99:.1f} ms"
+        if latency
+        else "no prediction: no video is as long as a clip"
+    )
+    counts = f"{cost.frames} frames, {cost.encoded} encoded, {cost.predictions} predictions"
+    return f"{counts}, {cost.fps:.1f} fps, {said}, peak memory {cost.peak_memory_mb:.0f} MB"
+
+
+def _video_row(name: str, found: EventFigures) -> list[str]:
+    delays = ("-", "-") if found.delay is None else (f"{found.delay.median:.2f}", f"{found.delay.p95:.2f}")
+    return [name, *_scores(found), f"{found.false_a_minute:.2f}", *delays, _text(found.still, ".1%")]
+
+
+def _class_row(label: str, found: ClassFigures, unknown: Mapping[str, int]) -> list[str]:
+    heard = [f"{said} {count}" for said, count in found.heard_as.items()]
+    more = ["..."] if len(heard) > MOST_NAMED else []
+    words = ", ".join([*heard[:MOST_NAMED], *more]) or "-"
+    if label in unknown:
+        return [f"{label} (not learnt)", str(found.actions), *["-"] * (len(SCORES) - 1), words]
+    return [label, *_scores(found), words]
+
+
+def _scores(found: Scores) -> list[str]:
+    counts = (str(count) for count in (found.actions, found.events, found.right))
+    return [*counts, *(_text(share, ".3f") for share in (found.precision, found.recall, found.f1))]
+
+
+def _text(number: float | None, form: str) -> str:
+    return "-" if number is None else format(number, form)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the columns under each other: words to the left, numbers to the right."""
+    cells = [[_short(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    words = {0, *(column for column, heading in enumerate(headings) if heading == CLASS[-1])}
+    return [
+        "  ".join(
+            cell.ljust(width) if column in words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # elsewhere than there, what started us may be counted too
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -1,0 +1,115 @@
+"""What a bundle is judged on: videos, and what happens in them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from stpr.runtime import motions
+from stpr.runtime.contract.durable import explain, whole_folder
+from stpr.runtime.contract.errors import DataError, StprError
+from stpr.runtime.motions_streams import SCENARIOS, write_streams
+from stpr.runtime.sources.files import open_recorded
+from stpr.runtime.untrimmed import Action, read_annotations
+
+EMBEDDED: Final = "synthetic:"
+EMBEDDED_ALL: Final = "synthetic:motions"
+FOLDER: Final = "synthetic"  # below --out
+SEED: Final = 0
+SLACK: Final = 0.5  # seconds by which an annotation may outlast a video: the last frame has a length too
+
+
+class Video(NamedTuple):
+    """A video by its name in the annotations, where it is, and what happens in it."""
+
+    name: str
+    path: Path
+    actions: tuple[Action, ...]
+
+
+def annotated_videos(file: Path, folder: Path) -> list[Video]:
+    """The videos that a list of annotations names, in its order; their paths count from `folder`.
+
+    Raises DataError for a video that is not there or ends before an action does, SourceError for one that can't be
+    opened.
+    """
+    found = [Video(name, folder / name, actions) for name, actions in read_annotations(file).items()]
+    missing = [video.name for video in found if not video.path.exists()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"{file} names {missing[0]}{more}, not found in {folder}; correct the name, or say where with --videos DIR."
+        )
+    for video in found:
+        _check_end(video, file)
+    return found
+
+
+@contextmanager
+def embedded_videos(name: str, out: Path | None, *, actions: int) -> Iterator[list[Video]]:
+    """The streams of the embedded set, `synthetic:motions`, or one as `synthetic:NAME`, with so many actions in each.
+
+    They and their annotations are kept in `synthetic` below `out`; without `out` they are gone afterwards. Raises
+    DataError for an unknown name, StprError where they can't be written.
+    """
+    streams = {f"{EMBEDDED}{stream}": (stream,) for stream in SCENARIOS} | {EMBEDDED_ALL: tuple(SCENARIOS)}
+    if name not in streams:
+        raise DataError(
+            f"there are no embedded videos {name}; write {EMBEDDED_ALL} for all, or one of"
+            f" {', '.join(stream for stream in streams if stream != EMBEDDED_ALL)}."
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (Path(scratch) if out is None else out) / FOLDER
+        try:
+            with whole_folder(folder) as part:
+                listed = write_streams(part, names=streams[name], split="test", actions=actions, seed=SEED).name
+        except OSError as error:
+            raise StprError(f"{explain(error, folder)}, or choose another --out.") from error
+        yield annotated_videos(folder / listed, folder)
+
+
+@contextmanager
+def unannotated_stream(seconds: float) -> Iterator[Video]:
+    """So much of the embedded stream, to measure speed on."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "motions.mp4"
+        frames = max(1, round(seconds * motions.FPS))
+        motions.write_video(path, (image for image, _ in islice(motions.stream(SEED), frames)))
+        yield Video(path.name, path, ())
+
+
+def not_learnt(videos: Sequence[Video], classes: Collection[str]) -> dict[str, int]:
+    """How many actions there are of each label that is none of the classes."""
+    labels = Counter(action.label for video in videos for action in video.actions)
+    return {label: count for label, count in sorted(labels.items()) if label not in classes}
+
+
+def overlapping(actions: Sequence[Action]) -> list[Action]:
+    """The actions that begin before an earlier one has ended; `actions` in the order of their starts."""
+    found, until = [], 0.0
+    for action in actions:
+        if action.start < until:
+            found.append(action)
+        until = max(until, action.end)
+    return found
+
+
+def length(video: Video) -> float:
+    """How many seconds a video seems to last; 0 where it does not say. Raises SourceError if it can't be opened."""
+    with closing(open_recorded(video.path)) as source:
+        return source.seconds
+
+
+def _check_end(video: Video, file: Path) -> None:
+    seconds = length(video)
+    late = [action for action in video.actions if action.end > seconds + SLACK]
+    if seconds and late:
+        raise DataError(
+            f"{file}: {late[0].label!r} from {late[0].start:g} to {late[0].end:g} s lies beyond the end of"
+            f" {video.name}, which is {seconds:.1f} s long; correct its seconds."
+        )

@@ -1,0 +1,112 @@
+"""Drawing with OpenCV, for what is seen on a device: boxes, words, and where names find room beside each other."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import cv2
+
+from stpr.runtime.contract.preprocess import Image
+
+Colour: TypeAlias = tuple[int, int, int]
+Place: TypeAlias = tuple[float, float]  # x, y
+
+FONT: Final = cv2.FONT_HERSHEY_DUPLEX
+FONT_HEIGHT: Final = 22  # of its capitals, in pixels, at scale 1
+SMALLEST_TEXT: Final = 0.75  # of the size that was meant
+# Of the classes of a stage, wherever a stage has a colour; the eleventh stage has the first one's again.
+STAGES: Final[tuple[Colour, ...]] = (
+    (64, 196, 255),
+    (255, 183, 77),
+    (124, 211, 128),
+    (244, 130, 176),
+    (178, 148, 255),
+    (255, 138, 101),
+    (72, 209, 190),
+    (232, 220, 108),
+    (140, 162, 255),
+    (206, 164, 132),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """An RGB picture and its unit in pixels; positions are in units from the canvas's own corner."""
+
+    image: Image
+    unit: float = 1.0
+    left: float = 0.0
+    top: float = 0.0
+
+    def box(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
+        """A filled box."""
+        corner = self._pixel(x, y)
+        # At least one pixel, so that a weight near 0 is still seen to be there.
+        end = (max(corner[0] + 1, self._pixel(x + width, y)[0]), max(corner[1] + 1, self._pixel(x, y + height)[1]))
+        cv2.rectangle(self.image, corner, (end[0] - 1, end[1] - 1), colour, cv2.FILLED)
+
+    def text(self, words: str, at: Place, *, size: float, colour: Colour, room: float = 1e9) -> None:
+        """Words from x on, on the baseline y; too long for `room`, they shrink by a quarter at most, then are cut."""
+        size *= min(1.0, max(SMALLEST_TEXT, room / max(self.measure(words, size), 1e-6)))
+        words, thickness = self.cut(words, size, room), self._thickness(size)
+        cv2.putText(self.image, words, self._pixel(*at), FONT, self._scale(size), colour, thickness, cv2.LINE_AA)
+
+    def text_right(self, words: str, at: Place, *, size: float, colour: Colour) -> None:
+        """Words that end at x."""
+        self.text(words, (at[0] - self.measure(words, size), at[1]), size=size, colour=colour)
+
+    def text_middle(self, words: str, at: Place, *, size: float, colour: Colour) -> None:
+        """Words around x."""
+        self.text(words, (at[0] - self.measure(words, size) / 2, at[1]), size=size, colour=colour)
+
+    def cut(self, words: str, size: float, room: float) -> str:
+        """As much of the words as there is room for, with capitals of that height."""
+        whole = words = _drawable(words)
+        while self.measure(words, size) > room and whole:
+            whole = whole[:-1]
+            words = f"{whole.rstrip()}..."
+        return words
+
+    def measure(self, words: str, size: float) -> float:
+        """How wide words are, with capitals of that height."""
+        (width, _), _ = cv2.getTextSize(_drawable(words), FONT, self._scale(size), self._thickness(size))
+        return width / self.unit
+
+    def _thickness(self, size: float) -> int:
+        return max(1, round(size * self.unit / 16))
+
+    def _scale(self, size: float) -> float:
+        return size * self.unit / FONT_HEIGHT
+
+    def _pixel(self, x: float, y: float) -> tuple[int, int]:
+        return round((self.left + x) * self.unit), round((self.top + y) * self.unit)
+
+
+def plain(label: str) -> str:
+    """A class's name as it is read: underscores are spaces."""
+    return label.replace("_", " ")
+
+
+def stage_colour(stage: int) -> Colour:
+    """The colour of a stage (from 1)."""
+    return STAGES[(stage - 1) % len(STAGES)]
+
+
+def shelves(extents: Sequence[tuple[float, float]], *, gap: float) -> list[int]:
+    """On which shelf, from 0, each thing stands so that none overlap: `extents` (from, to) by their beginnings."""
+    ends: list[float] = []
+    found = []
+    for start, end in extents:
+        shelf = next((index for index, last in enumerate(ends) if last + gap <= start), len(ends))
+        ends[shelf : shelf + 1] = [end]
+        found.append(shelf)
+    return found
+
+
+def _drawable(words: str) -> str:
+    """OpenCV's fonts have ASCII alone: an accent goes, what has no plain letter becomes a question mark."""
+    apart = unicodedata.normalize("NFKD", words)
+    return "".join(letter for letter in apart if not unicodedata.combining(letter)).encode("ascii", "replace").decode()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stpr.runtime.bench.videos import Video
+from stpr.runtime.bench.watch import Watched, watch
+from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.events import EventSettings
+from stpr.runtime.model import open_model
+from stpr.runtime.untrimmed import Action
+from tests.runtime.bench.conftest import FPS, film
+
+
+def watched(bundle: Path, video: Video, seen: list[float] | None = None) -> Watched:
+    noted = [] if seen is None else seen
+    with open_model(open_bundle(bundle), "onnxruntime") as model:
+        return watch(model, video, EventSettings(), noted.append)
+
+
+def test_what_is_heard_has_a_start_an_end_and_the_moment_it_was_said(telling: Path, tmp_path: Path) -> None:
+    seen: list[float] = []
+    actions = (Action(4.0, 6.0, "wave"), Action(12.0, 14.0, "wave"))
+    video = Video("a.avi", film(tmp_path / "a.avi", 20.0, [action[:2] for action in actions]), actions)
+    found = watched(telling, video, seen)
+    assert found.stream.seconds == seen[-1] == (20 * FPS - 1) / FPS
+    assert seen == sorted(seen)
+    assert [event.label for event in found.stream.events] == ["wave", "wave"]
+    for event, action in zip(found.stream.events, actions, strict=True):
+        assert action.start <= event.start < event.said <= event.start + 1.0
+        assert event.end is not None
+        assert event.start <= event.end <= action.end + 1.0
+    assert found.timing.frames == 160
+    assert len(found.latencies) == found.timing.predictions == found.timing.encoded - 3
+
+
+def test_an_action_that_goes_on_at_the_end_is_heard_to_the_end(telling: Path, tmp_path: Path) -> None:
+    video = Video("a.avi", film(tmp_path / "a.avi", 8.0, [(4.0, 8.0)]), ())
+    (event,) = watched(telling, video).stream.events
+    assert event.end == pytest.approx(8.0, abs=0.3)
+
+
+def test_windows_are_still_where_nothing_happens_in_any_span(telling: Path, tmp_path: Path) -> None:
+    """Windows end every quarter of a second and look back 1.125 s at most; frames stand at eighths of a second."""
+    path = film(tmp_path / "a.avi", 10.0, [])
+    everything = watched(telling, Video("a.avi", path, ())).stream
+    assert everything.still_windows == 40
+    some = watched(telling, Video("a.avi", path, (Action(4.0, 6.0, "wave"),))).stream
+    moments = [index / FPS for index in range(80) if index % 2 == 1]
+    assert some.still_windows == sum(at < 4.0 or at - 1.125 > 6.0 for at in moments)
+    assert everything.still_called == 37  # this bundle always names a class, once its window is full
