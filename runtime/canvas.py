@@ -17,6 +17,7 @@ Place: TypeAlias = tuple[float, float]  # x, y
 FONT: Final = cv2.FONT_HERSHEY_DUPLEX
 FONT_HEIGHT: Final = 22  # of its capitals, in pixels, at scale 1
 SMALLEST_TEXT: Final = 0.75  # of the size that was meant
+WHITE, GREY, TRACK = (245, 247, 250), (168, 176, 188), (58, 64, 74)  # on a darkened picture
 # Of the classes of a stage, wherever a stage has a colour; the eleventh stage has the first one's again.
 STAGES: Final[tuple[Colour, ...]] = (
     (64, 196, 255),

@@ -69,9 +69,8 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class EventFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How well events tell actions.
 
-    `still` is the share of `still_windows` (those in which nothing happens) that were
-    called an action. Actions that nobody could tell are in `not_learnt` and in no other count, what is said during them
-    is false.
+    `still` is the share of `still_windows` (those in which nothing happens) that were called an action. Actions that
+    nobody could tell are in `not_learnt` and in no other count; what is said during them is false.
     """
 
     minutes: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -49,14 +50,13 @@ def export_stage(run: Path, stage: int, out: Path, *, clips: int = CLIPS, step: 
         with step("write graphs and weights"):
             write_onnx(loaded.model, pieces, folder)
             files = {precision: variant.write(folder) for precision, variant in PRECISIONS.items()}
-        certificates = []
+        certificates, (golden,) = [], load_all(videos[:1], loaded.record)
         for precision, variant in PRECISIONS.items():
             with step(f"compare {precision} with PyTorch on {len(videos)} real clips") as advance:
-                real = _counted(load_all(videos, loaded.record), advance)
+                real = _counted(chain([golden], load_all(videos[1:], loaded.record)), advance)
                 with open_candidate(folder, files[precision], precision) as candidate:
                     certificates.append(prove(Reference(loaded.model), candidate, variant.policy, real))
         with step("seal the bundle"):
-            (golden,) = load_all(videos[:1], loaded.record)
             seal(folder, loaded, files, certificates, golden.frames)
             open_bundle(folder)
     return target

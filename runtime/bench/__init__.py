@@ -73,11 +73,14 @@ def run_bench(settings: BenchSettings) -> None:
             unknown = not_learnt(videos, bundle.manifest.class_names)
             for line in _remarks(settings, videos, unknown):
                 _say(line)
-            watched = [_watch(model, video, f"{index}/{len(videos)}") for index, video in enumerate(videos, start=1)]
-        report = _report(settings, model, videos, watched)
+            watched = {
+                video.name: _watch(model, video, f"{index}/{len(videos)}")
+                for index, video in enumerate(videos, start=1)
+            }
+        report = _report(settings, model, unknown, watched)
     lines = "\n".join(report_lines(report))
     click.echo(lines, err=settings.json == "-")
-    _write(settings, report, {video.name: each.stream for video, each in zip(videos, watched, strict=True)})
+    _write(settings, report, {name: each.stream for name, each in watched.items()})
 
 
 def _check_places(settings: BenchSettings) -> None:
@@ -127,12 +130,13 @@ def _watch(model: Model, video: Video, position: str) -> Watched:
         return watch(model, video, EventSettings(), lambda seen: bar.update(int(seen) - bar.pos))
 
 
-def _report(settings: BenchSettings, model: Model, videos: Sequence[Video], watched: Sequence[Watched]) -> BenchReport:
-    cost = measure_cost(watched)
-    unknown = not_learnt(videos, model.manifest.class_names)
+def _report(
+    settings: BenchSettings, model: Model, unknown: dict[str, int], watched: Mapping[str, Watched]
+) -> BenchReport:
+    cost = measure_cost([*watched.values()])
     spans = TOLERANCE_SPANS * model.manifest.clip.span_seconds
     tolerance = spans if settings.tolerance is None else settings.tolerance
-    judged = {} if settings.annotations is None else dict(zip((video.name for video in videos), watched, strict=True))
+    judged = {} if settings.annotations is None else watched
 
     def of(streams: Sequence[Stream]) -> EventFigures:
         return figures(streams, tolerance=tolerance, not_learnt=unknown)

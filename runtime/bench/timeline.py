@@ -84,11 +84,6 @@ def draw_timeline(stream: Stream, *, title: str, tolerance: float, not_learnt: M
     picture = np.full((round(HEAD + sum(row.height for row in rows) + FOOT), WIDTH, 3), PAPER, np.uint8)
     right = sum(action is not None for action in taken)
     shown = min(stream.seconds, ROW_SECONDS * MOST_ROWS)
-    length = (
-        f"{_clock(stream.seconds)} long"
-        if shown == stream.seconds
-        else f"the first {_clock(shown)} of {_clock(stream.seconds)}"
-    )
     whole = f"{_clock(stream.seconds)} long"
     length = whole if shown == stream.seconds else f"the first {_clock(shown)} of {_clock(stream.seconds)}"
     canvas = Canvas(picture)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from stpr.runtime.canvas import Canvas, plain, stage_colour
+from stpr.runtime.canvas import GREY, TRACK, WHITE, Canvas, plain, stage_colour
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.decision import Prediction
 from stpr.runtime.result import Result
@@ -19,7 +19,6 @@ from stpr.runtime.sinks.strip import Strip
 
 SMALLEST_SIDE = 480  # smaller frames are enlarged first: text on 96 pixels can't be read
 PANEL, SHADE = (14, 17, 22), 0.68
-WHITE, GREY, TRACK = (245, 247, 250), (168, 176, 188), (58, 64, 74)
 ACCENT, RIGHT, WRONG = (64, 196, 255), (86, 214, 120), (255, 104, 96)
 MARGIN, PADDING, CARD_WIDTH = 12, 12, 456
 LABEL_HEIGHT, DETAILS_HEIGHT, ROW_HEIGHT = 64, 100, 30

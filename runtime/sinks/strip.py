@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from stpr.runtime.canvas import Canvas, plain, stage_colour
+from stpr.runtime.canvas import GREY, TRACK, WHITE, Canvas, plain, stage_colour
 from stpr.runtime.events import Event, Start
 from stpr.runtime.result import Result
 
@@ -26,7 +26,6 @@ TICK_TEXT, TICK_LINE = 8, 50
 SHORTEST_BAR: Final = 3.0  # units
 LEFT_TO_OTHERS: Final = 64.0  # units
 SHORTEST_NAME: Final = 24.0  # units: with less room a bar has no name
-WHITE, GREY, TRACK = (245, 247, 250), (168, 176, 188), (58, 64, 74)
 
 
 @dataclass(slots=True)

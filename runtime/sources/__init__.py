@@ -20,7 +20,7 @@ from stpr.runtime.sources.capture import (
     connect_v4l2,
     masked,
 )
-from stpr.runtime.sources.files import open_file, open_folder
+from stpr.runtime.sources.files import open_recorded
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
 
@@ -41,11 +41,9 @@ def open_source(uri: str) -> Source:
             raise SourceError(f"sources of kind {scheme}:// are not known; known are {', '.join(_SCHEMES)}.")
         return _SCHEMES[scheme](uri, rest)
     path = Path(uri)
-    if path.is_dir():
-        return open_folder(path)
-    if path.is_file():
-        return open_file(path)
-    raise SourceError(f"there is no file or folder {uri}; check the path, or try --source {SYNTHETIC}.")
+    if not path.is_dir() and not path.is_file():
+        raise SourceError(f"there is no file or folder {uri}; check the path, or try --source {SYNTHETIC}.")
+    return open_recorded(path)
 
 
 def _open_stream(uri: str, _: str) -> Source:

@@ -18,7 +18,7 @@ from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import Video
 from stpr.train.estimate.network import WIDTH, counting_backbone
 from stpr.train.learning.fit import Criterion, Terms
-from stpr.train.learning.inputs import FrozenFeatures, PixelClips
+from stpr.train.learning.inputs import FrozenFeatures, Inputs, PixelClips
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
@@ -120,20 +120,20 @@ class _CountedSource:
     def __init__(self, recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], counter: Counter) -> None:
         self.recipe, self.clips, self.counter = recipe, clips, counter
         self.sizes = [len(stage.classes) for stage in stages]
-        self.tests: dict[int, FrozenFeatures | PixelClips] = {}
+        self.tests: dict[int, Inputs] = {}
 
-    def train(self, encoder: FrameEncoder, stage: Stage) -> FrozenFeatures | PixelClips:
+    def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
         """As every source of clips."""
         return self._inputs(encoder, stage, self.clips[stage.index - 1].train, self.recipe.sampling.draws)
 
-    def test(self, encoder: FrameEncoder, stage: Stage) -> FrozenFeatures | PixelClips | None:
+    def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
         """As every source of clips."""
         count = self.clips[stage.index - 1].test
         if stage.index not in self.tests and count:
             self.tests[stage.index] = self._inputs(encoder, stage, count, 0)
         return self.tests.get(stage.index)
 
-    def _inputs(self, encoder: FrameEncoder, stage: Stage, count: int, draws: int) -> FrozenFeatures | PixelClips:
+    def _inputs(self, encoder: FrameEncoder, stage: Stage, count: int, draws: int) -> Inputs:
         earlier = sum(self.sizes[: stage.index - 1])
         labels = earlier + torch.arange(count) % len(stage.classes)
         if encoder.upstream_trains:

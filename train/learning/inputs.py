@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -144,7 +144,10 @@ class PixelClips:
         return self.processes.lockstep(stacked, rounds)
 
 
-def all_stages(parts: Sequence[FrozenFeatures | PixelClips]) -> FrozenFeatures | PixelClips:
+Inputs: TypeAlias = FrozenFeatures | PixelClips
+
+
+def all_stages(parts: Sequence[Inputs]) -> Inputs:
     """Inputs of one kind and the same settings, put together in learning order; the parts stay as they are."""
     whole = copy.copy(parts[0])
     whole.labels = torch.cat([part.labels for part in parts])

@@ -15,12 +15,10 @@ from stpr.train.data.stages import Stage, check_videos
 from stpr.train.datasets.annotations import Split, Video
 from stpr.train.learning.distributed import Processes
 from stpr.train.learning.encode import encode_frozen
-from stpr.train.learning.inputs import FrozenFeatures, PixelClips
+from stpr.train.learning.inputs import Inputs, PixelClips
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.run.progress import Progress
 from stpr.train.settings.recipe import Recipe
-
-Inputs = FrozenFeatures | PixelClips
 
 
 class ClipSource(Protocol):

@@ -11,10 +11,10 @@ import torch
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.train.data.stages import Stage
 from stpr.train.learning.fit import Terms, Trainer
-from stpr.train.learning.inputs import StageInputs, all_stages
+from stpr.train.learning.inputs import Inputs, StageInputs, all_stages
 from stpr.train.methods import method_of
 from stpr.train.model.stpr import StPR
-from stpr.train.run.clips import ClipSource, Inputs
+from stpr.train.run.clips import ClipSource
 from stpr.train.run.evaluate import Predicted, predict
 from stpr.train.run.open_set import spec_of
 from stpr.train.run.stage import learn_stage
