@@ -31,11 +31,12 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None) -> list
     files = manifest.files.values()
     megabytes = sum(entry.bytes for entry in files) / 1e6
     lines = [Line("digests", f"{len(files)} files, {megabytes:.1f} MB as exported", holds=True)]
-    encoded, used = _run(bundle, GraphName.ENCODER, engine, {"frames": golden.frames[0]}, threads)
+    frames = {name: clip[0] for name, clip in golden.feeds.items()}
+    encoded, used = _run(bundle, GraphName.ENCODER, engine, frames, threads)
     lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
     features = encoded["features"][np.newaxis]
     lines.append(_close("encoder: features", features, golden.features, manifest.tolerances["features"]))
-    for graph, feeds in ((GraphName.HEAD, {"features": features}), (GraphName.CLIP, {"frames": golden.frames})):
+    for graph, feeds in ((GraphName.HEAD, {"features": features}), (GraphName.CLIP, golden.feeds)):
         outputs, _ = _run(bundle, graph, engine, feeds, threads)
         wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
         wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}

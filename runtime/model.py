@@ -37,10 +37,15 @@ class Model:
         """Whether decisions carry the evidence that events are made of."""
         return any(output.name == "evidence" for output in self.manifest.graphs[GraphName.HEAD].outputs)
 
-    def encode(self, images: Sequence[Image]) -> Array:
-        """Frame features `(N, D)` of N >= 1 RGB images `(H, W, 3)` uint8 of any sizes, in one call of the encoder."""
-        frames = np.stack([preprocess(image, self.manifest.preprocess) for image in images])
-        return self._encoder.run({"frames": frames})["features"]
+    def encode(self, images: Sequence[Image], greys: Sequence[Array] = ()) -> Array:
+        """Frame features `(N, D)` of N >= 1 RGB images `(H, W, 3)` uint8 of any sizes, in one call of the encoder.
+
+        `greys` are each image's pairs `(K, 2, s, s)` uint8 where the bundle sees motion, and none otherwise.
+        """
+        feeds = {"frames": np.stack([preprocess(image, self.manifest.preprocess) for image in images])}
+        if self.manifest.motion:
+            feeds["greys"] = np.stack(greys)
+        return self._encoder.run(feeds)["features"]
 
     def judge(self, windows: Array) -> list[Decision]:
         """The decisions for windows of frame features `(B, T, D)`, in one call of the head. Raises EngineError."""
@@ -65,8 +70,10 @@ class Model:
     def _rehearse(self) -> None:
         """Run both graphs once on zeros: checks what goes in and comes out, and pays the first run's set-up."""
         spec, clip, graphs = self.manifest.preprocess, self.manifest.clip, self.manifest.graphs
-        frames = np.zeros((1, spec.height, spec.width, 3), np.uint8)
-        features = _run_checked(self._encoder, graphs[GraphName.ENCODER], {"frames": frames})["features"]
+        feeds = {"frames": np.zeros((1, spec.height, spec.width, 3), np.uint8)}
+        if motion := self.manifest.motion:
+            feeds["greys"] = np.zeros((1, motion.pairs, 2, motion.side, motion.side), np.uint8)
+        features = _run_checked(self._encoder, graphs[GraphName.ENCODER], feeds)["features"]
         clips = np.repeat(features[:, np.newaxis], clip.frames, axis=1)
         outputs = _run_checked(self._head, graphs[GraphName.HEAD], {"features": clips})
         promised = {output.name: (1, *output.shape[1:]) for output in graphs[GraphName.HEAD].outputs}

@@ -52,7 +52,7 @@ def step(shots: Sequence[Shot]) -> list[Result]:
     begun = time.monotonic()
     if len({session for session, _ in shots}) < len(shots) or len({session.model for session, _ in shots}) > 1:
         raise ValueError("a step takes one frame of each session, and the sessions of one model.")
-    wanted = [(session, frame) for session, frame in shots if session.window.wants(frame.captured_at)]
+    wanted = [(session, frame) for session, frame in shots if session.wants(frame)]
     decisions = _decide(wanted) if wanted else {}
     return [session.conclude(frame, decisions.get(session), begun=begun) for session, frame in shots]
 
@@ -60,7 +60,8 @@ def step(shots: Sequence[Shot]) -> list[Result]:
 def _decide(wanted: Sequence[Shot]) -> dict[Session, Decision]:
     """A decision for each session whose frame opens a slot of its window: that of the span that speaks loudest."""
     model = wanted[0][0].model
-    features = model.encode([frame.image for _, frame in wanted])
+    greys = [session.trail.pairs() for session, _ in wanted if session.trail is not None]
+    features = model.encode([frame.image for _, frame in wanted], greys)
     for (session, frame), feature in zip(wanted, features, strict=True):
         session.window.push(feature, frame.captured_at)
     decisions: dict[Session, Decision] = {session: WARMING_UP for session, _ in wanted}

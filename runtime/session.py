@@ -15,6 +15,7 @@ from stpr.runtime.model import Model
 from stpr.runtime.result import Result
 from stpr.runtime.sources.frame import Frame, Origin
 from stpr.runtime.timing import Timing
+from stpr.runtime.trail import Trail
 from stpr.runtime.window import FeatureWindow
 
 SPANS: Final = (0.875, 1.0, 1.125)  # of a training clip: actions last about that long
@@ -28,9 +29,19 @@ class Session:
         self.model, self.origin = model, origin
         spans = SPANS if model.tells_events else (1.0,)
         self.window = FeatureWindow(model.manifest.clip, frame_seconds=_frame_seconds(origin), spans=spans)
+        self.trail = Trail(model.manifest.motion) if model.manifest.motion else None
         self.timing = Timing()
         self._filters = filters
         self._last: Frame | None = None
+
+    def wants(self, frame: Frame) -> bool:
+        """Show each frame here, in order: is it to be encoded?"""
+        wanted = self.window.wants(frame.captured_at)
+        if self.trail is not None:
+            if self.window.started_at == frame.captured_at:
+                self.trail.reset()
+            self.trail.see(frame.image, frame.captured_at)
+        return wanted
 
     def conclude(self, frame: Frame, decision: Decision | None, *, begun: float) -> Result:
         """The result of a frame that was handled since `begun` (monotonic); no decision where it opened no slot."""

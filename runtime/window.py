@@ -61,6 +61,11 @@ class FeatureWindow:
             self._features.extend([feature] * min(due - self._filled, self._room))
             self._filled = due
 
+    @property
+    def started_at(self) -> float:
+        """When the frame came that the window began with; NaN before the first."""
+        return self._start
+
     def is_full(self) -> bool:
         """Whether the last span of time is covered."""
         return len(self._features) >= self._clip.frames

@@ -23,11 +23,13 @@ from stpr.runtime.contract.manifest import (
     TensorSpec,
     manifest_bytes,
 )
-from stpr.runtime.contract.preprocess import Image, PreprocessSpec
+from stpr.runtime.contract.motion import MotionSpec
+from stpr.runtime.contract.preprocess import Array, Image, PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 
 FRAMES, SIDE, WIDTH, STAGES = 4, 8, 6, 2  # T, H and W, D, E
 CLASSES = (("wave", 1), ("jump", 1), ("turn", 2))
+MOTION = MotionSpec(pairs=2, side=16, seconds=1 / 15)
 Floats = npt.NDArray[np.float32]
 
 
@@ -46,7 +48,8 @@ def make_preprocess_spec(**changes: Any) -> PreprocessSpec:
 
 def make_manifest(**changes: Any) -> Manifest:
     """Stage 2 of a bundle with three classes; its files are made up."""
-    names = [spec.file for spec in _graph_specs().values()]
+    graphs = _graph_specs(changes.get("motion"))
+    names = [spec.file for spec in graphs.values()]
     manifest = Manifest(
         schema=SCHEMA,
         name="toy",
@@ -54,10 +57,11 @@ def make_manifest(**changes: Any) -> Manifest:
         classes=tuple(ClassEntry(name=name, stage=stage) for name, stage in CLASSES),
         clip=make_clip_spec(),
         preprocess=make_preprocess_spec(),
+        motion=None,
         temperature=0.1,
         unknown=None,
         precision="fp32",
-        graphs=_graph_specs(),
+        graphs=graphs,
         files={name: FileEntry(bytes=1, sha256="0" * 64) for name in (*names, GOLDEN, PARITY)},
         parity={"fp32": make_parity()},
         provenance={"recipe": "toy"},
@@ -80,27 +84,37 @@ def make_parity(**changes: Any) -> ParitySummary:
 
 
 def make_bundle(folder: Path, **changes: Any) -> Path:
-    """A bundle on disk whose three graphs really run; `changes` are the manifest's. Returns `folder`/toy/stage-2."""
+    """A bundle on disk whose three graphs really run; `changes` are the manifest's. Returns `folder`/toy/stage-2.
+
+    Its motion, where it has any, is MOTION.
+    """
     path = folder / "toy" / f"stage-{STAGES}"
     path.mkdir(parents=True)
-    _write_graphs(path)
+    motion = changes.get("motion")
+    _write_graphs(path, motion)
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (1, FRAMES, SIDE, SIDE, 3), dtype=np.uint8)
-    features = encode(frames[0])[np.newaxis]
+    golden: dict[str, Array] = {"frames": rng.integers(0, 256, (1, FRAMES, SIDE, SIDE, 3), dtype=np.uint8)}
+    if motion is not None:
+        shape = (1, FRAMES, motion.pairs, 2, motion.side, motion.side)
+        golden["greys"] = rng.integers(0, 256, shape, dtype=np.uint8)
+    features = encode(*(seen[0] for seen in golden.values()))[np.newaxis]
     logits, routing = judge(features)
     best = logits.max(axis=1)
-    np.savez(path / GOLDEN, frames=frames, features=features, logits=logits, routing=routing, familiarity=best)
+    golden |= {"features": features, "logits": logits, "routing": routing, "familiarity": best}
+    np.savez(path / GOLDEN, allow_pickle=False, **golden)
     (path / PARITY).write_text("{}\n")
     files = {file.name: file_entry(file) for file in sorted(path.iterdir())}
     (path / MANIFEST).write_bytes(manifest_bytes(make_manifest(files=files, **changes)))
     return path
 
 
-def encode(frames: Image) -> Floats:
-    """What the encoder graph computes, in numpy: `(N, H, W, 3)` -> `(N, D)`."""
+def encode(frames: Image, greys: Array | None = None) -> Floats:
+    """What the encoder graph computes, in numpy: `(N, H, W, 3)`, with motion `(N, K, 2, s, s)` -> `(N, D)`."""
     weights = _weights()
-    means = frames.astype(np.float32).mean(axis=(1, 2))
-    return np.asarray(means @ weights["encoder"] + weights["bias"], np.float32)
+    seen = frames.astype(np.float32).mean(axis=(1, 2)) @ weights["encoder"] + weights["bias"]
+    if greys is not None:
+        seen = seen + greys.astype(np.float32).mean(axis=(3, 4)).reshape(len(greys), -1) @ weights["motion"]
+    return np.asarray(seen, np.float32)
 
 
 def judge(features: Floats) -> tuple[Floats, Floats]:
@@ -131,18 +145,26 @@ def _weights() -> dict[str, Floats]:
         "time": (FRAMES, 1),
         "classes": (WIDTH, len(CLASSES)),
         "stages": (WIDTH, STAGES),
+        "motion": (2 * MOTION.pairs, WIDTH),
     }
     made = {name: rng.normal(0.0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
     made["encoder"] /= 64  # pixels are large
+    made["motion"] /= 64
     return made
 
 
-def _graph_specs() -> dict[GraphName, GraphSpec]:
-    frame = (SIDE, SIDE, 3)
+def _graph_specs(motion: MotionSpec | None = None) -> dict[GraphName, GraphSpec]:
+    def seen(*lead: str | int) -> tuple[TensorSpec, ...]:
+        frames = TensorSpec(name="frames", dtype="uint8", shape=(*lead, SIDE, SIDE, 3))
+        if motion is None:
+            return (frames,)
+        shape = (*lead, motion.pairs, 2, motion.side, motion.side)
+        return frames, TensorSpec(name="greys", dtype="uint8", shape=shape)
+
     inputs = {
-        GraphName.ENCODER: TensorSpec(name="frames", dtype="uint8", shape=("frames", *frame)),
-        GraphName.HEAD: TensorSpec(name="features", dtype="float32", shape=("batch", FRAMES, WIDTH)),
-        GraphName.CLIP: TensorSpec(name="frames", dtype="uint8", shape=("batch", FRAMES, *frame)),
+        GraphName.ENCODER: seen("frames"),
+        GraphName.HEAD: (TensorSpec(name="features", dtype="float32", shape=("batch", FRAMES, WIDTH)),),
+        GraphName.CLIP: seen("batch", FRAMES),
     }
     features = TensorSpec(name="features", dtype="float32", shape=("frames", WIDTH))
     judged = (
@@ -152,25 +174,34 @@ def _graph_specs() -> dict[GraphName, GraphSpec]:
     )
     return {
         name: GraphSpec(
-            inputs=(tensor,),
+            inputs=tensors,
             outputs=(features,) if name is GraphName.ENCODER else judged,
             variants={"fp32": f"{name}.onnx"},
         )
-        for name, tensor in inputs.items()
+        for name, tensors in inputs.items()
     }
 
 
-def _write_graphs(path: Path) -> None:
+def _write_graphs(path: Path, motion: MotionSpec | None) -> None:
     from onnx import helper
 
     def reshape(source: str, target: str, shape: str) -> Any:
         return helper.make_node("Reshape", [source, shape], [target])
 
-    def encoder(source: str, target: str) -> list[Any]:
-        return [
+    def encoder(source: str, pairs: str, target: str) -> list[Any]:
+        nodes = [
             helper.make_node("Cast", [source], ["pixels"], to=1),
             helper.make_node("ReduceMean", ["pixels", "sides"], ["means"], keepdims=0),
-            helper.make_node("Gemm", ["means", "encoder", "bias"], [target]),
+            helper.make_node("Gemm", ["means", "encoder", "bias"], [target if motion is None else "seen"]),
+        ]
+        if motion is None:
+            return nodes
+        return [
+            *nodes,
+            helper.make_node("Cast", [pairs], ["light"], to=1),
+            helper.make_node("ReduceMean", ["light", "grey_sides"], ["lights"], keepdims=0),
+            helper.make_node("Flatten", ["lights"], ["moved"], axis=1),
+            helper.make_node("Gemm", ["moved", "motion", "seen"], [target]),
         ]
 
     head = [
@@ -182,23 +213,26 @@ def _write_graphs(path: Path) -> None:
     ]
     joined = [
         reshape("frames", "images", "image_shape"),
-        *encoder("images", "stacked"),
+        *([] if motion is None else [reshape("greys", "pairs", "pair_shape")]),
+        *encoder("images", "pairs", "stacked"),
         reshape("stacked", "features", "clip_shape"),
         *head,
     ]
-    nodes = {GraphName.ENCODER: encoder("frames", "features"), GraphName.HEAD: head, GraphName.CLIP: joined}
-    for name in GraphName:
-        _write_graph(path, name, nodes[name])
+    nodes = {GraphName.ENCODER: encoder("frames", "greys", "features"), GraphName.HEAD: head, GraphName.CLIP: joined}
+    for name, spec in _graph_specs(motion).items():
+        _write_graph(path, spec, nodes[name])
 
 
-def _write_graph(path: Path, name: GraphName, nodes: list[Any]) -> None:
+def _write_graph(path: Path, spec: GraphSpec, nodes: list[Any]) -> None:
     import onnx
     from onnx import helper, numpy_helper
 
     shapes = {
         "image_shape": np.array([-1, SIDE, SIDE, 3]),
         "clip_shape": np.array([-1, FRAMES, WIDTH]),
+        "pair_shape": np.array([-1, MOTION.pairs, 2, MOTION.side, MOTION.side]),
         "sides": np.array([1, 2]),
+        "grey_sides": np.array([3, 4]),
         "second": np.array([1]),
     }
     used = {tensor for node in nodes for tensor in node.input}
@@ -208,8 +242,7 @@ def _write_graph(path: Path, name: GraphName, nodes: list[Any]) -> None:
     def described(tensors: tuple[TensorSpec, ...]) -> list[Any]:
         return [helper.make_tensor_value_info(tensor.name, types[tensor.dtype], tensor.shape) for tensor in tensors]
 
-    spec = _graph_specs()[name]
-    graph = helper.make_graph(nodes, name, described(spec.inputs), described(spec.outputs), constants)
+    graph = helper.make_graph(nodes, Path(spec.file).stem, described(spec.inputs), described(spec.outputs), constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, path / spec.file)

@@ -20,6 +20,7 @@ from stpr.export.graphs.trace import OPSET, Traced, Weight, tensors_of, trace
 from stpr.export.graphs.weights import BACKBONE, STAGE, expert_file, stored, write_weights
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
+from stpr.train.model.head import Head
 from stpr.train.model.stpr import StPR
 
 IR: Final = 10  # the newest that JetPack 6's onnxruntime reads
@@ -44,14 +45,13 @@ def trace_pieces(model: StPR) -> Pieces:
 def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> None:
     """Write `encoder.onnx`, `head.onnx`, `clip.onnx` and `weights/` into a folder."""
     specs = graph_specs(model)
-    tensors = {
-        tensor.name: tensor for tensor in [*_write_all_weights(model, pieces, folder), *_constants(pieces, specs)]
-    }
-    head = _head_nodes(pieces, len(model.head.experts))
+    constants = _constants(pieces, specs, model.head.columns.appearance)
+    tensors = {tensor.name: tensor for tensor in [*_write_all_weights(model, pieces, folder), *constants]}
+    head = _head_nodes(pieces, model.head)
     nodes = {
         GraphName.ENCODER: _place(pieces.encoder, "encoder"),
         GraphName.HEAD: head,
-        GraphName.CLIP: [*_clip_nodes(pieces), *head],
+        GraphName.CLIP: [*_clip_nodes(pieces, specs[GraphName.CLIP]), *head],
     }
     for name, spec in specs.items():
         _write_graph(folder / FILES[name], nodes[name], tensors, spec)
@@ -80,12 +80,15 @@ def _is_tuned(weight: Weight) -> bool:
     return "adapter" in weight.name.split(".") or weight.name.startswith("projection.")
 
 
-def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec]) -> list[TensorProto]:
+def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec], appearance: int) -> list[TensorProto]:
     """The tracer's small constants, and those of the nodes that join the pieces."""
     joints = {
         "join/axis": [1],
-        "join/frame": [-1, *specs[GraphName.ENCODER].inputs[0].shape[1:]],
         "join/clip": [-1, *specs[GraphName.HEAD].inputs[0].shape[1:]],
+        "join/start": [0],
+        "join/end": [appearance],
+        "join/columns": [2],
+        **{f"join/{given.name}": [-1, *given.shape[1:]] for given in specs[GraphName.ENCODER].inputs},
     }
     found = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in joints.items()]
     for piece in filter(None, (pieces.encoder, pieces.expert, pieces.combine)):
@@ -97,24 +100,31 @@ def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec]) -> list[Ten
     return found
 
 
-def _clip_nodes(pieces: Pieces) -> list[NodeProto]:
+def _clip_nodes(pieces: Pieces, spec: GraphSpec) -> list[NodeProto]:
     """Every frame of every clip through the encoder."""
-    return [
+    nodes, ends = [], {"features": "join/features"}
+    for given in spec.inputs:
+        numbers, rows = f"join/{given.name}/numbers", f"join/{given.name}/rows"
         # TensorRT takes uint8 as an input alone: nothing but a cast may read it.
-        helper.make_node("Cast", ["frames"], ["join/numbers"], "join/numbers", to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["join/numbers", "join/frame"], ["join/frames"], "join/frames"),
-        *_place(pieces.encoder, "encoder", {"frames": "join/frames", "features": "join/features"}),
-        helper.make_node("Reshape", ["join/features", "join/clip"], ["features"], "join/features"),
-    ]
+        nodes.append(helper.make_node("Cast", [given.name], [numbers], numbers, to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Reshape", [numbers, f"join/{given.name}"], [rows], rows))
+        ends[given.name] = rows
+    nodes += _place(pieces.encoder, "encoder", ends)
+    nodes.append(helper.make_node("Reshape", ["join/features", "join/clip"], ["features"], "join/features"))
+    return nodes
 
 
-def _head_nodes(pieces: Pieces, experts: int) -> list[NodeProto]:
+def _head_nodes(pieces: Pieces, head: Head) -> list[NodeProto]:
     """All experts on the same features, then what combines them."""
-    nodes, stacked = [], []
-    for stage in range(1, experts + 1):
+    nodes, stacked, seen = [], [], "features"
+    if head.columns.width > head.columns.appearance and len(head.experts):
+        seen = "join/appearance"
+        bounds = ["features", "join/start", "join/end", "join/columns"]
+        nodes.append(helper.make_node("Slice", bounds, [seen], seen))
+    for stage in range(1, len(head.experts) + 1):
         assert pieces.expert is not None
         output, row = expert_output(stage), f"join/output_{stage}"
-        nodes += _place(pieces.expert, f"expert_{stage}", {"features": "features", "output": output})
+        nodes += _place(pieces.expert, f"expert_{stage}", {"features": seen, "output": output})
         nodes.append(helper.make_node("Unsqueeze", [output, "join/axis"], [row], row))
         stacked.append(row)
     if stacked:

@@ -1,10 +1,13 @@
 """Where the model is cut into graphs, and what each graph takes and gives.
 
-encoder.onnx   frames (N,H,W,3) uint8 ─▶ features (N,D)
+encoder.onnx   frames (N,H,W,3), greys (N,K,2,s,s) uint8 ─▶ features (N,D)
 head.onnx      features (B,T,D) ─┬─▶ expert 1 … expert E ─▶ outputs (B,E,D) ─┐
                                  └────────────────────────────────▶ combine ─┴─▶ logits (B,C), routing (B,E),
                                                                                      familiarity (B,), evidence (B,C)
-clip.onnx      frames (B,T,H,W,3) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ logits, routing, familiarity, evidence
+clip.onnx      frames (B,T,H,W,3), greys (B,T,K,2,s,s) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ the same
+
+Greys are pairs of small pictures for models that see motion; the others take none. Experts read the first columns of
+the features, the appearance.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
-from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.data.pixels import PixelSpec
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.stpr import StPR
 
@@ -67,9 +70,11 @@ def encoder_piece(model: StPR) -> Piece:
             "this run's [router] kind looks at frame features without adapters, and a bundle carries the adapted ones"
             ' alone: export a run with kind = "adapter_key", or with [adapter] place = "none".'
         )
-    spec = model.encoder.backbone.spec
-    frames = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
-    return Piece("encoder", model.encoder, {"frames": frames}, ("features",))
+    pixels = model.encoder.pixels
+    inputs = {"frames": torch.zeros(2, *pixels.picture_shape, dtype=torch.uint8)}
+    if pixels.motion:
+        inputs["greys"] = torch.zeros(2, *pixels.greys_shape, dtype=torch.uint8)
+    return Piece("encoder", model.encoder, inputs, ("features",))
 
 
 def expert_piece(model: StPR) -> Piece | None:
@@ -77,22 +82,23 @@ def expert_piece(model: StPR) -> Piece | None:
     head = model.head
     if not len(head.experts):
         return None
-    return Piece("expert", head.experts[0], {"features": torch.zeros(2, head.frames, head.width)}, ("output",))
+    features = torch.zeros(2, head.frames, head.columns.appearance)
+    return Piece("expert", head.experts[0], {"features": features}, ("output",))
 
 
 def combine_piece(model: StPR) -> Piece:
     """What makes a decision of the experts' outputs."""
     head = model.head
-    inputs = {"features": torch.zeros(2, head.frames, head.width)}
+    inputs = {"features": torch.zeros(2, head.frames, head.columns.width)}
     if len(head.experts):
-        inputs["outputs"] = torch.zeros(2, len(head.experts), head.width)
+        inputs["outputs"] = torch.zeros(2, len(head.experts), head.columns.appearance)
     return Piece("combine", Combine(head.combiner).eval(), inputs, decided(model))
 
 
 def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
     """What the three graphs of a bundle take and give, in no file yet; B and N are the free axis "batch"."""
-    head, spec = model.head, model.encoder.backbone.spec
-    features = _tensor("features", "float32", head.frames, head.width)
+    head, width = model.head, model.head.columns.width
+    features = _tensor("features", "float32", head.frames, width)
     shapes = {
         "logits": (head.classes,),
         "routing": (head.combiner.membership.shape[1],),
@@ -100,17 +106,18 @@ def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
         "evidence": (head.classes,),
     }
     decision = tuple(_tensor(name, "float32", *shapes[name]) for name in decided(model))
-    frame, clip = _frames(spec), _frames(spec, head.frames)
-    ends: dict[GraphName, tuple[TensorSpec, tuple[TensorSpec, ...]]] = {
-        GraphName.ENCODER: (frame, (_tensor("features", "float32", head.width),)),
-        GraphName.HEAD: (features, decision),
-        GraphName.CLIP: (clip, decision),
+    pixels = model.encoder.pixels
+    ends: dict[GraphName, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
+        GraphName.ENCODER: (_seen(pixels), (_tensor("features", "float32", width),)),
+        GraphName.HEAD: ((features,), decision),
+        GraphName.CLIP: (_seen(pixels, head.frames), decision),
     }
-    return {name: GraphSpec(inputs=(taken,), outputs=given, variants={}) for name, (taken, given) in ends.items()}
+    return {name: GraphSpec(inputs=taken, outputs=given, variants={}) for name, (taken, given) in ends.items()}
 
 
-def _frames(spec: PreprocessSpec, *lead: int) -> TensorSpec:
-    return _tensor("frames", "uint8", *lead, spec.height, spec.width, 3)
+def _seen(pixels: PixelSpec, *lead: int) -> tuple[TensorSpec, ...]:
+    frames = _tensor("frames", "uint8", *lead, *pixels.picture_shape)
+    return (frames, _tensor("greys", "uint8", *lead, *pixels.greys_shape)) if pixels.motion else (frames,)
 
 
 def _tensor(name: str, dtype: Literal["uint8", "float32"], *shape: int) -> TensorSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -50,14 +51,15 @@ def export_stage(run: Path, stage: int, out: Path, *, clips: int = CLIPS, step: 
         with step("write graphs and weights"):
             write_onnx(loaded.model, pieces, folder)
             files = {precision: variant.write(folder) for precision, variant in PRECISIONS.items()}
-        certificates, (golden,) = [], load_all(videos[:1], loaded.record)
+        pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
+        certificates, (golden,) = [], load_all(videos[:1], loaded.record, sampling)
         for precision, variant in PRECISIONS.items():
             with step(f"compare {precision} with PyTorch on {len(videos)} real clips") as advance:
-                real = _counted(chain([golden], load_all(videos[1:], loaded.record)), advance)
-                with open_candidate(folder, files[precision], precision) as candidate:
+                real = _counted(chain([golden], load_all(videos[1:], loaded.record, sampling)), advance)
+                with open_candidate(folder, files[precision], pixels, precision) as candidate:
                     certificates.append(prove(Reference(loaded.model), candidate, variant.policy, real))
         with step("seal the bundle"):
-            seal(folder, loaded, files, certificates, golden.frames)
+            seal(folder, loaded, files, certificates, golden.pixels)
             open_bundle(folder)
     return target
 
@@ -71,6 +73,6 @@ def _counted(clips: Iterable[NamedClip], advance: Advance) -> Iterator[NamedClip
 def _size(model: StPR) -> int:
     """About how many bytes a bundle takes in one precision: all its weights, one clip, and the graphs."""
     weights = sum(value.nbytes for value in [*model.parameters(), *model.buffers()])
-    spec, experts = model.encoder.backbone.spec, len(model.head.experts)
-    golden = model.head.frames * (spec.height * spec.width * 3 + 4 * model.head.width)
+    experts, pixels = len(model.head.experts), math.prod(model.encoder.pixels.shape)
+    golden = model.head.frames * (pixels + 4 * model.head.columns.width)
     return weights + golden + GRAPH_BYTES + experts * EXPERT_BYTES

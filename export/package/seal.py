@@ -36,7 +36,7 @@ class Stage:
 
 
 def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certificate], golden: Array) -> None:
-    """Add what proves the graphs in `folder`, last of all the manifest; `golden` is a clip `(T, H, W, 3)` uint8.
+    """Add what proves the graphs in `folder`, last of all the manifest; `golden` are a clip's pixels `(T, *shape)`.
 
     The precision of the first certificate is the one that a device runs.
     """
@@ -47,13 +47,15 @@ def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certif
     (folder / MANIFEST).write_bytes(manifest_bytes(_manifest(stage, files, certificates, folder)))
 
 
-def _golden(model: StPR, frames: Array) -> bytes:
-    """`golden.npz`: a clip `(1, T, H, W, 3)` and what PyTorch gave for it."""
-    given = answers(model, frames)
+def _golden(model: StPR, pixels: Array) -> bytes:
+    """`golden.npz`: a clip's pixels `(1, T, *shape)` and what PyTorch gave for it."""
+    given = answers(model, pixels)
+    frames, greys = model.encoder.pixels.split(pixels)
     # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
     buffer = io.BytesIO()
-    decision = {name: getattr(given, name) for name in decided(model)}
-    np.savez(buffer, frames=frames, features=given.features, **decision)
+    arrays = {name: getattr(given, name) for name in ("features", *decided(model))}
+    arrays |= {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
@@ -69,6 +71,7 @@ def _manifest(stage: Stage, files: Files, certificates: Sequence[Certificate], f
         ),
         clip=record.clip,
         preprocess=record.preprocess,
+        motion=record.motion,
         temperature=record.temperature,
         unknown=record.unknown,
         precision=certificates[0].precision,

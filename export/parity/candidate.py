@@ -17,6 +17,7 @@ from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import Engine
+from stpr.train.data.pixels import PixelSpec
 
 ENGINE: Final = "onnxruntime"
 PROBE: Final = "probe.onnx"
@@ -28,6 +29,7 @@ class Candidate:
 
     precision: Precision
     engines: Mapping[GraphName, Engine]
+    pixels: PixelSpec
     probe: Engine
     experts: tuple[str, ...]  # the names of their outputs inside the head
 
@@ -36,19 +38,23 @@ class Candidate:
         """What really runs the graphs."""
         return self.engines[GraphName.CLIP].name
 
-    def encode(self, frames: Array) -> Array:
-        """Clips `(B, T, H, W, 3)` uint8 through the encoder: features `(B, T, D)`."""
-        clips, length = frames.shape[:2]
-        stacked = frames.reshape(clips * length, *frames.shape[2:])
-        return self.engines[GraphName.ENCODER].run({"frames": stacked})["features"].reshape(clips, length, -1)
+    def encode(self, pixels: Array) -> Array:
+        """Pixels of clips `(B, T, *shape)` uint8 through the encoder: features `(B, T, D)`."""
+        clips, length = pixels.shape[:2]
+        feeds = self._feeds(pixels.reshape(clips * length, *pixels.shape[2:]))
+        return self.engines[GraphName.ENCODER].run(feeds)["features"].reshape(clips, length, -1)
 
     def head(self, features: Array) -> dict[str, Array]:
         """Features `(B, T, D)` through the head: logits, routing and familiarity."""
         return self.engines[GraphName.HEAD].run({"features": features})
 
-    def clip(self, frames: Array) -> dict[str, Array]:
+    def clip(self, pixels: Array) -> dict[str, Array]:
         """Clips through the clip graph: logits, routing and familiarity."""
-        return self.engines[GraphName.CLIP].run({"frames": frames})
+        return self.engines[GraphName.CLIP].run(self._feeds(pixels))
+
+    def _feeds(self, pixels: Array) -> dict[str, Array]:
+        frames, greys = self.pixels.split(pixels)
+        return {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
 
     def each_expert(self, features: Array) -> list[Array]:
         """What every expert inside the head makes of features: `(B, D)` each."""
@@ -57,7 +63,9 @@ class Candidate:
 
 
 @contextmanager
-def open_candidate(folder: Path, files: Mapping[GraphName, str], precision: Precision) -> Iterator[Candidate]:
+def open_candidate(
+    folder: Path, files: Mapping[GraphName, str], pixels: PixelSpec, precision: Precision
+) -> Iterator[Candidate]:
     """The graphs in `folder`, `files` of that precision; raises EngineError where the engine can't open one."""
     probe = folder / PROBE
     with ExitStack() as opened:
@@ -70,7 +78,7 @@ def open_candidate(folder: Path, files: Mapping[GraphName, str], precision: Prec
             return engine
 
         engines = {name: start(folder / file) for name, file in files.items()}
-        yield Candidate(precision, engines, start(probe), experts)
+        yield Candidate(precision, engines, pixels, start(probe), experts)
 
 
 def _write_probe(head: Path, probe: Path) -> tuple[str, ...]:

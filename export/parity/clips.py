@@ -13,17 +13,19 @@ from pathlib import Path
 from stpr.runtime.contract.errors import CheckpointError, DataError
 from stpr.runtime.contract.preprocess import Array
 from stpr.train.data.clips import load_ahead, load_clip
+from stpr.train.data.pixels import PixelSpec
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.run.folder import PREDICTIONS, stage_folder
+from stpr.train.settings.learning import SamplingSettings
 
 
 @dataclass(frozen=True, slots=True)
 class NamedClip:
-    """A clip's name in the certificate, the index of its label if it has one, its frames `(T, H, W, 3)` uint8."""
+    """A clip's name in the certificate, the index of its label if it has one, its pixels `(T, *shape)` uint8."""
 
     name: str
     label: int | None
-    frames: Array
+    pixels: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,15 @@ def tested_videos(run: Path, stage: int, *, at_most: int) -> list[LabelledVideo]
     return _spread(videos, at_most)
 
 
-def load_all(videos: list[LabelledVideo], record: StageRecord, *, workers: int = 2) -> Iterator[NamedClip]:
+def load_all(videos: list[LabelledVideo], record: StageRecord, sampling: SamplingSettings) -> Iterator[NamedClip]:
     """The test view of each video, decoded a little ahead of whoever takes them."""
+    spec = PixelSpec(record.preprocess, record.motion)
 
     def load(video: LabelledVideo) -> NamedClip:
-        frames = load_clip(video.path, frames=record.clip.frames, spec=record.preprocess, augment=None, rng=None)
-        return NamedClip(video.name, record.classes.index(video.label), frames)
+        pixels = load_clip(video.path, spec=spec, sampling=sampling, rng=None)
+        return NamedClip(video.name, record.classes.index(video.label), pixels)
 
-    return load_ahead(videos, load, workers=workers)
+    return load_ahead(videos, load, workers=sampling.workers)
 
 
 def _spread(videos: list[LabelledVideo], at_most: int) -> list[LabelledVideo]:

@@ -54,11 +54,11 @@ class _Comparison:
 
     def look(self, batch: Sequence[NamedClip]) -> Answers:
         """Compare the three graphs, and the two of a live run together, on one batch; returns PyTorch's answers."""
-        frames = np.stack([clip.frames for clip in batch])
-        wanted = self.reference.answers(frames)
+        pixels = np.stack([clip.pixels for clip in batch])
+        wanted = self.reference.answers(pixels)
         exact = self.reference.head_exactly(wanted.features)
         stable = _stable(wanted, exact)
-        found = self._compare(frames, wanted, stable)
+        found = self._compare(pixels, wanted, stable)
         for other in (exact, self.reference.head_one_by_one(wanted.features)):
             self._add_noise(("head", *found), wanted, other, stable)
         for part, outputs in found.items():
@@ -71,17 +71,17 @@ class _Comparison:
     def look_closely(self, batch: Sequence[NamedClip]) -> None:
         """The same at batch 1 as well, with each expert and PyTorch's own noise from pixels to logits."""
         wanted = self.look(batch)
-        frames = np.stack([clip.frames for clip in batch])
-        exact, alone = self.reference.all_exactly(frames), self.reference.one_by_one(frames)
+        pixels = np.stack([clip.pixels for clip in batch])
+        exact, alone = self.reference.all_exactly(pixels), self.reference.one_by_one(pixels)
         stable = _stable(wanted, exact)
         for other in (exact, alone):
             self.measured.add_noise(FEATURES, wanted.features, other.features)
             self._add_noise(("live", "clip"), wanted, other, stable)
         self._look_at_experts(wanted)
-        for index in range(len(frames)):
+        for index in range(len(pixels)):
             one = slice(index, index + 1)
             single = Answers(*(getattr(wanted, name)[one] for name in Answers.__slots__))
-            self._compare(frames[one], single, stable[one])
+            self._compare(pixels[one], single, stable[one])
 
     def _look_at_experts(self, wanted: Answers) -> None:
         """Each expert alone: a router that ignores one here would hide its error."""
@@ -91,17 +91,17 @@ class _Comparison:
             self.measured.compare(where, found, own)
             self.measured.add_noise(where, own, exact.outputs[:, index])
 
-    def _compare(self, frames: Array, wanted: Answers, stable: Array) -> dict[str, dict[str, Array]]:
+    def _compare(self, pixels: Array, wanted: Answers, stable: Array) -> dict[str, dict[str, Array]]:
         """Run the graphs on a batch and measure the differences; returns the decisions of the parts that see pixels."""
-        features = self.candidate.encode(frames)
+        features = self.candidate.encode(pixels)
         self.measured.compare(FEATURES, features, wanted.features)
         head = self.candidate.head(wanted.features)
-        pixels = {"live": self.candidate.head(features), "clip": self.candidate.clip(frames)}
-        for part, outputs in {"head": head, **pixels}.items():
+        seen = {"live": self.candidate.head(features), "clip": self.candidate.clip(pixels)}
+        for part, outputs in {"head": head, **seen}.items():
             for output in filter(outputs.__contains__, DECISION):
                 found, expected = outputs[output][stable], getattr(wanted, output)[stable]
                 self.measured.compare(Where(part, output), found, expected)
-        return pixels
+        return seen
 
     def _add_noise(self, parts: Sequence[str], one: Answers, other: Answers, stable: Array) -> None:
         for output in DECISION:

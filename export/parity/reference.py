@@ -27,9 +27,9 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(model: StPR, frames: Array) -> Answers:
-    """PyTorch's float32 on clips `(B, T, H, W, 3)` uint8."""
-    return _head(model, model.encoder(torch.from_numpy(frames)))
+def answers(model: StPR, pixels: Array) -> Answers:
+    """PyTorch's float32 on pixels of clips `(B, T, *shape)` uint8."""
+    return _head(model, model.encoder(torch.from_numpy(pixels)))
 
 
 class Reference:
@@ -40,10 +40,9 @@ class Reference:
         self.double = copy.deepcopy(model).double().eval()
 
     @property
-    def clip_shape(self) -> tuple[int, int, int, int]:
-        """`(T, H, W, 3)` of the clips that the model takes."""
-        spec = self.single.encoder.backbone.spec
-        return self.single.head.frames, spec.height, spec.width, 3
+    def clip_shape(self) -> tuple[int, ...]:
+        """`(T, *shape)` of the pixels of clips that the model takes."""
+        return self.single.head.frames, *self.single.encoder.pixels.shape
 
     def answers(self, frames: Array) -> Answers:
         """Everything in float32."""

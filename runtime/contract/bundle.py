@@ -31,6 +31,12 @@ class Golden:
     routing: Array  # (1, E)
     familiarity: Array  # (1,)
     evidence: Array | None = None  # (1, C); None where the head tells no events
+    greys: Array | None = None  # (1, T, K, 2, s, s) uint8; None where the encoder sees no motion
+
+    @property
+    def feeds(self) -> dict[str, Array]:
+        """What the clip graph takes."""
+        return {"frames": self.frames} if self.greys is None else {"frames": self.frames, "greys": self.greys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,8 @@ class Bundle:
         file = self.path / GOLDEN
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                needed = [key for key in Golden.__dataclass_fields__ if key != "evidence" or key in arrays]
-                return Golden(**{key: arrays[key] for key in needed})
+                optional = {"evidence", "greys"} - set(arrays)
+                return Golden(**{key: arrays[key] for key in Golden.__dataclass_fields__ if key not in optional})
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BundleError(f"{file} holds no golden clip ({error}); export the stage again.") from error
 

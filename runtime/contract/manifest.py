@@ -11,11 +11,12 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from stpr.runtime.contract.errors import BundleError, ContractError
+from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.contract.upgrade import UPGRADES
 
-SCHEMA: Final = 2  # what is written; what can be read is this and the keys of UPGRADES
+SCHEMA: Final = 3  # what is written; what can be read is this and the keys of UPGRADES
 Score: TypeAlias = Literal["likelihood_ratio", "cosine"]
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 
@@ -23,9 +24,9 @@ Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 class GraphName(str, Enum):
     """The graphs of a bundle; each member is also the text that the manifest and error messages use."""
 
-    ENCODER = "encoder"  # frames (N, H, W, 3) uint8 -> features (N, D)
+    ENCODER = "encoder"  # frames (N, H, W, 3), greys (N, K, 2, s, s) uint8 -> features (N, D); greys with motion alone
     HEAD = "head"  # features (B, T, D) -> logits (B, C), routing (B, E), familiarity (B,)
-    CLIP = "clip"  # frames (B, T, H, W, 3) uint8 -> the same: encoder and head in one
+    CLIP = "clip"  # frames (B, T, H, W, 3), greys (B, T, K, 2, s, s) uint8 -> the same: encoder and head in one
 
     def __str__(self) -> str:
         """The same on every version of Python."""
@@ -109,6 +110,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     classes: tuple[ClassEntry, ...]
     clip: ClipSpec
     preprocess: PreprocessSpec
+    motion: MotionSpec | None  # None: the encoder sees frames alone
     temperature: float
     unknown: UnknownSpec | None  # None: never says unknown
     precision: Precision  # of the graphs that run unless others are asked for

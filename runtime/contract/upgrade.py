@@ -26,4 +26,9 @@ def from_1(tree: Tree) -> Tree:
     return {**tree, "schema": 2, "graphs": graphs, "parity": {precision: proof}}
 
 
-UPGRADES: Final[Mapping[int, Callable[[Tree], Tree]]] = {1: from_1}
+def from_2(tree: Tree) -> Tree:
+    """Schema 2 knew no motion: its encoders see frames alone."""
+    return {**tree, "schema": 3, "motion": None}
+
+
+UPGRADES: Final[Mapping[int, Callable[[Tree], Tree]]] = {1: from_1, 2: from_2}

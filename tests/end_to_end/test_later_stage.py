@@ -48,7 +48,7 @@ batch = 4
 epochs_first = 2
 epochs_later = 2
 """
-EXTENDS = ("head.class_vectors", "head.anchors", "head.statistics.means")
+EXTENDS = ("head.class_vectors", "head.anchors", "head.statistics.views.0.means")
 
 
 @pytest.fixture(scope="module", autouse=True)

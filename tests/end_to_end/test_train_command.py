@@ -286,7 +286,7 @@ def test_resuming_from_a_damaged_checkpoint(work: Path, begun: Path) -> None:
     [
         ({"backbone__source": "/no/such/clip"}, "there is no folder /no/such/clip; name one that holds config.json"),
         ({"backbone__projection": "100"}, "projection: 100 is wider than the 64 features of tiny"),
-        ({"expert__heads": "3"}, "heads: 3 heads can't share out 64 features equally"),
+        ({"expert__heads": "3"}, "heads: 3 heads can't share out 16 features equally"),
         ({"stages__classes": '[["grow"], ["grow"]]'}, "the class 'grow' is in stage 1 and in stage 2; keep one"),
         ({"stages__classes": '[["slide_rigth"]]'}, "did you mean 'slide_right'?"),
         ({"optimizer__batch": "0"}, "[optimizer] batch: must be an integer >= 1, not 0"),

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from stpr.export.package.pipeline import export_stage
-from stpr.runtime.contract.manifest import UnknownSpec
-from stpr.runtime.contract.sampling import ClipSpec
-from stpr.runtime.motions import CLASSES
-from stpr.train.datasets.motions_writer import write_motions
-from stpr.train.methods.build import build_model
-from stpr.train.model.backbone import Backbone
-from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
-from stpr.train.run.folder import RECIPE
-from stpr.train.settings.load import parse_recipe, write_recipe
-from tests.export.models import add_random_stage, save_backbone
-
-STAGES = 3
-TABLES: dict[str, Any] = {
-    "name": "by-chance",
-    "data": {"kind": "motions"},
-    "stages": {"sizes": [2, 2, 2]},
-    "sampling": {"frames": 4},
-    "adapter": {"place": "feature", "bottleneck": 4},
-    "expert": {"layers": 1, "mlp_ratio": 2},
-}
+from tests.export.runs import STAGES, write_run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,20 +19,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints of a network whose old experts stay and whose adapters change from stage to stage."""
-    root = tmp_path_factory.mktemp("work")
-    data = write_motions(root / "data", train_per_class=1, test_per_class=2, seed=0)
-    folder = root / "runs" / "by-chance"
-    folder.mkdir(parents=True)
-    recipe = parse_recipe({**TABLES, "backbone": {"source": save_backbone(root / "backbone")}}, where="the test")
-    write_recipe(recipe, folder / RECIPE)
-    torch.manual_seed(0)
-    model = build_model(recipe)
-    stages: list[tuple[str, ...]] = []
-    for stage in range(STAGES):
-        stages.append(tuple(CLASSES[2 * stage : 2 * stage + 2]))
-        add_random_stage(model)
-        save_stage(folder, model, _record(tuple(stages), model.encoder.backbone), _predictions(data, stages))
-    return folder
+    return write_run(tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="session")
@@ -62,31 +27,3 @@ def bundles(run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The bundles of stages 1, 2 and 3, each exported for itself."""
     out = tmp_path_factory.mktemp("bundles")
     return [export_stage(run, stage, out, clips=6) for stage in range(1, STAGES + 1)]
-
-
-def _record(stages: tuple[tuple[str, ...], ...], backbone: Backbone) -> StageRecord:
-    return StageRecord(
-        stage=len(stages),
-        stages=stages,
-        clip=ClipSpec(frames=4, span_seconds=2.0),
-        preprocess=backbone.spec,
-        temperature=0.05,
-        unknown=UnknownSpec(
-            score="cosine", recall=0.95, thresholds=tuple(0.1 * stage for stage, _ in enumerate(stages))
-        ),
-        backbone=BackboneRecord(source=backbone.source, digest=backbone.digest()),
-        method="stpr",
-        seed=0,
-        sha256="",
-        kept=(),
-    )
-
-
-def _predictions(data: Path, stages: list[tuple[str, ...]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted"])
-    for name in [name for stage in stages for name in stage]:
-        for video in sorted((data / "clips" / name).glob("test_*.mp4")):
-            writer.writerow([video, name, name])
-    return text.getvalue()

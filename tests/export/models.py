@@ -13,19 +13,25 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from stpr.export.graphs.cut import decided
 from stpr.export.parity.reference import answers
 from stpr.runtime.contract.manifest import GraphName
-from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.runtime.contract.motion import MotionSpec
+from stpr.runtime.contract.preprocess import Array, PreprocessSpec
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions
-from stpr.train.model.backbone import Backbone
+from stpr.train.model.backbone import Backbone, Inner
+from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.combiners.fusion import Fusion
+from stpr.train.model.combiners.mixture import Mixture
 from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.head import Head
 from stpr.train.model.routing import router_of
+from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.wholeness import Fragments, fragments
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.model import (
     AdapterSettings,
@@ -33,21 +39,23 @@ from stpr.train.settings.model import (
     FusionSettings,
     RouterSettings,
     StatisticsSettings,
+    ViewSettings,
 )
 
 PARTS = StatisticsSettings(parts=("mean", "difference", "deviation", "cosines"))
 SIDE = 32
+MOTION = MotionSpec(pairs=3, side=24, seconds=1 / 15)
 CLASSES = 2  # per stage
 Kind = Literal["clip", "mobilenet"]
 RouterKind = Literal["raw", "softmax", "top1", "equal", "likelihood", "clip_key", "adapter_key"]
 
 
-def random_backbone(kind: Kind) -> Backbone:
+def random_backbone(kind: Kind, inner: Inner = "none") -> Backbone:
     """A CLIP or MobileNetV2 of a few thousand weights."""
     spec = PreprocessSpec(
         height=SIDE, width=SIDE, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25)
     )
-    return Backbone(_randomise(_network(kind)), spec, source=kind)
+    return Backbone(_randomise(_network(kind)), spec, source=kind, inner=inner)
 
 
 def save_backbone(folder: Path) -> str:
@@ -83,24 +91,28 @@ def _network(kind: Kind) -> nn.Module:
 
 @dataclass(frozen=True)
 class HeadForm:
-    """How a head is wired: experts behind a router, or class scores of some kind alone."""
+    """How a head is wired: experts behind a router or under scores, or class scores of some kind alone."""
 
     expert: ExpertSettings
     router: RouterSettings
     fusion: FusionSettings
-    alone: Callable[[int, int], ClipScores] | None = None  # frames and width to class scores
+    alone: Callable[[int, Columns], ClipScores] | None = None  # frames and columns to class scores
+    statistics: StatisticsSettings = PARTS
 
-    def build(self, frames: int, width: int) -> Head:
+    def build(self, frames: int, columns: Columns) -> Head:
         if self.alone is not None:
-            combiner: Combiner = ScoresAlone(self.alone(frames, width), temperature=0.05)
-            return Head(frames=frames, width=width, combiner=combiner, expert=None)
+            combiner: Combiner = ScoresAlone(self.alone(frames, columns), temperature=0.05)
+            return Head(frames=frames, columns=columns, combiner=combiner, expert=None)
+        if self.fusion.kind == "posteriors":
+            combiner = Mixture(columns, ClipStatistics(frames, columns, self.statistics), temperature=0.05)
+            return Head(frames=frames, columns=columns, combiner=combiner, expert=self.expert)
         asked = router_of(self.router).reads_posterior or self.fusion.evidence > 0
-        scores = ClipStatistics(frames, width, PARTS) if asked else None
-        combiner = Fusion(width, router=self.router, fusion=self.fusion, statistics=scores)
-        return Head(frames=frames, width=width, combiner=combiner, expert=self.expert)
+        scores = ClipStatistics(frames, columns, self.statistics) if asked else None
+        combiner = Fusion(columns, router=self.router, fusion=self.fusion, statistics=scores)
+        return Head(frames=frames, columns=columns, combiner=combiner, expert=self.expert)
 
 
-def scores_alone(kind: Callable[[int, int], ClipScores]) -> HeadForm:
+def scores_alone(kind: Callable[[int, Columns], ClipScores]) -> HeadForm:
     """A head of class scores without experts."""
     return replace(head_settings("raw"), alone=kind)
 
@@ -113,11 +125,12 @@ def random_model(
     place: Literal["blocks", "feature", "none"] = "none",
     projection: int = 16,
     settings: HeadForm | None = None,
+    motion: MotionSpec | None = None,
 ) -> StPR:
     """A network after `stages` stages of two classes each."""
     adapter = AdapterSettings(place=place, bottleneck=4, scale=0.5)
-    encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=projection)
-    head = (settings or head_settings("raw")).build(frames, encoder.width)
+    encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=projection, motion=motion)
+    head = (settings or head_settings("raw")).build(frames, encoder.columns)
     model = StPR(encoder=encoder, head=head)
     _randomise(encoder.projection)
     for _ in range(stages):
@@ -131,14 +144,31 @@ def add_random_stage(model: StPR) -> None:
         if "adapter" in name:
             _draw(name, value)
     head, combiner = model.head, model.head.combiner
-    head.add_stage(CLASSES, torch.randn(CLASSES, head.width))
+    head.add_stage(CLASSES, torch.randn(CLASSES, head.columns.appearance))
     for expert in head.experts[-1:]:
         _randomise(expert)
+    if isinstance(combiner, Mixture):
+        combiner.trust[-1:] = 20 * torch.rand(1)
     if isinstance(combiner, Fusion):
         for kept in (combiner.anchors, combiner.keys):
             kept[-CLASSES:] = torch.randn_like(kept[-CLASSES:])
     if combiner.statistics is not None:
         _observe(combiner.statistics, head)
+
+
+def views_settings() -> HeadForm:
+    """Scores of all four views of a clip, events of them, and experts that have their say."""
+    each = ViewSettings(parts=("mean", "change"), shrinkage=0.3)
+    statistics = StatisticsSettings(
+        parts=("mean", "lag1"),
+        inner=each,
+        motion=each,
+        rhythm=True,
+        likelihood="cosine",
+        concentration="learnt",
+        events=True,
+    )
+    return replace(head_settings("raw"), fusion=FusionSettings(kind="posteriors"), statistics=statistics)
 
 
 def head_settings(
@@ -159,27 +189,44 @@ def head_settings(
 
 def check_graphs(model: StPR, folder: Path, batch: int) -> None:
     """Random clips through the three graphs in onnxruntime: features, logits and routing as PyTorch gives them."""
-    spec, length = model.encoder.backbone.spec, model.head.frames
-    shape = (batch, length, spec.height, spec.width, 3)
-    frames = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
-    wanted = answers(model, frames)
+    shape = (batch, model.head.frames, *model.encoder.pixels.shape)
+    pixels = np.random.default_rng(batch).integers(0, 256, shape, dtype=np.uint8)
+    wanted, clips = answers(model, pixels), feeds(model, pixels)
     options = EngineOptions(threads=1)
     run = {name: open_engine("onnxruntime", folder / f"{name}.onnx", options).run for name in GraphName}
-    encoded = run[GraphName.ENCODER]({"frames": frames.reshape(-1, *shape[2:])})["features"]
+    encoded = run[GraphName.ENCODER]({name: seen.reshape(-1, *seen.shape[2:]) for name, seen in clips.items()})[
+        "features"
+    ]
     np.testing.assert_allclose(encoded, wanted.features.reshape(encoded.shape), rtol=1e-4, atol=1e-5)
-    for found in (run[GraphName.HEAD]({"features": wanted.features}), run[GraphName.CLIP]({"frames": frames})):
-        assert list(found) == ["logits", "routing", "familiarity"]
+    for found in (run[GraphName.HEAD]({"features": wanted.features}), run[GraphName.CLIP](clips)):
+        assert list(found) == list(decided(model))
+        if "evidence" in found:
+            np.testing.assert_allclose(found["evidence"], wanted.evidence, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(found["logits"], wanted.logits, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found["routing"], wanted.routing, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found["familiarity"], wanted.familiarity, rtol=1e-4, atol=1e-4)
     assert np.ptp(wanted.features) > 0.1  # or the comparison would say nothing
 
 
+def feeds(model: StPR, pixels: Array) -> dict[str, Array]:
+    """Pixels of clips `(B, T, *shape)` as the clip graph takes them."""
+    frames, greys = model.encoder.pixels.split(pixels)
+    return {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
+
+
 def _observe(statistics: ClipScores, head: Head) -> None:
     """Classes that overlap, so that no posterior is a plain zero or one."""
     labels = torch.arange(400) % CLASSES
-    clips = torch.randn(400, head.frames, head.width) + 0.1 * torch.randn(CLASSES, head.frames, head.width)[labels]
-    statistics.update(statistics.describe(clips), labels, CLASSES)
+    shape = (head.frames, head.columns.width)
+    clips = torch.randn(400, *shape) + 0.1 * torch.randn(CLASSES, *shape)[labels]
+    statistics.update(Samples(clips, labels, torch.arange(400)), CLASSES)
+    if isinstance(statistics, ClipStatistics) and (wholeness := statistics.wholeness):
+        described = Fragments(
+            *(statistics.describe(part) for part in fragments(clips, clips.flip(0), lambda part: part))
+        )
+        wholeness.update(described, labels, torch.full((CLASSES,), 1e-3))
+        wholeness.weight, wholeness.bias = torch.randn(4), torch.randn(())
+        statistics.refresh()
 
 
 def _randomise(module: nn.Module) -> nn.Module:

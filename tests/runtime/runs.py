@@ -9,12 +9,16 @@ from itertools import repeat
 import numpy as np
 
 from stpr.runtime.contract.bundle import Bundle
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array, Image
+from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.engines.recorded import RecordedEngine
 from stpr.runtime.model import Model
 from stpr.runtime.sources import Frame, Origin
 from tests.factories import WIDTH
 
+ONE = EngineOptions(threads=1)
 FEATURES = {"features": np.zeros((1, WIDTH), np.float32)}
 JUDGED = {
     "logits": np.array([[0.1, 0.3, 0.2]], np.float32),
@@ -44,7 +48,7 @@ class Camera:
 
 
 class Watched:
-    """An engine that keeps the shapes it was fed with."""
+    """An engine that keeps the shapes of the frames or features it was fed with."""
 
     name = "watched"
 
@@ -53,12 +57,29 @@ class Watched:
         self.shapes: list[tuple[int, ...]] = []
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        (fed,) = feeds.values()
+        (fed,) = (array for name, array in feeds.items() if name != "greys")
         self.shapes.append(fed.shape)
         return {name: np.repeat(array, len(fed), axis=0) for name, array in self.outputs.items()}
 
     def close(self) -> None:
         self.closed = True
+
+
+class Listening:
+    """The bundle's head, which keeps what it said."""
+
+    name = "listening"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.heard: list[dict[str, Array]] = []
+        self._head = open_engine("onnxruntime", bundle.graph(GraphName.HEAD), ONE)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        self.heard.append(self._head.run(feeds))
+        return self.heard[-1]
+
+    def close(self) -> None:
+        self._head.close()
 
 
 def noise(count: int, seed: int = 0) -> Image:

@@ -11,7 +11,8 @@ from stpr.runtime.check import check_bundle, difference
 from stpr.runtime.cli import check
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry
 from stpr.runtime.contract.manifest import manifest_bytes, read_manifest
-from tests.factories import make_bundle, make_parity
+from stpr.runtime.contract.motion import MotionSpec
+from tests.factories import MOTION, make_bundle, make_parity
 
 
 def replace_golden(bundle: Path, **changes: float) -> None:
@@ -24,8 +25,9 @@ def replace_golden(bundle: Path, **changes: float) -> None:
     (bundle / MANIFEST).write_bytes(manifest_bytes(msgspec.structs.replace(manifest, files=files)))
 
 
-def test_a_bundle_that_is_as_exported_holds(tmp_path: Path) -> None:
-    lines = check_bundle(make_bundle(tmp_path), "onnxruntime", threads=1)
+@pytest.mark.parametrize("motion", [None, MOTION], ids=["frames", "motion"])
+def test_a_bundle_that_is_as_exported_holds(motion: MotionSpec | None, tmp_path: Path) -> None:
+    lines = check_bundle(make_bundle(tmp_path, motion=motion), "onnxruntime", threads=1)
     assert [line.what for line in lines] == [
         "digests",
         "engine",
@@ -69,6 +71,13 @@ def test_any_value_that_is_off_fails_by_name(tmp_path: Path, key: str, failing: 
     replace_golden(bundle, **{key: 9 if key == "frames" else 1e-3})
     lines = check_bundle(bundle, "onnxruntime", threads=1)
     assert failing <= {line.what for line in lines if not line.holds} <= failing | {"head: top-1", "clip: top-1"}
+
+
+def test_a_golden_clip_that_moved_otherwise_is_noticed(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path, motion=MOTION)
+    replace_golden(bundle, greys=9)
+    failing = {line.what for line in check_bundle(bundle, "onnxruntime", threads=1) if not line.holds}
+    assert {"encoder: features", "head: logits", "clip: logits"} <= failing
 
 
 def test_each_output_has_its_own_tolerance(tmp_path: Path) -> None:

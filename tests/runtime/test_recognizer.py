@@ -16,48 +16,30 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.bundle import Bundle, open_bundle
 from stpr.runtime.contract.manifest import GraphName
+from stpr.runtime.contract.motion import grey, pairs_before
 from stpr.runtime.contract.preprocess import Array, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.runtime.decision import Prediction
 from stpr.runtime.engines import open_engine
-from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.model import Model, open_model
 from stpr.runtime.recognizer import predictions, run, step
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
 from stpr.runtime.sources import Frame, Origin
 from stpr.runtime.sources.files import RecordedSource
-from tests.factories import FRAMES, SIDE, WIDTH, make_bundle, make_preprocess_spec, make_video
-from tests.runtime.runs import FEATURES, JUDGED, Camera, Watched, noise, recorded
+from tests.factories import FRAMES, MOTION, SIDE, WIDTH, make_bundle, make_preprocess_spec, make_video
+from tests.runtime.runs import FEATURES, JUDGED, ONE, Camera, Listening, Watched, noise, recorded
 
 README = Path(__file__).parents[2] / "README.md"
-ONE = EngineOptions(threads=1)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return open_bundle(make_bundle(tmp_path_factory.mktemp("bundles")))
+@pytest.fixture(scope="module", params=[None, MOTION], ids=["frames", "motion"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return open_bundle(make_bundle(tmp_path_factory.mktemp("bundles"), motion=request.param))
 
 
 def clip(count: int, fps: float, seed: int = 0) -> RecordedSource:
     return RecordedSource("clip", iter(noise(count, seed)), fps=fps)
-
-
-class Listening:
-    """The bundle's head, which keeps what it said."""
-
-    name = "listening"
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.heard: list[dict[str, Array]] = []
-        self._head = open_engine("onnxruntime", bundle.graph(GraphName.HEAD), ONE)
-
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        self.heard.append(self._head.run(feeds))
-        return self.heard[-1]
-
-    def close(self) -> None:
-        self._head.close()
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -74,8 +56,15 @@ def test_live_equals_offline(bundle: Bundle, seconds: int, fps: int, seed: int) 
     )
     # The last window of the file is its last second: the frames that training would take of it.
     start = (seconds - 1) * fps
-    chosen = [preprocess(images[start + index], make_preprocess_spec()) for index in centre_frames(fps, FRAMES)]
-    whole = open_engine("onnxruntime", bundle.graph(GraphName.CLIP), ONE).run({"frames": np.stack(chosen)[np.newaxis]})
+    chosen = [start + index for index in centre_frames(fps, FRAMES)]
+    feeds = {"frames": np.stack([preprocess(images[index], make_preprocess_spec()) for index in chosen])[np.newaxis]}
+    if motion := bundle.manifest.motion:
+        times = [index / fps for index in range(len(images))]
+        greys = [
+            [[grey(images[end], motion) for end in pair] for pair in pairs_before(times, at, motion)] for at in chosen
+        ]
+        feeds["greys"] = np.array([greys])
+    whole = open_engine("onnxruntime", bundle.graph(GraphName.CLIP), ONE).run(feeds)
     for key in ("logits", "routing", "familiarity"):
         assert np.abs(head.heard[-1][key] - whole[key]).max() < 1e-6
     assert made[-1].label == bundle.manifest.class_names[int(whole["logits"][0].argmax())]
@@ -147,6 +136,29 @@ def test_after_a_gap_the_run_warms_up_again(bundle: Bundle) -> None:
         of_part = [state for part, state in states if part == after_gap]
         assert of_part[: FRAMES - 1] == ["warming_up"] * (FRAMES - 1)
         assert set(of_part[FRAMES - 1 :]) == {"known"}
+
+
+def test_after_a_gap_nothing_is_said_to_have_moved_from_before_it(tmp_path: Path) -> None:
+    """The first frames of both parts of the run come with the same pairs, and those in between with their own."""
+    fed: list[Array] = []
+
+    class Keeping(Watched):
+        def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            fed.append(feeds["greys"])
+            return super().run(feeds)
+
+    model = Model(open_bundle(make_bundle(tmp_path, motion=MOTION)), encoder=Keeping(FEATURES), head=Watched(JUDGED))
+    del fed[:]
+    origin = Origin("camera", is_live=True)
+    session, images = Session(model, origin), noise(40)
+    for index in range(40):  # so slow that the second frame opens a slot
+        captured_at = index / 5 + (9 if index >= 20 else 0)
+        step([(session, Frame(images[index % 20], index, captured_at, origin))])
+    before, after = fed[: len(fed) // 2], fed[len(fed) // 2 :]
+    np.testing.assert_array_equal(before, after)
+    assert len({one.tobytes() for one in before}) == len(before) > 5
+    assert session.trail is not None
+    assert len(session.trail) == MOTION.pairs + 1
 
 
 def frames(count: int, *, fps: float, seed: int) -> list[Frame]:

@@ -68,6 +68,14 @@ def make_inputs(stage: int, *, clips: int = 12, draws: int = 2) -> FrozenFeature
     return FrozenFeatures(torch.stack([features, *views], dim=1), labels)
 
 
+def widened(features: Tensor, width: int) -> Tensor:
+    """Frozen features with columns of inner layers and motion behind those of the backbone, which show as much."""
+    if width == features.shape[-1]:
+        return features
+    mixing = torch.randn(features.shape[-1], width - features.shape[-1], generator=torch.Generator().manual_seed(98))
+    return torch.cat([features, features @ mixing / features.shape[-1] ** 0.5], dim=-1)
+
+
 def make_fit(recipe: Recipe, stage: int, on_epoch: OnEpoch | None = None) -> Sgd:
     torch.manual_seed(recipe.seed * 1000 + stage)
     settings = recipe.optimizer
@@ -96,10 +104,12 @@ def learn(recipe: Recipe, *, stages: int = 3, clips: int = 12) -> Iterator[tuple
     """The network and its loss curves after each stage; one and the same unless the method starts over."""
     for stage in range(1, stages + 1):
         classes: tuple[str, ...] = STAGES[stage - 1]
-        inputs: FrozenFeatures | PixelClips = make_inputs(stage, clips=clips)
+        made = make_inputs(stage, clips=clips)
         if stage == 1 or method_of(recipe).keeps_videos:
             torch.manual_seed(recipe.seed)
             model = build_model(recipe)
+        made.features = widened(made.features, model.encoder.frozen_width)
+        inputs: FrozenFeatures | PixelClips = made
         if method_of(recipe).keeps_videos:
             classes = tuple(name for names in STAGES[:stage] for name in names)
             inputs = all_stages([make_inputs(number, clips=clips) for number in range(1, stage + 1)])

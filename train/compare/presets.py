@@ -11,14 +11,14 @@ from stpr.runtime.contract.errors import RecipeError
 from stpr.train.settings.messages import nearest
 
 # Without the evidence of the clip statistics, accuracy depends on which experts the router chooses.
-EXPERTS_ONLY: Final = "fusion.evidence=0"
+EXPERTS_ONLY: Final = ("fusion.kind=vectors", "fusion.evidence=0")
 
 ROWS: Final[Mapping[str, tuple[str, ...]]] = {
     "stpr": (),  # the recipe as it is
     "paper": ("expert={}", "router={}", "fusion={}", "contrast={}"),  # every default is the paper's
     "nearest_mean": ("method=nearest_mean",),
     "streaming_lda": ("method=streaming_lda",),
-    "lda_frame_means": ("method=streaming_lda", 'statistics.parts=["mean"]'),  # its usual form
+    "lda_frame_means": ("method=streaming_lda", 'statistics={parts=["mean"]}'),  # its usual form
     "ranpac": ("method=ranpac",),
     "finetune": ("method=finetune",),
     "lwf": ("method=lwf",),
@@ -30,11 +30,11 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
     "adapters+fssd": ("method=spatial",),
     "td-moe": ("adapter.place=none",),
     "adapters+td-moe": ("preservation.weight=0",),
-    "equal": ("router.kind=equal", EXPERTS_ONLY),
-    "clip_key": ("router.kind=clip_key", EXPERTS_ONLY),
-    "adapter_key": ("router.kind=adapter_key", EXPERTS_ONLY),
-    "temporal": ("router.kind=raw", EXPERTS_ONLY),
-    "likelihood": ("router.kind=likelihood", EXPERTS_ONLY),
+    "equal": ("router.kind=equal", *EXPERTS_ONLY),
+    "clip_key": ("router.kind=clip_key", *EXPERTS_ONLY),
+    "adapter_key": ("router.kind=adapter_key", *EXPERTS_ONLY),
+    "temporal": ("router.kind=raw", *EXPERTS_ONLY),
+    "likelihood": ("router.kind=likelihood", *EXPERTS_ONLY),
 }
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.data.clips import draw_name
 from stpr.train.data.videos import content_digest, reading
@@ -35,6 +36,8 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True):
 
     backbone: str  # digest of its weights
     preprocess: PreprocessSpec
+    motion: MotionSpec | None
+    inner: tuple[int, ...]  # hidden states of the backbone that are seen as well
     frames: int
     width: int
     draws: int

@@ -1,7 +1,7 @@
-"""From a video to clips `(T, H, W, 3)` uint8: sampling decides which frames, preprocessing what becomes of each.
+"""From a video to the pixels of clips: sampling decides which frames, preprocessing what becomes of each.
 
-The test view is the contract's alone. A training view samples at random, and may cut and mirror; what it does to one
-frame it does to all frames of the clip.
+The test view is the contract's alone. A training view samples at random, and may cut, mirror and vary; what it does to
+one frame it does to all frames of the clip. Motion is seen in the pictures as they are, but for the mirror.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.motion import MotionSpec, grey, pairs_before
 from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames, random_frames
+from stpr.train.data.pixels import PixelSpec
+from stpr.train.data.vary import Variation, draw_variation
 from stpr.train.data.videos import VideoFile, probe
-from stpr.train.settings.learning import Augment, SamplingSettings
+from stpr.train.settings.learning import SamplingSettings
 
-Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, H, W, 3), or (views, T, H, W, 3) where said
+Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, *shape) of a PixelSpec, or (views, T, *shape) where said
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
@@ -50,20 +53,20 @@ class _Crop:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The choices of one clip; without crop and mirror it is the test view of its frames."""
+    """The choices of one clip; without crop, variation and mirror it is the test view of its frames."""
 
     indices: list[int]
+    moments: list[int]  # the frames whose motion goes with them
     crop: _Crop | None = None
     mirror: bool = False
+    variation: Variation | None = None
 
 
 _Plan: TypeAlias = Callable[[int], Sequence[_View]]  # number of frames in the video -> views of it
 
 
-def load_clip(
-    video: Path, *, frames: int, spec: PreprocessSpec, augment: Augment | None, rng: np.random.Generator | None
-) -> Clip:
-    """One clip `(T, H, W, 3)`: the test view without `rng`, else a random training view.
+def load_clip(video: Path, *, spec: PixelSpec, sampling: SamplingSettings, rng: np.random.Generator | None) -> Clip:
+    """One clip `(T, *spec.shape)`: the test view without `rng`, else a random training view.
 
     Raises DataError for a video that is missing, damaged or cut off.
     """
@@ -71,26 +74,24 @@ def load_clip(
     seed = None if rng is None else int(rng.integers(2**63))
 
     def plan(total: int) -> list[_View]:
-        if seed is None:
-            return [_View(centre_frames(total, frames))]
-        return [_draw(total, frames, augment, np.random.default_rng(seed))]
+        return [_test_view(total, sampling) if seed is None else _draw(total, sampling, 0, seed)]
 
     clip: Clip = _render(video, plan, spec)[0]
     return clip
 
 
-def load_draws(video: Path, *, draws: int, spec: PreprocessSpec, sampling: SamplingSettings, seed: int) -> Clip:
-    """The test view and `draws` training views of a video, decoded once: `(1 + draws, T, H, W, 3)`, test view first.
+def load_draws(video: Path, *, draws: int, spec: PixelSpec, sampling: SamplingSettings, seed: int) -> Clip:
+    """The test view and `draws` training views of a video, decoded once: `(1 + draws, T, *shape)`, test view first.
 
     Depends on the seed, the number of the draw and the last two parts of the path alone: neither on order or
     workers, nor on where the data set lies. Raises DataError as `load_clip` does.
     """
     digest = hashlib.sha256(draw_name(video).encode("utf-8", "surrogateescape")).digest()
-    frames, keys = sampling.frames, [(seed, int.from_bytes(digest[:8], "big"), draw) for draw in range(draws)]
+    named = int.from_bytes(digest[:8], "big")
 
     def plan(total: int) -> list[_View]:
-        training = [_draw(total, frames, sampling.augment, np.random.default_rng(key)) for key in keys]
-        return [_View(centre_frames(total, frames)), *training]
+        training = [_draw(total, sampling, draw, (seed, named, draw)) for draw in range(draws)]
+        return [_test_view(total, sampling), *training]
 
     return _render(video, plan, spec)
 
@@ -127,14 +128,22 @@ def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
     return statistics.median(probe(videos[index]).seconds for index in chosen)
 
 
-def _draw(total: int, frames: int, augment: Augment | None, rng: np.random.Generator) -> _View:
-    indices = random_frames(total, frames, rng)
-    if augment is None:
-        return _View(indices)
+def _test_view(total: int, sampling: SamplingSettings) -> _View:
+    indices = centre_frames(total, sampling.frames)
+    return _View(indices, indices)
+
+
+def _draw(total: int, sampling: SamplingSettings, number: int, key: int | tuple[int, ...]) -> _View:
+    """The training view of that number, from 0, of a video of `total` frames."""
+    rng, augment = np.random.default_rng(key), sampling.augment
+    indices = random_frames(total, sampling.frames, rng)
     return _View(
         indices,
+        # Nothing has moved yet in the first frame, which a live window never starts with.
+        [min(max(1, index), total - 1) for index in indices],
         crop=_draw_crop(rng) if augment.multi_scale_crop else None,
         mirror=augment.flip and bool(rng.integers(2)),
+        variation=draw_variation(number, rng) if augment.vary else None,
     )
 
 
@@ -144,31 +153,56 @@ def _draw_crop(rng: np.random.Generator) -> _Crop:
     return _Crop(height, width, down, across)
 
 
-def _render(path: Path, plan: _Plan, spec: PreprocessSpec) -> Clip:
+def _render(path: Path, plan: _Plan, spec: PixelSpec) -> Clip:
     """Carry out the plan in one pass if the announced count holds, which it nearly always does; else count first."""
     with VideoFile(path) as video:
         if video.announced > 0:
-            clips = _decode(video, plan(video.announced), spec)
+            clips = _decode(video, plan(video.announced), spec, video.announced)
             if video.info().frames == video.announced:
                 return clips
     total = probe(path).frames
     with VideoFile(path) as video:
-        return _decode(video, plan(total), spec)
+        return _decode(video, plan(total), spec, total)
 
 
-def _decode(video: VideoFile, views: Sequence[_View], spec: PreprocessSpec) -> Clip:
+def _decode(video: VideoFile, views: Sequence[_View], spec: PixelSpec, total: int) -> Clip:
     places: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     for number, view in enumerate(views):
         for slot, index in enumerate(view.indices):
             places[index].append((number, slot))
-    clips = np.empty((len(views), len(views[0].indices), spec.height, spec.width, 3), np.uint8)
-    for index, image in video.frames(places.keys()):
+    moving = _moving_frames(views, spec.motion, total, video.rate)
+    size = (len(views), len(views[0].indices))
+    pictures = np.empty((*size, *spec.picture_shape), np.uint8)
+    greys = np.empty((*size, *spec.greys_shape), np.uint8)
+    for index, image in video.frames(places.keys() | moving.keys()):
         for number, slot in places[index]:
-            clips[number, slot] = _look(image, views[number], spec)
-    return clips
+            pictures[number, slot] = _look(image, views[number], spec.picture)
+        if spec.motion and moving[index]:
+            seen = grey(image, spec.motion)
+            for number, slot, pair, side in moving[index]:
+                greys[number, slot, pair, side] = seen[:, ::-1] if views[number].mirror else seen
+    return spec.join(pictures, greys)
+
+
+def _moving_frames(
+    views: Sequence[_View], motion: MotionSpec | None, total: int, rate: float
+) -> defaultdict[int, list[tuple[int, int, int, int]]]:
+    """Where the grey picture of each frame goes: view, slot, pair, and 0 or 1 for before and after."""
+    places: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+    if motion is None:
+        return places
+    times = [index / rate for index in range(total)]
+    for number, view in enumerate(views):
+        for slot, moment in enumerate(view.moments):
+            for pair, ends in enumerate(pairs_before(times, moment, motion)):
+                for side, index in enumerate(ends):
+                    places[index].append((number, slot, pair, side))
+    return places
 
 
 def _look(image: Image, view: _View, spec: PreprocessSpec) -> Image:
+    if view.variation is not None:
+        image = view.variation.apply(image)
     if view.crop is not None:
         image = _cut(image, view.crop, spec)
         spec = msgspec.structs.replace(spec, resize="stretch")

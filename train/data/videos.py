@@ -26,6 +26,7 @@ from stpr.runtime.contract.preprocess import Image
 # harmless, while a false alarm stops a run.
 SLACK_FRAMES: Final = 2
 SLACK_PART: Final = 0.05
+FASTEST: Final = 1000.0  # frames a second; more is no rate but a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class VideoInfo:
 class VideoFile:
     """A video open for one pass from its first frame to its last; close it, or use it in `with`.
 
-    `announced` is what the container says (0 if it says nothing sensible). Raises DataError if it can't be opened.
+    `announced` is how many frames the container promises (0 if it says nothing sensible), `rate` how many a second (15
+    then: one frame from one picture of a motion pair to the other). Raises DataError if it can't be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +58,7 @@ class VideoFile:
             raise DataError(f"the video {path} can't be opened: it is damaged, cut off or no video; {_FIX}")
         self.announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = self._rate if 0 < self._rate <= FASTEST else 15.0  # frames a second
         self._decoded = 0
         self._last_second = 0.0
 
@@ -85,7 +88,7 @@ class VideoFile:
             raise DataError(f"the video {self.path} holds no frame that can be decoded; {_FIX}")
         timed = self._decoded > 1 and self._last_second > 0
         rate = (self._decoded - 1) / self._last_second if timed else self._rate
-        if not 0 < rate <= 1000:
+        if not 0 < rate <= FASTEST:
             raise DataError(f"the video {self.path} has no usable frame rate ({rate}); {_FIX}")
         # Counted frames or elapsed time: at a varying rate the announced count is wrong, but the end is right.
         reached = max(self._decoded, self._last_second * self._rate + 1)

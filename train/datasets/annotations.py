@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,12 @@ class Video:
     path: Path
     label: str
     split: Split
+
+    @property
+    def recording(self) -> str:
+        """What it was cut from: videos of a folder whose names differ in their last number alone come from one."""
+        stem = re.sub(r"\d+$", "", self.path.stem)
+        return f"{self.path.parent}/{stem}"
 
 
 def some(names: Sequence[str]) -> str:

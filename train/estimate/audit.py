@@ -101,8 +101,7 @@ def audit(run: Path) -> Audit:
     faults = [fault for parts in measured for fault in _unexplained(*parts)]
     files = _files(run)
     faults += [f"{file.path} ({file.bytes:,} bytes) is no file of a run" for file in files if not file.what]
-    spec = model.encoder.backbone.spec
-    frame = torch.zeros(1, spec.height, spec.width, 3, dtype=torch.uint8)
+    frame = torch.zeros(1, *model.encoder.pixels.shape, dtype=torch.uint8)
     return Audit(
         run=str(run),
         method=recipe.method,

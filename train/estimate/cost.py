@@ -45,19 +45,19 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     The weights don't matter, so a network of the same form may stand in for one that is not at hand.
     """
     accelerator, sampling = accelerate.Accelerator(), recipe.sampling
-    device, spec, upstream = accelerator.device, model.encoder.backbone.spec, model.encoder.upstream_trains
+    device, encoder, upstream = accelerator.device, model.encoder, model.encoder.upstream_trains
     model.to(device)
     slow = device.type == "cpu"
     size = min(CPU_BATCH, recipe.optimizer.batch) if upstream and slow else recipe.optimizer.batch
     seen = size if upstream else 1 if slow else 1 + sampling.draws  # clips that go through the backbone at once
-    shape = (seen, sampling.frames, spec.height, spec.width, 3)
+    shape = (seen, sampling.frames, *encoder.pixels.shape)
     frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
-    features = torch.randn(size, sampling.frames, model.encoder.backbone.width, device=device)
+    features = torch.randn(size, sampling.frames, encoder.frozen_width, device=device)
     inputs = FrozenFeatures((frames if upstream else features)[:, None], torch.arange(size) % 2)
 
     def encode() -> None:
         with torch.no_grad():
-            model.encoder.frozen(frames)
+            encoder.frozen(frames)
 
     try:
         pace = _seconds(encode, device) / (seen * sampling.frames), _step_seconds(recipe, model, inputs) / size
@@ -107,7 +107,7 @@ class _TimedTraining:
 
 
 def _decode(recipe: Recipe, model: StPR, video: Path) -> float:
-    sampling, spec = recipe.sampling, model.encoder.backbone.spec
+    sampling, spec = recipe.sampling, model.encoder.pixels
     draws = 1 if model.encoder.upstream_trains else sampling.draws
 
     def load() -> None:

@@ -28,6 +28,8 @@ DEPENDS = {  # on what the size of each kind of tensor depends; the letters are 
     "anchors": "C x D: a row per class",
     "keys": "C x D: a row per class",
     "class vectors": "C x D: a row per class",
+    "trust in experts": "a number per stage",
+    "temperature": "two numbers",
     "class statistics": "a row of S per class, and S x S; S by T, D and [statistics], or [ranpac] projection",
     "memory": 'C x D: a row per class; with method = "ewc" a number per trained parameter',
     UNKNOWN_KIND: "nothing that is known here",
@@ -58,7 +60,7 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
     """
     method = method_of(recipe)
     with torch.device("meta"):  # where torch takes attention apart into the products that are counted
-        model = StPR(encoder=encoder, head=method.head(recipe, encoder.width).eval(), memory=method.memory(recipe))
+        model = StPR(encoder=encoder, head=method.head(recipe, encoder.columns).eval(), memory=method.memory(recipe))
     for stage, count in enumerate(classes, start=1):
         with torch.device("meta"):
             method.grow(model, count)
@@ -74,9 +76,10 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
 
 def _head_flops(head: Head) -> int:
     """Of one clip: every expert costs what the first one does, for all have its form."""
-    clip, experts = torch.zeros(1, head.frames, head.width), len(head.experts)
-    combining = flops_of(head.combiner, clip, torch.zeros(1, experts, head.width))
-    return combining + (experts * flops_of(head.experts[0], clip) if experts else 0)
+    columns, experts = head.columns, len(head.experts)
+    clip = torch.zeros(1, head.frames, columns.width)
+    combining = flops_of(head.combiner, clip, torch.zeros(1, experts, columns.appearance))
+    return combining + (experts * flops_of(head.experts[0], columns.appearance_of(clip)) if experts else 0)
 
 
 @torch.no_grad()

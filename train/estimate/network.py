@@ -62,7 +62,7 @@ class Network:
         if self.here or self.form is None:
             return self.form
         with torch.device(accelerate.Accelerator().device):
-            return build_model(self.recipe, _in_form(self.recipe.backbone.source))
+            return build_model(self.recipe, _in_form(self.recipe))
 
     def check(self, classes: Sequence[Sequence[str]]) -> None:
         """Raise RecipeError for a network that is not here, or has no text tower for the first of the classes."""
@@ -74,7 +74,7 @@ class Network:
                 " first if it reached the hub, or name a local folder."
             )
         if self.form and self.recipe.class_vectors.kind == "text" and classes:
-            frames = torch.empty(0, 1, self.recipe.sampling.frames, self.form.encoder.backbone.width)
+            frames = torch.empty(0, 1, self.recipe.sampling.frames, self.form.encoder.frozen_width)
             nothing = FrozenFeatures(frames, torch.empty(0))
             class_vectors_of(StageClips(tuple(classes[0][:1]), nothing, self.form.encoder), self.recipe)
 
@@ -83,9 +83,9 @@ def look_for_network(recipe: Recipe) -> Network:
     """Load the network if it is on this machine. Raises RecipeError for one that doesn't load or fit the recipe."""
     source = recipe.backbone.source
     if _is_here(source):
-        return Network(recipe, True, build_model(recipe, load_backbone(source)))
+        return Network(recipe, True, build_model(recipe, load_backbone(source, recipe.backbone.inner)))
     with torch.device("meta"):
-        return Network(recipe, False, build_model(recipe, _in_form(source)) if source in FORMS else None)
+        return Network(recipe, False, build_model(recipe, _in_form(recipe)) if source in FORMS else None)
 
 
 def _is_here(source: str) -> bool:
@@ -100,9 +100,10 @@ def _is_here(source: str) -> bool:
     return isinstance(cached[0], str) and any(isinstance(file, str) for file in cached[1:])
 
 
-def _in_form(source: str) -> Backbone:
+def _in_form(recipe: Recipe) -> Backbone:
+    source, inner = recipe.backbone.source, recipe.backbone.inner
     config: Any = transformers.CLIPVisionConfig(**FORMS[source])
-    return Backbone(transformers.CLIPVisionModelWithProjection(config), CLIP_SPEC, source=source)
+    return Backbone(transformers.CLIPVisionModelWithProjection(config), CLIP_SPEC, source=source, inner=inner)
 
 
 def counting_backbone(count: Callable[[int], None]) -> Backbone:

@@ -87,9 +87,12 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
 def _small(recipe: Recipe) -> Recipe:
     """The recipe with everything narrow that only costs time: it asks for the same clips as often."""
     change = msgspec.structs.replace
+    nothing = change(recipe.statistics.motion, parts=())
     return change(
         recipe,
-        backbone=change(recipe.backbone, projection=min(recipe.backbone.projection, WIDTH)),
+        backbone=change(recipe.backbone, projection=min(recipe.backbone.projection, WIDTH), inner="none"),
+        sampling=change(recipe.sampling, motion=0),
+        statistics=change(recipe.statistics, parts=("mean",), rhythm=False, inner=nothing, motion=nothing),
         adapter=change(recipe.adapter, bottleneck=1),
         expert=change(recipe.expert, layers=1, heads=1, mlp_ratio=1, width=min(recipe.expert.width, WIDTH)),
         class_vectors=change(recipe.class_vectors, kind=recipe.class_vectors.kind.replace("text", "codes")),
@@ -102,7 +105,7 @@ class _NumberedClips(PixelClips):
 
     def __init__(self, recipe: Recipe, labels: Tensor, encoder: FrameEncoder, counter: Counter) -> None:
         nobody = [Video(Path(), "", "train")] * len(labels)
-        super().__init__(nobody, labels, spec=encoder.backbone.spec, sampling=recipe.sampling, seed=0)
+        super().__init__(nobody, labels, spec=encoder.pixels, sampling=recipe.sampling, seed=0)
         self.counter = counter
 
     def decoded(self, batches: Sequence[Sequence[int]], load: object, rounds: int) -> Iterator[Tensor]:
@@ -110,8 +113,7 @@ class _NumberedClips(PixelClips):
         del load, rounds
         for rows in batches:
             self.counter.add(decoded=len(rows))
-            shape = (len(rows), self.sampling.frames, self.spec.height, self.spec.width, 3)
-            yield torch.randint(256, shape, dtype=torch.uint8)
+            yield torch.randint(256, (len(rows), self.sampling.frames, *self.spec.shape), dtype=torch.uint8)
 
 
 class _CountedSource:

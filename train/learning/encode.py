@@ -55,15 +55,17 @@ def encode_frozen(
     finally:
         if cache:
             cache.remember()
-    return FrozenFeatures(processes.join(features, total), clips.labels, processes)
+    return FrozenFeatures(processes.join(features, total), clips.labels, processes, clips.recordings)
 
 
 def _encoding(clips: PixelClips, encoder: FrameEncoder, draws: int) -> Encoding:
     return Encoding(
         backbone=encoder.backbone.digest(),
-        preprocess=clips.spec,
+        preprocess=clips.spec.picture,
+        motion=clips.spec.motion,
+        inner=encoder.backbone.inner,
         frames=clips.sampling.frames,
-        width=encoder.backbone.width,
+        width=encoder.frozen_width,
         draws=draws,
         augment=clips.sampling.augment if draws else None,
         seed=clips.seed if draws else None,

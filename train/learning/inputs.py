@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from stpr.runtime.contract.errors import RecipeError
-from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.data.clips import Clip, load_ahead, load_draws
+from stpr.train.data.pixels import PixelSpec
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.distributed import ALONE, Processes
 from stpr.train.settings.learning import SamplingSettings
@@ -31,6 +31,10 @@ class StageInputs(Protocol):
     @property
     def labels(self) -> Tensor:
         """`(n,)`, positions of the classes in learning order."""
+
+    @property
+    def recordings(self) -> Tensor:
+        """`(n,)`, a number for each recording that clips were cut from; its clips are in order of their names."""
 
     @property
     def processes(self) -> Processes:
@@ -55,11 +59,14 @@ def shuffled(count: int, *, seed: int) -> Tensor:
 
 
 class FrozenFeatures:
-    """Frozen features `(n, draws + 1, T, W)`: the centre view first, then the random draws."""
+    """Frozen features `(n, draws + 1, T, F)`: the centre view first, then the random draws."""
 
-    def __init__(self, features: Tensor, labels: Tensor, processes: Processes = ALONE) -> None:
+    def __init__(
+        self, features: Tensor, labels: Tensor, processes: Processes = ALONE, recordings: Tensor | None = None
+    ) -> None:
         self.features = features
         self.labels = labels
+        self.recordings = torch.zeros_like(labels) if recordings is None else recordings
         self.processes = processes
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -76,27 +83,33 @@ class FrozenFeatures:
         yield from torch.split(self.processes.share(self.features[:, 0]), batch)
 
     def draws(self) -> Sequence[Tensor]:
-        """Each random draw of all clips `(n, T, W)`."""
+        """Each random draw of all clips `(n, T, F)`."""
         return self.features[:, 1:].unbind(dim=1)
 
     def take(self, rows: Tensor) -> FrozenFeatures:
         """The marked clips."""
         part = copy.copy(self)
-        part.features, part.labels = self.features[rows], self.labels[rows]
+        part.features, part.labels, part.recordings = self.features[rows], self.labels[rows], self.recordings[rows]
         return part
 
 
 @dataclass(eq=False)
 class PixelClips:
-    """Clips as uint8 frames `(T, H, W, 3)`, decoded when they are asked for."""
+    """Clips as pixels `(T, *spec.shape)` uint8, decoded when they are asked for."""
 
     videos: Sequence[Video]
     labels: Tensor
     _: KW_ONLY
-    spec: PreprocessSpec
+    spec: PixelSpec
     sampling: SamplingSettings
     seed: int
     processes: Processes = ALONE
+
+    @property
+    def recordings(self) -> Tensor:
+        """A number for each recording."""
+        numbers: dict[str, int] = {}
+        return torch.tensor([numbers.setdefault(video.recording, len(numbers)) for video in self.videos])
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled batches, each clip drawn anew."""
@@ -133,7 +146,7 @@ class PixelClips:
         return part
 
     def views(self, video: Video, *, draws: int, seed: int) -> Clip:
-        """The centre view and `draws` random draws of a video: `(1 + draws, T, H, W, 3)` uint8."""
+        """The centre view and `draws` random draws of a video: `(1 + draws, T, *shape)` uint8."""
         return load_draws(video.path, draws=draws, spec=self.spec, sampling=self.sampling, seed=seed)
 
     def decoded(self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int) -> Iterator[Tensor]:
@@ -152,7 +165,9 @@ def all_stages(parts: Sequence[Inputs]) -> Inputs:
     whole = copy.copy(parts[0])
     whole.labels = torch.cat([part.labels for part in parts])
     if isinstance(whole, FrozenFeatures):
-        whole.features = torch.cat([part.features for part in parts if isinstance(part, FrozenFeatures)])
+        kept = [part for part in parts if isinstance(part, FrozenFeatures)]
+        whole.features = torch.cat([part.features for part in kept])
+        whole.recordings = torch.cat([part.recordings for part in kept])
     else:
         whole.videos = [video for part in parts if isinstance(part, PixelClips) for video in part.videos]
     return whole

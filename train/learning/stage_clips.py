@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stpr.train.learning.inputs import StageInputs
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.scores.samples import Samples
 
 BATCH = 32
 
@@ -23,31 +24,31 @@ class CentreViews:
 
     def __init__(self, inputs: StageInputs, encoder: FrameEncoder) -> None:
         self._inputs, self._encoder = inputs, encoder
-        self._backbone: Tensor | None = None
+        self._frozen: Tensor | None = None
         self._unadapted: Tensor | None = None
 
     def encoder_changed(self) -> None:
         """Forget features computed before the encoder was tuned, where adapters inside the backbone change them."""
         if self._encoder.upstream_trains:
-            self._backbone = None
+            self._frozen = None
 
     @torch.no_grad()
-    def backbone(self) -> Tensor:
-        """Backbone features `(n, T, W)`, in front of projection and adapter."""
-        if self._backbone is None:
-            self._backbone = self._joined([self._frozen(part) for part in self._batches()])
-        return self._backbone
+    def frozen(self) -> Tensor:
+        """Frozen features `(n, T, F)`, in front of projection and adapter."""
+        if self._frozen is None:
+            self._frozen = self._joined([self._encoded(part) for part in self._batches()])
+        return self._frozen
 
     @torch.no_grad()
     def features(self) -> Tensor:
         """Frame features `(n, T, D)`."""
-        return torch.cat([self._encoder(part) for part in torch.split(self.backbone(), BATCH)])
+        return torch.cat([self._encoder(part) for part in torch.split(self.frozen(), BATCH)])
 
     @torch.no_grad()
     def unadapted(self) -> Tensor:
         """Frame features `(n, T, D)` as they would be without adapters; the same in every state of the encoder."""
         if not self._encoder.upstream_trains:
-            return torch.cat([self._encoder.unadapted(part) for part in torch.split(self.backbone(), BATCH)])
+            return torch.cat([self._encoder.unadapted(part) for part in torch.split(self.frozen(), BATCH)])
         if self._unadapted is None:
             self._unadapted = self._joined([self._encoder.unadapted(part) for part in self._batches()])
         return self._unadapted
@@ -56,7 +57,7 @@ class CentreViews:
         device = self._encoder.mean.device
         return (part.to(device) for part in self._inputs.centre(batch=BATCH))
 
-    def _frozen(self, part: Tensor) -> Tensor:
+    def _encoded(self, part: Tensor) -> Tensor:
         return self._encoder.frozen(part) if part.dtype == torch.uint8 else part
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
@@ -77,16 +78,15 @@ class StageClips:
         object.__setattr__(self, "centre", CentreViews(self.inputs, self.encoder))
 
     @torch.no_grad()
-    def samples(self, offset: int, *, draws: bool) -> tuple[Tensor, Tensor]:
-        """What statistics are learnt from: frame features `(m, T, D)` of the centre views and their labels `(m,)`.
+    def samples(self, offset: int, *, draws: bool) -> Samples:
+        """What statistics are learnt from: the centre views, their labels counted from `offset`.
 
-        With `draws`, also of the random draws of each clip, all counted alike. Raises RecipeError where there are none.
+        With `draws`, also the random draws of each clip, all counted alike. Raises RecipeError where there are none.
         """
         features, labels = self.centre.features(), self.labels_from(offset)
-        if not draws:
-            return features, labels
-        drawn = [self.encoder(part.to(features.device)) for part in self.inputs.draws()]
-        return torch.cat([features, *drawn]), labels.repeat(1 + len(drawn))
+        drawn = [self.encoder(part.to(features.device)) for part in self.inputs.draws()] if draws else []
+        rows, views = torch.arange(len(labels), device=labels.device), 1 + len(drawn)
+        return Samples(torch.cat([features, *drawn]), labels.repeat(views), rows.repeat(views))
 
     def labels_from(self, offset: int) -> Tensor:
         """Labels `(n,)` counted from `offset`, on the encoder's device."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.mean_frame import MeanFrame
+from stpr.train.model.combiners.mixture import Mixture
 from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.head import Head
 from stpr.train.model.routing import router_of
@@ -16,47 +18,57 @@ from stpr.train.settings.model import RouterSettings, StatisticsSettings
 from stpr.train.settings.recipe import Recipe
 
 
-def routed_experts(recipe: Recipe, width: int) -> Head:
-    """TD-MoE: an expert per stage behind the recipe's router, with clip statistics where anything asks for them."""
+def routed_experts(recipe: Recipe, columns: Columns) -> Head:
+    """TD-MoE: an expert per stage behind the recipe's router, with clip statistics where anything asks for them.
+
+    None has experts of no layers.
+    """
+    if recipe.fusion.kind == "posteriors":
+        statistics = ClipStatistics(recipe.sampling.frames, columns, recipe.statistics)
+        mixture = Mixture(columns, statistics, temperature=recipe.contrast.temperature)
+        expert = recipe.expert if recipe.expert.layers else None
+        return Head(frames=recipe.sampling.frames, columns=columns, combiner=mixture, expert=expert)
     asked = router_of(recipe.router).reads_posterior or recipe.fusion.evidence > 0
-    scores = ClipStatistics(recipe.sampling.frames, width, recipe.statistics) if asked else None
-    combiner = Fusion(width, router=recipe.router, fusion=recipe.fusion, statistics=scores)
-    return Head(frames=recipe.sampling.frames, width=width, combiner=combiner, expert=recipe.expert)
+    scores = ClipStatistics(recipe.sampling.frames, columns, recipe.statistics) if asked else None
+    combiner = Fusion(columns, router=recipe.router, fusion=recipe.fusion, statistics=scores)
+    return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=recipe.expert)
 
 
-def single_expert(recipe: Recipe, width: int) -> Head:
+def single_expert(recipe: Recipe, columns: Columns) -> Head:
     """One expert for all stages, always heard."""
-    fusion = msgspec.structs.replace(recipe.fusion, evidence=0.0)
-    combiner = Fusion(width, router=RouterSettings(kind="equal"), fusion=fusion, statistics=None)
-    return Head(frames=recipe.sampling.frames, width=width, combiner=combiner, expert=recipe.expert)
+    fusion = msgspec.structs.replace(recipe.fusion, kind="vectors", evidence=0.0)
+    combiner = Fusion(columns, router=RouterSettings(kind="equal"), fusion=fusion, statistics=None)
+    return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=recipe.expert)
 
 
-def mean_frame(recipe: Recipe, width: int) -> Head:
+def mean_frame(recipe: Recipe, columns: Columns) -> Head:
     """The mean frame feature against the class vectors."""
-    return Head(frames=recipe.sampling.frames, width=width, combiner=MeanFrame(width), expert=None)
+    return Head(frames=recipe.sampling.frames, columns=columns, combiner=MeanFrame(columns), expert=None)
 
 
-def gaussian_scores(recipe: Recipe, width: int) -> Head:
+def gaussian_scores(recipe: Recipe, columns: Columns) -> Head:
     """Class means under one shared covariance decide."""
-    return _scores_alone(recipe, width, ClipStatistics(recipe.sampling.frames, width, _by_distance(recipe)))
+    return _scores_alone(recipe, columns, ClipStatistics(recipe.sampling.frames, columns, _by_distance(recipe)))
 
 
-def ridge_scores(recipe: Recipe, width: int) -> Head:
+def ridge_scores(recipe: Recipe, columns: Columns) -> Head:
     """Ridge regression on random features decides."""
-    return _scores_alone(recipe, width, RidgeScores(recipe.sampling.frames, width, _by_distance(recipe), recipe.ranpac))
+    return _scores_alone(
+        recipe, columns, RidgeScores(recipe.sampling.frames, columns, _by_distance(recipe), recipe.ranpac)
+    )
 
 
-def logistic_scores(recipe: Recipe, width: int) -> Head:
+def logistic_scores(recipe: Recipe, columns: Columns) -> Head:
     """Logistic regression decides."""
-    scores = LinearProbe(recipe.sampling.frames, width, _by_distance(recipe), recipe.linear_probe)
-    return _scores_alone(recipe, width, scores)
+    scores = LinearProbe(recipe.sampling.frames, columns, _by_distance(recipe), recipe.linear_probe)
+    return _scores_alone(recipe, columns, scores)
 
 
-def _scores_alone(recipe: Recipe, width: int, scores: ClipScores) -> Head:
+def _scores_alone(recipe: Recipe, columns: Columns, scores: ClipScores) -> Head:
     combiner = ScoresAlone(scores, temperature=recipe.contrast.temperature)
-    return Head(frames=recipe.sampling.frames, width=width, combiner=combiner, expert=None)
+    return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=None)
 
 
 def _by_distance(recipe: Recipe) -> StatisticsSettings:
     """A baseline is measured in its usual form, whatever the recipe's router compares."""
-    return msgspec.structs.replace(recipe.statistics, likelihood="gaussian", events=False)
+    return msgspec.structs.replace(recipe.statistics, likelihood="gaussian", concentration=1.0, events=False)

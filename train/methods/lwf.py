@@ -60,7 +60,8 @@ class Distilled(Criterion):
             before, _ = self.old[0](inputs)
         now = self.model.head(features)[0][:, : before.shape[1]]
         held = distillation(self.scale * now, self.scale * before, temperature=self.settings.temperature)
-        return {**self.plain.contrasted(features), "distillation": self.settings.weight * held}
+        appearance = self.model.encoder.columns.appearance_of(features)
+        return {**self.plain.contrasted(appearance), "distillation": self.settings.weight * held}
 
     def terms(self, rows: Rows, labels: Tensor) -> Rows:
         """Those of the plain objective, which takes the mean of what it does not know."""

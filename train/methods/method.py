@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from stpr.train.learning.fit import Terms, Trainer
 from stpr.train.learning.stage_clips import StageClips
+from stpr.train.model.columns import Columns
 from stpr.train.model.head import Head
 from stpr.train.model.stpr import Memory, StPR
 from stpr.train.settings.recipe import Recipe
@@ -18,10 +19,10 @@ Learn: TypeAlias = Callable[[StPR, StageClips, Recipe, Trainer], list[Terms]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A method and its traits. `head` wires what stands behind frame features of the given width."""
+    """A method and its traits. `head` wires what stands behind frame features of the given columns."""
 
     learn: Learn
-    head: Callable[[Recipe, int], Head]
+    head: Callable[[Recipe, Columns], Head]
     memory: Callable[[Recipe], Memory] = lambda _: Memory()
     by_stage: bool = False  # every stage gets an expert, or at least a routing weight, of its own
     keeps_videos: bool = False  # a fresh network learns all stages anew after each: a bound, not a rival

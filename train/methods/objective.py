@@ -51,7 +51,7 @@ class Teacher:
     def hold(self, inputs: Tensor, static: Tensor, labels: Tensor) -> Tensor:
         """W · L_FSSD of each clip `(B,)`, given its mean frame feature `(B, D)` now."""
         with torch.no_grad():
-            old = self.encoder(inputs).mean(dim=1)
+            old = self.encoder.appearance(inputs).mean(dim=1)
         rows = labels - self.offset if len(self.weights) > 1 else torch.zeros_like(labels)
         weights = self.weights[rows].to(static)
         return self.settings.weight * preservation(static, old, weights, normalise=self.settings.normalise)
@@ -71,14 +71,14 @@ class Objective(Criterion):
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
         """For clips `(B, T, …)` and labels `(B,)` in learning order: what is contrasted, what is held."""
-        features = self.encoder(inputs)
+        features = self.encoder.appearance(inputs)
         rows = self.contrasted(features)
         if (teacher := self.teacher[0]) is not None:
             rows["preservation"] = teacher.hold(inputs, features.mean(dim=1), labels)
         return rows
 
     def contrasted(self, features: Tensor) -> Rows:
-        """What of frame features `(B, T, D)` is compared with class vectors: V^st and, where used, V̄, `(B, D)`."""
+        """What of appearance `(B, T, D)` is compared with class vectors: V^st and, where used, V̄, `(B, D)`."""
         rows: Rows = {} if self.expert is None else {"contrast_st": self.expert(features)}
         if self.expert is None or self.contrast.settings.spatial:
             rows["contrast_s"] = features.mean(dim=1)
@@ -101,7 +101,7 @@ class ImportanceMemory(Memory):
     def resize(self, model: StPR) -> None:
         """A row per class."""
         if self.settings.classes == "old":
-            self.importance = torch.zeros(model.head.classes, model.head.width)
+            self.importance = torch.zeros(model.head.classes, model.head.columns.appearance)
 
     def teacher(self, clips: StageClips, vectors: Tensor, *, offset: int) -> Teacher | None:
         """Who holds the adapters in a stage with these class vectors `(c, D)`; None where nothing is to be held."""
@@ -120,5 +120,5 @@ class ImportanceMemory(Memory):
 
     @torch.no_grad()
     def _of(self, clips: StageClips, vectors: Tensor, offset: int) -> Tensor:
-        features = clips.centre.features()
+        features = clips.encoder.columns.appearance_of(clips.centre.features())
         return importance(features, clips.labels_from(offset), vectors.to(features.device), self.settings)

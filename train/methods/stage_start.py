@@ -19,7 +19,7 @@ def begin(model: StPR, clips: StageClips) -> int:
     """Fit the projection if this is the first stage; returns how many classes were learnt before."""
     projection = model.encoder.projection
     if model.head.classes == 0 and isinstance(projection, Projection):
-        projection.fit(clips.centre.backbone().flatten(0, 1))
+        projection.fit(model.encoder.backbone_of(clips.centre.frozen()).flatten(0, 1))
     return model.head.classes
 
 
@@ -29,14 +29,13 @@ def learn_scores(model: StPR, clips: StageClips) -> None:
     offset, scores = begin(model, clips), model.head.combiner.statistics
     model.head.add_stage(len(clips.classes))
     assert scores is not None
-    samples, labels = clips.samples(offset, draws=scores.settings.draws)
-    scores.update(scores.describe(samples), labels, len(clips.classes))
+    scores.update(clips.samples(offset, draws=scores.settings.draws), len(clips.classes))
 
 
 def class_vectors_of(clips: StageClips, recipe: Recipe) -> Tensor:
     """T_c of a stage's classes, `(c, D)`; text features must be as wide as the frame feature."""
     settings: ClassVectorSettings = recipe.class_vectors
-    width = clips.encoder.width
+    width = clips.encoder.columns.appearance
     if settings.kind == "text":
         vectors = text_vectors(clips.classes, source=recipe.backbone.source, prompts=settings.prompts)
         if vectors.shape[1] != width:
@@ -53,6 +52,6 @@ def class_vectors_of(clips: StageClips, recipe: Recipe) -> Tensor:
 @torch.no_grad()
 def prototypes(clips: StageClips) -> Tensor:
     """The classes' mean features without the adapter behind the backbone, at unit length: `(c, D)`."""
-    static = clips.encoder.projection(clips.centre.backbone()).mean(dim=1)
+    static = clips.encoder.project(clips.centre.frozen()).mean(dim=1)
     labels = clips.inputs.labels
     return prototype_vectors(static.cpu(), labels - int(labels.min()), len(clips.classes))

@@ -6,8 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.motion import MotionSpec
+from stpr.train.data.pixels import PixelSpec
 from stpr.train.model.adapters import Adapter, insert_adapters, without_adapters
 from stpr.train.model.backbone import Backbone
+from stpr.train.model.columns import Columns
+from stpr.train.model.motion import Motion
 from stpr.train.settings.model import AdapterSettings
 
 
@@ -40,13 +44,17 @@ class Projection(nn.Module):
 
 
 class FrameEncoder(nn.Module):
-    """Frames `(…, H, W, 3)` uint8, or their frozen features `(…, W)`, to frame features `(…, D)`.
+    """Pixels of frames `(…, *pixels.shape)` uint8, or their frozen features `(…, F)`, to frame features `(…, D)`.
 
-    uint8 ─▶ normalise ─▶ backbone (adapters in its blocks) ─▶ projection ─▶ adapter on the feature
-             └────────────── frozen() ──────────────────┘
+    picture ─▶ normalise ─▶ backbone (adapters in its blocks) ─┬─▶ projection ─▶ adapter on the feature ─▶ appearance
+    uint8                                                      └─▶ inner layers ─────────────────────────▶ inner
+    greys ─▶ motion ─────────────────────────────────────────────────────────────────────────────────────▶ motion
+             └────────────────────── frozen() ─────────────────┘
     """
 
-    def __init__(self, *, backbone: Backbone, adapter: AdapterSettings, projection: int) -> None:
+    def __init__(
+        self, *, backbone: Backbone, adapter: AdapterSettings, projection: int, motion: MotionSpec | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         if projection > backbone.width:
@@ -54,9 +62,12 @@ class FrameEncoder(nn.Module):
                 f"[backbone] projection: {projection} is wider than the {backbone.width} features of"
                 f" {backbone.source}; use at most that many, or 0 to keep them all."
             )
-        self.width = projection or backbone.width
+        width = projection or backbone.width
+        self.columns = Columns(width, backbone.inner_width, motion.pairs if motion else 0)
+        self.pixels = PixelSpec(backbone.spec, motion)
+        self.motion = Motion(motion) if motion else None
         self.projection = Projection(backbone.width, projection) if projection else nn.Identity()
-        self.adapter = Adapter(self.width, adapter) if adapter.place == "feature" else None
+        self.adapter = Adapter(width, adapter) if adapter.place == "feature" else None
         if adapter.place == "blocks":
             insert_adapters(backbone, adapter)
         self.upstream_trains = adapter.place == "blocks"
@@ -65,26 +76,58 @@ class FrameEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(backbone.spec.mean), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.spec.std), persistent=False)
 
-    def frozen(self, frames: Tensor) -> Tensor:
-        """Frames `(…, H, W, 3)` uint8 -> backbone features `(…, W)`; constant over a run unless adapters sit inside."""
+    @property
+    def frozen_width(self) -> int:
+        """F: the backbone's own features, its inner layers and the motion."""
+        return self.columns.width - self.columns.appearance + self.backbone.width
+
+    def frozen(self, pixels: Tensor) -> Tensor:
+        """Pixels of frames -> frozen features `(…, F)`; constant over a run unless adapters sit inside."""
+        frames, greys = self.pixels.split(pixels)
         lead = frames.shape[:-3]
-        pixels = (frames.flatten(0, -4).float() / 255 - self.mean) / self.std
-        features: Tensor = self.backbone(pixels.permute(0, 3, 1, 2))  # (N, W)
+        features = self.see(frames.flatten(0, -4), None if greys is None else greys.flatten(0, -5))
         return features.reshape(*lead, -1)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Frames or their frozen features -> frame features `(…, D)`."""
-        frozen = self.frozen(inputs) if inputs.dtype == torch.uint8 else inputs
-        projected: Tensor = self.projection(frozen)
-        return projected if self.adapter is None else projected + self.adapter(projected)
+    def see(self, frames: Tensor, greys: Tensor | None) -> Tensor:
+        """Pictures `(N, H, W, 3)` uint8 and, with motion, pairs `(N, K, 2, s, s)` uint8 -> frozen features `(N, F)`."""
+        normalised = (frames.float() / 255 - self.mean) / self.std
+        features: Tensor = self.backbone(normalised.permute(0, 3, 1, 2))
+        return features if self.motion is None else torch.cat([features, self.motion(greys)], dim=1)
+
+    def forward(self, inputs: Tensor, greys: Tensor | None = None) -> Tensor:
+        """Pixels of frames, or their frozen features -> frame features `(…, D)`; or as `see` takes them `(N, D)`."""
+        if greys is not None:
+            frozen = self.see(inputs, greys)
+        else:
+            frozen = self.frozen(inputs) if inputs.dtype == torch.uint8 else inputs
+        projected = self.project(frozen)
+        return self._with_rest(projected if self.adapter is None else projected + self.adapter(projected), frozen)
+
+    def appearance(self, inputs: Tensor) -> Tensor:
+        """What experts see of the frame features, `(…, appearance)`."""
+        return self.columns.appearance_of(self(inputs))
 
     def unadapted(self, inputs: Tensor) -> Tensor:
         """Frame features as they would be without adapters; a pass of its own where these sit inside the network."""
         if inputs.dtype == torch.uint8:
             with without_adapters(self.backbone):
                 inputs = self.frozen(inputs)
-        projected: Tensor = self.projection(inputs)
+        return self._with_rest(self.project(inputs), inputs)
+
+    def project(self, frozen: Tensor) -> Tensor:
+        """Frozen features `(…, F)` -> what the adapter behind the backbone is added to `(…, appearance)`."""
+        projected: Tensor = self.projection(self.backbone_of(frozen))
         return projected
+
+    def backbone_of(self, frozen: Tensor) -> Tensor:
+        """The backbone's own features `(…, W)` of frozen ones `(…, F)`."""
+        return frozen if self.frozen_width == self.backbone.width else frozen[..., : self.backbone.width]
+
+    def _with_rest(self, appearance: Tensor, frozen: Tensor) -> Tensor:
+        """Frame features: the appearance, then inner layers and motion as they are."""
+        if self.frozen_width == self.backbone.width:
+            return appearance
+        return torch.cat([appearance, frozen[..., self.backbone.width :]], dim=-1)
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The parameters that are tuned from stage to stage."""

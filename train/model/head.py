@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.experts import Expert
 from stpr.train.settings.model import ExpertSettings
@@ -19,15 +20,16 @@ class Head(nn.Module):
     `expert` is the form of its experts, None for a combiner that needs none.
     """
 
-    def __init__(self, *, frames: int, width: int, combiner: Combiner, expert: ExpertSettings | None) -> None:
+    def __init__(self, *, frames: int, columns: Columns, combiner: Combiner, expert: ExpertSettings | None) -> None:
         super().__init__()
+        width = columns.appearance
         inner = expert.width_in(width) if expert else 0
         if expert and inner % expert.heads:
             raise RecipeError(
                 f"[expert] heads: {expert.heads} heads can't share out {inner} features equally;"
                 f" use a number that divides {inner}."
             )
-        self.frames, self.width, self.form = frames, width, expert
+        self.frames, self.columns, self.form = frames, columns, expert
         self.experts = nn.ModuleList()
         self.combiner = combiner
 
@@ -47,7 +49,7 @@ class Head(nn.Module):
             if len(self.experts) and self.form.start == "copy":
                 expert = copy.deepcopy(self.experts[-1]).requires_grad_(requires_grad=True)
             else:
-                expert = Expert(self.frames, self.width, self.form)
+                expert = Expert(self.frames, self.columns.appearance, self.form)
             self.experts.append(expert.to(self.combiner.membership.device))
         self.combiner.add_classes(classes, owner=owner, vectors=vectors)
 
@@ -64,7 +66,8 @@ class Head(nn.Module):
         return logits, routing
 
     def ask(self, features: Tensor) -> Tensor:
-        """Every expert's output, V^st_k: `(B, E, D)`; E is 0 where there are none."""
+        """Every expert's output, V^st_k: `(B, E, appearance)`; E is 0 where there are none."""
         if not len(self.experts):
-            return features.new_zeros(len(features), 0, self.width)
-        return torch.stack([expert(features) for expert in self.experts], dim=1)
+            return features.new_zeros(len(features), 0, self.columns.appearance)
+        seen = self.columns.appearance_of(features)
+        return torch.stack([expert(seen) for expert in self.experts], dim=1)

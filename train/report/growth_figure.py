@@ -17,7 +17,19 @@ from stpr.train.estimate.footprint import DEPENDS
 from stpr.train.report.figures import INK, LINES, blank_figure, tidy
 from stpr.train.run.folder import report_folder
 
-SHADES: Final = (LINES[4], LINES[3], LINES[0], LINES[2], "#7f5539", LINES[5], LINES[1], "#8a8a8a", LINES[6])
+SHADES: Final = (
+    LINES[4],
+    LINES[3],
+    LINES[0],
+    LINES[2],
+    "#7f5539",
+    LINES[5],
+    LINES[1],
+    "#8a8a8a",
+    LINES[6],
+    "#b5838d",
+    "#404040",
+)
 COLOURS: Final = dict(zip(DEPENDS, SHADES, strict=True))
 PALE: Final = 0.35
 

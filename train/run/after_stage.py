@@ -13,6 +13,7 @@ from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.data.list_digests import joined_lists
 from stpr.train.methods import cautions
+from stpr.train.run.calibration import Calibration, calibration_error
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
 from stpr.train.run.evaluate import Predicted, predictions_csv
 from stpr.train.run.folder import snapshot_file
@@ -47,6 +48,11 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
     seen = [*(before.seen if before else []), seen_accuracy(tested.labels, tested.predicted)]
     classes = [name for stage in learnt for name in stage.classes]
     unknown = measure(finished.unknown, tested, finished.strange, sizes) if finished.unknown else None
+    calibration = None
+    if finished.unknown:  # where clips are held out
+        right = tested.predicted == tested.labels
+        errors = [calibration_error(scores, right) for scores in (tested.uncalibrated, tested.scores)]
+        calibration = Calibration(before=errors[0], after=errors[1])
     several = len(finished.model.head.experts) > 1
     return Metrics(
         method=plan.recipe.method,
@@ -66,6 +72,7 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
         lists=joined_lists(before.lists if before else {}, origin.lists),
         notes=list(dict.fromkeys([*(before.notes if before else []), *cautions(plan.recipe)])),
         unknown=[*(before.unknown if before else []), unknown],
+        calibration=[*(before.calibration if before else []), calibration],
         routing_accuracy=routing_accuracy(tested.routing, tested.stages),
         oracle_accuracy=seen_accuracy(tested.labels, tested.oracle) if several else None,
     )
@@ -100,7 +107,8 @@ def _record(finished: Finished, prepared: Prepared) -> StageRecord:
         stages=tuple(earlier.classes for earlier in plan.stages[: finished.stage.index]),
         clip=ClipSpec(frames=recipe.sampling.frames, span_seconds=prepared.span),
         preprocess=backbone.spec,
-        temperature=recipe.contrast.temperature,
+        motion=finished.model.encoder.pixels.motion,
+        temperature=recipe.contrast.temperature * finished.model.head.combiner.softness,
         unknown=finished.unknown,
         backbone=BackboneRecord(source=recipe.backbone.source, digest=backbone.digest()),
         method=recipe.method,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import torch
@@ -15,17 +16,19 @@ from torch import Tensor
 from stpr.runtime.contract.durable import whole_folder
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.manifest import UnknownSpec
+from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
-from stpr.train.methods.method import Method
 from stpr.train.model.stpr import StPR
 from stpr.train.run.folder import PREDICTIONS, RECIPE, RECORD, TENSORS, finished_stages, recipe_file, stage_folder
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
-SCHEMA = 1  # of stage.json
+Grow: TypeAlias = Callable[[StPR, int], None]  # enlarges a model by a stage of so many classes
+
+SCHEMA = 2  # of stage.json
 MEND = "put back the recipe that the run was begun with."
 KINDS = {  # first part of a stored tensor's name that says what it is
     "encoder.projection": "projection",
@@ -34,6 +37,8 @@ KINDS = {  # first part of a stored tensor's name that says what it is
     "head.anchors": "anchors",
     "head.keys": "keys",
     "head.class_vectors": "class vectors",
+    "head.trust": "trust in experts",
+    "head.calibration": "temperature",
     "head.statistics": "class statistics",
     "memory": "memory",
 }
@@ -64,6 +69,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     stages: tuple[tuple[str, ...], ...]  # classes learnt so far, by stage, in learning order
     clip: ClipSpec
     preprocess: PreprocessSpec
+    motion: MotionSpec | None = None
     temperature: float
     unknown: UnknownSpec | None  # thresholds so far; None where no clips are held out to set them
     backbone: BackboneRecord
@@ -154,7 +160,7 @@ def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
     model = build_model(recipe)
     check_backbone(model, record)
     file = stage_folder(run, stage) / TENSORS
-    restore(model, _upgrade(_read_tensors(file, record), record, model), record, method_of(recipe))
+    restore(model, _upgrade(_read_tensors(file, record), record, model), record, method_of(recipe).grow)
     return model.eval(), record, recipe
 
 
@@ -162,8 +168,14 @@ def _upgrade(tensors: dict[str, Tensor], record: StageRecord, model: StPR) -> di
     """Tensors under today's names.
 
     Schema 0 called a method's memory `importance`, whichever method, and gave every head experts and class vectors.
+    Up to schema 1 there was one view of a clip, whose statistics stood by themselves, and scores were not calibrated.
     """
     if record.schema == SCHEMA:
+        return tensors
+    views = {f"head.statistics.{name}": f"head.statistics.views.0.{name}" for name in ("means", "scatter")}
+    tensors = {views.get(name, name): value for name, value in tensors.items()}
+    tensors["head.calibration"] = torch.zeros(2)
+    if record.schema == 1:
         return tensors
     memory = [f"memory.{name}" for name, _ in model.memory.named_buffers()]
     renamed = {memory[0] if memory and name == "importance" else name: value for name, value in tensors.items()}
@@ -173,10 +185,10 @@ def _upgrade(tensors: dict[str, Tensor], record: StageRecord, model: StPR) -> di
     return {name: value for name, value in renamed.items() if name not in idle}
 
 
-def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, method: Method) -> None:
+def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, grow: Grow) -> None:
     """Give a freshly built model the shape and the values of a checkpoint; raises CheckpointError if they don't fit."""
     for classes in record.stages:
-        method.grow(model, len(classes))
+        grow(model, len(classes))
     places = {stored_name(name): name for name in model.state_dict()}
     _check_names(model, tensors, record, places.keys())
     for name, value in tensors.items():

@@ -62,9 +62,7 @@ class VideoClips:
         videos, places = self.of(stage, split), {name: place for place, name in enumerate(self.order)}
         labels = torch.tensor([places[video.label] for video in videos])
         sampling, seed = self.recipe.sampling, self.recipe.seed
-        clips = PixelClips(
-            videos, labels, spec=encoder.backbone.spec, sampling=sampling, seed=seed, processes=self.processes
-        )
+        clips = PixelClips(videos, labels, spec=encoder.pixels, sampling=sampling, seed=seed, processes=self.processes)
         if encoder.upstream_trains:
             return clips
         what = f"stage {stage.index} {split}"

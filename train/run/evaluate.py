@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.inputs import StageInputs
@@ -31,6 +32,8 @@ class Predicted:
     routing: npt.NDArray[np.float32]  # (n, E)
     oracle: Integers  # (n,) predicted if a router always chose the right expert, and it alone
     familiarity: Floats  # (n,)
+    scores: Floats  # (n,) of the predicted class, as a device shows it
+    uncalibrated: Floats  # (n,) the same by the recipe's temperature
 
     def routing_of(self, stage: int) -> list[float] | None:
         """The mean weight that the stage's clips give to each expert; None without clips."""
@@ -39,26 +42,34 @@ class Predicted:
 
 
 @torch.no_grad()
-def predict(model: StPR, tests: Mapping[int, StageInputs]) -> Predicted | None:
-    """Classify the test clips of stages, by number from 1; None without any. Several processes share the clips out."""
-    parts = [_predict(model.eval(), inputs, stage) for stage, inputs in sorted(tests.items())]
+def predict(model: StPR, tests: Mapping[int, StageInputs], *, temperature: float) -> Predicted | None:
+    """Classify the test clips of stages, by number from 1; None without any. Several processes share the clips out.
+
+    `temperature` is the recipe's.
+    """
+    model.eval()
+    parts = [
+        _scored(_predict(model, inputs, stage), temperature, model.head.combiner.softness)
+        for stage, inputs in sorted(tests.items())
+    ]
     return Predicted(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
 
 
-def _predict(model: StPR, inputs: StageInputs, stage: int) -> tuple[npt.NDArray[np.generic], ...]:
+def _scored(found: tuple[Tensor, ...], temperature: float, softness: float) -> tuple[npt.NDArray[np.generic], ...]:
+    """The columns of Predicted from labels, stages, logits, routing, oracle logits and familiarity."""
+    labels, stages, logits, routing, oracle, familiarity = found
+    raw, calibrated = (
+        torch.softmax(logits.double() / scale, dim=1).amax(dim=1) for scale in (temperature, temperature * softness)
+    )
+    columns = (labels, stages, logits.argmax(dim=1), routing, oracle.argmax(dim=1), familiarity.double())
+    return tuple(column.numpy() for column in (*columns, calibrated, raw))
+
+
+def _predict(model: StPR, inputs: StageInputs, stage: int) -> tuple[Tensor, ...]:
     processes, total = inputs.processes, len(inputs.labels)
     judged = [model.judge(batch.to(processes.device), stage) for batch in inputs.centre(batch=TEST_BATCH)]
-    logits, routing, oracle, familiarity = (
-        processes.join(torch.cat(rows), total).cpu() for rows in zip(*judged, strict=True)
-    )
-    return (
-        inputs.labels.numpy(),
-        np.full(total, stage),
-        logits.argmax(dim=1).numpy(),
-        routing.numpy(),
-        oracle.argmax(dim=1).numpy(),
-        familiarity.double().numpy(),
-    )
+    columns = (processes.join(torch.cat(rows), total).cpu() for rows in zip(*judged, strict=True))
+    return (inputs.labels, torch.full((total,), stage), *columns)
 
 
 def predictions_csv(videos: Sequence[Video], predicted: Integers, names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
-from stpr.train.model.scores.wholeness import Fragments, energy, fragments, slid
+from stpr.train.model.scores.wholeness import Fragments, fragments, slid
 from stpr.train.run.open_set import FEWEST, lower_bound
 
 RECALL: Final = 0.99  # of a class's own clips: this is about stillness, what is unfamiliar has its own threshold
@@ -26,10 +26,10 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     new = len(parts[0].classes)
     features = torch.cat([part.centre.features() for part in parts])
     labels = torch.cat([part.labels_from(classes - new) for part in parts])
-    made = fragments(features, _others(features, seed))
+    made = fragments(features, _others(features, seed), scores.describe.held_still)
     described = Fragments(*(scores.describe(part) for part in made))
-    scores.wholeness.update(described, labels, energy_floors(features, labels, new))
-    scores.wholeness.refresh(scores.centre, scores.whitening)
+    scores.wholeness.update(described, labels, energy_floors(scores.describe.energy(features), labels, new))
+    scores.refresh()
 
 
 @torch.no_grad()
@@ -43,22 +43,22 @@ def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipSco
     if scores.wholeness is None or target.wholeness is None:
         return
     features, labels = held.centre.features(), held.labels_from(0)
-    clips, whole = slid(features, _others(features, seed))
-    whitened, cosines = scores.directions(clips)
+    clips, whole = slid(features, _others(features, seed), scores.describe.held_still)
+    pointed, length, cosines = scores.resemble(clips)
     best = cosines.argmax(dim=1)
     right = whole & (best == labels.repeat(len(clips) // len(labels)))
     if min(int(right.sum()), int((~right).sum())) >= FEWEST:
-        numbers = scores.wholeness.measure(whitened, cosines)[torch.arange(len(best)), best]
+        numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best]
         target.wholeness.calibrate(numbers, right)
 
 
-def energy_floors(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+def energy_floors(energies: Tensor, labels: Tensor, classes: int) -> Tensor:
     """What the energy of another clip exceeds with probability RECALL, for each of a stage's classes `(c,)`.
 
-    `features` `(n, T, D)` are frame features of clips, `labels` `(n,)` count from 0 within the stage. Energies are
-    log-normal, so a few clips suffice; 0 where there are too few even so.
+    `energies` `(n,)` are those of clips, `labels` `(n,)` count from 0 within the stage. Energies are log-normal, so a
+    few clips suffice; 0 where there are too few even so.
     """
-    found, own = np.log(energy(features).double().cpu().numpy() + TINY), labels.cpu().numpy()
+    found, own = np.log(energies.double().cpu().numpy() + TINY), labels.cpu().numpy()
     bounds = [lower_bound(found[own == label], RECALL) for label in range(classes)]
     return torch.tensor([0.0 if bound is None else float(np.exp(bound)) for bound in bounds])
 

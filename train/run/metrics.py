@@ -19,6 +19,7 @@ import numpy.typing as npt
 from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.datasets.annotations import some
+from stpr.train.run.calibration import Calibration
 from stpr.train.run.folder import METRICS, metrics_file
 from stpr.train.run.open_set_metrics import UnknownFigures
 
@@ -53,6 +54,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lists: dict[str, list[str]] = msgspec.field(default_factory=dict)  # list file -> SHA-256 of each version learnt by
     notes: list[str] = msgspec.field(default_factory=list)  # caveats to repeat wherever the metrics are shown
     unknown: list[UnknownFigures | None] = []  # after each stage; None without thresholds
+    calibration: list[Calibration | None] = []  # after each stage; None where no clips are held out
     # After the last stage, on the test clips there were; None where there is no choice between experts.
     routing_accuracy: float | None = None  # share of clips whose largest weight is on the expert of their class's stage
     oracle_accuracy: float | None = None  # accuracy, all classes competing, if that expert alone judged every clip

@@ -1,8 +1,8 @@
 """Known or unknown: a threshold of familiarity for each stage, set on held-out training clips, and its figures.
 
-A share of a stage's training clips is held out. When the stage is learnt, their familiarity says what its threshold
-must be; then the clip statistics take them in as well, and they are gone with the rest of the stage. What is kept of
-them is the threshold.
+A share of a stage's training clips is held out, as strange to the others as may be. When the stage is learnt, their
+familiarity says what its threshold must be; then the clip statistics take them in as well, and they are gone with the
+rest of the stage. What is kept of them is the threshold.
 """
 
 from __future__ import annotations
@@ -16,23 +16,39 @@ import torch
 from torch import Tensor
 
 from stpr.runtime.contract.manifest import UnknownSpec
+from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.stpr import StPR
 from stpr.train.run.evaluate import Predicted
 from stpr.train.run.open_set_metrics import Floats, Judged, UnknownFigures, figures_of
 from stpr.train.settings.learning import UnknownSettings
 
+BATCH: Final = 256
+SEVERAL: Final = 4  # recordings of a class of which whole ones can be spared
 FEWEST: Final = 3  # held-out clips that a threshold is set on, and clips of a class that are left to learn from
 
 
-def held_out(labels: Tensor, share: float, *, seed: int) -> Tensor:
-    """Which clips `(n,)` are held out: of each class the share, at least one, but FEWEST or more are left."""
+def held_out(labels: Tensor, recordings: Tensor, share: float, *, seed: int) -> Tensor:
+    """Which clips `(n,)` are held out: of each class the share, at least one, but FEWEST or more are left.
+
+    A neighbour of a clip that was learnt says little of another day. So whole recordings are held out where a class has
+    SEVERAL, else the end of each; of one recording without an order, that is any of its clips.
+    """
     held = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
     for label in sorted(set(labels.tolist())):
         rows = torch.nonzero(labels == label)[:, 0]
         count = min(max(1, round(share * len(rows))), len(rows) - FEWEST) if share > 0 else 0
-        held[rows[torch.randperm(len(rows), generator=generator)[: max(0, count)]]] = True
+        held[_strangest(rows, recordings[rows], generator)[: max(0, count)]] = True
     return held
+
+
+def _strangest(rows: Tensor, recordings: Tensor, generator: torch.Generator) -> Tensor:
+    """The rows of a class `(n,)`, those that are to be held out first."""
+    parts = [rows[recordings == recording].flip(0) for recording in torch.unique(recordings)]
+    if len(parts) >= SEVERAL:
+        return torch.cat([parts[place] for place in torch.randperm(len(parts), generator=generator)])
+    depths = torch.cat([torch.arange(len(part)) / len(part) for part in parts])
+    return torch.cat(parts)[depths.argsort(stable=True)]
 
 
 def lower_bound(scores: Floats, recall: float) -> float | None:
@@ -43,6 +59,20 @@ def lower_bound(scores: Floats, recall: float) -> float | None:
 
     quantile = stats.t.ppf(recall, len(scores) - 1)
     return float(scores.mean() - quantile * scores.std(ddof=1) * math.sqrt(1 + 1 / len(scores)))
+
+
+@torch.no_grad()
+def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | None:
+    """The threshold of the newest stage, from its held-out clips; None for too few.
+
+    Where statistics are learnt from draws, which look as other days do, so is this.
+    """
+    statistics, found = model.head.combiner.statistics, []
+    samples = held.samples(0, draws=statistics is not None and statistics.settings.draws)
+    for features in torch.split(samples.features, BATCH):
+        logits, _ = model.head(features)
+        found.append(model.head.combiner.familiarity(features, logits))
+    return lower_bound(torch.cat(found).double().cpu().numpy(), recall)
 
 
 def spec_of(model: StPR, settings: UnknownSettings, thresholds: Sequence[float | None]) -> UnknownSpec | None:

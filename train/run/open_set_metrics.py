@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 
 class UnknownFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,7 +31,7 @@ class Judged:
     """Familiarity of clips `(n,)`, and which of them the thresholds accept as known."""
 
     scores: Floats
-    accepted: npt.NDArray[np.bool_]
+    accepted: Booleans
 
 
 def figures_of(known: Judged, unknown: Judged, *, recall: float) -> UnknownFigures:

@@ -82,8 +82,8 @@ def learn_stages(
             curves=learnt.curves,
             thresholds=tuple(lows),
             unknown=spec,
-            known=predict(model, _tests(clips, model, known)),
-            strange=predict(model, _tests(clips, model, strange)),
+            known=predict(model, _tests(clips, model, known), temperature=recipe.contrast.temperature),
+            strange=predict(model, _tests(clips, model, strange), temperature=recipe.contrast.temperature),
         )
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-import torch
 
 from stpr.train.learning.fit import Terms, Trainer
 from stpr.train.learning.inputs import StageInputs
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
+from stpr.train.model.scores.samples import joined
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.model.stpr import StPR
+from stpr.train.run.calibration import calibrate
 from stpr.train.run.events import learn_fragments, weigh_fragments
-from stpr.train.run.open_set import held_out, lower_bound
-from stpr.train.run.open_set_metrics import Floats
+from stpr.train.run.open_set import held_out, learn_threshold
+from stpr.train.run.trust import weigh_expert
 from stpr.train.settings.recipe import Recipe
-
-BATCH: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class Learnt:
 def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, trainer: Trainer) -> Learnt:
     """Learn a stage in place from all its clips but the held-out ones, which set the threshold (`run/open_set.py`)."""
     learn, encoder = method_of(recipe).learn, model.encoder
-    held = held_out(inputs.labels, recipe.unknown.holdout, seed=trainer.seed)
+    held = held_out(inputs.labels, inputs.recordings, recipe.unknown.holdout, seed=trainer.seed)
     if not held.any():
         clips = StageClips(classes, inputs, encoder)
         curves = learn(model, clips, recipe, trainer)
@@ -45,7 +42,9 @@ def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, reci
     del inputs
     before = copy.deepcopy(model.head.combiner.statistics)
     curves = learn(model, kept, recipe, trainer)
-    threshold = lower_bound(_familiarity(model.eval(), aside), recipe.unknown.recall)
+    weigh_expert(model.eval(), aside)
+    calibrate(model, aside, temperature=recipe.contrast.temperature)
+    threshold = learn_threshold(model, aside, recall=recipe.unknown.recall)
     if before is not None:
         learn_fragments(model.head.combiner.statistics, [kept], model.head.classes, seed=trainer.seed)
         weigh_fragments(model.head.combiner.statistics, aside, before, seed=trainer.seed)
@@ -57,17 +56,5 @@ def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, reci
 
 def _take_in(statistics: ClipScores, parts: Sequence[StageClips], offset: int) -> None:
     """Let the statistics see the whole stage, the held-out clips too."""
-    samples = [part.samples(offset, draws=statistics.settings.draws) for part in parts]
-    features, labels = (torch.cat(column) for column in zip(*samples, strict=True))
-    statistics.update(statistics.describe(features), labels, len(parts[0].classes))
-
-
-@torch.no_grad()
-def _familiarity(model: StPR, clips: StageClips) -> Floats:
-    """Of the centre views `(n,)`."""
-    found = []
-    for features in torch.split(clips.centre.features(), BATCH):
-        logits, _ = model.head(features)
-        found.append(model.head.combiner.familiarity(features, logits))
-    familiar: Floats = torch.cat(found).double().cpu().numpy()
-    return familiar
+    samples = joined([part.samples(offset, draws=statistics.settings.draws) for part in parts])
+    statistics.update(samples, len(parts[0].classes))

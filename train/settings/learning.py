@@ -15,6 +15,7 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     multi_scale_crop: bool
     flip: bool
+    vary: bool = False  # light, colour, sharpness and place, as from person to person and day to day
 
 
 class SamplingSettings(Section, frozen=True):
@@ -23,6 +24,7 @@ class SamplingSettings(Section, frozen=True):
     frames: Annotated[int, msgspec.Meta(ge=2)] = 8  # of one frame there is no temporal part
     draws: CountOrNone = 4
     augment: Augment = Augment(multi_scale_crop=True, flip=True)
+    motion: CountOrNone = 0  # pairs of small grey pictures up to each frame, to see how things move; 0: none
     workers: Count = 2  # threads that decode ahead
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -11,10 +11,15 @@ from stpr.train.settings.section import Section
 
 
 class BackboneSettings(Section, frozen=True):
-    """The frozen network: "tiny", a local folder, or a hub id; `projection` 0 keeps its own width."""
+    """The frozen network: "tiny", a local folder, or a hub id; `projection` 0 keeps its own width.
+
+    `inner` numbers hidden states of the network, from 0 as `transformers` gives them, whose mean and deviation over
+    the picture describe a frame as well; "auto" takes one at two thirds of the depth and one at three quarters.
+    """
 
     source: str
     projection: CountOrNone = 0
+    inner: Literal["none", "auto"] | tuple[CountOrNone, ...] = "none"
 
 
 class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +53,7 @@ class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Form of an expert. Layers and heads are the paper's, the rest is open there."""
 
-    layers: Count = 3
+    layers: CountOrNone = 3  # 0: no experts, where [fusion] kind = "posteriors" can do without
     width: CountOrNone = 0  # of its blocks; 0 is that of the frame feature, the paper's
     heads: Count = 2
     mlp_ratio: Count = 4
@@ -72,26 +77,59 @@ Part = Literal["mean", "difference", "deviation", "cosines", "change", "lag1", "
 
 
 FEWEST_FRAMES: Final[dict[Part, int]] = {"change": 2, "lag1": 2, "lag2": 3}  # of a clip, for parts that need several
+RHYTHM_LAGS: Final = (1, 2, 3, 4, 6, 8)  # in pairs of pictures
+
+
+class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One view of a clip: what of its columns is described, and how far their covariance is drawn to its diagonal."""
+
+    parts: tuple[Part, ...] = ()  # none: no such view
+    shrinkage: Share = 0.1
 
 
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What of a clip is described, how far the covariance is drawn to its diagonal, and what is compared then.
 
-    `gaussian` compares distances. `cosine` compares directions as seen from the middle of the classes, ln p = κ cos
-    (von Mises-Fisher): a new place or person moves clips and stretches them, and turns them less.
+    `parts` and `shrinkage` are those of the appearance; inner layers and motion are views of their own. `gaussian`
+    compares distances, all views together. `cosine` compares directions as seen from the middle of the classes, ln p =
+    κ cos (von Mises-Fisher): a new place or person moves clips and stretches them, and turns them less. Each view has
+    its own κ, and "learnt" takes them from how well two halves of the training clips agree.
     """
 
-    parts: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)] = ("mean", "difference", "deviation")
+    parts: tuple[Part, ...] = ("mean", "difference", "deviation")
     shrinkage: Share = 0.1
+    inner: ViewSettings = ViewSettings()  # of [backbone] inner
+    motion: ViewSettings = ViewSettings()  # of [sampling] motion
+    rhythm: bool = False  # a view of how the motion's four signals recur, from pair to pair
     draws: bool = False  # learn means and covariance from the training draws too, not from the centre views alone
     likelihood: Literal["gaussian", "cosine"] = "gaussian"
-    concentration: Positive = 64.0  # κ
+    concentration: Positive | Literal["learnt"] = 64.0  # κ
     events: bool = False  # learn what parts of actions and pauses look like, so that a live run can tell events
 
+    @property
+    def views(self) -> int:
+        """How many there are."""
+        return sum(map(bool, (self.parts, self.inner.parts, self.motion.parts, self.rhythm)))
+
+    @property
+    def all_parts(self) -> tuple[Part, ...]:
+        """Of all views."""
+        return (*self.parts, *self.inner.parts, *self.motion.parts)
+
     def __post_init__(self) -> None:
-        """Refuse events without the directions that they are told by."""
-        if self.events and self.likelihood != "cosine":
-            raise ValueError('[statistics] events = true compares directions; set likelihood = "cosine"')
+        """Refuse statistics of nothing, and what asks for directions where distances are compared."""
+        if not self.views:
+            raise ValueError("[statistics] describes nothing of a clip; give parts, inner, motion or rhythm")
+        if self.likelihood == "gaussian":
+            if self.events:
+                raise ValueError('[statistics] events = true compares directions; set likelihood = "cosine"')
+            if self.concentration == "learnt":
+                raise ValueError('[statistics] concentration = "learnt" weighs directions; set likelihood = "cosine"')
+        elif self.views > 1 and self.concentration != "learnt":
+            raise ValueError(
+                f"[statistics] describes {self.views} views, which one concentration can't weigh; set"
+                ' concentration = "learnt"'
+            )
 
 
 class RidgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,8 +145,13 @@ class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class FusionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """V = static · V̄ + Σ r_k V^st_k + evidence · Σ p_c T_c; the paper's form is static = 1, evidence = 0."""
+    """Of `vectors`: V = static · V̄ + Σ r_k V^st_k + evidence · Σ p_c T_c; the paper's form is static = 1, evidence = 0.
 
+    Of `posteriors`: the clip statistics decide, and each expert has its say among its own classes as far as it proved
+    itself on held-out clips. The other settings then have no part.
+    """
+
+    kind: Literal["vectors", "posteriors"] = "vectors"
     static: NotNegative = 1.0
     evidence: NotNegative = 0.0
     normalise: bool = True  # bring V̄ and every V^st_k to unit length first

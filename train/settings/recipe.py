@@ -17,6 +17,7 @@ from stpr.train.settings.learning import (
 )
 from stpr.train.settings.model import (
     FEWEST_FRAMES,
+    RHYTHM_LAGS,
     AdapterSettings,
     BackboneSettings,
     ClassVectorSettings,
@@ -72,9 +73,18 @@ class Recipe(Section, frozen=True):
     def __post_init__(self) -> None:
         """Draw the stages by the run's seed unless they have their own: another seed, another class order."""
         check_folder_name(self.name)
-        if self.statistics.events and not self.unknown.holdout:
-            raise ValueError("[statistics] events = true learns from held-out clips; set [unknown] holdout above 0")
-        for part in self.statistics.parts:
+        if not self.unknown.holdout:
+            if self.statistics.events:
+                raise ValueError("[statistics] events = true learns from held-out clips; set [unknown] holdout above 0")
+            if self.fusion.kind == "posteriors" and self.expert.layers:
+                raise ValueError(
+                    '[fusion] kind = "posteriors" tries experts on held-out clips; set [unknown] holdout above 0, or'
+                    " [expert] layers = 0"
+                )
+        if not self.expert.layers and self.fusion.kind == "vectors":
+            raise ValueError('[expert] layers = 0 leaves no vectors to fuse; set [fusion] kind = "posteriors"')
+        self._check_views()
+        for part in self.statistics.all_parts:
             if self.sampling.frames < (fewest := FEWEST_FRAMES.get(part, 1)):
                 raise ValueError(
                     f"[statistics] part {part!r} compares {fewest} frames or more of a clip, but [sampling] frames is"
@@ -82,6 +92,19 @@ class Recipe(Section, frozen=True):
                 )
         if self.stages.seed is None:
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
+
+    def _check_views(self) -> None:
+        """Raise ValueError where statistics describe what no frame feature has."""
+        statistics, pairs = self.statistics, self.sampling.motion
+        if statistics.inner.parts and self.backbone.inner == "none":
+            raise ValueError('[statistics] inner describes inner layers; name some in [backbone] inner, or "auto"')
+        if (statistics.motion.parts or statistics.rhythm) and not pairs:
+            raise ValueError("[statistics] motion and rhythm describe motion; set [sampling] motion, such as 4")
+        if statistics.rhythm and self.sampling.frames * pairs <= max(RHYTHM_LAGS):
+            raise ValueError(
+                f"[statistics] rhythm looks {max(RHYTHM_LAGS)} pairs back, and {self.sampling.frames} frames with"
+                f" {pairs} pairs hold too few; set [sampling] motion or frames higher"
+            )
 
     @property
     def data_cautions(self) -> list[str]:

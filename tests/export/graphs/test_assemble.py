@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,30 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
-from stpr.export.graphs.cut import combine_piece, graph_specs
-from stpr.export.graphs.trace import tensors_of
+from stpr.export.graphs.cut import combine_piece, encoder_piece, graph_specs
+from stpr.export.graphs.trace import tensors_of, trace
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines.tensorrt_builder import build_engine
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.stpr import StPR
-from tests.export.models import check_graphs, head_settings, random_backbone, random_model
+from tests.export.models import (
+    MOTION,
+    check_graphs,
+    head_settings,
+    random_backbone,
+    random_model,
+    views_settings,
+)
 
-# backbone, adapter, projection, stages, frames, router, what experts see, evidence, unit lengths, a lean expert's width
+# backbone, adapter, projection, stages, frames, and all views of a clip or router, what experts see, evidence, unit
+# lengths, a lean expert's width
 GRID: list[tuple[Any, ...]] = [
     ("tiny", "none", 0, 1, 4, "raw", "frames", 0.0, True, 0),
     ("clip", "blocks", 0, 2, 8, "likelihood", "residual", 0.5, True, 0),
     ("mobilenet", "feature", 16, 5, 4, "softmax", "residual", 0.0, True, 8),
     ("clip", "none", 16, 5, 8, "top1", "frames", 0.0, False, 0),
     ("clip", "feature", 16, 2, 4, "equal", "frames", 0.5, True, 4),
+    ("mobilenet", "feature", 16, 2, 4, "views"),
 ]
 
 
@@ -44,15 +54,24 @@ class Exported:
 
 @pytest.fixture(scope="module", params=GRID, ids=lambda row: "-".join(map(str, row)))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    backbone, place, projection, stages, frames, router, sees, evidence, normalise, lean = request.param
+    backbone, place, projection, stages, frames, *form = request.param
+    views = form == ["views"]
+    if views:
+        settings = views_settings()
+    else:
+        router, sees, evidence, normalise, lean = form
+        settings = head_settings(router, sees=sees, evidence=evidence, normalise=normalise, lean=lean)
     torch.manual_seed(0)
     model = random_model(
-        backbone=load_backbone("tiny") if backbone == "tiny" else random_backbone(backbone),
+        backbone=load_backbone("tiny")
+        if backbone == "tiny"
+        else random_backbone(backbone, "auto" if views else "none"),
         stages=stages,
         frames=frames,
         place=place,
         projection=projection,
-        settings=head_settings(router, sees=sees, evidence=evidence, normalise=normalise, lean=lean),
+        settings=settings,
+        motion=MOTION if views else None,
     )
     folder = tmp_path_factory.mktemp("graphs")
     write_onnx(model, trace_pieces(model), folder)
@@ -141,3 +160,13 @@ def test_tensorrt_builds_it(exported: Exported, name: GraphName, tmp_path: Path)
     build_engine(exported.folder / f"{name}.onnx", tmp_path / "graph.engine", library=tensorrt_rtx, capability="SM86")
     assert (tmp_path / "graph.engine").stat().st_size > 1000
     assert [path.name for path in tmp_path.iterdir()] == ["graph.engine"]
+
+
+def test_motion_is_plain_products_and_sums_that_every_engine_has() -> None:
+    """Nothing that asks for shapes while it runs: small engines reject it, and TensorRT plans worse."""
+    torch.manual_seed(0)
+    plain, moving = (random_model(backbone=load_backbone("tiny"), stages=1, motion=motion) for motion in (None, MOTION))
+    kinds = [Counter(node.op_type for node in trace(encoder_piece(model)).nodes) for model in (plain, moving)]
+    added = kinds[1] - kinds[0]
+    assert added["Conv"] >= 2
+    assert not {"Shape", "Range", "Expand", "Loop", "If", "NonZero", "Einsum"} & set(added)

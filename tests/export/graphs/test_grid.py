@@ -20,6 +20,7 @@ from stpr.train.model.scores.ridge import RidgeScores
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.settings.model import ProbeSettings, RidgeSettings
 from tests.export.models import (
+    MOTION,
     PARTS,
     add_random_stage,
     check_graphs,
@@ -27,17 +28,18 @@ from tests.export.models import (
     random_backbone,
     random_model,
     scores_alone,
+    views_settings,
 )
 
 
 def test_keys_and_every_kind_of_scores(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    directions = msgspec.structs.replace(PARTS, likelihood="cosine")
+    directions, ridge = msgspec.structs.replace(PARTS, likelihood="cosine"), RidgeSettings(projection=60)
     rows = {
         "adapter_key": head_settings("adapter_key"),
-        "ridge": scores_alone(lambda frames, width: RidgeScores(frames, width, PARTS, RidgeSettings(projection=60))),
-        "logistic": scores_alone(lambda frames, width: LinearProbe(frames, width, PARTS, ProbeSettings())),
-        "cosine": scores_alone(lambda frames, width: ClipStatistics(frames, width, directions)),
+        "ridge": scores_alone(lambda frames, columns: RidgeScores(frames, columns, PARTS, ridge)),
+        "logistic": scores_alone(lambda frames, columns: LinearProbe(frames, columns, PARTS, ProbeSettings())),
+        "cosine": scores_alone(lambda frames, columns: ClipStatistics(frames, columns, directions)),
     }
     pieces = None
     for row, settings in rows.items():
@@ -57,24 +59,31 @@ def test_features_without_adapters_are_not_in_a_bundle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "place", "projection", "frames"),
-    [("tiny", "feature", 0, 4), ("clip", "blocks", 0, 8), ("mobilenet", "feature", 16, 4)],
+    ("kind", "place", "projection", "frames", "views"),
+    [
+        ("tiny", "feature", 0, 4, False),
+        ("clip", "blocks", 0, 8, False),
+        ("mobilenet", "feature", 16, 4, False),
+        ("clip", "blocks", 0, 4, True),
+    ],
 )
 def test_parity(
     kind: Literal["tiny", "clip", "mobilenet"],
     place: Literal["blocks", "feature"],
     projection: int,
     frames: int,
+    views: bool,
     tmp_path: Path,
 ) -> None:
     torch.manual_seed(frames)
     model = random_model(
-        backbone=load_backbone("tiny") if kind == "tiny" else random_backbone(kind),
+        backbone=load_backbone("tiny") if kind == "tiny" else random_backbone(kind, "auto" if views else "none"),
         stages=1,
         frames=frames,
         place=place,
         projection=projection,
-        settings=head_settings("likelihood", sees="residual", evidence=0.5),
+        settings=views_settings() if views else head_settings("likelihood", sees="residual", evidence=0.5),
+        motion=MOTION if views else None,
     )
     first = trace_pieces(model)  # encoder and expert keep their structure from stage to stage
     for stages in (1, 2, 5):

@@ -156,4 +156,4 @@ def test_a_bundle_that_another_process_is_writing_is_left_to_it(run: Path, tmp_p
 def test_no_pickle_anywhere(bundles: list[Path]) -> None:
     with np.load(bundles[-1] / "golden.npz", allow_pickle=False) as arrays:
         assert sorted(arrays) == ["familiarity", "features", "frames", "logits", "routing"]
-    assert json.loads((bundles[-1] / MANIFEST).read_bytes())["manifest"]["schema"] == 2
+    assert json.loads((bundles[-1] / MANIFEST).read_bytes())["manifest"]["schema"] == 3

@@ -64,7 +64,7 @@ class ByDecision:
 
 
 def check(model: StPR, folder: Path, clips: list[NamedClip], policy: Policy | None = None) -> Certificate:
-    with open_candidate(folder, FILES, "fp32") as candidate:
+    with open_candidate(folder, FILES, model.encoder.pixels, "fp32") as candidate:
         return prove(Reference(model), candidate, policy or SameNumbers(), clips)
 
 
@@ -140,7 +140,7 @@ def test_a_wrong_clip_graph_is_named_where_encoder_and_head_are_right(model: StP
 
 def test_real_clips_beyond_the_close_look_count_too(model: StPR, graphs: Path) -> None:
     clips = some_clips(4)
-    late = NamedClip("late", 0, clips[3].frames)
+    late = NamedClip("late", 0, clips[3].pixels)
     seen = check(model, graphs, [*clips[:3], late])
     assert seen.real_clips[-1] == "late"
     assert {one.clips for one in seen.agreements} == {7}

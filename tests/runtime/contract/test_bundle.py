@@ -10,7 +10,7 @@ from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, new_bundle_folder, ne
 from stpr.runtime.contract.durable import locked
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import FileEntry, GraphName, digest_of, manifest_bytes
-from tests.factories import make_bundle, make_manifest
+from tests.factories import MOTION, make_bundle, make_manifest
 
 FILES = ("encoder.onnx", "head.onnx", "clip.onnx", "golden.npz", "parity.json", MANIFEST)
 
@@ -28,6 +28,16 @@ def test_a_whole_bundle_opens(bundle: Path) -> None:
     golden = opened.golden()
     assert golden.frames.dtype == np.uint8
     assert golden.features.shape[:2] == golden.frames.shape[:2]
+    assert (golden.greys, golden.evidence) == (None, None)
+    assert list(golden.feeds) == ["frames"]
+
+
+def test_a_bundle_that_sees_motion_has_the_golden_clips_pairs(tmp_path: Path) -> None:
+    golden = open_bundle(make_bundle(tmp_path, motion=MOTION)).golden()
+    assert golden.greys is not None
+    assert golden.greys.dtype == np.uint8
+    assert golden.greys.shape[2:] == (MOTION.pairs, 2, MOTION.side, MOTION.side)
+    assert list(golden.feeds) == ["frames", "greys"]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -21,7 +21,7 @@ from stpr.runtime.contract.manifest import (
     manifest_bytes,
     read_manifest,
 )
-from tests.factories import make_clip_spec, make_manifest, make_parity
+from tests.factories import MOTION, make_clip_spec, make_manifest, make_parity
 
 DICTIONARIES = {"graphs", "variants", "files", "parity", "tolerances", "provenance"}
 names = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=8, unique=True)
@@ -37,6 +37,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         classes=classes,
         stage=len(ranks),
         temperature=draw(st.floats(1e-3, 1e3)),
+        motion=draw(st.sampled_from([None, MOTION])),
         clip=make_clip_spec(frames=draw(st.integers(1, 64)), span_seconds=draw(st.floats(1e-3, 1e3))),
         provenance=draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)),
     )
@@ -76,7 +77,7 @@ def paths(node: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 
 def tree() -> Any:
-    return json.loads(manifest_bytes(make_manifest()))["manifest"]
+    return json.loads(manifest_bytes(make_manifest(motion=MOTION)))["manifest"]
 
 
 KEYS = [path for path in paths(tree()) if path != ("schema",)]

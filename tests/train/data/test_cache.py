@@ -24,12 +24,14 @@ from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import Augment, SamplingSettings
 from stpr.train.settings.model import AdapterSettings
-from tests.factories import make_preprocess_spec, make_video
+from tests.factories import MOTION, make_preprocess_spec, make_video
 
 CLIPS, DRAWS = 5, 2
 HOW = Encoding(
     backbone="abc",
     preprocess=make_preprocess_spec(),
+    motion=None,
+    inner=(),
     frames=3,
     width=4,
     draws=DRAWS,
@@ -38,17 +40,20 @@ HOW = Encoding(
 )
 
 
+@pytest.fixture(scope="module", params=[None, MOTION], ids=["pictures", "motion"])
+def encoder(request: pytest.FixtureRequest) -> FrameEncoder:
+    backbone = load_backbone("tiny", "auto" if request.param else "none")
+    return FrameEncoder(
+        backbone=backbone, adapter=AdapterSettings(place="none"), projection=0, motion=request.param
+    ).eval()
+
+
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> PixelClips:
+def clips(encoder: FrameEncoder, tmp_path_factory: pytest.TempPathFactory) -> PixelClips:
     folder = tmp_path_factory.mktemp("set")
     videos = [Video(make_video(folder / f"{index}.avi"), "wave", "train") for index in range(CLIPS)]
     sampling = SamplingSettings(frames=3, augment=Augment(multi_scale_crop=True, flip=True))
-    return PixelClips(videos, torch.arange(CLIPS), spec=load_backbone("tiny").spec, sampling=sampling, seed=5)
-
-
-@pytest.fixture(scope="module")
-def encoder() -> FrameEncoder:
-    return FrameEncoder(backbone=load_backbone("tiny"), adapter=AdapterSettings(place="none"), projection=0).eval()
+    return PixelClips(videos, torch.arange(CLIPS), spec=encoder.pixels, sampling=sampling, seed=5)
 
 
 @pytest.fixture
@@ -83,6 +88,8 @@ def test_features_are_the_same_without_a_cache_with_a_cold_a_warm_and_a_half_fil
     [
         {"backbone": "abd"},
         {"preprocess": make_preprocess_spec(crop_fraction=0.875)},
+        {"motion": MOTION},
+        {"inner": (1,)},
         {"frames": 4},
         {"width": 5},
         {"draws": 3},
@@ -98,7 +105,8 @@ def test_other_settings_are_another_entry(tmp_path: Path, video: Path, changes: 
 
 
 def test_every_setting_of_an_encoding_counts() -> None:
-    assert set(Encoding.__struct_fields__) == {"backbone", "preprocess", "frames", "width", "draws", "augment", "seed"}
+    names = {"backbone", "preprocess", "motion", "inner", "frames", "width", "draws", "augment", "seed"}
+    assert set(Encoding.__struct_fields__) == names
 
 
 def test_content_and_what_seeds_the_draws_name_an_entry(tmp_path: Path, video: Path) -> None:

@@ -12,15 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.motion import MotionSpec, grey, pairs_before
 from stpr.runtime.contract.preprocess import PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data import clips
 from stpr.train.data.clips import SIDES, load_ahead, load_clip, load_draws, median_span
+from stpr.train.data.pixels import PixelSpec
 from stpr.train.data.videos import VideoFile
 from stpr.train.settings.learning import Augment, SamplingSettings
 
 TOTAL, HEIGHT, WIDTH = 40, 60, 100
 FULL = Augment(multi_scale_crop=True, flip=True)
+MIRRORED = Augment(multi_scale_crop=False, flip=True)
 PLAIN = Augment(multi_scale_crop=False, flip=False)
 
 
@@ -28,11 +31,15 @@ def sampling(frames: int, augment: Augment) -> SamplingSettings:
     return SamplingSettings(frames=frames, augment=augment)
 
 
-def spec(**changes: object) -> PreprocessSpec:
+def picture(**changes: object) -> PreprocessSpec:
     whole = PreprocessSpec(
         height=24, width=24, resize="crop", crop_fraction=0.875, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
     )
     return msgspec.structs.replace(whole, **changes)
+
+
+def spec(**changes: object) -> PixelSpec:
+    return PixelSpec(picture(**changes))
 
 
 def write_video(path: Path, frames: int = TOTAL) -> Path:
@@ -58,8 +65,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("resize", ["crop", "stretch"])
 @pytest.mark.parametrize("frames", [1, 4, 8, 50])
 def test_without_a_generator_the_clip_is_the_test_view(video: Path, resize: str, frames: int) -> None:
-    chosen = spec(resize=resize)
-    clip = load_clip(video, frames=frames, spec=chosen, augment=FULL, rng=None)
+    chosen = picture(resize=resize)
+    clip = load_clip(video, spec=PixelSpec(chosen), sampling=sampling(frames, FULL), rng=None)
     with VideoFile(video) as opened:
         pictures = dict(opened.frames(range(TOTAL)))
     expected = [preprocess(pictures[index], chosen) for index in centre_frames(TOTAL, frames)]
@@ -70,25 +77,17 @@ def test_without_a_generator_the_clip_is_the_test_view(video: Path, resize: str,
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), frames=st.integers(1, 10))
 def test_a_training_view_takes_one_frame_from_each_part(video: Path, seed: int, frames: int) -> None:
-    clip = load_clip(video, frames=frames, spec=spec(), augment=None, rng=np.random.default_rng(seed))
+    clip = load_clip(video, spec=spec(), sampling=sampling(frames, PLAIN), rng=np.random.default_rng(seed))
     numbers = np.rint(clip[..., 0].mean(axis=(1, 2)) / 5).astype(int)
     assert list(numbers) == sorted(numbers)
     for part, number in enumerate(numbers):
         assert part * TOTAL // frames <= number < (part + 1) * TOTAL // frames
 
 
-def test_nothing_asked_for_changes_only_the_frames(video: Path) -> None:
-    none, plain = (
-        load_clip(video, frames=8, spec=spec(), augment=augment, rng=np.random.default_rng(3))
-        for augment in (None, PLAIN)
-    )
-    np.testing.assert_array_equal(none, plain)
-
-
 def test_a_generator_gives_other_clips_each_time_and_the_same_again(video: Path) -> None:
     def three() -> list[bytes]:
         rng = np.random.default_rng(5)
-        return [load_clip(video, frames=4, spec=spec(), augment=FULL, rng=rng).tobytes() for _ in range(3)]
+        return [load_clip(video, spec=spec(), sampling=sampling(4, FULL), rng=rng).tobytes() for _ in range(3)]
 
     assert three() == three()
     assert len(set(three())) == 3
@@ -149,7 +148,7 @@ def test_mirroring_alone_mirrors_about_half(video: Path) -> None:
 def test_draws_begin_with_the_test_view(video: Path) -> None:
     clips = load_draws(video, draws=3, spec=spec(), sampling=sampling(4, FULL), seed=0)
     assert clips.shape == (4, 4, 24, 24, 3)
-    np.testing.assert_array_equal(clips[0], load_clip(video, frames=4, spec=spec(), augment=None, rng=None))
+    np.testing.assert_array_equal(clips[0], load_clip(video, spec=spec(), sampling=sampling(4, PLAIN), rng=None))
     assert len({clip.tobytes() for clip in clips}) == 4
 
 
@@ -170,6 +169,85 @@ def test_draws_depend_on_seed_and_name_but_not_on_the_place(video: Path, tmp_pat
     assert len({draws(path) for path in (tmp_path / "moved").glob("*/*.avi")}) == 3
 
 
+MOVING = PixelSpec(picture(), MotionSpec(pairs=3, side=16, seconds=1 / 15))
+RATE = 20.0  # frames a second of the videos that are written here
+
+
+def greys_of(video: Path, at: int, *, mirror: bool) -> np.ndarray:
+    """The pairs that belong to a frame, of all that the video holds."""
+    assert MOVING.motion is not None
+    with VideoFile(video) as opened:
+        pictures = dict(opened.frames(range(TOTAL)))
+    pairs = pairs_before([index / RATE for index in range(TOTAL)], at, MOVING.motion)
+    found = np.array([[grey(pictures[end], MOVING.motion) for end in pair] for pair in pairs])
+    return found[..., ::-1] if mirror else found
+
+
+@pytest.mark.parametrize("frames", [1, 4, 50])
+def test_the_test_view_has_the_pairs_of_its_frames(video: Path, frames: int) -> None:
+    pixels = load_clip(video, spec=MOVING, sampling=sampling(frames, FULL), rng=None)
+    assert pixels.shape == (frames, *MOVING.shape)
+    pictures, greys = MOVING.split(pixels)
+    np.testing.assert_array_equal(pictures, load_clip(video, spec=spec(), sampling=sampling(frames, FULL), rng=None))
+    assert greys is not None
+    for place, at in enumerate(centre_frames(TOTAL, frames)):
+        np.testing.assert_array_equal(greys[place], greys_of(video, at, mirror=False))
+
+
+def test_a_draw_has_the_pairs_of_its_frames_mirrored_as_it_is_and_never_those_of_the_first(video: Path) -> None:
+    drawn = load_draws(video, draws=12, spec=MOVING, sampling=sampling(20, MIRRORED), seed=0)[1:]
+    pictures, greys = MOVING.split(drawn)
+    assert greys is not None
+    seen = set()
+    for draw, clip in enumerate(pictures):
+        mirror = bool(boxes(clip[0])[0] > 0.5)
+        for slot, number in enumerate(np.rint(clip[..., 0].mean(axis=(1, 2)) / 5).astype(int)):
+            seen.add((mirror, bool(number == 0)))
+            np.testing.assert_array_equal(greys[draw, slot], greys_of(video, max(1, number), mirror=mirror))
+    assert seen == {(mirror, first) for mirror in (False, True) for first in (False, True)}
+
+
+def test_a_video_of_one_frame_shows_no_motion(tmp_path: Path) -> None:
+    drawn = load_draws(write_video(tmp_path / "one.avi", 1), draws=2, spec=MOVING, sampling=sampling(4, PLAIN), seed=0)
+    _, greys = MOVING.split(drawn)
+    assert greys is not None
+    assert (greys == greys[0, 0, 0, 0]).all()
+
+
+@pytest.mark.parametrize("other", [FULL, Augment(multi_scale_crop=False, flip=True, vary=True)])
+def test_motion_is_seen_in_the_pictures_as_they_are(video: Path, other: Augment) -> None:
+    """Neither cut nor varied: of the test view and of frames drawn alike."""
+    plain, changed = (
+        load_draws(video, draws=6, spec=MOVING, sampling=sampling(4, one), seed=3) for one in (PLAIN, other)
+    )
+    wanted, greys = MOVING.split(plain)[1], MOVING.split(changed)[1]
+    assert wanted is not None
+    assert greys is not None
+    mirrored = []
+    for draw in range(7):
+        as_it_is, turned = (np.array_equal(greys[draw], one) for one in (wanted[draw], wanted[draw, ..., ::-1]))
+        assert as_it_is or turned
+        mirrored.append(turned)
+    assert {True, False} == set(mirrored)
+
+
+def test_a_clip_varies_alike_in_all_of_its_frames(tmp_path: Path) -> None:
+    """In a video of a still picture every draw is one picture, and each its own."""
+    path = tmp_path / "still.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, (WIDTH, HEIGHT))
+    still = np.random.default_rng(0).integers(0, 256, (HEIGHT // 10, WIDTH // 10, 3), dtype=np.uint8)
+    for _ in range(12):
+        writer.write(cv2.resize(still, (WIDTH, HEIGHT)))
+    writer.release()
+    augment = Augment(multi_scale_crop=False, flip=False, vary=True)
+    drawn, again = (load_draws(path, draws=8, spec=spec(), sampling=sampling(4, augment), seed=5) for _ in range(2))
+    np.testing.assert_array_equal(drawn, again)
+    np.testing.assert_array_equal(drawn, drawn[:, :1].repeat(4, axis=1))
+    assert len({clip.tobytes() for clip in drawn}) == 9
+    off = np.abs(drawn[1:, 0].astype(int) - drawn[0, 0]).mean(axis=(1, 2, 3))
+    assert max(off[0], off[4]) < np.median(off[[1, 2, 3, 5, 6, 7]])  # one in four is mild
+
+
 def test_all_draws_share_one_pass(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
 
@@ -179,7 +257,7 @@ def test_all_draws_share_one_pass(video: Path, monkeypatch: pytest.MonkeyPatch) 
             super().__init__(path)
 
     monkeypatch.setattr(clips, "VideoFile", Counted)
-    load_draws(video, draws=9, spec=spec(), sampling=sampling(8, FULL), seed=0)
+    load_draws(video, draws=9, spec=MOVING, sampling=sampling(8, FULL), seed=0)
     assert opened == [video]
 
 
@@ -211,7 +289,7 @@ def test_a_video_that_is_cut_off_stops_the_run(video: Path, tmp_path: Path) -> N
     shorter.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     for rng in (None, np.random.default_rng(0)):
         with pytest.raises(DataError, match=r"short\.avi announces 40 frames but ends after"):
-            load_clip(shorter, frames=1, spec=spec(), augment=None, rng=rng)
+            load_clip(shorter, spec=spec(), sampling=sampling(1, PLAIN), rng=rng)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -233,7 +311,7 @@ def test_loading_ahead_keeps_the_order_and_its_distance(workers: int) -> None:
 
 def test_loading_ahead_raises_what_was_raised(video: Path, tmp_path: Path) -> None:
     def load(path: Path) -> int:
-        return len(load_clip(path, frames=2, spec=spec(), augment=None, rng=None))
+        return len(load_clip(path, spec=spec(), sampling=sampling(2, PLAIN), rng=None))
 
     found = load_ahead([video, tmp_path / "gone.avi", video], load, workers=2)
     assert next(found) == 2

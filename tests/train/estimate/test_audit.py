@@ -27,13 +27,14 @@ from stpr.train.methods import METHODS, method_of
 from stpr.train.methods.build import build_model
 from stpr.train.model.routing import ROUTERS
 from stpr.train.model.scores.statistics import ClipStatistics
+from stpr.train.model.scores.view import View
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, kept_tensors, save_stage
 from stpr.train.run.folder import RECIPE, RECORD, TENSORS, stage_folder
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
-from tests.train.synthetic import ADAPTED, OURS, STAGES, learn_one, make_inputs, make_recipe
+from tests.train.synthetic import ADAPTED, OURS, STAGES, learn_one, make_inputs, make_recipe, widened
 
 ONCE = {"optimizer": {"batch": 12, "epochs_first": 1, "epochs_later": 1}}
 VARIANTS: list[dict[str, Any]] = [
@@ -47,6 +48,19 @@ VARIANTS: list[dict[str, Any]] = [
     {"expert": {"width": 8, "start": "fresh"}},
     {"backbone": {"source": "tiny", "projection": 16}, "expert": {"input": "residual"}},
 ]
+VIEWS: dict[str, Any] = {
+    "backbone": {"source": "tiny", "inner": "auto", "projection": 16},
+    "sampling": {"motion": 3},
+    "statistics": {
+        "inner": {"parts": ["mean"]},
+        "motion": {"parts": ["deviation"]},
+        "rhythm": True,
+        "likelihood": "cosine",
+        "concentration": "learnt",
+    },
+    "fusion": {"kind": "posteriors"},
+}
+VARIANTS += [{**VIEWS, **ADAPTED}, {**VIEWS, "expert": {"layers": 0}}]
 Counts = tuple[tuple[int, int], ...]
 
 
@@ -62,13 +76,16 @@ def learn_stages(recipe: Recipe, counts: Counts) -> Iterator[StPR]:
     """The network after each stage; one and the same unless the method starts over."""
     for stage in range(1, len(counts) + 1):
         classes: tuple[str, ...] = STAGES[stage - 1]
-        inputs: FrozenFeatures | PixelClips = make_some(stage, counts[stage - 1])
         if stage == 1 or method_of(recipe).keeps_videos:
             torch.manual_seed(recipe.seed)
             model = build_model(recipe)
         if method_of(recipe).keeps_videos:
             classes = tuple(name for names in STAGES[:stage] for name in names)
-            inputs = all_stages([make_some(number, counts[number - 1]) for number in range(1, stage + 1)])
+        numbers = range(1, stage + 1) if method_of(recipe).keeps_videos else [stage]
+        parts = [make_some(number, counts[number - 1]) for number in numbers]
+        for part in parts:
+            part.features = widened(part.features, model.encoder.frozen_width)
+        inputs: FrozenFeatures | PixelClips = all_stages(parts) if len(parts) > 1 else parts[0]
         learn_one(model, classes, inputs, recipe, stage)
         yield model.eval()
 
@@ -138,7 +155,7 @@ def test_flops_are_those_of_the_whole_head(method: str) -> None:
     *_, size = stage_sizes(build_model(recipe).encoder, recipe, [2, 2])
     *_, model = learn_stages(recipe, ((3, 3), (3, 3)))
     head = model.head.to("meta")  # where attention is counted too
-    assert size.flops == flops_of(head, torch.zeros(1, head.frames, head.width, device="meta"))
+    assert size.flops == flops_of(head, torch.zeros(1, head.frames, head.columns.width, device="meta"))
 
 
 def test_an_expert_costs_what_its_layers_do() -> None:
@@ -202,9 +219,11 @@ def test_two_clips_alone_in_a_stage_can_be_solved_for() -> None:
     statistics = model.head.combiner.statistics
     assert isinstance(statistics, ClipStatistics)
     described = statistics.describe(make_inputs(1, clips=2, draws=1).features[:2, 0])
-    values, vectors = torch.linalg.eigh(statistics.scatter.double())
+    view = statistics.views[0]
+    assert isinstance(view, View)
+    values, vectors = torch.linalg.eigh(view.scatter.double())
     half = (values[-1] / 2) ** 0.5 * vectors[:, -1]
-    found = torch.stack([statistics.means[0] + half, statistics.means[0] - half]).float()
+    found = torch.stack([view.means[0] + half, view.means[0] - half]).float()
     order = (found[0] - described[0]).norm() > (found[0] - described[1]).norm()
     torch.testing.assert_close(found.flip(0) if order else found, described, rtol=1e-3, atol=1e-3)
 

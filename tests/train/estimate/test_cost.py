@@ -50,7 +50,7 @@ def test_rates_are_measured(tmp_path: Path) -> None:
     assert 0 < encode < 1
     assert 0 < step < 1
     assert decode is not None
-    spec = build_model(recipe).encoder.backbone.spec
+    spec = build_model(recipe).encoder.pixels
     load_draws(video, draws=1, spec=spec, sampling=SamplingSettings(frames=FRAMES), seed=0)
     assert 0 < decode < 1
 

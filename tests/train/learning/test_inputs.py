@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpr.train.data.clips import load_draws
+from stpr.train.data.pixels import PixelSpec
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.encode import encode_frozen
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips, shuffled
@@ -25,7 +26,7 @@ SAMPLING = SamplingSettings(frames=3, draws=2, augment=Augment(multi_scale_crop=
 def clips(tmp_path_factory: pytest.TempPathFactory) -> PixelClips:
     folder = tmp_path_factory.mktemp("set")
     videos = [Video(make_video(folder / f"{index}.avi", frames=12 + index), "wave", "train") for index in range(CLIPS)]
-    spec = load_backbone("tiny").spec
+    spec = PixelSpec(load_backbone("tiny").spec)
     return PixelClips(videos, torch.arange(CLIPS), spec=spec, sampling=SAMPLING, seed=5)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.data.pixels import PixelSpec
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.inputs import PixelClips, all_stages
 from stpr.train.settings.learning import Augment, SamplingSettings
@@ -38,7 +39,7 @@ def test_pixels_too(tmp_path: Path) -> None:
     parts = []
     for label, name in enumerate("ab"):
         video = Video(path=make_video(tmp_path / f"{name}.mp4"), label=name, split="train")
-        parts.append(PixelClips([video], torch.tensor([label]), spec=spec, sampling=sampling, seed=0))
+        parts.append(PixelClips([video], torch.tensor([label]), spec=PixelSpec(spec), sampling=sampling, seed=0))
     inputs = all_stages(parts)
     assert inputs.labels.tolist() == [0, 1]
     alone = torch.cat([clip for part in parts for clip in part.centre(batch=1)])

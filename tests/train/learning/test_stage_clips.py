@@ -60,7 +60,7 @@ def test_they_are_encoded_once_however_many_ask(place: str) -> None:
     assert clips.asked == 0  # nothing is encoded before somebody asks
     for _ in range(3):
         close(views.features(), anew(encoder, clips))
-        close(views.backbone(), encoder.frozen(clips.features[:, 0]))
+        close(views.frozen(), encoder.frozen(clips.features[:, 0]))
     assert clips.asked == 1
 
 

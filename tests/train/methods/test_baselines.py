@@ -16,9 +16,11 @@ from torch import Tensor
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.methods import METHODS, method_of
 from stpr.train.methods.build import build_model
+from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.scores.probe import LinearProbe, fit_logistic
 from stpr.train.model.scores.ridge import RIDGES, SUREST, RidgeScores
+from stpr.train.model.scores.samples import Samples
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, kept_tensors, restore
 from stpr.train.settings.model import ProbeSettings, StatisticsSettings
@@ -191,9 +193,10 @@ def test_the_probe_does_not_depend_on_the_scale_of_its_features() -> None:
 
 
 def learn_probe(factor: float) -> Tensor:
-    probe = LinearProbe(FRAMES, WIDTH, StatisticsSettings(), ProbeSettings())
+    probe = LinearProbe(FRAMES, Columns(WIDTH), StatisticsSettings(), ProbeSettings())
     clips = [make_features(stage) for stage in (1, 2, 3)]
-    probe.update(probe.describe(factor * torch.cat([c for c, _ in clips])), torch.cat([y for _, y in clips]), 6)
+    features, labels = (torch.cat(column) for column in zip(*clips, strict=True))
+    probe.update(Samples(factor * features, labels, torch.arange(len(labels))), 6)
     return probe.log_likelihoods(factor * unseen()[0])
 
 
@@ -291,7 +294,7 @@ def reloaded(file: Path, model: StPR, recipe: Recipe, stage: int) -> StPR:
         kept=(),
     )
     fresh = build_model(recipe)
-    restore(fresh, load_file(file), record, method_of(recipe))
+    restore(fresh, load_file(file), record, method_of(recipe).grow)
     return fresh.eval()
 
 
@@ -323,7 +326,7 @@ def test_what_is_kept_does_not_grow_with_clips(method: str) -> None:
 
 @pytest.mark.parametrize("method", [*CLOSED, *TRAINED, *REVISITS])
 def test_a_later_stage_adds_rows_of_its_classes_alone(method: str) -> None:
-    grown = {"head.class_vectors", "head.anchors", "head.statistics.means", "head.statistics.sums"}
+    grown = {"head.class_vectors", "head.anchors", "head.statistics.views.0.means", "head.statistics.sums"}
     grown |= {"head.statistics.weight", "head.statistics.bias"}
     kept = [
         {name: value.shape for name, value in kept_tensors(model).items()}

@@ -29,7 +29,11 @@ from tests.train.synthetic import (
     make_recipe,
 )
 
-SUMS = ("head.combiner.statistics.scatter", "head.combiner.statistics.count")
+SUMS = (
+    "head.combiner.statistics.views.0.scatter",
+    "head.combiner.statistics.count",
+    "head.combiner.calibration",
+)
 ONE_BATCH = {"optimizer": {"batch": 24, "epochs_first": 3, "epochs_later": 3}}
 
 

@@ -71,6 +71,7 @@ class Pixels:
     def __init__(self, labels: list[int]) -> None:
         generator = torch.Generator().manual_seed(labels[0])
         self.labels = torch.tensor(labels).repeat_interleave(3)
+        self.recordings = torch.zeros_like(self.labels)
         shape = (len(self.labels), FRAMES, SIDE, SIDE, 3)
         self.frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.model.backbone import TINY_FOLDER, Backbone, load_backbone, preprocess_spec
+from stpr.train.model.backbone import TINY_FOLDER, Backbone, Inner, load_backbone, preprocess_spec
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.model import AdapterSettings
 from tests.train.networks import SIDE, WIDTH, write_clip, write_processor
@@ -61,6 +61,54 @@ def test_features_are_those_of_transformers(folder: Path, blocks: int) -> None:
     assert expected.std(dim=0).max() > 1e-3  # not the same for every picture
     assert backbone.width == expected.shape[1]
     assert len(backbone.transformer_blocks()) == blocks
+
+
+def own_states(folder: Path, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The hidden states that transformers itself gives, as `(N, places, C)`."""
+    network = transformers.AutoModel.from_pretrained(folder).eval()
+    network = getattr(network, "vision_model", network)
+    with torch.no_grad():
+        states = network(pixel_values=pixels, output_hidden_states=True).hidden_states
+    return tuple(state.flatten(2).transpose(1, 2) if state.ndim == 4 else state for state in states)
+
+
+@pytest.mark.parametrize(
+    ("folder", "inner", "layers", "states"),
+    [
+        ("clip", "auto", (2,), 3),  # 0.63 and 0.75 of three states are the same one
+        ("clip", (0, 2), (0, 2), 3),
+        ("mobilenet", "auto", (10, 12), 16),
+        ("mobilenet", (15, 0), (15, 0), 16),
+        ("resnet", (1,), (1,), 3),
+    ],
+    indirect=["folder"],
+)
+def test_inner_layers_are_means_and_deviations_of_hidden_states(
+    folder: Path, inner: Inner, layers: tuple[int, ...], states: int
+) -> None:
+    backbone, plain = load_backbone(str(folder), inner), load_backbone(str(folder))
+    pixels = torch.randn(3, 3, backbone.spec.height, backbone.spec.width)
+    seen = own_states(folder, pixels)
+    assert (backbone.inner, plain.inner, len(seen)) == (layers, (), states)
+    wanted = [f(seen[layer]) for layer in layers for f in (lambda x: x.mean(dim=1), lambda x: x.std(1, correction=0))]
+    with torch.no_grad():
+        found = backbone(pixels)
+        torch.testing.assert_close(found[:, : plain.width], plain(pixels))
+    torch.testing.assert_close(found[:, plain.width :], torch.cat(wanted, dim=1), atol=1e-3, rtol=1e-3)
+    assert (backbone.width, backbone.inner_width) == (plain.width, found.shape[1] - plain.width)
+    assert (plain.inner_width, backbone.digest()) == (0, plain.digest())
+    assert found[:, plain.width :].std(dim=0).max() > 1e-3
+
+
+@pytest.mark.parametrize(("folder", "states"), [("clip", 3), ("mobilenet", 16)], indirect=["folder"])
+@pytest.mark.parametrize("inner", [(99,), (0, 99)])
+def test_an_inner_layer_that_is_not_there_is_told(folder: Path, states: int, inner: tuple[int, ...]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_backbone(str(folder), inner)
+    assert caught.value.message == (
+        f"[backbone] inner: {folder} has {states} hidden states, numbered from 0, so {list(inner)} can't be taken; name"
+        ' others, or set inner = "none".'
+    )
 
 
 def test_a_checkpoint_in_half_precision_is_computed_in_full(tmp_path: Path, clip_folder: Path) -> None:

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.motion import MotionSpec
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder, Projection
+from stpr.train.model.motion import Motion, motion_width
 from stpr.train.settings.model import AdapterSettings
 from tests.train.networks import SIDE, WIDTH
 
@@ -80,11 +82,47 @@ def test_frames_of_any_lead_and_their_frozen_features_agree(clip_folder: Path) -
         torch.testing.assert_close(encoder(frames)[1, 2:], encoder(frames[1, 2:]), rtol=1e-4, atol=1e-4)
 
 
+def test_what_is_seen_besides_the_appearance_stands_behind_it_untouched(clip_folder: Path) -> None:
+    motion = MotionSpec(pairs=2, side=16, seconds=0.1)
+    backbone = load_backbone(str(clip_folder), (1,))
+    adapter = AdapterSettings(place="feature", bottleneck=3, scale=1.0)
+    encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=10, motion=motion).eval()
+    assert isinstance(encoder.projection, Projection)
+    encoder.projection.basis.copy_(torch.randn_like(encoder.projection.basis))
+    for value in encoder.adapter_parameters():
+        torch.nn.init.normal_(value)
+    pictures = torch.randint(0, 256, (2, 3, SIDE, SIDE, 3), dtype=torch.uint8)
+    greys = torch.randint(0, 256, (2, 3, 2, 2, 16, 16), dtype=torch.uint8)
+    pixels = torch.from_numpy(encoder.pixels.join(pictures.numpy(), greys.numpy()))
+    plain = FrameEncoder(backbone=load_backbone(str(clip_folder)), adapter=adapter, projection=10).eval()
+    plain.load_state_dict(encoder.state_dict())
+    columns = encoder.columns
+    with torch.no_grad():
+        features, frozen, unadapted = encoder(pixels), encoder.frozen(pixels), encoder.unadapted(pixels)
+        inner = backbone(((pictures.flatten(0, 1) / 255 - encoder.mean) / encoder.std).permute(0, 3, 1, 2))[:, WIDTH:]
+        torch.testing.assert_close(columns.appearance_of(features), plain(pictures))
+        torch.testing.assert_close(encoder.appearance(pixels), plain(pictures))
+        torch.testing.assert_close(columns.appearance_of(unadapted), plain.unadapted(pictures))
+        for found in (features, unadapted):
+            torch.testing.assert_close(columns.inner_of(found), inner.reshape(2, 3, -1))
+            torch.testing.assert_close(columns.motion_of(found), Motion(motion)(greys.flatten(0, 1)).reshape(2, 3, -1))
+        torch.testing.assert_close(encoder(frozen), features)
+        torch.testing.assert_close(encoder.backbone_of(frozen), plain.frozen(pictures))
+        apart = encoder(pictures.flatten(0, 1), greys.flatten(0, 1))  # as an exported graph takes them
+        torch.testing.assert_close(apart, features.flatten(0, 1))
+    assert features.shape == (2, 3, columns.width)
+    assert frozen.shape == (2, 3, encoder.frozen_width)
+    assert (columns.appearance, columns.inner, columns.pairs) == (10, backbone.inner_width, 2)
+    assert columns.width == 10 + backbone.inner_width + motion_width(2)
+    assert encoder.frozen_width == columns.width - 10 + WIDTH
+    assert not torch.equal(features, unadapted)
+
+
 def test_a_projection_wider_than_the_network_is_refused(clip_folder: Path) -> None:
     backbone = load_backbone(str(clip_folder))
     with pytest.raises(RecipeError, match=r"projection: 25 is wider than the 24 features of .*; use at most that many"):
         FrameEncoder(backbone=backbone, adapter=NONE, projection=25)
-    assert FrameEncoder(backbone=backbone, adapter=NONE, projection=24).width == 24
+    assert FrameEncoder(backbone=backbone, adapter=NONE, projection=24).columns.appearance == 24
 
 
 @pytest.mark.parametrize(("place", "trains"), [("blocks", True), ("feature", False), ("none", False)])

@@ -10,16 +10,20 @@ import pytest
 import torch
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.head import Head
 from stpr.train.model.routing import ROUTERS, router_of
+from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.statistics import ClipStatistics
+from stpr.train.model.scores.view import View
 from stpr.train.settings.model import ExpertSettings, FusionSettings, RouterSettings, StatisticsSettings
 from tests.train.synthetic import fusion_of
 
 PLAIN, PAPER = RouterSettings(), FusionSettings()
 STAGES = (2, 1, 3)
 FRAMES, WIDTH = 4, 8
+COLUMNS = Columns(WIDTH)
 
 
 def new_head(
@@ -27,9 +31,9 @@ def new_head(
     fusion: FusionSettings = PAPER,
     statistics: StatisticsSettings | None = None,
 ) -> Head:
-    scores = None if statistics is None else ClipStatistics(FRAMES, WIDTH, statistics)
-    combiner = Fusion(WIDTH, router=router, fusion=fusion, statistics=scores)
-    return Head(frames=FRAMES, width=WIDTH, combiner=combiner, expert=ExpertSettings(layers=1))
+    scores = None if statistics is None else ClipStatistics(FRAMES, COLUMNS, statistics)
+    combiner = Fusion(COLUMNS, router=router, fusion=fusion, statistics=scores)
+    return Head(frames=FRAMES, columns=COLUMNS, combiner=combiner, expert=ExpertSettings(layers=1))
 
 
 def make_head(
@@ -44,8 +48,8 @@ def make_head(
         head.add_stage(classes, torch.randn(classes, WIDTH))
         if head.combiner.statistics is not None:
             labels = torch.arange(classes).repeat(12)
-            described = head.combiner.statistics.describe(torch.randn(len(labels), FRAMES, WIDTH))
-            head.combiner.statistics.update(described, labels, classes)
+            clips = torch.randn(len(labels), FRAMES, WIDTH)
+            head.combiner.statistics.update(Samples(clips, labels, torch.arange(len(labels))), classes)
     anchors = fusion_of(head).anchors
     anchors.copy_(torch.randn_like(anchors))
     with torch.no_grad():
@@ -170,10 +174,10 @@ def test_statistics_do_not_depend_on_the_order_of_stages(likelihood: Literal["ga
     points = torch.randn(6, FRAMES, WIDTH)
 
     def learnt(*parts: torch.Tensor) -> torch.Tensor:
-        statistics = ClipStatistics(FRAMES, WIDTH, StatisticsSettings(likelihood=likelihood))
+        statistics = ClipStatistics(FRAMES, COLUMNS, StatisticsSettings(likelihood=likelihood))
         for part in parts:
             rows = labels[len(part)]
-            statistics.update(statistics.describe(part), rows, int(rows.max()) + 1)
+            statistics.update(Samples(part, rows, torch.arange(len(rows))), int(rows.max()) + 1)
         return statistics.log_likelihoods(points)
 
     there, back = learnt(first, second), learnt(second, first)
@@ -199,11 +203,12 @@ def test_evidence_adds_the_posterior_mean_class_vector() -> None:
 def test_directions_are_compared_in_the_whitened_space_as_seen_from_the_middle_of_the_classes() -> None:
     settings = StatisticsSettings(parts=("mean",), likelihood="cosine", concentration=7.0, shrinkage=0.2)
     torch.manual_seed(2)
-    statistics = ClipStatistics(FRAMES, WIDTH, settings)
+    statistics = ClipStatistics(FRAMES, COLUMNS, settings)
     described = torch.randn(60, WIDTH) * torch.logspace(-1, 1, WIDTH) + 5
     labels = torch.arange(60) % 3
     described += labels[:, None] * torch.randn(WIDTH)
-    statistics.update(described, labels, 3)
+    still = described[:, None].expand(-1, FRAMES, -1)  # so that their mean frame is what is described
+    statistics.update(Samples(still, labels, torch.arange(60)), 3)
     means = np.stack([described[labels == one].double().mean(dim=0).numpy() for one in range(3)])
     centred = described.double().numpy() - means[labels]
     covariance = centred.T @ centred / (60 - 3)
@@ -215,5 +220,7 @@ def test_directions_are_compared_in_the_whitened_space_as_seen_from_the_middle_o
     found = statistics.log_likelihoods(clips)
     np.testing.assert_allclose(found, 7.0 * cosines, rtol=1e-4, atol=1e-4)
     # Clips that a new place stretches away from that middle keep their likelihoods.
-    stretched = statistics.centre + 3.0 * (clips - statistics.centre)
+    view = statistics.views[0]
+    assert isinstance(view, View)
+    stretched = view.centre + 3.0 * (clips - view.centre)
     torch.testing.assert_close(statistics.log_likelihoods(stretched), found, rtol=1e-4, atol=1e-4)

@@ -16,6 +16,7 @@ from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.methods import METHODS
 from stpr.train.methods.build import build_model
+from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import (
@@ -31,7 +32,7 @@ from stpr.train.run.folder import RECIPE, RECORD, TENSORS, finished_stages, stag
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
 from tests.train.networks import SIDE, write_clip
-from tests.train.synthetic import ADAPTED, FRAMES, OURS, STAGES, learn, learnt, make_features, make_recipe
+from tests.train.synthetic import ADAPTED, FRAMES, OURS, STAGES, learn, learnt, make_features, make_recipe, widened
 
 FEW = {"optimizer": {"epochs_first": 1, "epochs_later": 1}}
 ROUTERS = ("raw", "softmax", "top1", "equal", "likelihood")
@@ -46,6 +47,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "old": {"preservation": {"classes": "old"}, **ADAPTED},
     **{method: {"method": method, **ADAPTED} for method in METHODS if method != "stpr"},
+    "projection, views, motion and trust": {
+        "backbone": {"source": "tiny", "inner": "auto", "projection": 16},
+        "sampling": {"motion": 3},
+        "statistics": {
+            "inner": {"parts": ["mean"]},
+            "motion": {"parts": ["mean", "change"]},
+            "rhythm": True,
+            "likelihood": "cosine",
+            "concentration": "learnt",
+            "draws": True,
+        },
+        "fusion": {"kind": "posteriors"},
+        **ADAPTED,
+    },
     "fresh residual": {"expert": {"start": "fresh", "input": "residual", "dropout": 0.1}},
 }
 
@@ -96,8 +111,8 @@ def test_a_loaded_stage_gives_the_same_bits(name: str, tmp_path: Path) -> None:
     assert recipe == make_recipe(**{**FEW, **VARIANTS[name]})
     assert record.classes == ("a", "b", "c", "d", "e", "f")
     assert not loaded.training
-    inputs = make_features(2, split=1)[0]
-    pixels = torch.randint(0, 256, (2, FRAMES, 48, 48, 3), dtype=torch.uint8)
+    inputs = widened(make_features(2, split=1)[0], model.encoder.frozen_width)
+    pixels = torch.randint(0, 256, (2, FRAMES, *model.encoder.pixels.shape), dtype=torch.uint8)
     with torch.no_grad():
         for given in (inputs, pixels):
             for expected, found in zip(model(given), loaded(given), strict=True):
@@ -124,16 +139,20 @@ def test_the_record_lists_every_tensor_and_none_is_the_backbones(name: str, tmp_
     assert saved.isdisjoint(frozen)
     assert not any("backbone" in key and ".adapter." not in key for key in tensors)
     kinds = {kept.kind for kept in record.kept}
-    method, router = make_recipe(**VARIANTS[name]).method, make_recipe(**VARIANTS[name]).router
+    recipe, routed = make_recipe(**VARIANTS[name]), isinstance(model.head.combiner, Fusion)
+    method, router = recipe.method, recipe.router
     assert ("class statistics" if isinstance(model.head.combiner, ScoresAlone) else "class vectors") in kinds
     assert ("expert" in kinds) is (model.head.form is not None)
-    assert ("anchors" in kinds) is (method == "stpr" and router.kind != "equal")
+    assert ("anchors" in kinds) is (method == "stpr" and routed and router.kind != "equal")
+    assert ("trust in experts" in kinds) is (recipe.fusion.kind == "posteriors")
     assert ("adapter" in kinds) is (make_recipe(**VARIANTS[name]).adapter.place != "none")
     assert ("projection" in kinds) is ("projection" in name)
     assert ("memory" in kinds) is (name in ("old", "ewc"))
 
 
-@pytest.mark.parametrize("tables", [{**OURS, **ADAPTED}, {"preservation": {"classes": "old"}, **ADAPTED}])
+@pytest.mark.parametrize(
+    "tables", [VARIANTS["projection, views, motion and trust"], {**OURS, **ADAPTED}, VARIANTS["old"]]
+)
 def test_what_is_kept_does_not_grow_with_the_clips(tables: dict[str, Any]) -> None:
     few, many = (
         {name: (value.shape, value.dtype) for name, value in kept_tensors(learnt(recipe, clips=clips)).items()}
@@ -209,7 +228,7 @@ def test_another_network_at_the_same_place(tmp_path: Path) -> None:
     tables = {"backbone": {"source": str(place)}, "adapter": {"place": "blocks"}}
     recipe = make_recipe(**tables)
     model = build_model(recipe)
-    model.head.add_stage(2, torch.randn(2, model.head.width))
+    model.head.add_stage(2, torch.randn(2, model.head.columns.appearance))
     save(tmp_path / "run", model, recipe, 1)
     with torch.no_grad():
         pixels = torch.randint(0, 256, (1, FRAMES, SIDE, SIDE, 3), dtype=torch.uint8)

@@ -41,39 +41,55 @@ def test_there_is_a_run_of_every_schema_before_the_present() -> None:
 def test_it_says_the_same_of_the_same_frames(run: Path, stage: int) -> None:
     model, record, recipe = load_stage(run, stage)
     assert record.stages == LEARNT[:stage]
-    with torch.no_grad():
-        logits, routing = model(torch.from_numpy(frames()))
     said: dict[str, Any] = json.loads((run / "said.json").read_bytes())[stage - 1]
-    if recipe.method == "streaming_lda":  # had the posterior at unit length for logits, and one idle expert
-        logits = torch.nn.functional.normalize(torch.softmax(logits / record.temperature, dim=1))
-    else:
-        torch.testing.assert_close(routing, torch.tensor(said["routing"]), atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(logits, torch.tensor(said["logits"]), atol=1e-3, rtol=1e-3)
+    combiner = model.head.combiner
+    with torch.no_grad():
+        features = model.encoder(torch.from_numpy(frames()))
+        logits, routing = model.head(features)
+        found = {"logits": logits, "routing": routing, "familiarity": combiner.familiarity(features, logits)}
+        if combiner.gives_evidence:
+            found["evidence"] = combiner.evidence(features)
+    if record.schema:
+        assert found.keys() == said.keys()
+    elif recipe.method == "streaming_lda":  # had the posterior at unit length for logits, and one idle expert
+        found["logits"] = torch.nn.functional.normalize(torch.softmax(logits / record.temperature, dim=1))
+        del said["routing"]
+    for name, numbers in said.items():
+        torch.testing.assert_close(found[name], torch.tensor(numbers), atol=1e-3, rtol=1e-3)
 
 
 @every_old_run
 def test_its_figures_are_read_under_the_keys_of_today(run: Path) -> None:
     written, found = json.loads((run / METRICS).read_bytes()), read_metrics(run)
-    assert "schema" not in written
-    assert (found.routing_accuracy, found.oracle_accuracy) == (written["routed"], written["right_expert"])
+    oldest = run.parent.name == "schema-0"
+    assert written.get("schema", 0) == (0 if oldest else 1)
+    routing, oracle, alarms = (
+        ("routed", "right_expert", "false_alarms")
+        if oldest
+        else ("routing_accuracy", "oracle_accuracy", "false_positive_rate")
+    )
+    assert (found.routing_accuracy, found.oracle_accuracy) == (written[routing], written[oracle])
     assert (found.seen, found.confusion) == (written["seen"], written["confusion"])
     assert [one and one.false_positive_rate for one in found.unknown] == [
-        one and one["false_alarms"] for one in written["unknown"]
+        one and one[alarms] for one in written["unknown"]
     ]
 
 
 @every_old_run
 def test_its_recipe_is_read_under_the_keys_of_today(run: Path) -> None:
-    assert "distractors = 4" in (run / RECIPE).read_text(encoding="utf-8")
+    key = "distractors" if run.parent.name == "schema-0" else "random_negatives"
+    assert f"{key} = 4" in (run / RECIPE).read_text(encoding="utf-8")
     recipe = read_resolved(run / RECIPE)
     assert recipe.contrast.random_negatives == 4
     assert (recipe.method, recipe.expert.width) == (run.name, 8)
 
 
 def test_what_was_called_otherwise_is_in_there() -> None:
-    names = {run.name: set(load_file(stage_folder(run, 2) / TENSORS)) for run in OLD.values()}
-    assert "importance" in names["ewc"]
-    assert "head.class_vectors" in names["streaming_lda"]
+    names = {name: set(load_file(stage_folder(run, 2) / TENSORS)) for name, run in OLD.items()}
+    assert "importance" in names["schema-0-ewc"]
+    assert "head.class_vectors" in names["schema-0-streaming_lda"]
+    assert {"head.statistics.means", "head.statistics.wholeness.halves"} <= names["schema-1-stpr"]
+    assert not any("calibration" in name for found in names.values() for name in found)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from stpr.train.run.checkpoint import BackboneRecord, StageRecord
 from stpr.train.run.folder import METRICS, RECIPE, RECORD, stage_folder
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.resume import MAY_DIFFER, look_back
-from stpr.train.settings.learning import SamplingSettings
+from stpr.train.settings.learning import SamplingSettings, UnknownSettings
 from stpr.train.settings.load import write_recipe
-from stpr.train.settings.model import StatisticsSettings
+from stpr.train.settings.model import ExpertSettings, StatisticsSettings
 from stpr.train.settings.recipe import Recipe
 from tests.train.synthetic import STAGES, make_recipe
 
@@ -110,7 +110,13 @@ def changes_of(begun: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
 
 
 # What differs, where it may not be missing.
-OTHER = {"name": "other", "statistics": StatisticsSettings(shrinkage=0.5), "sampling": SamplingSettings(frames=5)}
+OTHER = {
+    "name": "other",
+    "statistics": StatisticsSettings(shrinkage=0.5),
+    "sampling": SamplingSettings(frames=5),
+    "expert": ExpertSettings(layers=1),
+    "unknown": UnknownSettings(holdout=0.5),
+}
 
 
 @pytest.mark.parametrize("field", [name for name in Recipe.__struct_fields__ if name not in MAY_DIFFER])

@@ -22,6 +22,7 @@ SMALL: dict[str, Any] = {
     "stages": {"sizes": [1]},
     "backbone": {"source": "tiny"},
 }
+VIEWS = {"likelihood": "cosine", "concentration": "learnt"}
 SECTIONS = [name for name in Recipe.__struct_fields__ if name not in ("name", "method", "seed")]
 NO_NAMES = ("", ".", "..", "mine/v2", "/tmp", "-rf", ".hidden", "a\nb", "a\x1b[2J", "\udcff", " ", "a ", "é" * 101)
 
@@ -122,6 +123,62 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
             {"statistics": {"events": True, "likelihood": "cosine"}, "unknown": {"holdout": 0.0}},
             "[statistics] events = true learns from held-out clips; set [unknown] holdout above 0",
         ),
+        (
+            {"statistics": {"parts": []}},
+            "[statistics] describes nothing of a clip; give parts, inner, motion or rhythm",
+        ),
+        (
+            {"statistics": {"concentration": "learnt"}},
+            '[statistics] concentration = "learnt" weighs directions; set likelihood = "cosine"',
+        ),
+        (
+            {"statistics": {**VIEWS, "inner": {"parts": ["mean"]}, "concentration": 64.0}},
+            '[statistics] describes 2 views, which one concentration can\'t weigh; set concentration = "learnt"',
+        ),
+        (
+            {"statistics": {**VIEWS, "inner": {"parts": ["mean"]}}},
+            '[statistics] inner describes inner layers; name some in [backbone] inner, or "auto"',
+        ),
+        (
+            {"statistics": {**VIEWS, "motion": {"parts": ["mean"]}}},
+            "[statistics] motion and rhythm describe motion; set [sampling] motion, such as 4",
+        ),
+        (
+            {"statistics": {**VIEWS, "rhythm": True}},
+            "[statistics] motion and rhythm describe motion; set [sampling] motion, such as 4",
+        ),
+        (
+            {"statistics": {**VIEWS, "rhythm": True}, "sampling": {"frames": 4, "motion": 2}},
+            "[statistics] rhythm looks 8 pairs back, and 4 frames with 2 pairs hold too few; set [sampling] motion or"
+            " frames higher",
+        ),
+        (
+            {
+                "statistics": {**VIEWS, "motion": {"parts": ["lag2"]}},
+                "sampling": {"frames": 2, "motion": 2},
+            },
+            "[statistics] part 'lag2' compares 3 frames or more of a clip, but [sampling] frames is 2; take more",
+        ),
+        (
+            {"statistics": {"inner": {"shrinkage": 2.0}}},
+            "[statistics] inner.shrinkage: must be a number <= 1.0, not 2.0",
+        ),
+        ({"statistics": {"motion": {"prts": []}}}, "[statistics.motion] has no key 'prts' (did you mean 'parts'?)"),
+        (
+            {"backbone": {"source": "tiny", "inner": "all"}},
+            "[backbone] inner: must be one of 'none', 'auto', not 'all'",
+        ),
+        ({"backbone": {"source": "tiny", "inner": [-1]}}, "[backbone] each entry of inner: must be an integer >= 0"),
+        ({"sampling": {"motion": -1}}, "[sampling] motion: must be an integer >= 0, not -1"),
+        (
+            {"expert": {"layers": 0}},
+            '[expert] layers = 0 leaves no vectors to fuse; set [fusion] kind = "posteriors"',
+        ),
+        (
+            {"fusion": {"kind": "posteriors"}, "unknown": {"holdout": 0.0}},
+            '[fusion] kind = "posteriors" tries experts on held-out clips; set [unknown] holdout above 0, or [expert]'
+            " layers = 0",
+        ),
         ({"data": {}}, "[data] lacks the key 'kind' ('motions', 'folder', 'csv', 'ucf101', "),
         ({"data": {"kind": "ucf101", "root": "x", "split": 4}}, "[data] split: must be an integer <= 3, not 4"),
         ({"data": {"kind": "folder"}}, "[data] lacks the key 'root'; add it"),
@@ -137,6 +194,23 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
 )
 def test_wrong_values_are_told_in_the_words_of_the_recipe(changes: dict[str, Any], said: str) -> None:
     assert said in message(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"statistics": {**VIEWS, "inner": {"parts": ["mean"]}}, "backbone": {"source": "tiny", "inner": [0, 2]}},
+        {"statistics": {**VIEWS, "rhythm": True}, "sampling": {"frames": 3, "motion": 3}},
+        {"statistics": {**VIEWS, "parts": []}, "sampling": {"motion": 4}} | {"statistics": {**VIEWS, "rhythm": True}},
+        {"fusion": {"kind": "posteriors"}, "expert": {"layers": 0}, "unknown": {"holdout": 0.0}},
+        {"fusion": {"kind": "posteriors"}},
+    ],
+)
+def test_what_barely_suffices_is_taken_and_read_again(changes: dict[str, Any], tmp_path: Path) -> None:
+    changes = {"sampling": {"motion": 4}, **changes}
+    recipe = parse_recipe({**SMALL, **changes}, where="here")
+    write_recipe(recipe, tmp_path / "recipe.toml")
+    assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
 
 
 @pytest.mark.parametrize(
@@ -156,7 +230,6 @@ def test_wrong_values_are_told_in_the_words_of_the_recipe(changes: dict[str, Any
         ("expert", "heads", 0, "an integer >= 1"),
         ("expert", "dropout", 1.0, "a number < 1.0"),
         ("adapter", "bottleneck", 0, "an integer >= 1"),
-        ("statistics", "parts", [], "a list of length >= 1"),
         ("statistics", "shrinkage", 1.5, "a number <= 1.0"),
         ("stages", "seed", -1, "an integer >= 0"),
         ("data", "train_per_class", 0, "an integer >= 1"),

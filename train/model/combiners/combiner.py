@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +26,8 @@ class Combiner(nn.Module):
         self.statistics = statistics
         self.membership: Tensor
         self.register_buffer("membership", torch.zeros(0, 0), persistent=False)
+        self.calibration: Tensor
+        self.register_buffer("calibration", torch.zeros(2))  # mean power of e, and of how many stages
 
     @property
     def classes(self) -> int:
@@ -46,6 +50,16 @@ class Combiner(nn.Module):
         `unadapted` are the features without adapters, where they differ; `given` `(B, E)` takes the router's place.
         """
         raise NotImplementedError
+
+    def calibrate(self, power: float) -> None:
+        """Take in by which power of e the temperature of scores should be higher, by the newest stage's clips."""
+        mean, stages = self.calibration.tolist()
+        self.calibration = self.calibration.new_tensor([(mean * stages + power) / (stages + 1), stages + 1])
+
+    @property
+    def softness(self) -> float:
+        """The temperature of scores as a multiple of the recipe's."""
+        return math.exp(float(self.calibration[0]))
 
     @property
     def gives_evidence(self) -> bool:

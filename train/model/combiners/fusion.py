@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.routing import Evidence, router_of
 from stpr.train.model.scores.statistics import ClipScores
@@ -20,9 +21,10 @@ class Fusion(Combiner):
     """
 
     def __init__(
-        self, width: int, *, router: RouterSettings, fusion: FusionSettings, statistics: ClipScores | None
+        self, columns: Columns, *, router: RouterSettings, fusion: FusionSettings, statistics: ClipScores | None
     ) -> None:
         super().__init__(statistics)
+        self.columns, width = columns, columns.appearance
         self.router, self.temperature, self.fusion = router_of(router), router.temperature, fusion
         self.reads_unadapted = self.router.reads_unadapted
         self.class_vectors: Tensor
@@ -46,14 +48,14 @@ class Fusion(Combiner):
         self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logits `(B, C)`, which are cosines, and routing `(B, E)`."""
-        static = features.mean(dim=1)  # (B, D)
+        static = self.columns.appearance_of(features).mean(dim=1)
         posterior = (
             None if self.statistics is None else torch.softmax(self.statistics.log_likelihoods(features), dim=-1)
         )
         evidence = Evidence(
             temporal=outputs - static[:, None],
             anchors=self.anchors,
-            static=static if unadapted is None else unadapted.mean(dim=1),
+            static=static if unadapted is None else self.columns.appearance_of(unadapted).mean(dim=1),
             keys=self.keys,
             membership=self.membership,
             posterior=posterior,

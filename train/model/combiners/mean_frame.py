@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 
 
 class MeanFrame(Combiner):
     """logits = cos(V̄, T_c); there is nothing to route to, so routing is one."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, columns: Columns) -> None:
         super().__init__(None)
+        self.columns = columns
         self.class_vectors: Tensor
-        self.register_buffer("class_vectors", torch.zeros(0, width))
+        self.register_buffer("class_vectors", torch.zeros(0, columns.appearance))
 
     def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
         """As every combiner."""
@@ -28,6 +30,6 @@ class MeanFrame(Combiner):
     ) -> tuple[Tensor, Tensor]:
         """Logits `(B, C)`, which are cosines, and routing `(B, 1)`."""
         del outputs, unadapted, given
-        static = features.mean(dim=1)  # (B, D)
+        static = self.columns.appearance_of(features).mean(dim=1)
         logits = F.normalize(static, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
         return logits, torch.ones_like(logits[:, :1])

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stpr.train.model.columns import Columns
+from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import ProbeSettings, StatisticsSettings
 
@@ -18,16 +20,17 @@ TOLERANCE: Final = 1e-8  # largest slope of the mean loss where the fit stops
 class LinearProbe(ClipScores):
     """Keeps the affine map itself, not statistics that it could be derived from."""
 
-    def __init__(self, frames: int, width: int, settings: StatisticsSettings, probe: ProbeSettings) -> None:
-        super().__init__(frames, width, settings)
+    def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings, probe: ProbeSettings) -> None:
+        super().__init__(frames, columns, settings)
         self.probe = probe
         for name in ("centre", "weight", "bias"):
             self.register_buffer(name, self.get_buffer(name), persistent=True)
 
-    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
-        """Fit to `described` `(n, S)` and `labels` `(n,)` of all `classes` so far, replacing any earlier fit."""
+    def update(self, samples: Samples, classes: int) -> None:
+        """Fit to samples of all `classes` so far, replacing any earlier fit."""
+        described = self.describe(samples.features)
         centre, scale = described.double().mean(dim=0), described.double().std(dim=0, correction=0).clamp_min(1e-6)
-        weight, bias = fit_logistic((described - centre) / scale, labels, classes, decay=self.probe.decay)
+        weight, bias = fit_logistic((described - centre) / scale, samples.labels, classes, decay=self.probe.decay)
         self.centre, self.weight, self.bias = centre.float(), (weight / scale).float(), bias.float()
 
     def refresh(self) -> None:

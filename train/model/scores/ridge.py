@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stpr.train.model.columns import Columns
+from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import RidgeSettings, StatisticsSettings
 
@@ -21,8 +23,8 @@ SUREST = 0.01  # least error variance that is believed; scores lie about 0..1, s
 class RidgeScores(ClipScores):
     """Least-squares scores of every class seen so far, as log-likelihoods of one-hot labels under equal noise."""
 
-    def __init__(self, frames: int, width: int, settings: StatisticsSettings, ridge: RidgeSettings) -> None:
-        super().__init__(frames, width, settings)
+    def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings, ridge: RidgeSettings) -> None:
+        super().__init__(frames, columns, settings)
         features = ridge.projection
         self.projection: Tensor
         self.gram: Tensor
@@ -41,13 +43,13 @@ class RidgeScores(ClipScores):
         """Random features `(B, M)` of descriptions `(B, S)`."""
         return torch.relu(described @ self.projection)
 
-    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
-        """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
-        lifted = self.transform(described).double()
-        one_hot = torch.nn.functional.one_hot(labels, classes).to(lifted)
+    def update(self, samples: Samples, classes: int) -> None:
+        """Add a stage's `classes` new classes."""
+        lifted = self.transform(self.describe(samples.features)).double()
+        one_hot = torch.nn.functional.one_hot(samples.labels, classes).to(lifted)
         self.gram = self.gram + lifted.T @ lifted
         self.sums = torch.cat([self.sums, one_hot.T @ lifted])
-        self.count = self.count + len(described)
+        self.count = self.count + len(lifted)
         self.chosen = choose(self.gram, self.sums, self.count)
         self.refresh()
 

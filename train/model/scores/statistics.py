@@ -1,32 +1,25 @@
-"""What is said of a clip in a few numbers, and how well each class explains them.
+"""How well each class explains a clip as a whole.
 
-`ClipScores` describes; `ClipStatistics` scores under one covariance shared by all stages: closed form, exemplar-free,
-comparable across stages. The decomposed parts of a clip (its mean, and what its frames do around the mean) are Gaussian
-per class with one within-class covariance (streaming LDA; method §12.1 (7)), or point in their class's direction once
-that covariance is whitened. Means and scatter are sums over clips: their size does not depend on how many there were.
+`ClipScores` is what every kind of score has; `ClipStatistics` scores under one covariance shared by all stages: closed
+form, exemplar-free, comparable across stages. A clip's description is Gaussian per class with one within-class
+covariance (streaming LDA; method §12.1 (7)), or points in its class's direction once that covariance is whitened; then
+each view of the clip (appearance, inner layers, motion, rhythm) has a covariance and a weight of its own (method §13).
+Means and scatter are sums over clips: their size does not depend on how many there were.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from stpr.train.model.columns import Columns
+from stpr.train.model.scores.description import Description
 from stpr.train.model.scores.familiarity import Familiarity
-from stpr.train.model.scores.wholeness import Wholeness, energy
+from stpr.train.model.scores.reliability import weigh
+from stpr.train.model.scores.samples import Samples
+from stpr.train.model.scores.view import View
+from stpr.train.model.scores.wholeness import Wholeness
 from stpr.train.settings.model import StatisticsSettings
-
-COSINES = 4
-
-
-def cosine_terms(frames: int) -> Tensor:
-    """The first COSINES non-constant terms of the orthonormal cosine transform over time: `(COSINES, T)`."""
-    time = (torch.arange(frames, dtype=torch.float64) + 0.5) * math.pi / frames
-    order = torch.arange(1, min(COSINES, frames - 1) + 1, dtype=torch.float64)
-    terms: Tensor = (2 / frames) ** 0.5 * torch.cos(order[:, None] * time)
-    return terms.float()
 
 
 class ClipScores(nn.Module):
@@ -35,12 +28,11 @@ class ClipScores(nn.Module):
     The map is measured from `centre`: large numbers that cancel would cost float32 three digits.
     """
 
-    def __init__(self, frames: int, width: int, settings: StatisticsSettings) -> None:
+    def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.cosines: Tensor
-        self.register_buffer("cosines", cosine_terms(frames), persistent=False)
-        self.size = self.describe(torch.zeros(1, frames, width)).shape[1]
+        self.describe = Description(frames, columns, settings)
+        self.size = self.describe.size
         self.centre: Tensor
         self.weight: Tensor
         self.bias: Tensor
@@ -48,22 +40,6 @@ class ClipScores(nn.Module):
         self.register_buffer("centre", torch.zeros(self.size), persistent=False)
         self.register_buffer("weight", torch.zeros(0, self.size), persistent=False)
         self.register_buffer("bias", torch.zeros(0), persistent=False)
-
-    def describe(self, features: Tensor) -> Tensor:
-        """The decomposed parts of clips `(B, T, D)`, side by side: `(B, S)`."""
-        static = features.mean(dim=1)
-        residual = features - static[:, None]
-        half = features.shape[1] // 2
-        parts = {
-            "mean": lambda: static,
-            "difference": lambda: residual[:, half:].mean(dim=1) - residual[:, :half].mean(dim=1),
-            "deviation": lambda: (residual.square().mean(dim=1) + 1e-6).sqrt(),
-            "cosines": lambda: (self.cosines @ residual).flatten(1),
-            "change": lambda: (features[:, 1:] - features[:, :-1]).abs().mean(dim=1),
-            "lag1": lambda: (residual[:, 1:] * residual[:, :-1]).mean(dim=1),
-            "lag2": lambda: (residual[:, 2:] * residual[:, :-2]).mean(dim=1),
-        }
-        return torch.cat([parts[name]() for name in self.settings.parts], dim=1)
 
     def transform(self, described: Tensor) -> Tensor:
         """What the affine map reads of descriptions `(B, S)`: themselves."""
@@ -73,8 +49,8 @@ class ClipScores(nn.Module):
         """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
         return (self.transform(self.describe(features)) - self.centre) @ self.weight.T + self.bias
 
-    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
-        """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
+    def update(self, samples: Samples, classes: int) -> None:
+        """Add a stage's `classes` new classes."""
         raise NotImplementedError
 
     def resize(self, classes: int) -> None:
@@ -89,92 +65,141 @@ class ClipScores(nn.Module):
 
 
 class ClipStatistics(ClipScores):
-    """Class means and one within-class scatter: a Gaussian per class, one covariance for all."""
+    """Class means and within-class scatter: a Gaussian per class, or directions of several views."""
 
-    def __init__(self, frames: int, width: int, settings: StatisticsSettings) -> None:
-        super().__init__(frames, width, settings)
-        self.means: Tensor
-        self.scatter: Tensor
+    def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings) -> None:
+        super().__init__(frames, columns, settings)
+        self.learns_weights = settings.concentration == "learnt"
+        if settings.likelihood == "gaussian":
+            self.places = [slice(0, self.size)]
+            shares = [settings.shrinkage]
+        else:
+            self.places = self.describe.places
+            shares = [section.shrinkage for section in self.describe.sections]
+        self.views = nn.ModuleList(
+            View(place.stop - place.start, share, in_halves=self.learns_weights)
+            for place, share in zip(self.places, shares, strict=True)
+        )
         self.count: Tensor
-        self.register_buffer("means", torch.zeros(0, self.size))
-        self.register_buffer("scatter", torch.zeros(self.size, self.size))
+        self.units: Tensor
+        self.concentrations: Tensor
         self.register_buffer("count", torch.zeros(()))
-        self.familiarity = Familiarity(self.size)
+        self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent clips of each class's two halves
+        self.register_buffer("concentrations", torch.zeros(len(self.views)), persistent=self.learns_weights)
+        self.familiarity = Familiarity([view.size for view in self._views()])
         self.wholeness = Wholeness(self.size) if settings.events else None
-        self.whitening: Tensor
-        self.register_buffer("whitening", torch.zeros(0, 0), persistent=False)  # derived where directions are compared
+        self.shares: Tensor
+        self.register_buffer("shares", torch.zeros(self.size), persistent=False)  # a view's, of all weight
 
-    def log_likelihoods(self, features: Tensor) -> Tensor:
-        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
-        if self.settings.likelihood == "gaussian":
-            return super().log_likelihoods(features)
-        moved = (self.describe(features) - self.centre) @ self.whitening
-        return F.normalize(moved, dim=-1) @ self.weight.T
+    def _views(self) -> list[View]:
+        return [view for view in self.views if isinstance(view, View)]
 
     @property
     def tells_events(self) -> bool:
         """Whether there is evidence of whole actions."""
         return self.wholeness is not None and self.wholeness.is_calibrated
 
-    def directions(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Whitened descriptions `(B, S)` of clips `(B, T, D)`, and their cosines `(B, C)` with the classes."""
-        moved = (self.describe(features) - self.centre) @ self.whitening
-        return moved, F.normalize(moved, dim=-1) @ self.weight.T / self.settings.concentration
+    def log_likelihoods(self, features: Tensor) -> Tensor:
+        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
+        if self.settings.likelihood == "gaussian":
+            return super().log_likelihoods(features)
+        pointed, _ = self.point(self.describe(features))
+        return pointed @ self.weight.T
+
+    def point(self, described: Tensor) -> tuple[Tensor, Tensor]:
+        """Where descriptions `(B, S)` point, each view at unit length, and how far from the middle `(B, 1)`."""
+        views = self._views()
+        if len(views) == 1:
+            moved = views[0].moved(described)
+            length = moved.norm(dim=-1, keepdim=True)
+            return moved / length.clamp_min(1e-12), length
+        pointed, square = [], described.new_zeros(())
+        for view, place in zip(views, self.places, strict=True):
+            moved = view.moved(described[:, place])
+            length = moved.norm(dim=-1, keepdim=True)
+            pointed.append(moved / length.clamp_min(1e-12))
+            square = square + length.square() * self.shares[place.start]
+        return torch.cat(pointed, dim=1), square.sqrt()
+
+    def resemble(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where clips `(B, T, D)` point and how far, as `point`, and their mean cosines with the classes `(B, C)`."""
+        pointed, length = self.point(self.describe(features))
+        return pointed, length, pointed @ self.weight.T / self.concentrations.sum()
 
     def evidence(self, features: Tensor) -> Tensor:
         """Log odds `(B, C)` that clips `(B, T, D)` show one whole action of each class."""
         assert self.wholeness is not None
-        found: Tensor = self.wholeness(*self.directions(features), energy(features))
+        found: Tensor = self.wholeness(*self.resemble(features), self.describe.energy(features))
         return found
 
-    def update(self, described: Tensor, labels: Tensor, classes: int) -> None:
-        """Add a stage's `classes` new classes: `described` `(n, S)`, `labels` `(n,)` from 0 within the stage."""
-        one_hot = F.one_hot(labels, classes).to(described)
-        means = (one_hot.T @ described) / one_hot.sum(dim=0)[:, None]
-        centred = (described - means[labels]).double()
-        self.means = torch.cat([self.means, means])
-        self.scatter = self.scatter + (centred.T @ centred).float()
+    def update(self, samples: Samples, classes: int) -> None:
+        """Add a stage's `classes` new classes."""
+        described, halves = self.describe(samples.features), _halves(samples, classes)
+        for view, place in zip(self._views(), self.places, strict=True):
+            view.update(described[:, place], samples.labels, halves, classes)
         self.count = self.count + len(described)
+        if self.learns_weights:
+            self.units = torch.cat([self.units, _units(samples, halves, classes).to(self.units)])
+            rows, clips = self.units.unbind(dim=2)
+            self.concentrations = weigh([view.halved(rows) for view in self._views()], clips).to(self.units)
         self.refresh()
 
     def resize(self, classes: int) -> None:
         """Give every tensor the size that it has for so many classes, and no values."""
         super().resize(classes)
-        self.means = self.means.new_zeros(classes, self.size)
+        for view in self._views():
+            view.resize(classes)
+        self.units = self.units.new_zeros(classes if self.learns_weights else 0, 2, 2)
         if self.wholeness is not None:
             self.wholeness.resize(classes)
         if self.settings.likelihood == "cosine":
-            self.whitening = self.means.new_zeros(self.size, self.size)
+            for view in self._views():
+                view.whitening = view.means.new_zeros(view.size, view.size)
 
     def refresh(self) -> None:
         """Turn means and scatter into the map that `log_likelihoods` applies, up to a term that all classes share."""
-        degrees = max(1.0, float(self.count) - len(self.means))
-        covariance = self.scatter.double() / degrees
-        self.familiarity.refresh(self.means, covariance)
-        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
-        correlation = covariance / scale / scale[:, None]
-        share = self.settings.shrinkage
-        correlation = (1 - share) * correlation + share * torch.eye(
-            len(scale), dtype=torch.float64, device=scale.device
-        )
-        # From the middle of the classes, and less what all of them share.
-        self.centre = self.means.mean(dim=0)
-        means = (self.means.double() - self.centre) / scale
-        if self.settings.likelihood == "cosine":
-            self._compare_directions(means, correlation, scale)
-            if self.wholeness is not None:
-                self.wholeness.refresh(self.centre, self.whitening)
-        else:
-            self._compare_distances(means, correlation, scale)
+        views = self._views()
+        counts = self.units[:, :, 0] if self.learns_weights else self.count
+        self.familiarity.refresh([(view.means, view.covariance(counts)) for view in views])
+        if self.settings.likelihood == "gaussian":
+            self._compare_distances(views[0])
+            return
+        if not self.learns_weights:
+            self.concentrations = self.concentrations.new_full((1,), float(self.settings.concentration))
+        for view in views:
+            view.refresh(counts)
+        shares = self.concentrations / self.concentrations.sum().clamp_min(1e-12)
+        self.shares = torch.cat([shares[row].expand(view.size) for row, view in enumerate(views)])
+        self.weight = torch.cat([self.concentrations[row] * view.directions for row, view in enumerate(views)], dim=1)
+        if self.wholeness is not None:
+            self.wholeness.refresh(lambda described: self.point(described)[0], self.shares)
 
-    def _compare_distances(self, means: Tensor, correlation: Tensor, scale: Tensor) -> None:
+    def _compare_distances(self, view: View) -> None:
+        """Linear discriminants, from the middle of the classes, less what all of them share."""
+        correlation, scale = view.correlation(view.covariance(self.count))
+        self.centre = view.means.mean(dim=0)
+        means = (view.means.double() - self.centre) / scale
         solved = torch.linalg.solve(correlation, means.T).T  # (C, S)
         bias = -0.5 * (solved * means).sum(dim=1)
         self.weight = ((solved - solved.mean(dim=0)) / scale).float()
         self.bias = (bias - bias.mean()).float()
 
-    def _compare_directions(self, means: Tensor, correlation: Tensor, scale: Tensor) -> None:
-        root = torch.linalg.cholesky(correlation)  # R = L Lᵀ, so L⁻¹ whitens
-        whitening = torch.linalg.solve_triangular(root, torch.eye(len(scale)).to(root), upper=False).T
-        self.whitening = (whitening / scale[:, None]).float()
-        self.weight = (self.settings.concentration * F.normalize(means @ whitening, dim=-1)).float()
+
+def _halves(samples: Samples, classes: int) -> Tensor:
+    """In which half of its class's clips each row is `(m,)`: every other clip is in the second, with all its views."""
+    second = torch.zeros_like(samples.labels)
+    for label in range(classes):
+        rows = samples.labels == label
+        _, order = torch.unique(samples.clips[rows], return_inverse=True)
+        second[rows] = order % 2
+    return second
+
+
+def _units(samples: Samples, halves: Tensor, classes: int) -> Tensor:
+    """How many rows, and how many clips, each half of each class has: `(C, 2, 2)`."""
+    found = torch.zeros(classes, 2, 2)
+    for label in range(classes):
+        for half in (0, 1):
+            rows = (samples.labels == label) & (halves == half)
+            found[label, half] = torch.tensor([float(rows.sum()), float(len(torch.unique(samples.clips[rows])))])
+    return found

@@ -9,7 +9,8 @@ clip kept, and the same weights for all classes.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from torch.nn import functional as F
 WHOLE, PART = 1 / 8, 3 / 8  # missing up to this share a clip is whole, from that share on it is a part
 PENALTY: Final = 1e4  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
 RIDGE: Final = 1e-6  # of the four numbers' variance: few clips may agree in one of them
+
+
+Hold: TypeAlias = Callable[[Tensor], Tensor]  # frame features -> those of the same frames if nothing moved in them
 
 
 class Fragments(NamedTuple):
@@ -29,23 +33,24 @@ class Fragments(NamedTuple):
     between: Tensor  # (2n, T, D): half of one, half of another; the still end of one, the still start of another
 
 
-def fragments(features: Tensor, others: Tensor) -> Fragments:
+def fragments(features: Tensor, others: Tensor, hold: Hold) -> Fragments:
     """The fragments of whole clips `(n, T, D)`; each is joined to the clip of `others` `(n, T, D)` beside it."""
     half = features.shape[1] // 2
-    coming, going, joined, cut = _shifted(features, others, half)
-    middle = features[:, half : half + 1].expand_as(features)
+    coming, going, joined, cut = _shifted(features, others, half, hold)
+    middle = hold(features[:, half : half + 1]).expand_as(features)
     return Fragments(coming, going, middle, torch.cat([joined, cut]))
 
 
-def slid(features: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def slid(features: Tensor, others: Tensor, hold: Hold) -> tuple[Tensor, Tensor]:
     """What a window sees while it slides over whole clips `(n, T, D)`: clips `(m, T, D)`, and which show one whole.
 
     Clips in between, neither whole nor a part, are left out.
     """
     count, frames = features.shape[:2]
-    clips, whole = [features, features[:, frames // 2 : frames // 2 + 1].expand_as(features)], [True, False]
+    still = hold(features[:, frames // 2 : frames // 2 + 1]).expand_as(features)
+    clips, whole = [features, still], [True, False]
     for missing in range(1, frames):
-        coming, going, joined, cut = _shifted(features, others, missing)
+        coming, going, joined, cut = _shifted(features, others, missing, hold)
         clips.append(cut)
         whole.append(False)
         if missing / frames <= WHOLE or missing / frames >= PART:
@@ -58,20 +63,20 @@ def slid(features: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(clips), torch.tensor(whole, device=features.device).repeat_interleave(count)
 
 
-def _shifted(features: Tensor, others: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _shifted(features: Tensor, others: Tensor, shift: int, hold: Hold) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Coming, going, joined and cut after the window moved on by `shift` of T frames."""
     rest = features.shape[1] - shift
-    first, last = features[:, :1], features[:, -1:]
+    first, last, start = hold(features[:, :1]), hold(features[:, -1:]), hold(others[:, :1])
     return (
         torch.cat([first.expand(-1, rest, -1), features[:, :shift]], dim=1),
         torch.cat([features[:, shift:], last.expand(-1, shift, -1)], dim=1),
         torch.cat([features[:, shift:], others[:, :shift]], dim=1),
-        torch.cat([last.expand(-1, rest, -1), others[:, :1].expand(-1, shift, -1)], dim=1),
+        torch.cat([last.expand(-1, rest, -1), start.expand(-1, shift, -1)], dim=1),
     )
 
 
 class Wholeness(nn.Module):
-    """Whitened descriptions `(B, S)` -> evidence `(B, C)`: log odds of one whole action of each class.
+    """Where descriptions point `(B, S)`, view by view -> evidence `(B, C)`: log odds of one whole action of each class.
 
     Kept: the mean description of each class's coming and going half `(C, 2, S)`, of stillness and of what lies between
     `(2, S)` with the number of clips behind them, each class's least energy `(C,)`, and five weights. The rest is
@@ -93,7 +98,7 @@ class Wholeness(nn.Module):
         self.register_buffer("floors", torch.zeros(0))
         self.register_buffer("weight", torch.zeros(4))
         self.register_buffer("bias", torch.zeros(()))
-        self.register_buffer("directions", torch.zeros(0, size), persistent=False)  # (2 + 2C, S), whitened
+        self.register_buffer("directions", torch.zeros(0, size), persistent=False)  # (2 + 2C, S)
 
     @property
     def is_calibrated(self) -> bool:
@@ -120,10 +125,10 @@ class Wholeness(nn.Module):
         self.halves = self.halves.new_zeros(classes, *self.halves.shape[1:])
         self.floors = self.floors.new_zeros(classes)
 
-    def refresh(self, centre: Tensor, whitening: Tensor) -> None:
-        """Derive the directions, as seen from the classes' middle `(S,)` once the covariance is whitened `(S, S)`."""
+    def refresh(self, point: Callable[[Tensor], Tensor], shares: Tensor) -> None:
+        """Derive the directions: where what is kept points `(n, S)`, each view by its share of all weight `(S,)`."""
         kept = torch.cat([self.pauses, self.halves.flatten(0, 1)])
-        self.directions = F.normalize((kept - centre) @ whitening, dim=-1)
+        self.directions = shares * point(kept)
 
     def calibrate(self, numbers: Tensor, whole: Tensor) -> None:
         """Set the weights from `measure`'s numbers `(m, 4)` of the class that each clip is taken for.
@@ -141,27 +146,21 @@ class Wholeness(nn.Module):
         odds = torch.log(torch.tensor(len(groups[0]) / len(groups[1]), dtype=torch.float64))
         self.bias = (odds - weight @ (means[0] + means[1]) / 2).float()
 
-    def measure(self, whitened: Tensor, cosines: Tensor) -> Tensor:
-        """The four numbers of every class `(B, C, 4)`, from whitened descriptions `(B, S)` and class cosines `(B, C)`.
+    def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
+        """The four numbers of every class `(B, C, 4)`, from where clips point `(B, S)`, how far `(B, 1)`, and cosines.
 
-        How far the cosine lies above the best other class's, above the best fragment's, above that of what lies between
-        two actions; and the log of the description's length.
+        How far the cosine `(B, C)` lies above the best other class's, above the best fragment's, above that of what
+        lies between two actions; and the log of the description's length.
         """
-        length = whitened.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-        unlike = whitened / length @ self.directions.T
+        unlike = pointed @ self.directions.T
         best = cosines.amax(dim=1, keepdim=True)
         # The best of the others: for the best class itself, the second.
         second = cosines.masked_fill(cosines == best, -1.0).amax(dim=1, keepdim=True)
         rival = torch.where(cosines == best, second, best)
         columns = (cosines - rival, cosines - unlike.amax(dim=1, keepdim=True), cosines - unlike[:, 1:2])
-        return torch.stack([*columns, length.log().expand_as(cosines)], dim=-1)
+        return torch.stack([*columns, length.clamp_min(1e-12).log().expand_as(cosines)], dim=-1)
 
-    def forward(self, whitened: Tensor, cosines: Tensor, energies: Tensor) -> Tensor:
+    def forward(self, pointed: Tensor, length: Tensor, cosines: Tensor, energies: Tensor) -> Tensor:
         """Evidence `(B, C)`; next to none for a class in which more happens than in clips of these energies `(B,)`."""
         missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
-        return self.measure(whitened, cosines) @ self.weight + self.bias - PENALTY * missing
-
-
-def energy(features: Tensor) -> Tensor:
-    """Root mean square of what frame features `(B, T, D)` do around their mean over time: `(B,)`."""
-    return (features - features.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2)).sqrt()
+        return self.measure(pointed, length, cosines) @ self.weight + self.bias - PENALTY * missing

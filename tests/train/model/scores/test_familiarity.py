@@ -17,8 +17,8 @@ def some_classes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tens
 
 
 def made(means: torch.Tensor, covariance: torch.Tensor) -> Familiarity:
-    familiarity = Familiarity(SIZE)
-    familiarity.refresh(means, covariance)
+    familiarity = Familiarity([SIZE])
+    familiarity.refresh([(means, covariance)])
     return familiarity
 
 

@@ -15,8 +15,12 @@ def numbered(count: int, *, start: int = 0) -> Tensor:
     return (10.0 * torch.arange(start, start + count)[:, None] + torch.arange(T))[..., None]
 
 
+def as_they_are(features: Tensor) -> Tensor:
+    return features
+
+
 def test_fragments_are_halves_pauses_and_joints() -> None:
-    found = fragments(numbered(1), numbered(1, start=5))
+    found = fragments(numbered(1), numbered(1, start=5), as_they_are)
     assert found.coming.flatten().tolist() == [0, 0, 0, 0, 0, 1, 2, 3]
     assert found.going.flatten().tolist() == [4, 5, 6, 7, 7, 7, 7, 7]
     assert found.still.flatten().tolist() == [4] * 8
@@ -24,7 +28,7 @@ def test_fragments_are_halves_pauses_and_joints() -> None:
 
 
 def test_a_window_that_slides_sees_wholes_and_parts_and_nothing_doubtful() -> None:
-    clips, whole = slid(numbered(1), numbered(1, start=5))
+    clips, whole = slid(numbered(1), numbered(1, start=5), as_they_are)
     assert len(clips) == len(whole)
     for clip, is_whole in zip(clips.flatten(1).tolist(), whole.tolist(), strict=True):
         shown = len({frame for frame in clip if frame < 10})  # of the clip itself
@@ -34,8 +38,8 @@ def test_a_window_that_slides_sees_wholes_and_parts_and_nothing_doubtful() -> No
 
 
 def test_a_slide_is_made_of_each_clip_alike() -> None:
-    one, same = slid(numbered(1), numbered(1, start=5))
-    two, both = slid(numbered(2), numbered(2, start=5))
+    one, same = slid(numbered(1), numbered(1, start=5), as_they_are)
+    two, both = slid(numbered(2), numbered(2, start=5), as_they_are)
     assert len(two) == 2 * len(one)
     assert both.sum() == 2 * same.sum()
     assert {tuple(clip) for clip in one[:, :, 0].tolist()} <= {tuple(clip) for clip in two[:, :, 0].tolist()}
@@ -47,14 +51,15 @@ def filled(classes: int = 3, size: int = 5) -> Wholeness:
     wholeness.halves, wholeness.pauses = torch.randn(classes, 2, size), torch.randn(2, size)
     wholeness.count, wholeness.floors = torch.tensor(4.0), torch.zeros(classes)
     wholeness.weight, wholeness.bias = torch.tensor([1.0, 2.0, 3.0, -1.0]), torch.tensor(0.5)
-    wholeness.refresh(torch.randn(size), torch.randn(size, size))
+    mixing = torch.randn(size, size)
+    wholeness.refresh(lambda kept: F.normalize(kept @ mixing, dim=-1), torch.ones(size))
     return wholeness
 
 
 def test_stages_add_up_and_old_halves_stay() -> None:
     torch.manual_seed(1)
     labels = torch.tensor([0, 0, 1, 1, 1])
-    parts = fragments(torch.randn(5, T, D), torch.randn(5, T, D))
+    parts = fragments(torch.randn(5, T, D), torch.randn(5, T, D), as_they_are)
     described = Fragments(*(part.mean(dim=1) for part in parts))
     wholeness = Wholeness(D)
     wholeness.update(described, labels, torch.zeros(2))
@@ -73,7 +78,8 @@ def test_stages_add_up_and_old_halves_stay() -> None:
 def test_the_four_numbers_are_those_of_a_loop() -> None:
     wholeness, whitened = filled(), torch.randn(4, 5)
     cosines = torch.rand(4, 3) * 2 - 1
-    found = wholeness.measure(whitened, cosines)
+    pointed, length = F.normalize(whitened, dim=-1), whitened.norm(dim=-1, keepdim=True)
+    found = wholeness.measure(pointed, length, cosines)
     for clip in range(4):
         unlike = F.cosine_similarity(whitened[clip][None], wholeness.directions)
         for label in range(3):
@@ -87,15 +93,15 @@ def test_the_four_numbers_are_those_of_a_loop() -> None:
             ]
             assert found[clip, label].tolist() == pytest.approx(numbers, abs=1e-5)
     wanted = (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5
-    torch.testing.assert_close(wholeness(whitened, cosines, torch.full((4,), 0.2)), wanted)
+    torch.testing.assert_close(wholeness(pointed, length, cosines, torch.full((4,), 0.2)), wanted)
     wholeness.floors = torch.tensor([0.1, 0.2, 0.4])
-    still = wholeness(whitened, cosines, torch.full((4,), 0.2))
+    still = wholeness(pointed, length, cosines, torch.full((4,), 0.2))
     torch.testing.assert_close(still[:, :2], wanted[:, :2])
     torch.testing.assert_close(still[:, 2], wanted[:, 2] - PENALTY / 2)
 
 
 def test_one_class_alone_has_no_rival_but_minus_one() -> None:
-    found = filled(classes=1).measure(torch.randn(2, 5), torch.tensor([[0.25], [-0.5]]))
+    found = filled(classes=1).measure(torch.randn(2, 5), torch.ones(2, 1), torch.tensor([[0.25], [-0.5]]))
     assert found[:, 0, 0].tolist() == pytest.approx([1.25, 0.5])
 
 

@@ -1,0 +1,107 @@
+"""What is said of a clip, section by section, against frame-by-frame sums."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stpr.train.model.columns import Columns
+from stpr.train.model.motion import MAPS, SIGNALS, motion_width, steadiest_speed
+from stpr.train.model.scores.description import COSINES, Description
+from stpr.train.settings.model import RHYTHM_LAGS, Part, StatisticsSettings, ViewSettings
+
+FRAMES, COLUMNS = 5, Columns(6, inner=4, pairs=2)
+ALL = StatisticsSettings(
+    parts=("mean", "change"),
+    inner=ViewSettings(parts=("deviation",), shrinkage=0.2),
+    motion=ViewSettings(parts=("mean", "cosines"), shrinkage=0.3),
+    rhythm=True,
+    likelihood="cosine",
+    concentration="learnt",
+)
+
+
+def clips(count: int = 3) -> Tensor:
+    return torch.randn(count, FRAMES, COLUMNS.width, generator=torch.Generator().manual_seed(0))
+
+
+def described(features: Tensor, parts: tuple[Part, ...]) -> Tensor:
+    """A description of these columns alone."""
+    found: Tensor = Description(FRAMES, Columns(features.shape[2]), StatisticsSettings(parts=parts))(features)
+    return found
+
+
+def test_sections_stand_side_by_side_each_with_its_size_and_shrinkage() -> None:
+    whole = Description(FRAMES, COLUMNS, ALL)
+    sizes = [2 * 6, 4, (MAPS + SIGNALS) * (1 + COSINES), SIGNALS * (len(RHYTHM_LAGS) + 1)]
+    assert [place.stop - place.start for place in whole.places] == sizes
+    assert [section.columns for section in whole.sections] == ["appearance", "inner", "motion", "rhythm"]
+    assert [section.shrinkage for section in whole.sections] == [0.1, 0.2, 0.3, 0.1]
+    assert whole(clips()).shape == (3, whole.size) == (3, sum(sizes))
+    some = Description(FRAMES, COLUMNS, StatisticsSettings(parts=(), inner=ALL.inner))
+    assert ([section.columns for section in some.sections], some.size) == (["inner"], 4)
+
+
+def test_each_section_describes_its_own_columns() -> None:
+    features, whole = clips(), Description(FRAMES, COLUMNS, ALL)
+    appearance, inner, motion, _ = (whole(features)[:, place] for place in whole.places)
+    assert torch.equal(appearance, described(features[..., :6], ("mean", "change")))
+    assert torch.equal(inner, described(features[..., 6:10], ("deviation",)))
+    maps, signals = features[..., 10 : 10 + MAPS], features[..., 10 + MAPS :]
+    # The signals of a frame's pairs stand one pair behind the other.
+    means = torch.stack([(signals[..., at] + signals[..., SIGNALS + at]) / 2 for at in range(SIGNALS)], dim=-1)
+    torch.testing.assert_close(motion, described(torch.cat([maps, means], dim=-1), ("mean", "cosines")))
+
+
+def test_the_rhythm_is_how_signals_recur_from_pair_to_pair() -> None:
+    features, whole = clips(), Description(FRAMES, COLUMNS, ALL)
+    found = whole(features)[:, whole.places[-1]]
+    for clip, rhythm in zip(features.double().numpy(), found, strict=True):
+        series = clip[:, 10 + MAPS :].reshape(FRAMES * COLUMNS.pairs, SIGNALS)
+        moved = series - series.mean(axis=0)
+        variance = (moved**2).mean(axis=0) + 1e-6
+        wanted = [
+            np.mean([moved[at] * moved[at - lag] for at in range(lag, len(moved))], axis=0) / variance
+            for lag in RHYTHM_LAGS
+        ]
+        np.testing.assert_allclose(rhythm, np.concatenate([*wanted, np.log(variance)]), atol=1e-5)
+
+
+def test_a_beat_shows_at_its_own_lag() -> None:
+    features = torch.zeros(1, FRAMES, COLUMNS.width)
+    beat = torch.tensor([1.0, -1.0]).repeat(FRAMES)  # from pair to pair
+    features[0, :, 10 + MAPS :] = beat.reshape(FRAMES, 2, 1).expand(-1, -1, SIGNALS).flatten(1)
+    whole = Description(FRAMES, COLUMNS, ALL)
+    rhythm = whole(features)[0, whole.places[-1]].reshape(-1, SIGNALS)
+    assert rhythm[:-1, 0].tolist() == pytest.approx([(-1.0) ** lag for lag in RHYTHM_LAGS], abs=1e-4)
+
+
+def test_energy_is_the_speed_where_motion_is_seen_and_else_what_the_appearance_does() -> None:
+    features = clips()
+    with_motion, without = Description(FRAMES, COLUMNS, ALL), Description(FRAMES, Columns(6, 4), StatisticsSettings())
+    assert torch.equal(with_motion.energy(features), steadiest_speed(features[..., 10:]))
+    seen = features[..., :6].double().numpy()
+    wanted = [np.sqrt(np.mean((clip - clip.mean(axis=0)) ** 2)) for clip in seen]
+    np.testing.assert_allclose(without.energy(features[..., :10]), wanted, rtol=1e-5)
+
+
+def test_held_still_a_clip_keeps_its_pictures_and_loses_its_motion() -> None:
+    features = clips()
+    held = Description(FRAMES, COLUMNS, ALL).held_still(features)
+    assert torch.equal(held[..., :10], features[..., :10])
+    assert held.shape == features.shape
+    assert (held[..., 10:] == 0).all()
+    plain = features[..., :10]
+    assert torch.equal(Description(FRAMES, Columns(6, 4), StatisticsSettings()).held_still(plain), plain)
+
+
+def test_columns_stand_in_their_order() -> None:
+    assert COLUMNS.width == 6 + 4 + motion_width(2)
+    features = torch.arange(COLUMNS.width, dtype=torch.float)
+    parts = COLUMNS.appearance_of(features), COLUMNS.inner_of(features), COLUMNS.motion_of(features)
+    assert [len(part) for part in parts] == [6, 4, motion_width(2)]
+    assert torch.equal(torch.cat(parts), features)
+    assert Columns(6).appearance_of(features[:6]).shape == (6,)
+    assert len(Columns(6).motion_of(features[:6])) == len(Columns(6).inner_of(features[:6])) == 0

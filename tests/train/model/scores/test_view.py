@@ -1,0 +1,104 @@
+"""What a view keeps, against the clips that it was learnt from."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from stpr.train.model.scores.view import View
+
+SIZE, SHRINKAGE = 5, 0.2
+Floats = npt.NDArray[np.float64]
+
+
+def stage(seed: int, classes: int = 3, clips: int = 9) -> tuple[Tensor, Tensor, Tensor]:
+    """Descriptions `(n, S)` of a stage's clips, their classes, and in which half of its class each is."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(classes * clips) % classes)
+    mixing = rng.normal(size=(SIZE, SIZE))
+    made = rng.normal(size=(len(labels), SIZE)) @ mixing + 2 * rng.normal(size=(classes, SIZE))[labels] + 3
+    halves = rng.integers(0, 2, len(labels))
+    for label in range(classes):  # neither is empty, and they are not of one size
+        halves[np.flatnonzero(labels == label)[:3]] = (0, 0, 1)
+    return torch.from_numpy(made).float(), torch.from_numpy(labels), torch.from_numpy(halves)
+
+
+def filled(*, in_halves: bool, stages: int = 2) -> tuple[View, Tensor, list[tuple[Floats, Floats]]]:
+    """A view that learnt two stages, the rows in each class's halves `(C, 2)`, and each class's own rows by half."""
+    view, counts, rows = View(SIZE, SHRINKAGE, in_halves=in_halves), [], []
+    for seed in range(stages):
+        described, labels, halves = stage(seed)
+        view.update(described, labels, halves, 3)
+        for label in range(3):
+            first, second = (described[(labels == label) & (halves == half)].double().numpy() for half in (0, 1))
+            rows.append((first, second))
+            counts.append([len(first), len(second)])
+    return view, torch.tensor(counts, dtype=torch.float), rows
+
+
+def whitening_of(covariance: Floats) -> Floats:
+    scale = np.sqrt(np.diag(covariance))
+    correlation = (1 - SHRINKAGE) * covariance / np.outer(scale, scale) + SHRINKAGE * np.eye(SIZE)
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(correlation)).T / scale[:, None])
+
+
+@pytest.mark.parametrize("in_halves", [False, True])
+def test_the_covariance_is_that_of_all_rows_around_their_class_means(in_halves: bool) -> None:
+    view, counts, rows = filled(in_halves=in_halves)
+    classes = [np.concatenate(pair) for pair in rows]
+    around = np.concatenate([one - one.mean(axis=0) for one in classes])
+    wanted = around.T @ around / (len(around) - len(classes))
+    np.testing.assert_allclose(view.means, [one.mean(axis=0) for one in classes], rtol=1e-5)
+    np.testing.assert_allclose(view.covariance(counts if in_halves else counts.sum()), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_halves_are_those_of_the_clips_themselves_whitened_by_their_own_scatter() -> None:
+    view, counts, rows = filled(in_halves=True)
+    means = np.array([[half.mean(axis=0) for half in pair] for pair in rows]).transpose(1, 0, 2)  # (2, C, S)
+    around = np.concatenate([half - half.mean(axis=0) for pair in rows for half in pair])
+    whitening = whitening_of(around.T @ around / (len(around) - 2 * len(rows)))
+    halves, apart = view.halved(counts)
+    np.testing.assert_allclose(halves, (means - means.mean(axis=1, keepdims=True)) @ whitening, atol=1e-4)
+    np.testing.assert_allclose(apart, (means[0] - means[1]) @ whitening, atol=1e-4)
+
+
+def test_moved_and_directions_are_seen_from_the_middle_of_the_classes() -> None:
+    view, counts, rows = filled(in_halves=True)
+    view.refresh(counts)
+    means = np.array([np.concatenate(pair).mean(axis=0) for pair in rows])
+    whitening = whitening_of(np.asarray(view.covariance(counts)))
+    seen = (means - means.mean(axis=0)) @ whitening
+    np.testing.assert_allclose(view.directions, seen / np.linalg.norm(seen, axis=1, keepdims=True), atol=1e-4)
+    described, _, _ = stage(7)
+    wanted = (described.double().numpy() - means.mean(axis=0)) @ whitening
+    np.testing.assert_allclose(view.moved(described), wanted, atol=1e-3)
+    # Whitened: what is left of the covariance is the share that was not drawn to the diagonal.
+    np.testing.assert_allclose(
+        whitening.T
+        @ (0.8 * np.asarray(view.covariance(counts)) + 0.2 * np.diag(np.diag(view.covariance(counts))))
+        @ whitening,
+        np.eye(SIZE),
+        atol=1e-6,
+    )
+
+
+def test_a_half_without_rows_leaves_the_covariance_of_the_other() -> None:
+    described, labels, _ = stage(0)
+    whole, halved = View(SIZE, SHRINKAGE, in_halves=False), View(SIZE, SHRINKAGE, in_halves=True)
+    whole.update(described, labels, torch.zeros_like(labels), 3)
+    halved.update(described, labels, torch.zeros_like(labels), 3)
+    counts = torch.tensor([[9.0, 0.0]] * 3)
+    torch.testing.assert_close(halved.covariance(counts), whole.covariance(counts.sum()))
+
+
+def test_it_grows_with_the_classes_as_a_checkpoint_must() -> None:
+    view, _, _ = filled(in_halves=True)
+    blank = View(SIZE, SHRINKAGE, in_halves=True)
+    blank.resize(6)
+    assert {name: value.shape for name, value in blank.state_dict().items()} == {
+        name: value.shape for name, value in view.state_dict().items()
+    }
+    assert set(blank.state_dict()) == {"means", "scatter", "differences"}

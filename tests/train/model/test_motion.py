@@ -1,0 +1,239 @@
+"""The motion feature against Lucas-Kanade written window by window, and against pictures whose motion is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy import ndimage
+
+from stpr.runtime.contract.motion import MotionSpec
+from stpr.train.model.motion import (
+    BLUR,
+    CELL_SPREAD,
+    CELLS,
+    FAINT,
+    MAPS,
+    NEAR,
+    RIDGE,
+    SIGNALS,
+    STRIDE,
+    WINDOW,
+    Motion,
+    motion_width,
+    steadiest_speed,
+)
+
+Floats = npt.NDArray[np.float64]
+SIDE, EDGE, RIGHT, DOWN = 64, 20, (1, 0), (0, 1)
+WAYS = [RIGHT, DOWN, (-1, 0), (0, -1)]  # in the order of the maps
+
+
+def texture(seed: int, side: int = SIDE + 2 * EDGE) -> Floats:
+    """Smooth spots, larger than a pixel and smaller than a window."""
+    spots = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(side, side)), 2.0)
+    return np.asarray(np.clip(127 + 40 * spots / spots.std(), 0, 255))
+
+
+def shifted(way: tuple[int, int], seed: int = 0) -> Floats:
+    """A cut of a texture that moved by so many pixels to the right and down."""
+    left, top = EDGE - way[0], EDGE - way[1]
+    return texture(seed)[top : top + SIDE, left : left + SIDE]
+
+
+def moving_patch(way: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A pair `(2, s, s)`: a fifth of the picture, in its middle, moves by so many pixels and the rest stands still."""
+    before, after = shifted((0, 0)), shifted((0, 0)).copy()
+    after[18:46, 18:46] = shifted(way)[18:46, 18:46]
+    return np.stack([before, after]).round().astype(np.uint8)
+
+
+def light(greys: npt.NDArray[np.uint8]) -> Floats:
+    return np.log(greys / 4 + 1) / np.log(1 + 255 / 4)
+
+
+def motion_of(greys: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Features of one frame's pairs `(K, 2, s, s)`."""
+    module = Motion(MotionSpec(pairs=len(greys), side=greys.shape[-1], seconds=0.1))
+    found: torch.Tensor = module(torch.from_numpy(greys)[None])
+    assert found.shape == (1, motion_width(len(greys)))
+    return found[0]
+
+
+# The slow reference.
+
+
+def slow_flow(pair: npt.NDArray[np.uint8]) -> Floats:
+    """Flow `(2, L, L)` of a pair, one window at a time, each a least-squares problem of its own."""
+    tap = np.exp(-0.5 * (np.arange(-2, 3) / BLUR) ** 2)
+    smooth = [
+        ndimage.convolve1d(ndimage.convolve1d(one, tap / tap.sum(), 0), tap / tap.sum(), 1) for one in light(pair)
+    ]
+    mean = (smooth[0] + smooth[1]) / 2
+    inner = slice(3, -3)
+    across = ((np.roll(mean, -1, 1) - np.roll(mean, 1, 1)) / 2)[inner, inner]
+    down = ((np.roll(mean, -1, 0) - np.roll(mean, 1, 0)) / 2)[inner, inner]
+    change = (smooth[1] - smooth[0])[inner, inner]
+    places = range(0, across.shape[0], STRIDE)
+    flow = np.zeros((2, len(places), len(places)))
+    for row, top in enumerate(places):
+        for column, left in enumerate(places):
+            near = tuple(slice(max(0, at - WINDOW // 2), at + WINDOW // 2 + 1) for at in (top, left))
+            slopes = np.stack([across[near].ravel(), down[near].ravel()], axis=1) / WINDOW
+            squares = slopes.T @ slopes + RIDGE * np.eye(2)
+            flow[:, row, column] = np.linalg.solve(squares, -slopes.T @ change[near].ravel() / WINDOW)
+    ordered = np.sort(flow.reshape(2, -1), axis=1)
+    return flow - ordered[:, (ordered.shape[1] - 1) // 2][:, None, None]
+
+
+def slow_cells(positive: Floats) -> Floats:
+    """Means over 3 x 3 equal parts of a map, whose borders may cut places in three."""
+    fine = positive.repeat(CELLS, axis=0).repeat(CELLS, axis=1)
+    length = len(positive)
+    return fine.reshape(CELLS, length, CELLS, length).mean(axis=(1, 3))
+
+
+def slow_weights(mass: Floats) -> Floats:
+    """Weights `(3, L)` of places to either side of the middle of what moves."""
+    at, total = np.linspace(-1, 1, len(mass)), mass.mean() + FAINT
+    centre = (mass * at).mean() / total
+    spread = np.sqrt((mass * (at - centre) ** 2).mean() / total + NEAR**2)
+    weights = np.stack(
+        [np.exp(-0.5 * ((at - centre) / spread - offset) ** 2 / CELL_SPREAD**2) for offset in (-1, 0, 1)]
+    )
+    return np.asarray(weights / (weights.sum(axis=1, keepdims=True) + 1e-3))
+
+
+def slow_motion(pairs: npt.NDArray[np.uint8]) -> Floats:
+    maps, signals = [], []
+    for pair in pairs:
+        flow = slow_flow(pair)
+        power = (flow**2).sum(axis=0)
+        ways = [np.maximum(way[0] * flow[0] + way[1] * flow[1], 0) for way in WAYS]
+        rows, columns = slow_weights(power.mean(axis=1)), slow_weights(power.mean(axis=0))
+        maps.append(np.ravel([slow_cells(way) for way in ways] + [rows @ way @ columns.T for way in ways]))
+        drift = [(one * power).mean() / (power.mean() + FAINT) for one in flow]
+        signals.append([*drift, np.sqrt(power).mean(), np.sqrt(power.mean())])
+    rooted = [np.sign(values) * np.sqrt(np.abs(values)) for values in (np.array(maps), np.array(signals))]
+    return np.concatenate([rooted[0].mean(axis=0), rooted[1].ravel()])
+
+
+@pytest.mark.parametrize(
+    ("seed", "side", "pairs"), [(0, 64, 1), (1, 64, 4), (2, 16, 2), (3, 33, 3), (4, 48, 2), (5, 50, 1)]
+)
+def test_it_is_lucas_kanade_in_every_window(seed: int, side: int, pairs: int) -> None:
+    rng = np.random.default_rng(seed)
+    pictures = [texture(int(rng.integers(1000)), side) for _ in range(2)]
+    steps = rng.uniform(-1.5, 1.5, (pairs, 2, 2))
+    greys = [[ndimage.shift(pictures[half], step, mode="nearest") for half, step in enumerate(pair)] for pair in steps]
+    greys = [[before, 0.7 * before + 0.3 * after + 2 * rng.normal(size=before.shape)] for before, after in greys]
+    shown = np.clip(greys, 0, 255).astype(np.uint8)
+    module = Motion(MotionSpec(pairs=pairs, side=side, seconds=0.1)).double()
+    found = module.flow(torch.from_numpy(light(shown)))
+    np.testing.assert_allclose(found, np.stack([slow_flow(pair) for pair in shown]), atol=1e-5)
+    wanted = slow_motion(shown)
+    np.testing.assert_allclose(module(torch.from_numpy(shown)[None])[0], wanted, atol=1e-4)
+    np.testing.assert_allclose(motion_of(shown), wanted, atol=2e-3)  # in single precision
+    assert np.ptp(wanted[:MAPS]) > 0.1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_shift_by_a_pixel_reads_about_one_where_most_stands_still(way: tuple[int, int]) -> None:
+    pair = moving_patch(way)
+    flow = Motion(MotionSpec(pairs=1, side=SIDE, seconds=0.1)).flow(torch.from_numpy(light(pair)).float()[None])[0]
+    middle, corner = flow[:, 11:17, 11:17].mean(dim=(1, 2)), flow[:, :3, :3]
+    np.testing.assert_allclose(middle, way, atol=0.15)
+    np.testing.assert_allclose(corner, 0, atol=0.02)
+
+
+def test_directions_stand_in_the_order_right_down_left_up() -> None:
+    for place, way in enumerate(WAYS):
+        found = motion_of(moving_patch(way)[None])
+        for maps in (found[: MAPS // 2], found[MAPS // 2 : MAPS]):
+            sums = maps.reshape(4, CELLS**2).sum(dim=1)
+            assert int(sums.argmax()) == place
+            assert sums[(place + 2) % 4] < 0.1 * sums[place]
+        drift = found[MAPS : MAPS + 2]
+        assert torch.dot(drift, torch.tensor(way, dtype=torch.float)) > 0.8
+
+
+def test_cells_stand_row_by_row_and_those_around_what_moves_go_with_it() -> None:
+    still = shifted((0, 0))
+    found = {}
+    for place, (top, left) in {2: (4, 42), 6: (42, 4)}.items():
+        after = still.copy()
+        after[top : top + 18, left : left + 18] = shifted(RIGHT)[top : top + 18, left : left + 18]
+        found[place] = motion_of(np.stack([still, after]).round().astype(np.uint8)[None])
+        assert int(found[place][: CELLS**2].argmax()) == place
+    grid, around = (torch.stack([one[start : start + MAPS // 2] for one in found.values()]) for start in (0, MAPS // 2))
+    assert (grid[0] - grid[1]).norm() > grid[0].norm()
+    assert (around[0] - around[1]).norm() < 0.3 * around[0].norm()
+
+
+def test_what_all_of_the_picture_does_is_the_cameras_and_taken_out() -> None:
+    def strength(after: Floats) -> float:
+        return float(motion_of(np.stack([shifted((0, 0)), after]).round().astype(np.uint8)[None])[MAPS + 3])
+
+    both = shifted((2, 1)).copy()  # the patch one pixel to the right of what the camera does
+    both[18:46, 18:46] = shifted((3, 1))[18:46, 18:46]
+    whole, patch = strength(shifted(RIGHT)), strength(moving_patch(RIGHT)[1])
+    assert whole < 0.7 * patch
+    flow = Motion(MotionSpec(pairs=1, side=SIDE, seconds=0.1)).flow(
+        torch.from_numpy(light(np.stack([shifted((0, 0)), both]).round().astype(np.uint8))).float()[None]
+    )[0]
+    assert flow[0, 11:17, 11:17].mean() == pytest.approx(1, abs=0.35)
+    assert float(flow[:, 5:-5, 5:-5].median().abs()) < 0.1
+
+
+@pytest.mark.parametrize(("gain", "offset", "change"), [(0.6, 0, 0.02), (1.3, 0, 0.02), (1, -30, 0.1), (0.7, 30, 0.12)])
+def test_light_changes_it_little(gain: float, offset: float, change: float) -> None:
+    pair = moving_patch(RIGHT)
+    plain = motion_of(pair[None])
+    lit = motion_of(np.clip(pair * float(gain) + offset, 0, 255).astype(np.uint8)[None])
+    assert (lit - plain).norm() < change * plain.norm()
+
+
+def test_where_nothing_moves_it_is_zero() -> None:
+    still = np.stack([texture(3, SIDE)] * 2).astype(np.uint8)
+    np.testing.assert_allclose(motion_of(np.stack([still] * 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(motion_of(np.zeros((1, 2, SIDE, SIDE), np.uint8)), 0, atol=1e-3)
+
+
+def test_maps_are_means_over_pairs_and_each_pair_has_its_signals() -> None:
+    right, down = moving_patch(RIGHT), moving_patch(DOWN)
+    alone = [motion_of(pair[None]) for pair in (right, down)]
+    both = motion_of(np.stack([right, down]))
+    torch.testing.assert_close(both[:MAPS], (alone[0][:MAPS] + alone[1][:MAPS]) / 2)
+    torch.testing.assert_close(both[MAPS:], torch.cat([one[MAPS:] for one in alone]))
+    assert (motion_width(0), motion_width(2)) == (0, MAPS + 2 * SIGNALS)
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0, 6.0])
+def test_a_cameras_noise_is_no_lasting_speed_and_a_moving_patch_is(noise: float) -> None:
+    def speed(step: float) -> float:
+        """Of a clip of 8 frames with 4 pairs each; the patch goes so many pixels from picture to picture."""
+        rng, pictures = np.random.default_rng(0), []
+        for index in range(33):
+            picture, at = shifted((0, 0)).copy(), 10 + int(step * index) % 30
+            if step:
+                picture[10:30, at : at + 20] = texture(5)[:20, :20]
+            pictures.append(np.clip(picture + noise * rng.normal(size=picture.shape), 0, 255).round())
+        greys = np.array([[pictures[at], pictures[at + 1]] for at in range(32)]).astype(np.uint8)
+        frames = Motion(MotionSpec(pairs=4, side=SIDE, seconds=0.1))(
+            torch.from_numpy(greys).reshape(8, 4, 2, SIDE, SIDE)
+        )
+        return float(steadiest_speed(frames[None]))
+
+    assert speed(0) < 0.01
+    assert speed(0.6) > 0.2
+    assert speed(1) > 0.4
+
+
+def test_speed_is_that_of_the_fastest_cell_over_clips() -> None:
+    """Worked by hand: one cell goes right at 2 pixels throughout, another to and fro at 5, which does not last."""
+    motion = torch.zeros(2, 6, motion_width(1))
+    motion[0, :, 4] = 2**0.5  # right, in the middle; the maps are square roots
+    motion[1, 0::2, 0] = 5**0.5  # right ...
+    motion[1, 1::2, 2 * CELLS**2] = 5**0.5  # ... and left, in the corner
+    torch.testing.assert_close(steadiest_speed(motion), torch.tensor([2.0, 0.0]))

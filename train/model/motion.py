@@ -1,0 +1,142 @@
+"""How things move, seen in pairs of small grey pictures: optical flow in plain products, no weights (method §13.2).
+
+pairs of greys ─▶ logarithm ─▶ slopes ─▶ least squares ─▶ flow less its median ─┬─▶ directions on a 3x3 grid
+(N,K,2,s,s)       light        x, y, t   in a window      (the camera's motion) ├─▶ the same around what moves
+                  cancels                                                       └─▶ four signals for each pair
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stpr.runtime.contract.motion import MotionSpec
+
+DIRECTIONS: Final = 4
+CELLS: Final = 3  # to a side
+SIGNALS: Final = 4  # of a pair: the mean flow in x and y, weighted by its energy; mean and root mean square speed
+MAPS: Final = 2 * DIRECTIONS * CELLS**2  # columns in front of the signals
+BLUR: Final = 0.8  # pixels
+WINDOW, STRIDE = 11, 2  # pixels in which the flow is taken for the same; from one window to the next
+RIDGE: Final = 1e-4  # no flow where there is no contrast
+FAINT: Final = 1e-4  # squared pixels: energy of flow that counts as nothing
+NEAR: Final = 0.1  # least spread of what moves, of half a picture
+CELL_SPREAD: Final = 0.8  # of a cell around what moves, in spreads
+
+
+def motion_width(pairs: int) -> int:
+    """How many numbers describe the motion up to a frame."""
+    return MAPS + SIGNALS * pairs if pairs else 0
+
+
+class Motion(nn.Module):
+    """Pairs of grey pictures `(N, K, 2, s, s)` uint8, before and after, oldest pair first -> `(N, MAPS + 4 K)`.
+
+    The maps are means over the pairs; the signals of each pair stand one behind the other. All are signed square roots.
+    """
+
+    def __init__(self, spec: MotionSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        places = (spec.side - 6 - 1) // STRIDE + 1  # 6 pixels go to the slopes' 7 taps
+        self.middle = places * places // 2 + 1  # how many of the largest there are down to the median
+        angle = torch.arange(DIRECTIONS, dtype=torch.float64) * 2 * math.pi / DIRECTIONS
+        compass = torch.stack([angle.cos(), angle.sin()], dim=1).round(decimals=12)
+        self.slopes: Tensor
+        self.compass: Tensor
+        self.cells: Tensor
+        self.line: Tensor
+        self.offsets: Tensor
+        for name, value in (
+            ("slopes", _slopes()),
+            ("compass", compass[:, :, None, None]),
+            ("cells", _cells(places)),
+            ("line", torch.linspace(-1, 1, places, dtype=torch.float64)),
+            ("offsets", torch.linspace(-1, 1, CELLS, dtype=torch.float64)[:, None]),
+        ):
+            self.register_buffer(name, value.float(), persistent=False)
+
+    def forward(self, greys: Tensor) -> Tensor:
+        """Motion features `(N, MAPS + 4 K)`."""
+        side, pairs = self.spec.side, self.spec.pairs
+        light = torch.log(greys.to(self.slopes.dtype) * 0.25 + 1) * (1 / math.log(1 + 255 / 4))
+        flow = self.flow(light.reshape(-1, 2, side, side))  # (N K, 2, L, L)
+        power = flow.square().sum(dim=1)
+        along = torch.relu(F.conv2d(flow, self.compass))  # (N K, DIRECTIONS, L, L)
+        grid = self.cells @ along @ self.cells.T
+        rows, columns = power.mean(dim=2), power.mean(dim=1)
+        total = rows.mean(dim=1, keepdim=True)  # (N K, 1)
+        centred = self._around(rows, total)[:, None] @ along @ self._around(columns, total)[:, None].transpose(2, 3)
+        drift = (flow * power[:, None]).mean(dim=(2, 3)) / (total + FAINT)
+        speed = power.sqrt().mean(dim=(1, 2))[:, None]
+        maps = _signed_root(torch.cat([grid.flatten(1), centred.flatten(1)], dim=1))
+        signals = _signed_root(torch.cat([drift, speed, total.sqrt()], dim=1))
+        return torch.cat([maps.reshape(-1, pairs, MAPS).mean(dim=1), signals.reshape(-1, pairs * SIGNALS)], dim=1)
+
+    def flow(self, light: Tensor) -> Tensor:
+        """Log-grey pairs `(n, 2, s, s)` -> pixels moved `(n, 2, L, L)` in x and y, less their median over the picture.
+
+        Regularised Lucas-Kanade: the flow that explains the change in a window best, one 2x2 system each.
+        """
+        slope = F.conv2d(light, self.slopes)
+        x, y, time = slope[:, 0:1], slope[:, 1:2], slope[:, 2:3]
+        products = torch.cat([x * x, y * y, x * y, x * time, y * time], dim=1)
+        means = F.avg_pool2d(products, (WINDOW, 1), (STRIDE, 1), (WINDOW // 2, 0))
+        means = F.avg_pool2d(means, (1, WINDOW), (1, STRIDE), (0, WINDOW // 2))
+        xx, yy, xy, xt, yt = (means[:, row : row + 1] for row in range(5))
+        xx, yy = xx + RIDGE, yy + RIDGE
+        determinant = xx * yy - xy * xy
+        moved = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
+        largest = torch.topk(moved.flatten(2), self.middle, dim=2).values
+        return moved - largest[:, :, self.middle - 1 :][..., None]
+
+    def _around(self, mass: Tensor, total: Tensor) -> Tensor:
+        """Weights `(n, CELLS, L)` of cells at the middle of the moving mass `(n, L)` and a spread to either side."""
+        total = total + FAINT
+        centre = (mass * self.line).mean(dim=1, keepdim=True) / total
+        variance = (mass * (self.line - centre).square()).mean(dim=1, keepdim=True) / total
+        place = ((self.line - centre) / (variance + NEAR**2).sqrt())[:, None]
+        weight = torch.exp((place - self.offsets).square() * (-0.5 / CELL_SPREAD**2))
+        return weight / (weight.sum(dim=2, keepdim=True) + 1e-3)
+
+
+def steadiest_speed(motion: Tensor) -> Tensor:
+    """How fast the cell moves that moves most, in pixels, over clips of motion features `(B, T, M)`: `(B,)`.
+
+    Root mean square over time of each cell's net flow, averaged over neighbouring frames: what a camera's noise makes
+    of a still picture has no direction and does not last.
+    """
+    cells = CELLS**2
+    flow = motion[..., : DIRECTIONS * cells].square()  # right, down, left, up
+    right, down = (flow[..., way * cells : (way + 1) * cells] for way in (0, 1))
+    left, up = (flow[..., way * cells : (way + 1) * cells] for way in (2, 3))
+    net = torch.cat([right - left, down - up], dim=-1)
+    lasting = ((net[:, 1:] + net[:, :-1]) / 2).square().mean(dim=1)  # (B, 2 cells)
+    return (lasting[:, :cells] + lasting[:, cells:]).amax(dim=1).sqrt()
+
+
+def _slopes() -> Tensor:
+    """Taps `(3, 2, 7, 7)` on a pair that is blurred first: slopes in x and y of its mean, and what changes."""
+    at = torch.arange(-2, 3, dtype=torch.float64)
+    blur = torch.exp(-0.5 * (at / BLUR) ** 2)
+    blur = blur / blur.sum()
+    smooth, rise = F.pad(blur, (1, 1)), 0.5 * (F.pad(blur, (2, 0)) - F.pad(blur, (0, 2)))
+    plain = torch.outer(smooth, smooth)
+    across, down = torch.outer(smooth, rise) / 2, torch.outer(rise, smooth) / 2
+    return torch.stack([torch.stack(pair) for pair in ((across, across), (down, down), (-plain, plain))])
+
+
+def _cells(length: int) -> Tensor:
+    """Means over CELLS equal parts of a line `(CELLS, length)`."""
+    edges = torch.arange(CELLS + 1, dtype=torch.float64) * length / CELLS
+    low = torch.arange(length, dtype=torch.float64)
+    part = (torch.minimum(edges[1:, None], low + 1) - torch.maximum(edges[:-1, None], low)).clamp_min(0)
+    return part / part.sum(dim=1, keepdim=True)
+
+
+def _signed_root(x: Tensor) -> Tensor:
+    return torch.sign(x) * x.abs().sqrt()

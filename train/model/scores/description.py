@@ -1,0 +1,117 @@
+"""What is said of a clip in a few numbers: its mean, and what its frames do around the mean (method §12.1 (7), §13)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stpr.train.model.columns import Columns
+from stpr.train.model.motion import MAPS, SIGNALS, steadiest_speed
+from stpr.train.settings.model import RHYTHM_LAGS, Part, StatisticsSettings
+
+COSINES: Final = 4
+RHYTHM_SHRINKAGE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Some columns of the frame features and which parts of them are described."""
+
+    columns: Literal["appearance", "inner", "motion", "rhythm"]
+    parts: tuple[Part, ...]  # none of the rhythm, which has but one description
+    shrinkage: float
+
+
+def cosine_terms(frames: int) -> Tensor:
+    """The first COSINES non-constant terms of the orthonormal cosine transform over time: `(COSINES, T)`."""
+    time = (torch.arange(frames, dtype=torch.float64) + 0.5) * math.pi / frames
+    order = torch.arange(1, min(COSINES, frames - 1) + 1, dtype=torch.float64)
+    terms: Tensor = (2 / frames) ** 0.5 * torch.cos(order[:, None] * time)
+    return terms.float()
+
+
+class Description(nn.Module):
+    """Clips `(B, T, D)` -> descriptions `(B, S)`: appearance, inner layers, motion, rhythm, as far as settings ask."""
+
+    def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings) -> None:
+        super().__init__()
+        self.frames, self.columns = frames, columns
+        self.cosines: Tensor
+        self.register_buffer("cosines", cosine_terms(frames), persistent=False)
+        asked = (
+            Section("appearance", settings.parts, settings.shrinkage),
+            Section("inner", settings.inner.parts, settings.inner.shrinkage),
+            Section("motion", settings.motion.parts, settings.motion.shrinkage),
+        )
+        self.sections = [section for section in asked if section.parts]
+        if settings.rhythm:
+            self.sections.append(Section("rhythm", (), RHYTHM_SHRINKAGE))
+        blank = torch.zeros(1, frames, columns.width)
+        ends = [0, *accumulate(self._section(blank, section).shape[1] for section in self.sections)]
+        self.places = [slice(start, stop) for start, stop in pairwise(ends)]  # of each section in a description
+        self.size = ends[-1]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The sections' descriptions, side by side: `(B, S)`."""
+        return torch.cat([self._section(features, section) for section in self.sections], dim=1)
+
+    def energy(self, features: Tensor) -> Tensor:
+        """How much happens in clips `(B, T, D)`: `(B,)`, not negative.
+
+        Where motion is seen, the speed in the cell that moves most, in pixels; else the root mean square of what the
+        appearance does around its mean over time.
+        """
+        if self.columns.pairs:
+            return steadiest_speed(self.columns.motion_of(features))
+        seen = self.columns.appearance_of(features)
+        return (seen - seen.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2)).sqrt()
+
+    def held_still(self, features: Tensor) -> Tensor:
+        """Frame features `(…, D)` of the same frames if nothing moved in them."""
+        if not self.columns.pairs:
+            return features
+        start = self.columns.appearance + self.columns.inner
+        return torch.cat([features[..., :start], torch.zeros_like(features[..., start:])], dim=-1)
+
+    def _section(self, features: Tensor, section: Section) -> Tensor:
+        if section.columns == "rhythm":
+            return self._rhythm(features)
+        if section.columns == "motion":
+            return self._parts(self._motion(features), section.parts)
+        columns = self.columns
+        seen = columns.appearance_of(features) if section.columns == "appearance" else columns.inner_of(features)
+        return self._parts(seen, section.parts)
+
+    def _parts(self, features: Tensor, parts: tuple[Part, ...]) -> Tensor:
+        static = features.mean(dim=1)
+        residual = features - static[:, None]
+        half = features.shape[1] // 2
+        describe = {
+            "mean": lambda: static,
+            "difference": lambda: residual[:, half:].mean(dim=1) - residual[:, :half].mean(dim=1),
+            "deviation": lambda: (residual.square().mean(dim=1) + 1e-6).sqrt(),
+            "cosines": lambda: (self.cosines @ residual).flatten(1),
+            "change": lambda: (features[:, 1:] - features[:, :-1]).abs().mean(dim=1),
+            "lag1": lambda: (residual[:, 1:] * residual[:, :-1]).mean(dim=1),
+            "lag2": lambda: (residual[:, 2:] * residual[:, :-2]).mean(dim=1),
+        }
+        return torch.cat([describe[name]() for name in parts], dim=1)
+
+    def _motion(self, features: Tensor) -> Tensor:
+        """Maps, and the signals' means over a frame's pairs: `(B, T, MAPS + SIGNALS)`."""
+        motion = self.columns.motion_of(features)
+        signals = motion[..., MAPS:].reshape(-1, self.frames, self.columns.pairs, SIGNALS).mean(dim=2)
+        return torch.cat([motion[..., :MAPS], signals], dim=-1)
+
+    def _rhythm(self, features: Tensor) -> Tensor:
+        """Autocorrelations of the signals over all pairs of the clip, and the logarithm of their variances."""
+        signals = self.columns.motion_of(features)[..., MAPS:].reshape(-1, self.frames * self.columns.pairs, SIGNALS)
+        around = signals - signals.mean(dim=1, keepdim=True)
+        variance = around.square().mean(dim=1) + 1e-6
+        lagged = [(around[:, lag:] * around[:, :-lag]).mean(dim=1) / variance for lag in RHYTHM_LAGS]
+        return torch.cat([*lagged, variance.log()], dim=1)

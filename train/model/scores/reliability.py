@@ -1,0 +1,85 @@
+"""How far each view is to be believed, from how well two halves of the training clips agree: closed form, no clip kept.
+
+A clip that a half never saw is made of what it does not know: the mean of a class in the other half, moved by how far
+another class's halves lie apart. Scored against a half's means, such clips show what a view is worth on clips of its
+own, and a view of noise is worth nothing. The weights minimise the cross-entropy of the views' cosines together, so
+views that say the same share their weight, and scores come out calibrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+UNKNOWN: Final = 10.0  # the weight of each view where there are too few classes or clips to learn one
+PRIOR: Final = 1e-3  # of the cross-entropy: what a weight of 10 costs, halved
+MOST_PROBES: Final = 64  # other classes whose halves move a class's mean
+
+
+def weigh(views: Sequence[tuple[Tensor, Tensor]], units: Tensor) -> Tensor:
+    """The weight of each view `(V,)`, not negative.
+
+    `views` have whitened means of halves `(2, C, S)` and their differences `(C, S)`; `units` `(C, 2)` says how many
+    independent clips (or groups of clips) each half has.
+    """
+    usable = units.amin(dim=1) > 0
+    if int(usable.sum()) < 3:
+        return torch.full((len(views),), UNKNOWN)
+    counts = units[usable].double()
+    spread = 1 / (1 / counts).sum(dim=1).sqrt()  # of one clip, where the difference is of two means
+    cosines = torch.stack([_probe(halves[:, usable], apart[usable] * spread[:, None]) for halves, apart in views])
+    return _fit(cosines)
+
+
+def _probe(halves: Tensor, steps: Tensor) -> Tensor:
+    """Cosines of made-up clips with the classes of the half that they are strange to, `(rows, C)`, own class first.
+
+    The class that lent its step is left out, by -inf.
+    """
+    classes, rows = len(steps), []
+    others = [_spread(classes, own) for own in range(classes)]
+    for known, strange in ((halves[0], halves[1]), (halves[1], halves[0])):
+        targets = F.normalize(known, dim=-1)
+        for own, lenders in enumerate(others):
+            clips = torch.cat([strange[own] + steps[lenders], strange[own] - steps[lenders]])
+            found = F.normalize(clips, dim=-1) @ targets.T
+            found[torch.arange(len(clips)), lenders.repeat(2)] = -torch.inf
+            order = [own, *(row for row in range(classes) if row != own)]
+            rows.append(found[:, order])
+    return torch.cat(rows)
+
+
+def _spread(classes: int, own: int) -> Tensor:
+    """The other classes, or MOST_PROBES of them."""
+    others = torch.tensor([row for row in range(classes) if row != own])
+    every = max(1.0, len(others) / MOST_PROBES)
+    return others[torch.arange(0, len(others), every).long()]
+
+
+def _fit(cosines: Tensor) -> Tensor:
+    """Weights `(V,)` of least cross-entropy for cosines `(V, rows, C)`, the right class first; convex."""
+    from scipy.optimize import minimize  # imported late: it costs time that other methods save
+
+    values = cosines.cpu().numpy()
+    counted = np.isfinite(values[0])
+    values = np.where(counted, values, 0.0)
+    own = values[:, :, 0]
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = np.where(counted, np.tensordot(weights, values, axes=1), -np.inf)
+        top = scores.max(axis=1, keepdims=True)
+        powers = np.exp(scores - top)
+        total = powers.sum(axis=1, keepdims=True)
+        entropy = (top + np.log(total))[:, 0] - weights @ own
+        slope = (values * (powers / total)).sum(axis=2).mean(axis=1) - own.mean(axis=1)
+        prior = PRIOR * weights / UNKNOWN**2
+        return float(entropy.mean() + prior @ weights / 2), slope + prior
+
+    start = np.full(len(values), UNKNOWN)
+    found = minimize(loss, start, jac=True, bounds=[(0, None)] * len(start), method="L-BFGS-B")
+    return torch.from_numpy(np.asarray(found.x, dtype=np.float32))
