@@ -44,6 +44,8 @@ class Model:
         """
         feeds = {"frames": np.stack([preprocess(image, self.manifest.preprocess) for image in images])}
         if self.manifest.motion:
+            if len(greys) != len(images):
+                raise ValueError(f"the bundle sees motion: {len(images)} images need as many greys, not {len(greys)}")
             feeds["greys"] = np.stack(greys)
         return self._encoder.run(feeds)["features"]
 

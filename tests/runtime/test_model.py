@@ -11,7 +11,7 @@ from stpr.runtime.contract.preprocess import Array, preprocess
 from stpr.runtime.decision import decide
 from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.model import Model, open_model
-from tests.factories import FRAMES, SIDE, WIDTH, encode, judge, make_bundle, make_preprocess_spec
+from tests.factories import FRAMES, MOTION, SIDE, WIDTH, encode, judge, make_bundle, make_preprocess_spec
 from tests.runtime.runs import FEATURES, JUDGED, Watched, noise, recorded
 
 
@@ -37,6 +37,16 @@ def test_a_batch_gives_each_image_the_feature_it_has_alone(bundle: Bundle) -> No
     wanted = encode(np.stack([preprocess(image, make_preprocess_spec()) for image in images]))
     assert together == pytest.approx(alone, abs=1e-6)
     assert together == pytest.approx(wanted, abs=1e-5)
+
+
+def test_images_without_greys_are_refused_where_motion_is_seen(tmp_path: Path) -> None:
+    images = [noise(1, seed)[0] for seed in range(2)]
+    bundle = open_bundle(make_bundle(tmp_path, motion=MOTION))
+    with (
+        open_model(bundle, "onnxruntime") as model,
+        pytest.raises(ValueError, match="sees motion: 2 images need as many greys, not 0"),
+    ):
+        model.encode(images)
 
 
 def test_a_batch_of_windows_gives_each_the_decision_it_has_alone(bundle: Bundle) -> None:

@@ -6,12 +6,12 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stpr.train.learning.fit import Criterion, Rows
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.losses.contrast import contrast
 from stpr.train.losses.preservation import importance, preservation
+from stpr.train.model.directions import unit
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.stpr import Memory, StPR
 from stpr.train.settings.learning import ContrastSettings, PreservationSettings
@@ -29,7 +29,7 @@ class ClassContrast(nn.Module):
         self.settings = settings
         self.first_class = 0 if settings.negatives == "seen" else offset
         self.candidates: Tensor
-        negatives = F.normalize(torch.randn(settings.random_negatives, class_vectors.shape[1]), dim=-1)
+        negatives = unit(torch.randn(settings.random_negatives, class_vectors.shape[1]))
         candidates = torch.cat([class_vectors[self.first_class :], negatives.to(class_vectors)])
         self.register_buffer("candidates", candidates, persistent=False)
 

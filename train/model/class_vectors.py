@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from torch.nn import functional as F
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.backbone import first_line, load_pretrained, resolve_source
+from stpr.train.model.directions import unit
 
 BYTES: Final = 256  # a byte-level vocabulary has at least these
 
@@ -46,13 +46,13 @@ def text_vectors(classes: Sequence[str], *, source: str, prompts: Sequence[str])
         said = [prompt.replace("{}", spoken(name)) for name in classes]
         tokens = tokenizer(said, padding=True, truncation=True, max_length=longest, return_tensors="pt")
         with torch.no_grad():
-            total = total + F.normalize(tower(**tokens).text_embeds, dim=-1)
-    return F.normalize(total, dim=-1)
+            total = total + unit(tower(**tokens).text_embeds)
+    return unit(total)
 
 
 def prototype_vectors(static: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Means `(c, D)` of the frame-mean features `(n, D)` of each class, unit length."""
-    return F.normalize(torch.stack([static[labels == index].mean(dim=0) for index in range(classes)]), dim=-1)
+    return unit(torch.stack([static[labels == index].mean(dim=0) for index in range(classes)]))
 
 
 def code_vectors(classes: Sequence[str], width: int) -> Tensor:
@@ -61,4 +61,4 @@ def code_vectors(classes: Sequence[str], width: int) -> Tensor:
     for name in classes:
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
         rows.append(np.random.default_rng(seed).standard_normal(width))
-    return F.normalize(torch.tensor(np.array(rows), dtype=torch.float32), dim=-1)
+    return unit(torch.tensor(np.array(rows), dtype=torch.float32))

@@ -8,8 +8,8 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from stpr.train.model.directions import unit
 from stpr.train.settings.messages import entry_of
 from stpr.train.settings.model import RouterSettings
 
@@ -29,13 +29,13 @@ class Evidence:
 
 def anchor_scores(evidence: Evidence) -> Tensor:
     """r_k = max over the classes of expert k of cos(V^tem_k, anchor): `(B, E)` (method §4.3)."""
-    cosines = F.normalize(evidence.temporal, dim=-1) @ F.normalize(evidence.anchors, dim=-1).T  # (B, E, C)
+    cosines = unit(evidence.temporal) @ unit(evidence.anchors).T  # (B, E, C)
     return _best_own(cosines, evidence.membership)
 
 
 def key_scores(evidence: Evidence) -> Tensor:
     """r_k = max over the classes of expert k of cos(V̄, key): `(B, E)` (method §4.4)."""
-    cosines = F.normalize(evidence.static, dim=-1) @ F.normalize(evidence.keys, dim=-1).T  # (B, C)
+    cosines = unit(evidence.static) @ unit(evidence.keys).T  # (B, C)
     return _best_own(cosines[:, None], evidence.membership)
 
 
@@ -55,7 +55,7 @@ def _top1(evidence: Evidence) -> Tensor:
 
 def _equal(evidence: Evidence) -> Tensor:
     experts = evidence.temporal[..., 0]  # (B, E)
-    return torch.full_like(experts, 1.0 / experts.shape[1])
+    return 0 * experts + 1.0 / experts.shape[1]  # a tensor filled anew would ask for its shape in a graph
 
 
 def _likelihood(evidence: Evidence) -> Tensor:

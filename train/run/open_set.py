@@ -65,10 +65,11 @@ def lower_bound(scores: Floats, recall: float) -> float | None:
 def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | None:
     """The threshold of the newest stage, from its held-out clips; None for too few.
 
-    Where statistics are learnt from draws, which look as other days do, so is this.
+    Their random draws help out only there: they look stranger than any clip to come, and let nearly all pass.
     """
     statistics, found = model.head.combiner.statistics, []
-    samples = held.samples(0, draws=statistics is not None and statistics.settings.draws)
+    few = len(held.inputs.labels) < FEWEST
+    samples = held.samples(0, draws=few and statistics is not None and statistics.settings.draws)
     for features in torch.split(samples.features, BATCH):
         logits, _ = model.head(features)
         found.append(model.head.combiner.familiarity(features, logits))

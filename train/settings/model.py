@@ -100,6 +100,9 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     shrinkage: Share = 0.1
     inner: ViewSettings = ViewSettings()  # of [backbone] inner
     motion: ViewSettings = ViewSettings()  # of [sampling] motion
+    # The same where known is told from unknown. Much by default: a direction in which few training clips hardly vary
+    # looks strange in every new clip. Where random draws show well how clips vary, little tells far better.
+    unknown_shrinkage: Share = 0.8
     rhythm: bool = False  # a view of how the motion's four signals recur, from pair to pair
     draws: bool = False  # learn means and covariance from the training draws too, not from the centre views alone
     likelihood: Literal["gaussian", "cosine"] = "gaussian"

@@ -88,7 +88,10 @@ def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exporte
     graph = exported.graph(name)
     assert (graph.ir_version, [(entry.domain, entry.version) for entry in graph.opset_import]) == (10, [("", 18)])
     assert not graph.functions
-    assert "Einsum" not in {node.op_type for node in graph.graph.node}
+    kinds = {node.op_type for node in graph.graph.node}
+    assert "Einsum" not in kinds
+    if name == GraphName.HEAD:  # engines that compute shapes on the CPU leave their accelerator for them
+        assert not kinds & {"Shape", "Range", "Expand", "ConstantOfShape"}
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
     assert b".py" not in (exported.folder / f"{name}.onnx").read_bytes()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,14 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
         for name, value in before.items()
         if not torch.equal(value, after[name][: len(value)] if value.ndim else after[name])
     }
+
+
+@pytest.mark.parametrize("method", ["finetune", "lwf", "ewc", "joint"])
+def test_a_method_of_one_expert_refuses_to_have_none(method: str) -> None:
+    recipe = make_recipe(method=method, expert={"layers": 0}, fusion={"kind": "posteriors"})
+    message = f"[expert] layers = 0 leaves {method} nothing to learn; use 1 or more layers, or a method without"
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        build_model(recipe)
 
 
 @pytest.mark.parametrize("tables", [ADAPTED, {**OURS, **ADAPTED}, OURS, {**ADAPTED, "expert": {"start": "fresh"}}])

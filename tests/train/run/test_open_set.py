@@ -141,6 +141,22 @@ def test_without_a_share_a_stage_is_learnt_from_all_clips_and_has_no_threshold()
     assert (learnt.curves, learnt.threshold, spec_of(model, recipe.unknown, [None])) == ([], None, None)
 
 
+def test_random_draws_help_out_where_too_few_clips_are_held_out() -> None:
+    """Two classes, one clip of each held out: with draws a threshold, and one that plain clips easily pass."""
+    thresholds = []
+    for draws in (False, True):
+        recipe = make_recipe(method="streaming_lda", statistics={"draws": draws}, unknown={"holdout": 0.2})
+        torch.manual_seed(0)
+        model = build_model(recipe)
+        inputs = make_inputs(1, clips=5)
+        thresholds.append(learn_stage(model, STAGES[0], inputs, recipe, make_fit(recipe, 1)).threshold)
+    assert thresholds[0] is None
+    assert thresholds[1] is not None
+    known = predict(model, {1: make_inputs(1, clips=20)}, temperature=0.05)
+    assert known is not None
+    assert (known.familiarity >= thresholds[1]).mean() > 0.9
+
+
 def test_too_few_clips_give_no_threshold_and_lose_none() -> None:
     recipe = make_recipe(method="nearest_mean")
     torch.manual_seed(0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.directions import unit
 from stpr.train.model.routing import Evidence, router_of
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import FusionSettings, RouterSettings
@@ -63,8 +63,8 @@ class Fusion(Combiner):
         )
         routing = self.router.weigh(evidence) if given is None else given
         if self.fusion.normalise:
-            static, outputs = F.normalize(static, dim=-1), F.normalize(outputs, dim=-1)
+            static, outputs = unit(static), unit(outputs)
         fused = self.fusion.static * static + (routing[:, None] @ outputs)[:, 0]  # (B, D)
         if self.fusion.evidence > 0 and posterior is not None:
             fused = fused + self.fusion.evidence * (posterior @ self.class_vectors)
-        return F.normalize(fused, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T, routing
+        return unit(fused) @ unit(self.class_vectors).T, routing

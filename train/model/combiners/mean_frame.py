@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.directions import unit
 
 
 class MeanFrame(Combiner):
@@ -31,5 +31,5 @@ class MeanFrame(Combiner):
         """Logits `(B, C)`, which are cosines, and routing `(B, 1)`."""
         del outputs, unadapted, given
         static = self.columns.appearance_of(features).mean(dim=1)
-        logits = F.normalize(static, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
+        logits = unit(static) @ unit(self.class_vectors).T
         return logits, torch.ones_like(logits[:, :1])

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.directions import unit
 from stpr.train.model.scores.statistics import ClipScores
 
 ELSEWHERE = 1e4  # nats below any class of the stage itself
@@ -54,7 +54,7 @@ class Mixture(Combiner):
 
     def said(self, outputs: Tensor) -> Tensor:
         """The cosine of each class with what the expert of its stage makes of a clip: `(B, E, D)` -> `(B, C)`."""
-        cosines = F.normalize(outputs, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T  # (B, E, C)
+        cosines = unit(outputs) @ unit(self.class_vectors).T  # (B, E, C)
         return (cosines * self.membership.T).sum(dim=1)
 
     def _of_stages(self, scores: Tensor) -> Tensor:

@@ -16,9 +16,6 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-# How far the covariance is drawn to its diagonal, more than for telling classes apart: directions in which a few
-# training clips hardly vary would look strange in every new clip, and less so with every stage.
-SHRINKAGE: Final = 0.8
 LONE_SPREAD: Final = 1.0  # of class means around their middle, where there is one class: as wide as a class itself
 
 
@@ -38,11 +35,13 @@ class _Place(nn.Module):
 class Familiarity(nn.Module):
     """Descriptions `(B, S)` -> standard deviations `(B,)`, derived from class means and covariance of each view.
 
-    Views count as independent of one another: their log ratios add up.
+    Views count as independent of one another: their log ratios add up. `shrinkage` is how far a covariance is drawn to
+    its diagonal.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], shrinkage: float) -> None:
         super().__init__()
+        self.shrinkage = shrinkage
         self.places = nn.ModuleList(_Place(size) for size in sizes)
         self.sizes = list(sizes)
         self.slope: Tensor
@@ -66,7 +65,7 @@ class Familiarity(nn.Module):
             place.centre = means.mean(dim=0)
             at = (means.double() - place.centre) / scale @ axes  # (C, S)
             between = at.square().sum() / (count - 1) / len(scale) if count > 1 else at.new_tensor(LONE_SPREAD)
-            near = (1 - SHRINKAGE) * variances + SHRINKAGE
+            near = (1 - self.shrinkage) * variances + self.shrinkage
             far = near + between
             squared = 1 / near - 1 / far
             expected = expected + (at.square() / far).sum(dim=1) - (squared * variances).sum()

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from stpr.train.model.directions import unit
 
 UNKNOWN: Final = 10.0  # the weight of each view where there are too few classes or clips to learn one
 PRIOR: Final = 1e-3  # of the cross-entropy: what a weight of 10 costs, halved
@@ -30,6 +31,9 @@ def weigh(views: Sequence[tuple[Tensor, Tensor]], units: Tensor) -> Tensor:
     usable = units.amin(dim=1) > 0
     if int(usable.sum()) < 3:
         return torch.full((len(views),), UNKNOWN)
+    apart = torch.stack([steps.norm(dim=1) for _, steps in views]).sum(dim=0)
+    # Which classes lend their steps must not hang on the order in which they were learnt.
+    usable = torch.tensor([row for row in apart.argsort().tolist() if usable[row]])
     counts = units[usable].double()
     spread = 1 / (1 / counts).sum(dim=1).sqrt()  # of one clip, where the difference is of two means
     cosines = torch.stack([_probe(halves[:, usable], apart[usable] * spread[:, None]) for halves, apart in views])
@@ -44,10 +48,10 @@ def _probe(halves: Tensor, steps: Tensor) -> Tensor:
     classes, rows = len(steps), []
     others = [_spread(classes, own) for own in range(classes)]
     for known, strange in ((halves[0], halves[1]), (halves[1], halves[0])):
-        targets = F.normalize(known, dim=-1)
+        targets = unit(known)
         for own, lenders in enumerate(others):
             clips = torch.cat([strange[own] + steps[lenders], strange[own] - steps[lenders]])
-            found = F.normalize(clips, dim=-1) @ targets.T
+            found = unit(clips) @ targets.T
             found[torch.arange(len(clips)), lenders.repeat(2)] = -torch.inf
             order = [own, *(row for row in range(classes) if row != own)]
             rows.append(found[:, order])

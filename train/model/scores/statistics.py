@@ -86,7 +86,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent clips of each class's two halves
         self.register_buffer("concentrations", torch.zeros(len(self.views)), persistent=self.learns_weights)
-        self.familiarity = Familiarity([view.size for view in self._views()])
+        self.familiarity = Familiarity([view.size for view in self._views()], settings.unknown_shrinkage)
         self.wholeness = Wholeness(self.size) if settings.events else None
         self.shares: Tensor
         self.register_buffer("shares", torch.zeros(self.size), persistent=False)  # a view's, of all weight
@@ -113,13 +113,13 @@ class ClipStatistics(ClipScores):
             moved = views[0].moved(described)
             length = moved.norm(dim=-1, keepdim=True)
             return moved / length.clamp_min(1e-12), length
-        pointed, square = [], described.new_zeros(())
+        pointed, squares = [], []
         for view, place in zip(views, self.places, strict=True):
             moved = view.moved(described[:, place])
             length = moved.norm(dim=-1, keepdim=True)
             pointed.append(moved / length.clamp_min(1e-12))
-            square = square + length.square() * self.shares[place.start]
-        return torch.cat(pointed, dim=1), square.sqrt()
+            squares.append(length.square() * self.shares[place.start])
+        return torch.cat(pointed, dim=1), torch.stack(squares).sum(dim=0).sqrt()
 
     def resemble(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where clips `(B, T, D)` point and how far, as `point`, and their mean cosines with the classes `(B, C)`."""

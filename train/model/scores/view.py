@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stpr.train.model.directions import unit
+
 
 class View(nn.Module):
     """What is kept of one view's descriptions `(n, S)`: means `(C, S)` and the scatter around them `(S, S)`.
@@ -81,7 +83,7 @@ class View(nn.Module):
         whitening = self.whitened_by(self.covariance(counts))
         self.centre = self.means.mean(dim=0)
         self.whitening = whitening.float()
-        self.directions = F.normalize((self.means.double() - self.centre) @ whitening, dim=-1).float()
+        self.directions = unit((self.means.double() - self.centre) @ whitening).float()
 
     def moved(self, described: Tensor) -> Tensor:
         """Descriptions `(B, S)` as seen from the middle of the classes, whitened."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WHOLE, PART = 1 / 8, 3 / 8  # missing up to this share a clip is whole, from that share on it is a part
-PENALTY: Final = 1e4  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
+PENALTY: Final = 1e3  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
 RIDGE: Final = 1e-6  # of the four numbers' variance: few clips may agree in one of them
 
 
@@ -158,7 +158,8 @@ class Wholeness(nn.Module):
         second = cosines.masked_fill(cosines == best, -1.0).amax(dim=1, keepdim=True)
         rival = torch.where(cosines == best, second, best)
         columns = (cosines - rival, cosines - unlike.amax(dim=1, keepdim=True), cosines - unlike[:, 1:2])
-        return torch.stack([*columns, length.clamp_min(1e-12).log().expand_as(cosines)], dim=-1)
+        # Spread over the classes by a sum: an expansion would ask for a shape, which some engines compute on the CPU.
+        return torch.stack([*columns, length.clamp_min(1e-12).log() + 0 * cosines], dim=-1)
 
     def forward(self, pointed: Tensor, length: Tensor, cosines: Tensor, energies: Tensor) -> Tensor:
         """Evidence `(B, C)`; next to none for a class in which more happens than in clips of these energies `(B,)`."""

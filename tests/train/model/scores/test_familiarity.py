@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from stpr.train.model.scores.familiarity import LONE_SPREAD, SHRINKAGE, Familiarity
+from stpr.train.model.scores.familiarity import LONE_SPREAD, Familiarity
 
 SIZE = 5
+SHRINKAGE = 0.6
 
 
 def some_classes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -17,7 +18,7 @@ def some_classes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tens
 
 
 def made(means: torch.Tensor, covariance: torch.Tensor) -> Familiarity:
-    familiarity = Familiarity([SIZE])
+    familiarity = Familiarity([SIZE], SHRINKAGE)
     familiarity.refresh([(means, covariance)])
     return familiarity
 
