@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.mean_frame import MeanFrame
@@ -36,12 +35,7 @@ def routed_experts(recipe: Recipe, columns: Columns) -> Head:
 
 
 def single_expert(recipe: Recipe, columns: Columns) -> Head:
-    """One expert for all stages, always heard. Raises RecipeError where it would have no layers."""
-    if not recipe.expert.layers:
-        raise RecipeError(
-            f"[expert] layers = 0 leaves {recipe.method} nothing to learn; use 1 or more layers, or a method without"
-            " experts."
-        )
+    """One expert for all stages, always heard."""
     fusion = msgspec.structs.replace(recipe.fusion, kind="vectors", evidence=0.0)
     combiner = Fusion(columns, router=RouterSettings(kind="equal"), fusion=fusion, statistics=None)
     return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=recipe.expert)

@@ -24,6 +24,8 @@ class Head(nn.Module):
         super().__init__()
         width = columns.appearance
         inner = expert.width_in(width) if expert else 0
+        if expert and not expert.layers:
+            raise RecipeError("[expert] layers = 0 leaves the method nothing to learn; use 1 or more layers.")
         if expert and inner % expert.heads:
             raise RecipeError(
                 f"[expert] heads: {expert.heads} heads can't share out {inner} features equally;"

@@ -85,6 +85,14 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
         figures=[(f"{name}.png", CAPTIONS[name]) for name in figures],
         unknown_headings=_unknown_headings(metrics),
         unknown=_unknown(metrics),
+        calibration_headings=("after stage", "calibration error before", "calibration error after"),
+        calibration=[
+            (str(stage), percent(one.before), percent(one.after))
+            for stage, one in enumerate(metrics.calibration, start=1)
+            if one is not None
+        ],
+        heard_headings=("heard", "weight"),
+        heard=[(name, f"{weight:.1f}") for name, weight in metrics.heard.items()],
         stages=[(stage, ", ".join(classes)) for stage, classes in enumerate(metrics.stages, start=1)],
         made_with=_made_with(metrics),
     )

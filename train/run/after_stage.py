@@ -73,6 +73,7 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
         notes=list(dict.fromkeys([*(before.notes if before else []), *cautions(plan.recipe)])),
         unknown=[*(before.unknown if before else []), unknown],
         calibration=[*(before.calibration if before else []), calibration],
+        heard=finished.model.head.combiner.heard,
         routing_accuracy=routing_accuracy(tested.routing, tested.stages),
         oracle_accuracy=seen_accuracy(tested.labels, tested.oracle) if several else None,
     )

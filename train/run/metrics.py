@@ -55,6 +55,9 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     notes: list[str] = msgspec.field(default_factory=list)  # caveats to repeat wherever the metrics are shown
     unknown: list[UnknownFigures | None] = []  # after each stage; None without thresholds
     calibration: list[Calibration | None] = []  # after each stage; None where no clips are held out
+    # How far the decision believes each view of the statistics and the expert of each stage, where that is learnt: in
+    # nats for a cosine of 1.
+    heard: dict[str, float] = {}
     # After the last stage, on the test clips there were; None where there is no choice between experts.
     routing_accuracy: float | None = None  # share of clips whose largest weight is on the expert of their class's stage
     oracle_accuracy: float | None = None  # accuracy, all classes competing, if that expert alone judged every clip

@@ -59,8 +59,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 @pytest.mark.parametrize("method", ["finetune", "lwf", "ewc", "joint"])
 def test_a_method_of_one_expert_refuses_to_have_none(method: str) -> None:
     recipe = make_recipe(method=method, expert={"layers": 0}, fusion={"kind": "posteriors"})
-    message = f"[expert] layers = 0 leaves {method} nothing to learn; use 1 or more layers, or a method without"
-    with pytest.raises(RecipeError, match=re.escape(message)):
+    with pytest.raises(RecipeError, match=re.escape("[expert] layers = 0 leaves the method nothing to learn; use 1")):
         build_model(recipe)
 
 

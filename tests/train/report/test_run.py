@@ -23,6 +23,7 @@ from stpr.train.report.figures import (
     routing_figure,
 )
 from stpr.train.report.run import CAPTIONS, finished_runs, summary, write_report
+from stpr.train.run.calibration import Calibration
 from stpr.train.run.metrics import UNKNOWN, Metrics, average_incremental, backward_forgetting, write_metrics
 from stpr.train.run.open_set_metrics import UnknownFigures
 
@@ -303,6 +304,21 @@ def test_unknown_classes_have_a_table_where_thresholds_were_set(tmp_path: Path) 
     assert "FPR at target TPR" in Page.of(page).text
     plain = write_report(save(tmp_path, "without", made_up([2, 1])))
     assert "Unknown classes" not in plain.read_text() + (plain.parent / "report.md").read_text()
+
+
+def test_what_decides_and_how_true_scores_are_is_said_where_it_is_learnt(tmp_path: Path) -> None:
+    metrics = msgspec.structs.replace(
+        made_up([2, 1]),
+        calibration=[None, Calibration(before=0.1234, after=0.004)],
+        heard={"appearance": 13.84, "motion": 0.0, "expert of stage 1": 2.0, "expert of stage 2": 0.0},
+    )
+    text = (write_report(save(tmp_path, "with", metrics)).parent / "report.md").read_text()
+    assert "| 2 | 12.3 % | 0.4 % |\n" in text
+    rows = "| appearance | 13.8 |\n| motion | 0.0 |\n| expert of stage 1 | 2.0 |\n| expert of stage 2 | 0.0 |\n"
+    assert rows in text
+    plain = (write_report(save(tmp_path, "without", made_up([2, 1]))).parent / "report.md").read_text()
+    assert "## Scores" not in plain
+    assert "## What decides" not in plain
 
 
 NAMES = [

@@ -62,6 +62,11 @@ class Combiner(nn.Module):
         return math.exp(float(self.calibration[0]))
 
     @property
+    def heard(self) -> dict[str, float]:
+        """How far each part of the decision is believed, in nats for a cosine of 1; empty where that is not learnt."""
+        return {}
+
+    @property
     def gives_evidence(self) -> bool:
         """Whether the statistics tell a whole action from a part of one, as events need it."""
         return isinstance(self.statistics, ClipStatistics) and self.statistics.tells_events

@@ -33,6 +33,12 @@ class Mixture(Combiner):
         self.register_buffer("class_vectors", torch.zeros(0, columns.appearance))
         self.register_buffer("trust", torch.zeros(0))
 
+    @property
+    def heard(self) -> dict[str, float]:
+        """As of every combiner: the scores' views, and the expert of each stage."""
+        experts = {f"expert of stage {stage}": trust for stage, trust in enumerate(self.trust.tolist(), start=1)}
+        return {**self.statistics.heard, **experts}
+
     def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
         """As every combiner; a new expert is not trusted yet."""
         super().add_classes(count, owner=owner)

@@ -49,6 +49,11 @@ class ClipScores(nn.Module):
         """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
         return (self.transform(self.describe(features)) - self.centre) @ self.weight.T + self.bias
 
+    @property
+    def heard(self) -> dict[str, float]:
+        """As of every combiner: nothing is learnt of it."""
+        return {}
+
     def update(self, samples: Samples, classes: int) -> None:
         """Add a stage's `classes` new classes."""
         raise NotImplementedError
@@ -93,6 +98,14 @@ class ClipStatistics(ClipScores):
 
     def _views(self) -> list[View]:
         return [view for view in self.views if isinstance(view, View)]
+
+    @property
+    def heard(self) -> dict[str, float]:
+        """As of every combiner: each view."""
+        if not self.learns_weights:
+            return {}
+        names = [section.columns for section in self.describe.sections]
+        return dict(zip(names, self.concentrations.tolist(), strict=True))
 
     @property
     def tells_events(self) -> bool:

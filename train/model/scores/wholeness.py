@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WHOLE, PART = 1 / 8, 3 / 8  # missing up to this share a clip is whole, from that share on it is a part
-PENALTY: Final = 1e3  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
+PENALTY: Final = 1e4  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
 RIDGE: Final = 1e-6  # of the four numbers' variance: few clips may agree in one of them
 
 

@@ -101,6 +101,12 @@ def test_a_new_expert_is_not_trusted_yet_and_old_ones_stay() -> None:
     before = mixture.class_vectors.clone()
     mixture.add_classes(2, owner=3, vectors=torch.ones(2, WIDTH))
     assert mixture.trust.tolist() == [3, 8, 5, 0]
+    assert mixture.heard == {
+        "expert of stage 1": 3,
+        "expert of stage 2": 8,
+        "expert of stage 3": 5,
+        "expert of stage 4": 0,
+    }
     assert torch.equal(mixture.class_vectors, torch.cat([before, torch.ones(2, WIDTH)]))
     assert mixture.membership[-2:].tolist() == [[0, 0, 0, 1]] * 2
     # A class that comes to an expert that is there already takes over its trust.
