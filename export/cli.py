@@ -24,16 +24,26 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
 @click.option("--clips", type=click.IntRange(min=1), default=CLIPS, help="Prove it on at most so many test clips.")
 @click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Also write an update: what a device lacks that has this older bundle.  [default: none]",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["onnx", "tensorrt"]),
     default="onnx",
     help="tensorrt: also build engines for this very machine.",
 )
-def main(*, stage: int, run: Path | None, out: Path, clips: int, form: str) -> None:
+def main(  # noqa: PLR0913  (one parameter per option is click's way)
+    *, stage: int, run: Path | None, out: Path, clips: int, since: Path | None, form: str
+) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
-    from stpr.export.console import ShownSteps, new_console, show_bundle
+    from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
     from stpr.export.package.pipeline import export_stage
+    from stpr.runtime.contract.bundle import open_bundle
+    from stpr.runtime.contract.delta import write_delta
     from stpr.runtime.engines.tensorrt_builder import find_library
     from stpr.train.run.folder import RECIPE
 
@@ -44,12 +54,17 @@ def main(*, stage: int, run: Path | None, out: Path, clips: int, form: str) -> N
         raise CheckpointError(
             f"{folder} is no run: it has no {RECIPE}; name a folder that stpr-train wrote with --run."
         )
+    base = None if since is None else open_bundle(since)
     library = find_library() if form == "tensorrt" else None
     bundle = export_stage(folder, stage, out, clips=clips, step=step)
     if library is not None:
         engines = build_engines(bundle, library, step)
         console.print(f"engines for this machine alone: {engines}", soft_wrap=True)
     show_bundle(console, bundle)
+    if base is not None:
+        made = open_bundle(bundle)
+        delta = write_delta(base, made, bundle.with_name(f"update-{base.manifest.stage}-to-{stage}"))
+        show_delta(console, delta, base.path)
 
 
 def newest_run(root: Path) -> Path:

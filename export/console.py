@@ -18,6 +18,7 @@ from rich.text import Text
 from stpr.export.package.pipeline import Advance
 from stpr.export.parity.certificate import Certificate, Difference, certificate_file
 from stpr.runtime.contract.bundle import MANIFEST
+from stpr.runtime.contract.delta import bytes_of
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import Manifest, read_manifest
 
@@ -73,6 +74,12 @@ def show_bundle(console: Console, bundle: Path) -> None:
             console.print(line, soft_wrap=True)
     console.print(f"bundle: {bundle}", soft_wrap=True)
     console.print(f"next:   {shlex.join(['stpr-run', '--bundle', str(bundle), '--camera', '0'])}", soft_wrap=True)
+
+
+def show_delta(console: Console, delta: Path, base: Path) -> None:
+    """How much an update ships, and what to do with it on a device."""
+    console.print(f"update: {delta}, {bytes_of(delta):,} bytes for a device that has {base}", soft_wrap=True)
+    console.print(f"next:   {shlex.join(['stpr-update', str(base), str(delta)])} on that device", soft_wrap=True)
 
 
 def _previous(bundle: Path, manifest: Manifest) -> Manifest | None:

@@ -1,4 +1,4 @@
-"""The commands of a device: `stpr-run`, `stpr-check` and `stpr-bench`. Options here, the work in live, check and bench.
+"""The commands of a device: `stpr-run`, `stpr-check`, `stpr-bench` and `stpr-update`. Options here, the work elsewhere.
 
 OpenCV, numpy and the engines are imported when a command runs: `--help` is quick, and a missing library is one line.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,25 @@ def check(*, bundle: Path, engine: str, threads: int | None) -> None:
         raise BundleError(
             f"{bundle} does not do on {engine} what it was exported to do; try another --engine, or export it again."
         )
+
+
+@click.command(cls=Command)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("update", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The new bundle. [default: stage-N beside BUNDLE]")
+def update(*, bundle: Path, update: Path, out: Path | None) -> None:
+    """Make the bundle of the next stage of BUNDLE and of what UPDATE brings; BUNDLE itself stays as it is.
+
+    UPDATE is a folder that `stpr-export --since` wrote. Nothing is put in place before every digest holds, and doing it
+    twice does no harm.
+    """
+    from stpr.runtime.contract.bundle import open_bundle
+    from stpr.runtime.contract.delta import apply_delta, stage_of
+
+    target = out or bundle.resolve().parent / f"stage-{stage_of(update)}"
+    made = apply_delta(open_bundle(bundle), update, target)
+    click.echo(f"bundle: {target}, stage {made.manifest.stage} of {made.manifest.name} ({made.digest[:12]}…)")
+    click.echo(f"next:   {shlex.join(['stpr-check', str(target)])}")
 
 
 @click.command(cls=Command)

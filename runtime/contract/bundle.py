@@ -19,6 +19,7 @@ from stpr.runtime.contract.preprocess import Array
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 PARITY = "parity.json"
+DELTA = "delta.json"  # in an update, which is no bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,13 @@ def file_entry(path: Path) -> FileEntry:
 def open_bundle(path: Path) -> Bundle:
     """Read the manifest and check every file against it. Raises BundleError naming the first that does not hold."""
     manifest_file = path / MANIFEST
+    if (path / DELTA).is_file():
+        raise BundleError(f"{path} is an update and no bundle; apply it with `stpr-update BUNDLE {path}`.")
     if not manifest_file.is_file():
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
     sealed = read_manifest(manifest_file.read_bytes(), str(manifest_file))
     for name, entry in sealed.manifest.files.items():
-        _check_file(path, name, entry)
+        check_file(path, name, entry)
     return Bundle(path, sealed.manifest, sealed.digest)
 
 
@@ -106,10 +109,17 @@ def newest_bundle(root: Path) -> Path:
     return found[-1].parent
 
 
-def _check_file(root: Path, name: str, entry: FileEntry) -> None:
+def place_of(root: Path, name: str) -> Path:
+    """Where a file of the manifest lies under `root`. Raises BundleError for a name that leads out of there."""
     file = root / name
     if not file.resolve().is_relative_to(root.resolve()):
         raise BundleError(f"{root / MANIFEST} lists {name!r}, which lies outside the bundle; do not use this bundle.")
+    return file
+
+
+def check_file(root: Path, name: str, entry: FileEntry) -> None:
+    """Raise BundleError unless the file under `root` is what its entry says, and lies in there."""
+    file = place_of(root, name)
     if not file.is_file():
         raise BundleError(f"{file} is missing; copy the bundle again.")
     found = file_entry(file)
