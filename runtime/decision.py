@@ -47,6 +47,7 @@ class Prediction(Decision, frozen=True, kw_only=True):
     frame: int
     latency_ms: float  # capture to prediction for live sources, processing time for files
     bundle: BundleId
+    media_time: float | None = None  # seconds into a recorded source, where the frame is to be found; None for live
     source: str
 
     def line(self) -> dict[str, object]:

@@ -28,7 +28,7 @@ class Session:
         """`filters` are this session's own, applied to each result in this order."""
         self.model, self.origin = model, origin
         spans = SPANS if model.tells_events else (1.0,)
-        self.window = FeatureWindow(model.manifest.clip, frame_seconds=_frame_seconds(origin), spans=spans)
+        self.window = FeatureWindow(model.manifest.clip, spans=spans)
         self.trail = Trail(model.manifest.motion) if model.manifest.motion else None
         self.timing = Timing()
         self._filters = filters
@@ -36,7 +36,7 @@ class Session:
 
     def wants(self, frame: Frame) -> bool:
         """Show each frame here, in order: is it to be encoded?"""
-        wanted = self.window.wants(frame.captured_at)
+        wanted = self.window.wants(frame.captured_at, frame.stands)
         if self.trail is not None:
             if self.window.started_at == frame.captured_at:
                 self.trail.reset()
@@ -73,10 +73,6 @@ class Session:
             frame=frame.index,
             latency_ms=round(latency, 3),
             bundle=self.model.id,
+            media_time=frame.media_time,
             source=frame.source.name,
         )
-
-
-def _frame_seconds(origin: Origin) -> float:
-    """How long a frame stands: known for files alone."""
-    return 0.0 if origin.is_live or origin.fps is None else 1 / origin.fps

@@ -23,41 +23,39 @@ from stpr.runtime.spans import clips_of_spans, span_slots
 # Two frames of a clip lost in a row are a hole in the action. Bursts of a network stream (0.4-0.5 s) are not, even
 # when the periods are short.
 GAP_PERIODS, GAP_SECONDS = 2.0, 1.0
-SAME_TIME = 1e-6  # seconds; index / fps and a multiple of the period differ by rounding alone
+SAME_TIME = 1e-6  # seconds; a frame's time and a multiple of the period differ by rounding alone
 
 
 class FeatureWindow:
     """The frame features of the last clip span, oldest first: all that a live run remembers."""
 
-    def __init__(self, clip: ClipSpec, *, frame_seconds: float = 0.0, spans: Sequence[float] = (1.0,)) -> None:
-        """`spans` are shares of the clip's span that actions may last, for `as_clips`.
-
-        `frame_seconds` is how long a frame stands (1 / fps of a file); 0 where nobody knows when the next comes.
-
-        A standing frame also serves the slots before the next one, so a file of exactly `span_seconds` gives the very
-        frames that training took. Without it, a slot takes the first frame at or after its time.
-        """
+    def __init__(self, clip: ClipSpec, *, spans: Sequence[float] = (1.0,)) -> None:
+        """`spans` are shares of the clip's span that actions may last, for `as_clips`."""
         self._clip = clip
-        self._stands = max(frame_seconds, 2 * SAME_TIME)
-        self._gap = max(GAP_PERIODS * clip.period, GAP_SECONDS) + frame_seconds
+        self._gap = max(GAP_PERIODS * clip.period, GAP_SECONDS)
         self._slots = tuple(dict.fromkeys((clip.frames, *span_slots(clip.frames, spans))))
         self._room = max(self._slots)
         self._features: deque[Array] = deque(maxlen=self._room)
-        self._start = self._last = math.nan
+        self._start = self._last = self._until = math.nan
         self._filled = 0  # slots since the start
 
-    def wants(self, captured_at: float) -> bool:
-        """Show each frame's time here, in order: does it open a slot? After a gap the window is empty again."""
-        if not 0 <= captured_at - self._last <= self._gap:
+    def wants(self, captured_at: float, stands: float = 0.0) -> bool:
+        """Show each frame's time here, in order: does it open a slot? After a gap the window is empty again.
+
+        `stands` is how long the frame stands, in seconds; 0 where nobody knows when the next comes. A standing frame
+        also serves the slots before the next one, so a file of exactly `span_seconds` gives the very frames that
+        training took. Without it, a slot takes the first frame at or after its time.
+        """
+        if not (self._last <= captured_at and captured_at - self._until <= self._gap):
             self.reset()
             self._start = captured_at
-        self._last = captured_at
-        return self._due(captured_at) > self._filled
+        self._last, self._until = captured_at, captured_at + stands
+        return self._due() > self._filled
 
-    def push(self, feature: Array, captured_at: float) -> None:
+    def push(self, feature: Array, captured_at: float, stands: float = 0.0) -> None:
         """Fill all slots that are open at this time with a frame feature `(D,)`: several, when frames come slower."""
-        if self.wants(captured_at):
-            due = self._due(captured_at)
+        if self.wants(captured_at, stands):
+            due = self._due()
             self._features.extend([feature] * min(due - self._filled, self._room))
             self._filled = due
 
@@ -83,10 +81,10 @@ class FeatureWindow:
     def reset(self) -> None:
         """Forget everything: a new scene, or the camera came back."""
         self._features.clear()
-        self._start = self._last = math.nan
+        self._start = self._last = self._until = math.nan
         self._filled = 0
 
-    def _due(self, captured_at: float) -> int:
-        """How many slots since the start this frame has reached: slot i lies at (i + 0.5) periods."""
-        reached = captured_at - self._start + self._stands - SAME_TIME
+    def _due(self) -> int:
+        """How many slots since the start the newest frame has reached: slot i lies at (i + 0.5) periods."""
+        reached = max(self._until - SAME_TIME, self._last + SAME_TIME) - self._start
         return math.ceil(reached / self._clip.period - 0.5)

@@ -39,7 +39,7 @@ class Events:
             at=result.frame.captured_at,
             frame=prediction.frame,
             time=prediction.time,
-            media_time=None if result.frame.source.is_live else round(result.frame.captured_at, 6),
+            media_time=result.frame.media_time,
             label=label if known else None,
             stage=self._stages[label],
             evidence=-math.inf if prediction.evidence is None else prediction.evidence,

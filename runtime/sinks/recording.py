@@ -12,7 +12,9 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
+from stpr.runtime.sources.frame import Frame
 
+STEADY = 0.9  # a frame that stands for less than this share of the mean belongs to a rate that varies
 LIVE_FPS = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second
 
 
@@ -37,7 +39,7 @@ class Recording:
         captured_at = result.frame.captured_at
         picture = self._overlay.draw(result)
         if self._writer is None:
-            self._fps = result.frame.source.fps or LIVE_FPS
+            self._fps = _rate(result.frame)
             self._writer = self._open(picture)
             self._start = captured_at
         due = round((captured_at - self._start) * self._fps) + 1 - self._written
@@ -62,6 +64,12 @@ class Recording:
         if not writer.isOpened():
             raise StprError(f"can't record to {self._path}: OpenCV can't write such a file there; name a .mp4 file.")
         return writer
+
+
+def _rate(first: Frame) -> float:
+    """As announced; where the rate varies, that is its mean, and frames may come as fast as the first two."""
+    announced = first.source.fps or LIVE_FPS
+    return round(1 / first.stands) if 0 < first.stands * announced < STEADY else announced
 
 
 def open_recording(settings: Settings) -> Recording | None:

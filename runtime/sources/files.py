@@ -1,10 +1,15 @@
-"""Recorded sources: every frame of a file or folder, in order, as fast as they are read."""
+"""Recorded sources: every frame of a file or folder, in order, as fast as they are read.
+
+Time is the picture's own, as the file gives it: rates vary, and some files pause.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,28 +23,42 @@ FOLDER_FPS = 25.0  # a folder of images has no clock: its frames count as captur
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # Some containers only estimate their frame count (duration x rate); more missing than this is damage.
 MISSING_FRAMES, MISSING_SHARE = 3, 0.05
+# A frame with no successor for so many seconds is followed by a pause, unless frames come that seldom: up to so many
+# times as long as is usual.
+PAUSE_SECONDS, SELDOM = 1.0, 2.0
+Timed: TypeAlias = tuple[Image, float]  # an RGB image and its media time in seconds
 
 
 class RecordedSource:
-    """Images at a known rate; the reader is waited for and nothing is dropped."""
+    """Images with their media times; the reader is waited for and nothing is dropped."""
 
     dropped = 0
     reconnects = 0
 
-    def __init__(self, name: str, images: Iterator[Image], *, fps: float, frames: int = 0) -> None:
-        """`frames` is how many images there seem to be; 0 where nobody knows."""
+    def __init__(self, name: str, images: Iterable[Timed], *, fps: float, frames: int = 0) -> None:
+        """`fps` is their mean rate, `frames` how many there seem to be; 0 where nobody knows."""
         self.origin = Origin(name, is_live=False, fps=fps)
         self.seconds = frames / fps
-        self._rate = fps
         self._images = images
+        self._usual = 1 / fps  # seconds from frame to frame, of late
         self._stopped = False
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame, at media time index / fps."""
-        for index, image in enumerate(self._images):
-            if self._stopped:
-                return
-            yield Frame(image, index, index / self._rate, self.origin)
+        """Every frame, one behind the reading: how long a frame stands is known when the next one is there."""
+        held: Frame | None = None
+        try:
+            for index, (image, at) in enumerate(self._images):
+                if self._stopped:
+                    return
+                if held is not None:
+                    yield self._standing(held, at - held.captured_at)
+                held = Frame(image, index, at, self.origin)
+        except SourceError:
+            if held is not None:
+                yield self._standing(held, self._usual)
+            raise
+        if held is not None and not self._stopped:
+            yield self._standing(held, self._usual)
 
     def stop(self) -> None:
         """End the iteration at the next frame."""
@@ -48,6 +67,11 @@ class RecordedSource:
     def close(self) -> None:
         """Nothing to wait for: the file is released with the iteration."""
         self.stop()
+
+    def _standing(self, frame: Frame, seconds: float) -> Frame:
+        """The frame with how long it stands; what comes before a pause stands about as long as its predecessor."""
+        self._usual = min(seconds, SELDOM * self._usual)
+        return dataclasses.replace(frame, stands=seconds if seconds <= PAUSE_SECONDS else self._usual)
 
 
 def open_recorded(path: Path) -> RecordedSource:
@@ -68,7 +92,7 @@ def open_file(path: Path) -> RecordedSource:
     if not 0 < fps <= 1000:
         raise SourceError(f"{path} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
     frames = max(0, round(device.get(cv2.CAP_PROP_FRAME_COUNT)))
-    return RecordedSource(str(path), _video(device, path), fps=fps, frames=frames)
+    return RecordedSource(str(path), _video(device, path, fps), fps=fps, frames=frames)
 
 
 def open_folder(path: Path) -> RecordedSource:
@@ -76,22 +100,38 @@ def open_folder(path: Path) -> RecordedSource:
     files = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
     if not files:
         raise SourceError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); name a folder that does.")
-    return RecordedSource(str(path), map(_read_image, files), fps=FOLDER_FPS, frames=len(files))
+    return RecordedSource(str(path), at_rate(map(_read_image, files), FOLDER_FPS), fps=FOLDER_FPS, frames=len(files))
 
 
-def _video(device: cv2.VideoCapture, path: Path) -> Iterator[Image]:
-    announced, read = round(device.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+def at_rate(images: Iterable[Image], fps: float) -> Iterator[Timed]:
+    """Images that have no times of their own, as if captured at this rate."""
+    return ((image, index / fps) for index, image in enumerate(images))
+
+
+def _video(device: cv2.VideoCapture, path: Path, fps: float) -> Iterator[Timed]:
+    announced, read, at = round(device.get(cv2.CAP_PROP_FRAME_COUNT)), 0, 0.0
     try:
         while (image := read_rgb(device)) is not None:
+            at = _media_time(device, at + 1 / fps if read else 0.0, at)
             read += 1
-            yield image
+            yield image, at
     finally:
         device.release()
-    if read == 0 or announced - read > max(MISSING_FRAMES, MISSING_SHARE * announced):
+    # Counted or timed: where the rate varies an estimated count may be wrong, but the end is right.
+    if read == 0 or announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced):
         raise SourceError(
             f"{path} ended after {read} of the {announced} frames it announces: it is damaged or cut short;"
             " copy or record it again."
         )
+
+
+def _media_time(device: cv2.VideoCapture, expected: float, before: float) -> float:
+    """When the frame that was read is to be seen; as `expected` where the file does not say, as at some ends of AVIs.
+
+    Never earlier than the frame `before`, so time that runs backwards is no time either.
+    """
+    said = device.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    return said if said > before else expected
 
 
 def _read_image(file: Path) -> Image:

@@ -16,7 +16,7 @@ class Origin:
 
     name: str  # what messages and predictions call the source; holds no credentials
     is_live: bool  # whether frames come by the clock rather than as fast as they are read
-    fps: float | None = None  # frames a second as announced; None where only the clock can tell
+    fps: float | None = None  # frames a second as announced, on average where they vary; None: only the clock tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,12 @@ class Frame:
     captured_at: float  # seconds: the monotonic clock for cameras and streams, media time for files
     source: Origin
     label: str | None = None  # the true class, where the source knows it
+    stands: float = 0.0  # seconds until the next frame; 0 where nobody knows when that comes
+
+    @property
+    def media_time(self) -> float | None:
+        """Where in its recording the frame is to be found, in seconds; None for what is live."""
+        return None if self.source.is_live else round(self.captured_at, 6)
 
 
 class WhenBehind(Enum):

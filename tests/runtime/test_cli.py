@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from stpr.runtime.cli import run
 from stpr.runtime.settings import Settings
 from tests.factories import make_bundle, make_video
+from tests.runtime.varying import make_varying
 
 MAIN = "from stpr.runtime.cli import run; run()"
 SUMMARY = (
@@ -62,10 +63,12 @@ def test_the_newest_bundle_watches_a_file(bundle: Path, video: Path) -> None:
         "state",
         "latency_ms",
         "bundle",
+        "media_time",
         "source",
     ]
     assert lines[-1]["bundle"]["name"] == "toy"
     assert lines[-1]["source"] == str(video)
+    assert [line["media_time"] for line in lines] == [line["frame"] / 8 for line in lines]
     assert lines[-1]["label"] in {"wave", "jump", "turn"}
     start, end = done.stderr.splitlines()
     assert start.endswith(f"stage 2 on onnxruntime CPUExecutionProvider, watching {video}")
@@ -84,6 +87,18 @@ def test_pictures_are_recorded_and_a_machine_without_a_window_says_so_once(
     assert re.search(r"^\d\d:\d\d:\d\d  (wave|jump|turn) \d+%  stage [12]$", done.stdout, re.MULTILINE)
 
 
+def test_a_pause_in_a_file_is_told_in_its_time_and_not_recorded(bundle: Path, tmp_path: Path) -> None:
+    out, video = tmp_path / "out.jsonl", make_varying(tmp_path / "pause.mp4", [40] * 49 + [60_000] + [40] * 50)
+    done = stpr_run("--source", video, "--bundle", bundle, "--headless", "--json", out, "--record", tmp_path / "a.mp4")
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert all(line["media_time"] < 2 or line["media_time"] > 61.9 for line in told)
+    assert [line["state"] for line in told].count("warming_up") == 6
+    recording = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert recording.get(cv2.CAP_PROP_FPS) == 25
+    assert recording.get(cv2.CAP_PROP_FRAME_COUNT) == 100
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_ends_a_run_cleanly(bundle: Path, tmp_path: Path, number: signal.Signals) -> None:
     out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
@@ -98,7 +113,8 @@ def test_a_signal_ends_a_run_cleanly(bundle: Path, tmp_path: Path, number: signa
     _, said = process.communicate(timeout=10)
     assert process.returncode == 0, said
     assert re.fullmatch(SUMMARY.replace("0 dropped", r"\d+ dropped"), said.splitlines()[-1])
-    assert all(json.loads(line) for line in out.read_text().splitlines())
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {line["media_time"] for line in told} == {None}
     assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) > 10
 
 

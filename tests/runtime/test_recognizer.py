@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -25,10 +26,11 @@ from stpr.runtime.model import Model, open_model
 from stpr.runtime.recognizer import predictions, run, step
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
-from stpr.runtime.sources import Frame, Origin
-from stpr.runtime.sources.files import RecordedSource
+from stpr.runtime.sources import Frame, Origin, open_source
+from stpr.runtime.sources.files import RecordedSource, at_rate
 from tests.factories import FRAMES, MOTION, SIDE, WIDTH, make_bundle, make_preprocess_spec, make_video
 from tests.runtime.runs import FEATURES, JUDGED, ONE, Camera, Listening, Watched, noise, recorded
+from tests.runtime.varying import make_varying
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -39,7 +41,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def clip(count: int, fps: float, seed: int = 0) -> RecordedSource:
-    return RecordedSource("clip", iter(noise(count, seed)), fps=fps)
+    return RecordedSource("clip", at_rate(noise(count, seed), fps), fps=fps)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -112,6 +114,7 @@ def test_a_prediction_says_which_bundle_which_source_when_and_on_what(bundle: Bu
     assert (last.label, last.routing) == ("jump", {"1": 0.4, "2": 0.6})
     assert (last.bundle.name, last.bundle.stage, last.bundle.digest) == ("toy", 2, bundle.digest)
     assert last.source == "clip"
+    assert last.media_time == pytest.approx(28 / 15)
     assert datetime.fromisoformat(last.time).tzinfo is not None
     assert 0 <= last.latency_ms < 1000
 
@@ -136,6 +139,27 @@ def test_after_a_gap_the_run_warms_up_again(bundle: Bundle) -> None:
         of_part = [state for part, state in states if part == after_gap]
         assert of_part[: FRAMES - 1] == ["warming_up"] * (FRAMES - 1)
         assert set(of_part[FRAMES - 1 :]) == {"known"}
+
+
+def test_a_pause_inside_a_file_empties_the_window(bundle: Bundle, tmp_path: Path) -> None:
+    """The file says that the picture stood for a minute; what is seen after it is no part of what was seen before."""
+    file = make_varying(tmp_path / "pause.mp4", [40] * 49 + [60_000] + [40] * 50)
+    made = list(predictions(recorded(bundle), open_source(str(file))))
+    for after, first in ((False, 0.0), (True, 61.96)):
+        part = [one for one in made if (one.frame >= 50) == after]
+        assert [one.state for one in part] == ["warming_up"] * (FRAMES - 1) + ["known"] * (2 * FRAMES - FRAMES + 1)
+        assert all(one.media_time is not None and first <= one.media_time < first + 2 for one in part)
+
+
+def test_a_file_of_varying_rate_shows_the_frames_of_its_times(bundle: Bundle, tmp_path: Path) -> None:
+    """As many predictions in a second, and of the frame that is to be seen just then, whatever the rate."""
+    lengths = [40, 20, 80, 100] * 12  # 2.88 s
+    made = list(predictions(recorded(bundle), open_source(str(make_varying(tmp_path / "clip.mp4", lengths)))))
+    begins = np.cumsum([0, *lengths]) / 1000
+    middles = (np.arange(len(made)) + 0.5) * bundle.manifest.clip.period
+    assert len(made) == int(2.88 / bundle.manifest.clip.period)
+    assert [one.frame for one in made] == [int(np.searchsorted(begins, middle, "right")) - 1 for middle in middles]
+    assert [one.media_time for one in made] == pytest.approx([begins[one.frame] for one in made], abs=1e-3)
 
 
 def test_after_a_gap_nothing_is_said_to_have_moved_from_before_it(tmp_path: Path) -> None:
@@ -164,7 +188,7 @@ def test_after_a_gap_nothing_is_said_to_have_moved_from_before_it(tmp_path: Path
 def frames(count: int, *, fps: float, seed: int) -> list[Frame]:
     """A camera's frames, as if seen at this rate."""
     origin = Origin(f"camera {seed}", is_live=False, fps=fps)
-    return [Frame(image, index, index / fps, origin) for index, image in enumerate(noise(count, seed))]
+    return [Frame(image, index, index / fps, origin, stands=1 / fps) for index, image in enumerate(noise(count, seed))]
 
 
 def told(prediction: Prediction) -> tuple[object, ...]:
@@ -175,7 +199,7 @@ def test_cameras_that_share_batches_see_what_each_would_see_alone(bundle: Bundle
     """Three cameras of different rates, one of which starts late and one of which pauses."""
     cameras = [frames(60, fps=30, seed=1), frames(60, fps=20, seed=2), frames(60, fps=12.5, seed=3)]
     cameras[2] = cameras[2][:30] + [
-        Frame(frame.image, frame.index, frame.captured_at + 9, frame.source) for frame in cameras[2][30:]
+        dataclasses.replace(frame, captured_at=frame.captured_at + 9) for frame in cameras[2][30:]
     ]
     with open_model(bundle, "onnxruntime", ONE) as model:
         alone = [

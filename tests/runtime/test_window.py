@@ -23,10 +23,10 @@ def feature(captured_at: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 @given(total=st.integers(1, 300), count=st.integers(1, 40), fps=rates)
 def test_a_file_as_long_as_the_span_gives_the_frames_of_training(total: int, count: int, fps: float) -> None:
-    window = FeatureWindow(ClipSpec(frames=count, span_seconds=total / fps), frame_seconds=1 / fps)
+    window = FeatureWindow(ClipSpec(frames=count, span_seconds=total / fps))
     for index in range(total):
-        if window.wants(index / fps):
-            window.push(np.array([index]), index / fps)
+        if window.wants(index / fps, 1 / fps):
+            window.push(np.array([index]), index / fps, 1 / fps)
     assert times_in(window) == centre_frames(total, count)
 
 
@@ -70,10 +70,10 @@ def test_it_holds_the_tail_of_all_that_was_pushed(spec: ClipSpec, gaps: list[flo
 def test_the_cameras_rate_does_not_change_the_speed_of_the_scene(spec: ClipSpec, fps: tuple[float, float]) -> None:
     seen = []
     for rate in fps:
-        window = FeatureWindow(spec, frame_seconds=1 / rate)
+        window = FeatureWindow(spec)
         for index in range(round(10 * rate)):
-            if window.wants(index / rate):
-                window.push(feature(index / rate), index / rate)
+            if window.wants(index / rate, 1 / rate):
+                window.push(feature(index / rate), index / rate, 1 / rate)
         seen.append(np.array(times_in(window)))
     assert np.abs(seen[0] - seen[1]).max() <= 1 / fps[0] + 1e-9
 

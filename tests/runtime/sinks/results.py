@@ -26,6 +26,7 @@ def make_prediction(index: int = 0, label: str | None = "wave") -> Prediction:
         state="known" if label else "warming_up",
         latency_ms=12.5,
         bundle=BundleId(name="toy", stage=2, digest="ab"),
+        media_time=1.25,
         source="clip.mp4",
     )
 

@@ -31,7 +31,7 @@ def test_one_complete_line_at_once_per_prediction_in_the_bytes_that_scripts_know
     assert target.read_bytes().splitlines()[0] == (
         b'{"time":"2026-01-01T12:34:56.789+02:00","frame":0,"label":"wave","score":0.75,'
         b'"top":[["wave",0.75],["jump",0.25]],"routing":{"1":0.4,"2":0.6},"state":"known","latency_ms":12.5,'
-        b'"bundle":{"name":"toy","stage":2,"digest":"ab"},"source":"clip.mp4"}'
+        b'"bundle":{"name":"toy","stage":2,"digest":"ab"},"media_time":1.25,"source":"clip.mp4"}'
     )
 
 

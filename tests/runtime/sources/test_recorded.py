@@ -9,8 +9,9 @@ import pytest
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources import Frame, open_source
-from stpr.runtime.sources.files import FOLDER_FPS, RecordedSource
+from stpr.runtime.sources.files import FOLDER_FPS, RecordedSource, at_rate
 from tests.factories import make_video
+from tests.runtime.varying import make_varying
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])
@@ -23,6 +24,26 @@ def test_every_frame_of_a_file_at_its_media_time(tmp_path: Path, suffix: str, fp
     assert not source.origin.is_live
     assert source.origin.fps == pytest.approx(fps, rel=1e-4)
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [[40] * 20, [40, 80] * 10, [34 + 2 * (index % 5) for index in range(20)], [40] * 9 + [60000] + [40] * 10],
+    ids=["constant", "alternating", "uneven", "pause"],
+)
+def test_frames_come_at_the_times_that_the_file_gives_them(tmp_path: Path, lengths: list[int]) -> None:
+    frames = list(open_source(str(make_varying(tmp_path / "clip.mp4", lengths))))
+    times = np.cumsum([0, *lengths[:-1]]) / 1000
+    assert [frame.captured_at for frame in frames] == pytest.approx(times, abs=1e-3)
+    assert [frame.media_time for frame in frames] == pytest.approx(times, abs=1e-3)
+    # Each frame stands until the next; what comes before a pause, about as long as its neighbours.
+    stands = [min(length, 80) / 1000 for length in lengths[:-1]]
+    assert [frame.stands for frame in frames[:-1]] == pytest.approx(stands, abs=1e-3)
+
+
+def test_frames_without_times_of_their_own_follow_at_the_rate_of_the_file(tmp_path: Path) -> None:
+    source = open_source(str(make_varying(tmp_path / "clip.mp4", [0] * 20)))
+    assert [frame.captured_at * (source.origin.fps or 0) for frame in source] == pytest.approx(range(20))
 
 
 def test_frames_are_rgb(tmp_path: Path) -> None:
@@ -91,7 +112,7 @@ def test_images_that_are_none_are_named(tmp_path: Path) -> None:
 
 
 def test_stop_ends_the_iteration_at_the_next_frame() -> None:
-    source = RecordedSource("endless", repeat(np.zeros((2, 2, 3), np.uint8)), fps=10)
+    source = RecordedSource("endless", at_rate(repeat(np.zeros((2, 2, 3), np.uint8)), 10), fps=10)
     seen = []
     for frame in source:
         seen.append(frame.index)
