@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import combinations, product
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -31,7 +32,7 @@ from stpr.runtime.bench.videos import (
 )
 from stpr.runtime.bench.watch import Watched, watch
 from stpr.runtime.contract.bundle import open_bundle
-from stpr.runtime.contract.durable import explain, write_file
+from stpr.runtime.contract.durable import explain, is_same_file, write_file
 from stpr.runtime.contract.errors import BundleError, StprError
 from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.events import EventSettings
@@ -69,6 +70,7 @@ def run_bench(settings: BenchSettings) -> None:
             )
         _check_places(settings)
         with _videos(settings) as videos:
+            _check_inputs_stay(settings, videos)
             _say(f"{settings.bundle}: stage {bundle.manifest.stage} on {model.engine}")
             unknown = not_learnt(videos, bundle.manifest.class_names)
             for line in _remarks(settings, videos, unknown):
@@ -92,6 +94,20 @@ def _check_places(settings: BenchSettings) -> None:
         raise StprError(f"{explain(error, settings.out or Path())}, or choose another --out.") from error
     if settings.json not in (None, "-") and not Path(settings.json).parent.is_dir():
         raise StprError(f"can't write figures to {settings.json}: there is no such folder; make it first.")
+
+
+def _check_inputs_stay(settings: BenchSettings, videos: Sequence[Video]) -> None:
+    """Raises StprError where figures or timelines would be written over what they are made from."""
+    targets = [] if settings.json in (None, "-") else [Path(settings.json)]
+    if settings.out is not None:
+        targets += [settings.out / name for name in (REPORT, *picture_names([video.name for video in videos]))]
+    inputs = [video.path for video in videos] + ([] if settings.annotations is None else [Path(settings.annotations)])
+    for target, given in product(targets, inputs):
+        if is_same_file(target, given):
+            raise StprError(f"{target} would be written over {given}, which is judged; choose another place.")
+    for one, other in combinations(targets, 2):
+        if is_same_file(one, other):
+            raise StprError(f"{one} and {other} are one and the same file; choose another place.")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -98,6 +99,15 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_same_file(one: Path | int, other: Path | int) -> bool:
+    """Whether two paths, or numbers of open files, mean one file, by whatever name or link; it need not exist yet.
+
+    A device or a pipe is nobody's content, so it is never the same.
+    """
+    first, second = _identity(one), _identity(other)
+    return first is not None and first == second
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a path bears a name that only writers use: what one left if it was killed, or is writing just now."""
     return path.name.startswith(".") and path.suffix in {PART, OLD, LOCK}
@@ -111,6 +121,15 @@ def explain(error: OSError, target: Path, *, needs: int = 0) -> str:
         size = f": it needs about {needs / 1e6:.1f} MB" if needs else ""
         return f"no space left for {target} ({error.strerror}){size}; free some"
     return f"{target} can't be written ({error}); check the path and its permissions"
+
+
+def _identity(place: Path | int) -> tuple[int, int] | str | None:
+    """What tells a file or folder from all others; None for what is neither."""
+    try:
+        found = os.stat(place)  # noqa: PTH116  (of a number, too)
+    except OSError:
+        return os.path.realpath(place) if isinstance(place, Path) else None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else None
 
 
 def _resolved(path: Path) -> Path:

@@ -17,6 +17,7 @@ from stpr.runtime.sinks.background import Background
 from stpr.runtime.sinks.json_lines import open_json_lines
 from stpr.runtime.sinks.recording import open_recording
 from stpr.runtime.sinks.sink import Guarded, Sink
+from stpr.runtime.sinks.targets import check_targets
 from stpr.runtime.sinks.text import open_text
 from stpr.runtime.sinks.window import open_window
 
@@ -68,6 +69,7 @@ class Sinks:
 
 def open_sinks(settings: Settings) -> Sinks:
     """What the settings ask for. Raises StprError when one can't be opened, and leaves none open then."""
+    check_targets(settings)
     opened: list[Guarded | Background] = []
     with ExitStack() as failing:
         for name, open_sink in SINKS.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -11,6 +13,8 @@ from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.raw_file import standard_output, write_whole
 
+LONGEST: Final = 1 << 20  # bytes of a line; ours are far shorter
+
 
 class JsonLines:
     """Appends to a file, or writes to standard output for `-`."""
@@ -18,11 +22,11 @@ class JsonLines:
     every_frame = False
 
     def __init__(self, target: str) -> None:
-        """Raises StprError when the file can't be opened."""
+        """Raises StprError when the file can't be opened, or holds something else than JSON lines."""
         self._target = target
         self._encoder = msgspec.json.Encoder()
         try:
-            self._file = standard_output() if target == "-" else io.FileIO(target, "ab")
+            self._file = standard_output() if target == "-" else _open_to_append(Path(target))
         except OSError as error:
             raise StprError(f"can't write predictions to {target} ({error.strerror}); choose another file.") from error
 
@@ -42,6 +46,31 @@ class JsonLines:
     def close(self) -> None:
         """Close the file; standard output stays open."""
         self._file.close()
+
+
+def _open_to_append(path: Path) -> io.FileIO:
+    begun = _is_within_a_line(path) if path.is_file() and path.stat().st_size else False
+    file = io.FileIO(path, "ab")
+    if begun:
+        write_whole(file, b"\n")
+    return file
+
+
+def _is_within_a_line(path: Path) -> bool:
+    """Whether a file of JSON lines ends in the middle of one, as after a power cut. Raises StprError for any other."""
+    with path.open("rb") as file:
+        first = file.readline(LONGEST)
+        file.seek(-1, io.SEEK_END)
+        last = file.read()
+    try:
+        msgspec.json.decode(first, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        first = b""
+    if not first.endswith(b"\n"):
+        raise StprError(
+            f"{path} is there and holds no JSON lines, so predictions can't be added to it; name another file."
+        )
+    return last != b"\n"
 
 
 def open_json_lines(settings: Settings) -> JsonLines | None:

@@ -24,9 +24,20 @@ class Recording:
     every_frame = True
 
     def __init__(self, path: Path) -> None:
-        """The file begins with the first result; its size and its source's announced rate are the file's."""
+        """The file begins with the first result; its size and its source's announced rate are the file's.
+
+        Raises StprError where there is a file already, or none can be made.
+        """
         if not path.parent.is_dir():
             raise StprError(f"can't record to {path}: there is no folder {path.parent}; make it first.")
+        try:
+            path.touch(exist_ok=False)  # ours from here on, so that no other run records into it
+        except FileExistsError as error:
+            raise StprError(
+                f"{path} is there already, and recording would overwrite it; name another file, or remove that one."
+            ) from error
+        except OSError as error:
+            raise StprError(f"can't record to {path} ({error.strerror}); choose another file.") from error
         self._path = path
         self._overlay = Overlay()
         self._writer: cv2.VideoWriter | None = None
@@ -53,9 +64,11 @@ class Recording:
         self._written += due
 
     def close(self) -> None:
-        """Write the index, without which an mp4 can't be opened."""
+        """Write the index, without which an mp4 can't be opened; where nothing was seen there is no file."""
         if self._writer is not None:
             self._writer.release()
+        else:
+            self._path.unlink(missing_ok=True)
 
     def _open(self, picture: Image) -> cv2.VideoWriter:
         self._size = (picture.shape[1], picture.shape[0])

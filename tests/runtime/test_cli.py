@@ -99,6 +99,40 @@ def test_a_pause_in_a_file_is_told_in_its_time_and_not_recorded(bundle: Path, tm
     assert recording.get(cv2.CAP_PROP_FRAME_COUNT) == 100
 
 
+def test_no_output_destroys_what_is_watched(bundle: Path, video: Path, tmp_path: Path) -> None:
+    source, link, hard = tmp_path / "clip.avi", tmp_path / "link.mp4", tmp_path / "hard.mp4"
+    source.write_bytes(video.read_bytes())
+    link.symlink_to(source)
+    hard.hardlink_to(source)
+    for option in ("--record", "--json"):
+        for target in (link, hard, f"../{tmp_path.name}/clip.avi"):
+            done = stpr_run("--source", source, "--bundle", bundle, "--headless", option, target, cwd=tmp_path)
+            assert done.returncode == 2
+            assert done.stderr.splitlines()[-1] == (
+                f"Error: {option} {target} is the source {source}, which would be destroyed; name another file."
+            )
+    with source.open("ab") as appended:
+        command = [sys.executable, "-c", MAIN, "--source", "clip.avi", "--bundle", str(bundle), "--headless"]
+        piped = subprocess.run(
+            command, stdout=appended, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=30, check=False
+        )
+    assert piped.returncode == 2
+    assert "standard output is the source clip.avi" in piped.stderr
+    assert source.read_bytes() == video.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.avi", "hard.mp4", "link.mp4"]
+
+
+def test_an_earlier_recording_is_not_recorded_over(bundle: Path, video: Path, tmp_path: Path) -> None:
+    earlier = tmp_path / "out.mp4"
+    earlier.write_bytes(b"an hour that will not come back")
+    done = stpr_run("--source", video, "--bundle", bundle, "--headless", "--record", earlier)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: {earlier} is there already, and recording would overwrite it; name another file, or remove that one."
+    )
+    assert earlier.read_bytes() == b"an hour that will not come back"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_ends_a_run_cleanly(bundle: Path, tmp_path: Path, number: signal.Signals) -> None:
     out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"

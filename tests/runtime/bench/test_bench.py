@@ -90,6 +90,20 @@ def test_what_was_not_learnt_is_named_and_counts_as_false(telling: Path, tmp_pat
     assert json.loads((tmp_path / "out" / "events.json").read_text())["not_learnt"] == {"juggle": 1}
 
 
+def test_figures_are_not_written_over_what_is_judged(telling: Path, filmed: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(filmed / "kitchen.avi")
+    before = {path: path.read_bytes() for path in filmed.iterdir()}
+    for target in (filmed / "truth.csv", filmed / "kitchen.avi", tmp_path / "link.json"):
+        done = stpr_bench(telling, "--annotations", filmed / "truth.csv", "--json", target)
+        assert done.exit_code == 2
+        assert re.search(rf"Error: {target} would be written over .*, which is judged; choose another", done.stderr)
+    out = tmp_path / "out"
+    done = stpr_bench(telling, "--annotations", filmed / "truth.csv", "--out", out, "--json", out / "events.json")
+    assert done.exit_code == 2
+    assert "events.json are one and the same file" in done.stderr
+    assert {path: path.read_bytes() for path in filmed.iterdir()} == before
+
+
 def test_a_video_in_which_nothing_happens_counts_its_false_events(telling: Path, tmp_path: Path) -> None:
     film(tmp_path / "a.avi", 20.0, [(4, 6)])
     (tmp_path / "truth.csv").write_text("file,start,end,label\na.avi,,,\n")

@@ -56,6 +56,44 @@ def test_it_appends_to_what_an_earlier_run_wrote(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_line_that_a_power_cut_left_unfinished_stays_a_line_of_its_own(tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_bytes(b'{"frame":1}\n{"fra')
+    with closing(JsonLines(str(target))) as sink:
+        sink.write(make_result(2))
+    first, cut, last = target.read_bytes().splitlines()
+    assert (first, cut, json.loads(last)["frame"]) == (b'{"frame":1}', b'{"fra', 2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"file,start,end,label\n",
+        b'{\n "classes": {}\n}\n',
+        b'{"classes": {}}',
+        b"[1, 2]\n",
+        b"\n",
+        b"\x00\x00\x00\x1cftypisom\n" + bytes(range(256)),
+        b'"' + b"a" * (1 << 21),
+    ],
+    ids=["csv", "indented", "document", "list", "blank", "video", "long"],
+)
+def test_nothing_is_added_to_what_is_no_json_lines(tmp_path: Path, content: bytes) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_bytes(content)
+    with pytest.raises(StprError, match=r"out\.jsonl is there and holds no JSON lines, .* name another file\.$"):
+        JsonLines(str(target))
+    assert target.read_bytes() == content
+
+
+def test_an_empty_file_may_be_written_to(tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    target.touch()
+    with closing(JsonLines(str(target))) as sink:
+        sink.write(make_result())
+    assert target.read_bytes().startswith(b"{")
+
+
 def test_what_can_not_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StprError, match=r"can't write predictions to .*no/out\.jsonl \(No such file or directory\)"):
         JsonLines(str(tmp_path / "no" / "out.jsonl"))

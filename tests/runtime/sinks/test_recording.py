@@ -60,6 +60,30 @@ def test_a_video_that_can_not_be_written_is_one_line(tmp_path: Path, name: str, 
         Recording(tmp_path / name).write(make_result())
 
 
+def test_a_run_without_a_frame_leaves_no_file(tmp_path: Path) -> None:
+    Recording(tmp_path / "out.mp4").close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "folder"])
+def test_what_is_there_is_not_recorded_over(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "out.mp4"
+    if kind == "file":
+        target.write_bytes(b"earlier")
+    elif kind == "folder":
+        target.mkdir()
+    else:
+        target.symlink_to(tmp_path / "earlier.mp4")
+        if kind == "link":
+            (tmp_path / "earlier.mp4").write_bytes(b"earlier")
+    with pytest.raises(StprError, match=r"out\.mp4 is there already, .* name another file, or remove that one\.$"):
+        Recording(target)
+    assert [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()] == [b"earlier"] * {
+        "file": 1,
+        "link": 2,
+    }.get(kind, 0)
+
+
 def test_the_settings_ask_for_it(tmp_path: Path) -> None:
     assert open_recording(Settings(source="0")) is None
     assert open_recording(Settings(source="0", record=tmp_path / "out.mp4")) is not None

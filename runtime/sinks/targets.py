@@ -1,0 +1,34 @@
+"""Results never go where they would destroy something: onto what is watched, or two of them into one file."""
+
+from __future__ import annotations
+
+import sys
+from itertools import combinations
+from pathlib import Path
+
+from stpr.runtime.contract.durable import is_same_file
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.settings import Settings
+
+
+def check_targets(settings: Settings) -> None:
+    """Raises StprError where an output is the source or another output, by whatever name or link."""
+    targets = _targets(settings)
+    for name, target in targets.items():
+        if is_same_file(target, Path(settings.source)):
+            raise StprError(f"{name} is the source {settings.source}, which would be destroyed; name another file.")
+    for (one, first), (other, second) in combinations(targets.items(), 2):
+        if is_same_file(first, second):
+            raise StprError(f"{one} and {other} are one and the same file; name two.")
+
+
+def _targets(settings: Settings) -> dict[str, Path | int]:
+    """Every place that is written to, by what a message calls it: a path, or the number of an open file."""
+    targets: dict[str, Path | int] = {}
+    if settings.json not in (None, "-"):
+        targets[f"--json {settings.json}"] = Path(settings.json)
+    if settings.record is not None:
+        targets[f"--record {settings.record}"] = settings.record
+    if sys.stdout is not None:
+        targets["standard output"] = sys.stdout.fileno()
+    return targets
