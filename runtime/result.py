@@ -16,6 +16,7 @@ class Result:
     frame: Frame
     prediction: Prediction | None  # of this frame
     fps: float  # frames a second of its source just now
+    began: bool = False  # a new window begins: nothing before this frame counts any more
     ended: bool = False  # the source gave its last frame: nothing follows
     events: tuple[Event, ...] = ()  # what the filter `events` knows now
     latest: Prediction | None = None  # the newest of its source so far, as the filter `latest` found it

@@ -33,12 +33,18 @@ class Session:
         self.timing = Timing()
         self._filters = filters
         self._last: Frame | None = None
+        self._connection = 0  # that the window's frames came by
+        self._began = False
 
     def wants(self, frame: Frame) -> bool:
         """Show each frame here, in order: is it to be encoded?"""
+        if frame.connection != self._connection:
+            self.window.reset()
+            self._connection = frame.connection
         wanted = self.window.wants(frame.captured_at, frame.stands)
+        self._began = self.window.started_at == frame.captured_at
         if self.trail is not None:
-            if self.window.started_at == frame.captured_at:
+            if self._began:
                 self.trail.reset()
             self.trail.see(frame.image, frame.captured_at)
         return wanted
@@ -48,7 +54,7 @@ class Session:
         now, self._last = time.monotonic(), frame
         prediction = None if decision is None else self._predict(frame, decision, begun, now)
         self.timing.saw_frame(now)
-        return self._filtered(Result(frame, prediction, self.timing.recent_fps))
+        return self._filtered(Result(frame, prediction, self.timing.recent_fps, began=self._began))
 
     def end(self) -> Result | None:
         """What the filters have still to say after the last frame; None if that is nothing."""

@@ -12,11 +12,15 @@ from stpr.runtime.result import Result
 
 
 class Events:
-    """Adds the events that are known now to each result; a gap in the source or its end closes what is open."""
+    """Adds the events that are known now to each result; a gap, a reconnect or the source's end close what is open.
+
+    After a gap that is said with the next prediction, whose time tells how long ago the last one was.
+    """
 
     def __init__(self, manifest: Manifest, settings: EventSettings) -> None:
         self._stages = {entry.name: entry.stage for entry in manifest.classes}
         self._decoder = EventDecoder(manifest.clip.span_seconds, settings)
+        self._began = False  # a new window, of which nothing was said yet
 
     def __call__(self, result: Result) -> Result:
         """The result with `events`."""
@@ -26,11 +30,14 @@ class Events:
         prediction = result.prediction
         if result.ended:
             return self._decoder.flush()
+        self._began = self._began or result.began
         if prediction is None:
             return []
-        if prediction.state == "warming_up":
-            return self._decoder.flush()
-        return self._decoder.see(self._moment(result, prediction))
+        said = self._decoder.flush() if self._began or prediction.state == "warming_up" else []
+        self._began = False
+        if prediction.state != "warming_up":
+            said += self._decoder.see(self._moment(result, prediction))
+        return said
 
     def _moment(self, result: Result, prediction: Prediction) -> Moment:
         (label, score), *others = prediction.top

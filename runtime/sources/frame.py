@@ -29,6 +29,7 @@ class Frame:
     source: Origin
     label: str | None = None  # the true class, where the source knows it
     stands: float = 0.0  # seconds until the next frame; 0 where nobody knows when that comes
+    connection: int = 0  # grows when the source was lost and came back: nothing is known of what was between
 
     @property
     def media_time(self) -> float | None:

@@ -130,7 +130,8 @@ class LiveSource:
                 shot = capture.read()
                 if shot is not None:
                     image, label = shot
-                    self._mailbox.put(Frame(image, index, time.monotonic(), self.origin, label))
+                    now = time.monotonic()
+                    self._mailbox.put(Frame(image, index, now, self.origin, label, connection=self.reconnects))
                     index, pause = index + 1, self._first_pause
                     continue
                 capture.close()

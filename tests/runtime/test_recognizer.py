@@ -162,6 +162,18 @@ def test_a_file_of_varying_rate_shows_the_frames_of_its_times(bundle: Bundle, tm
     assert [one.media_time for one in made] == pytest.approx([begins[one.frame] for one in made], abs=1e-3)
 
 
+def test_what_came_by_another_connection_is_forgotten_however_short_the_break(bundle: Bundle) -> None:
+    shown = frames(90, fps=30, seed=0)
+    shown = shown[:45] + [dataclasses.replace(frame, connection=1) for frame in shown[45:]]
+    session = Session(recorded(bundle), shown[0].source)
+    results = [result for frame in shown for result in step([(session, frame)])]
+    assert [result.frame.index for result in results if result.began] == [0, 45]
+    for part in (results[:45], results[45:]):
+        states = [result.prediction.state for result in part if result.prediction is not None]
+        assert states == ["warming_up"] * (FRAMES - 1) + ["known"] * (len(states) - FRAMES + 1)
+        assert len(states) == 1.5 * FRAMES
+
+
 def test_after_a_gap_nothing_is_said_to_have_moved_from_before_it(tmp_path: Path) -> None:
     """The first frames of both parts of the run come with the same pairs, and those in between with their own."""
     fed: list[Array] = []

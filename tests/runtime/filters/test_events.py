@@ -70,6 +70,20 @@ def test_a_gap_and_the_end_close_what_is_open(last: Result) -> None:
     assert isinstance(end, End)
 
 
+def test_what_begins_anew_closes_what_is_open_also_where_it_needs_no_warming_up() -> None:
+    """A slow camera fills a window with its first frames after a reconnect; what is open ends all the same."""
+    anew = [result(5, None, began=True), result(6, decided(9.0))]
+    start, end = told([*wave()[:5], *anew])
+    assert (start.frame, end.frame) == (3, 4)
+    again = told([*wave()[:5], *anew, result(20, None, ended=True)])
+    assert [(type(event), event.id, event.frame) for event in again] == [
+        (Start, 1, 3),
+        (End, 1, 4),
+        (Start, 2, 6),
+        (End, 2, 6),
+    ]
+
+
 def test_between_two_slots_nothing_is_said() -> None:
     quiet = result(5, None)
     assert quiet.prediction is None

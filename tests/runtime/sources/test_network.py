@@ -8,14 +8,22 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
+from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.sampling import ClipSpec
+from stpr.runtime.recognizer import run
+from stpr.runtime.result import Result
+from stpr.runtime.session import Session
 from stpr.runtime.sources.capture import connect_stream
 from stpr.runtime.sources.live import LiveSource
 from stpr.runtime.window import FeatureWindow
+from tests.factories import MOTION, make_bundle
+from tests.runtime.runs import recorded
 
 FPS = 30
 
@@ -26,6 +34,7 @@ class Camera(ThreadingHTTPServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.alive, self.silent = True, False
+        self.cuts = 0  # how often all connections were cut
 
     @property
     def url(self) -> str:
@@ -39,8 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
-        number = 0
-        while self.server.alive:
+        number, cuts = 0, self.server.cuts
+        while self.server.alive and self.server.cuts == cuts:
             if not self.server.silent:
                 image = np.full((48, 64, 3), (0, 0, 250), np.uint8)  # red, in OpenCV's BGR
                 jpeg = cv2.imencode(".jpg", cv2.circle(image, (number % 64, 24), 9, (0, 0, 0), -1))[1].tobytes()
@@ -102,6 +111,36 @@ def test_a_killed_server_empties_the_window_and_is_found_again() -> None:
     assert source.reconnects >= 1
     assert states[1] is False
     assert window.as_clips().min() > back
+
+
+@pytest.mark.parametrize("breaks", [1, 3])
+def test_after_the_shortest_break_all_begins_anew(tmp_path: Path, breaks: int) -> None:
+    """A connection that is cut and back at once: no window, no pair of grey pictures and no event goes across."""
+    model = recorded(open_bundle(make_bundle(tmp_path, motion=MOTION)))
+    seen: list[Result] = []
+    with camera() as server, closing(live(server.url)) as source:
+        session = Session(model, source.origin)
+        kept: list[int] = []
+        for result in run(session, source):
+            seen.append(result)
+            assert session.trail is not None
+            kept.append(len(session.trail))
+            if result.prediction is None or result.prediction.state != "known":
+                continue
+            if result.frame.connection == breaks:
+                break
+            if server.cuts == result.frame.connection:
+                server.cuts += 1
+    assert source.reconnects == breaks
+    for connection in range(breaks + 1):
+        part = [
+            (result, count) for result, count in zip(seen, kept, strict=True) if result.frame.connection == connection
+        ]
+        assert part[0][0].began
+        assert part[0][1] == 1
+        states = [result.prediction.state for result, _ in part if result.prediction is not None]
+        assert states[0] == "warming_up"
+        assert states[-1] == "known"
 
 
 def test_a_server_that_falls_silent_is_left_for_a_new_connection() -> None:
