@@ -1,7 +1,8 @@
 """Frames in, from anywhere. Read in this order: frame, files (recorded), capture, live (a thread around a capture).
 
 A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, a file, a folder of images, or
-`synthetic:motions` (the embedded set as an endless stream, with the true label on each frame).
+`synthetic:motions` (the embedded set as an endless stream, with the true label on each frame). What is behind an
+address is a recording (fetched: a thread around one) where it has an end, and live otherwise.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from pathlib import Path
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources.capture import (
+    Capture,
     MotionsCapture,
+    OpenCvCapture,
     connect_camera,
     connect_csi,
     connect_stream,
     connect_v4l2,
     masked,
+    open_address,
 )
-from stpr.runtime.sources.files import open_recorded
+from stpr.runtime.sources.fetched import Fetched
+from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
 
@@ -47,7 +52,11 @@ def open_source(uri: str) -> Source:
 
 
 def _open_stream(uri: str, _: str) -> Source:
-    return LiveSource(masked(uri), partial(connect_stream, uri))
+    name, device = masked(uri), open_address(uri)
+    if frames_announced(device):
+        return Fetched(open_video(device, name))
+    opened: list[Capture] = [OpenCvCapture(device)]
+    return LiveSource(name, lambda: opened.pop() if opened else connect_stream(uri))
 
 
 def _open_v4l2(uri: str, device: str) -> Source:

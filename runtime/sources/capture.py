@@ -117,6 +117,11 @@ def connect_csi(sensor: str) -> Capture:
 
 def connect_stream(url: str, *, stall_seconds: float = STALL_SECONDS) -> Capture:
     """A network stream; a read that waits longer than `stall_seconds` ends it."""
+    return OpenCvCapture(open_address(url, stall_seconds=stall_seconds))
+
+
+def open_address(url: str, *, stall_seconds: float = STALL_SECONDS) -> cv2.VideoCapture:
+    """What is at an address, a stream or a file; raises SourceError where that is nothing."""
     patience = round(stall_seconds * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
     device = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
@@ -125,7 +130,7 @@ def connect_stream(url: str, *, stall_seconds: float = STALL_SECONDS) -> Capture
             f"no stream at {masked(url)}: nothing there could be opened within {stall_seconds:g} s;"
             f" check the address, the credentials and the network, or {ELSEWHERE}."
         )
-    return OpenCvCapture(device)
+    return device
 
 
 def masked(url: str) -> str:

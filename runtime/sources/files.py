@@ -88,11 +88,20 @@ def open_file(path: Path) -> RecordedSource:
     device = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not device.isOpened():
         raise SourceError(f"{path} can't be decoded: it is damaged, cut short or no video; copy or record it again.")
+    return open_video(device, str(path))
+
+
+def open_video(device: cv2.VideoCapture, name: str) -> RecordedSource:
+    """A video that OpenCV has opened; raises SourceError unless it says how fast it runs."""
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
-        raise SourceError(f"{path} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
-    frames = max(0, round(device.get(cv2.CAP_PROP_FRAME_COUNT)))
-    return RecordedSource(str(path), _video(device, path, fps), fps=fps, frames=frames)
+        raise SourceError(f"{name} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
+    return RecordedSource(name, _video(device, name, fps), fps=fps, frames=frames_announced(device))
+
+
+def frames_announced(device: cv2.VideoCapture) -> int:
+    """How many frames there seem to be; 0 where nobody knows, as of all that is live."""
+    return max(0, round(device.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def open_folder(path: Path) -> RecordedSource:
@@ -108,8 +117,8 @@ def at_rate(images: Iterable[Image], fps: float) -> Iterator[Timed]:
     return ((image, index / fps) for index, image in enumerate(images))
 
 
-def _video(device: cv2.VideoCapture, path: Path, fps: float) -> Iterator[Timed]:
-    announced, read, at = round(device.get(cv2.CAP_PROP_FRAME_COUNT)), 0, 0.0
+def _video(device: cv2.VideoCapture, name: str, fps: float) -> Iterator[Timed]:
+    announced, read, at = frames_announced(device), 0, 0.0
     try:
         while (image := read_rgb(device)) is not None:
             at = _media_time(device, at + 1 / fps if read else 0.0, at)
@@ -120,7 +129,7 @@ def _video(device: cv2.VideoCapture, path: Path, fps: float) -> Iterator[Timed]:
     # Counted or timed: where the rate varies an estimated count may be wrong, but the end is right.
     if read == 0 or announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced):
         raise SourceError(
-            f"{path} ended after {read} of the {announced} frames it announces: it is damaged or cut short;"
+            f"{name} ended after {read} of the {announced} frames it announces: it is damaged or cut short;"
             " copy or record it again."
         )
 

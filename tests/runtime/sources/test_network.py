@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 
 from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.recognizer import run
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
+from stpr.runtime.sources import open_source
 from stpr.runtime.sources.capture import connect_stream
 from stpr.runtime.sources.live import LiveSource
 from stpr.runtime.window import FeatureWindow
-from tests.factories import MOTION, make_bundle
+from tests.factories import MOTION, make_bundle, make_video
 from tests.runtime.runs import recorded
 
 FPS = 30
@@ -141,6 +143,91 @@ def test_after_the_shortest_break_all_begins_anew(tmp_path: Path, breaks: int) -
         states = [result.prediction.state for result, _ in part if result.prediction is not None]
         assert states[0] == "warming_up"
         assert states[-1] == "known"
+
+
+class Files(BaseHTTPRequestHandler):
+    """Serves files; the second half of a slow one only when told to."""
+
+    folder, held = Path(), threading.Event()
+
+    def do_GET(self) -> None:
+        content = (self.folder / self.path.strip("/").partition("?")[0]).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        half = len(content) // 2
+        with suppress(OSError):  # a reader that has gone
+            self.wfile.write(content[:half])
+            if "slow" in self.path:
+                self.held.wait(20)
+            if "broken" not in self.path:
+                self.wfile.write(content[half:])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def shelf(folder: Path) -> Iterator[str]:
+    """The address of a server of a folder's files."""
+    Files.folder = folder
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    Files.held.clear()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        Files.held.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_film_behind_an_address_is_a_recording(tmp_path: Path, suffix: str) -> None:
+    make_video(tmp_path / f"clip{suffix}", frames=24, fps=8)
+    with shelf(tmp_path) as address, closing(open_source(f"{address}/clip{suffix}?key=secret")) as source:
+        assert not source.origin.is_live
+        assert source.origin.name == f"{address}/clip{suffix}?***"
+        frames = list(source)
+    assert [frame.media_time for frame in frames] == pytest.approx([index / 8 for index in range(24)], abs=1e-3)
+    assert (source.dropped, source.reconnects) == (0, 0)
+    with camera() as server, closing(open_source(server.url)) as camera_source:
+        assert camera_source.origin.is_live
+        assert next(iter(camera_source)).media_time is None
+
+
+def test_no_frame_of_a_film_is_lost_by_a_slow_reader(tmp_path: Path) -> None:
+    make_video(tmp_path / "clip.mp4", frames=24, fps=240)
+    seen = []
+    with shelf(tmp_path) as address, closing(open_source(f"{address}/clip.mp4")) as source:
+        for frame in source:
+            seen.append(frame.index)
+            time.sleep(0.01)
+    assert seen == list(range(24))
+
+
+def test_a_film_whose_server_waits_can_be_stopped(tmp_path: Path) -> None:
+    make_video(tmp_path / "slow.avi", frames=400, fps=8, size=(320, 240))
+    with shelf(tmp_path) as address, closing(open_source(f"{address}/slow.avi")) as source:
+        for frame in source:
+            if frame.index == 20:
+                timer = threading.Timer(0.3, source.stop)
+                timer.start()
+        timer.join()
+        assert not Files.held.is_set()
+        assert 20 <= frame.index < 399
+
+
+def test_a_film_that_breaks_off_is_one_line(tmp_path: Path) -> None:
+    make_video(tmp_path / "broken.avi", frames=40, fps=8)
+    message = r"/broken\.avi ended after \d+ of the 40 frames it announces"
+    with shelf(tmp_path) as address, closing(open_source(f"{address}/broken.avi")) as source:
+        seen = iter(source)
+        with pytest.raises(SourceError, match=message):
+            list(seen)
 
 
 def test_a_server_that_falls_silent_is_left_for_a_new_connection() -> None:
