@@ -62,7 +62,8 @@ def summary(session: Session, source: Source, sinks: Sinks) -> str:
         if latency
         else f"no prediction: the source never gave frames for an unbroken {span:.3g} s, the span of a clip"
     )
-    missed = "".join(f", {name} missed {count} results" for name, count in sinks.missed.items())
+    missed = f", {source.skipped} unreadable" if source.skipped else ""
+    missed += "".join(f", {name} missed {count} results" for name, count in sinks.missed.items())
     return (
         f"{timing.frames} frames, {timing.encoded} encoded, {source.dropped} dropped,"
         f" {source.reconnects} reconnects, {timing.fps:.1f} fps, {said}{missed}"

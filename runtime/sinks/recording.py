@@ -13,6 +13,7 @@ from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
 from stpr.runtime.sources.frame import Frame
+from stpr.runtime.sources.names import openable
 
 STEADY = 0.9  # a frame that stands for less than this share of the mean belongs to a rate that varies
 LIVE_FPS = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second
@@ -73,7 +74,8 @@ class Recording:
     def _open(self, picture: Image) -> cv2.VideoWriter:
         self._size = (picture.shape[1], picture.shape[0])
         # MPEG-4 Part 2 is in every build of OpenCV; H.264 is not.
-        writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        with openable(self._path) as name:
+            writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
         if not writer.isOpened():
             raise StprError(f"can't record to {self._path}: OpenCV can't write such a file there; name a .mp4 file.")
         return writer

@@ -28,10 +28,12 @@ from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
+from stpr.runtime.sources.names import shown
 
 __all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "WhenBehind", "open_source"]
 
 SYNTHETIC = "synthetic:motions"
+PATHS = ("/", "./", "../")  # what begins so is a path, whatever else it holds
 
 
 def open_source(uri: str) -> Source:
@@ -41,13 +43,13 @@ def open_source(uri: str) -> Source:
     if uri == SYNTHETIC:
         return LiveSource(uri, MotionsCapture, fps=motions.FPS)
     scheme, separator, rest = uri.partition("://")
-    if separator:
+    if separator and not uri.startswith(PATHS):
         if scheme not in _SCHEMES:
-            raise SourceError(f"sources of kind {scheme}:// are not known; known are {', '.join(_SCHEMES)}.")
+            raise SourceError(f"sources of kind {shown(scheme)}:// are not known; known are {', '.join(_SCHEMES)}.")
         return _SCHEMES[scheme](uri, rest)
     path = Path(uri)
     if not path.is_dir() and not path.is_file():
-        raise SourceError(f"there is no file or folder {uri}; check the path, or try --source {SYNTHETIC}.")
+        raise SourceError(f"there is no file or folder {shown(uri)}; check the path, or try --source {SYNTHETIC}.")
     return open_recorded(path)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
+from stpr.runtime.sources.names import is_text, shown
 
 STALL_SECONDS = 5.0  # a stream without a frame for so long is lost
 ELSEWHERE = "try --source FILE or --source synthetic:motions"
@@ -94,7 +95,7 @@ def connect_v4l2(path: str) -> Capture:
     file = Path(path).resolve()
     number = re.fullmatch(r"/dev/video(\d+)", str(file))
     # By number where there is one: OpenCV opens cameras by name only in some of its builds.
-    device = cv2.VideoCapture(int(number[1]) if number else str(file), cv2.CAP_V4L2)
+    device = cv2.VideoCapture(int(number[1]) if number else _address(str(file)), cv2.CAP_V4L2)
     if not device.isOpened():
         raise SourceError(f"no camera v4l2://{path} here: {_why_no_camera(Path(path))}; {ELSEWHERE}.")
     return OpenCvCapture(device)
@@ -124,7 +125,7 @@ def open_address(url: str, *, stall_seconds: float = STALL_SECONDS) -> cv2.Video
     """What is at an address, a stream or a file; raises SourceError where that is nothing."""
     patience = round(stall_seconds * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
-    device = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+    device = cv2.VideoCapture(_address(url), cv2.CAP_FFMPEG, limits)
     if not device.isOpened():
         raise SourceError(
             f"no stream at {masked(url)}: nothing there could be opened within {stall_seconds:g} s;"
@@ -137,6 +138,13 @@ def masked(url: str) -> str:
     """The address without user, password and query: fit for messages and logs."""
     # Greedy to the last @: passwords hold @ and / more often than paths hold @.
     return re.sub(r"\?.*", "?***", re.sub(r"://.*@", "://***@", url))
+
+
+def _address(given: str) -> str:
+    """What is given; raises SourceError where OpenCV can't take it."""
+    if not is_text(given):
+        raise SourceError(f"{masked(shown(given))} is no address: some of it is not UTF-8; write such bytes as %NN.")
+    return given
 
 
 def _why_no_camera(file: Path) -> str:

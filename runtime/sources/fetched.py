@@ -15,6 +15,7 @@ class Fetched:
 
     dropped = 0
     reconnects = 0
+    skipped = 0
 
     def __init__(self, recorded: RecordedSource) -> None:
         self.origin = recorded.origin

@@ -6,6 +6,7 @@ Time is the picture's own, as the file gives it: rates vary, and some files paus
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
 from stpr.runtime.sources.frame import Frame, Origin
+from stpr.runtime.sources.names import openable, shown
 
 FOLDER_FPS = 25.0  # a folder of images has no clock: its frames count as captured at this rate
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -26,7 +28,10 @@ MISSING_FRAMES, MISSING_SHARE = 3, 0.05
 # A frame with no successor for so many seconds is followed by a pause, unless frames come that seldom: up to so many
 # times as long as is usual.
 PAUSE_SECONDS, SELDOM = 1.0, 2.0
-Timed: TypeAlias = tuple[Image, float]  # an RGB image and its media time in seconds
+# An RGB image and its media time in seconds; None for one that can't be read.
+Timed: TypeAlias = tuple[Image | None, float]
+
+log = logging.getLogger(__name__)
 
 
 class RecordedSource:
@@ -41,18 +46,17 @@ class RecordedSource:
         self.seconds = frames / fps
         self._images = images
         self._usual = 1 / fps  # seconds from frame to frame, of late
+        self.skipped = 0
         self._stopped = False
 
     def __iter__(self) -> Iterator[Frame]:
         """Every frame, one behind the reading: how long a frame stands is known when the next one is there."""
         held: Frame | None = None
         try:
-            for index, (image, at) in enumerate(self._images):
-                if self._stopped:
-                    return
+            for frame in self._readable():
                 if held is not None:
-                    yield self._standing(held, at - held.captured_at)
-                held = Frame(image, index, at, self.origin)
+                    yield self._standing(held, frame.captured_at - held.captured_at)
+                held = frame
         except SourceError:
             if held is not None:
                 yield self._standing(held, self._usual)
@@ -68,6 +72,19 @@ class RecordedSource:
         """Nothing to wait for: the file is released with the iteration."""
         self.stop()
 
+    def _readable(self) -> Iterator[Frame]:
+        """The frames that can be read, until somebody says stop; raises SourceError where there is none."""
+        index = -1
+        for index, (image, at) in enumerate(self._images):
+            if self._stopped:
+                return
+            if image is None:
+                self.skipped += 1
+            else:
+                yield Frame(image, index, at, self.origin)
+        if self.skipped == index + 1 > 0:
+            raise SourceError(f"none of the {self.skipped} images of {self.origin.name} can be decoded; replace them.")
+
     def _standing(self, frame: Frame, seconds: float) -> Frame:
         """The frame with how long it stands; what comes before a pause stands about as long as its predecessor."""
         self._usual = min(seconds, SELDOM * self._usual)
@@ -80,15 +97,18 @@ def open_recorded(path: Path) -> RecordedSource:
         return open_folder(path)
     if path.is_file():
         return open_file(path)
-    raise SourceError(f"there is no video or folder {path}; check the path.")
+    raise SourceError(f"there is no video or folder {shown(path)}; check the path.")
 
 
 def open_file(path: Path) -> RecordedSource:
     """A video file; raises SourceError unless it can be opened and says how fast it runs."""
-    device = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    with openable(path) as name:
+        device = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     if not device.isOpened():
-        raise SourceError(f"{path} can't be decoded: it is damaged, cut short or no video; copy or record it again.")
-    return open_video(device, str(path))
+        raise SourceError(
+            f"{shown(path)} can't be decoded: it is damaged, cut short or no video; copy or record it again."
+        )
+    return open_video(device, shown(path))
 
 
 def open_video(device: cv2.VideoCapture, name: str) -> RecordedSource:
@@ -105,14 +125,20 @@ def frames_announced(device: cv2.VideoCapture) -> int:
 
 
 def open_folder(path: Path) -> RecordedSource:
-    """The images of a folder in natural order (2 before 10), as if captured at FOLDER_FPS."""
-    files = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
+    """The images of a folder in natural order (2 before 10), as if captured at FOLDER_FPS; hidden ones are none.
+
+    One that can't be decoded is told, counted and passed over; its place in time stays empty.
+    """
+    files = sorted(filter(_is_picture, path.iterdir()), key=_natural)
     if not files:
-        raise SourceError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); name a folder that does.")
-    return RecordedSource(str(path), at_rate(map(_read_image, files), FOLDER_FPS), fps=FOLDER_FPS, frames=len(files))
+        raise SourceError(
+            f"{shown(path)} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); name a folder that does."
+        )
+    images = at_rate(map(_read_image, files), FOLDER_FPS)
+    return RecordedSource(shown(path), images, fps=FOLDER_FPS, frames=len(files))
 
 
-def at_rate(images: Iterable[Image], fps: float) -> Iterator[Timed]:
+def at_rate(images: Iterable[Image | None], fps: float) -> Iterator[Timed]:
     """Images that have no times of their own, as if captured at this rate."""
     return ((image, index / fps) for index, image in enumerate(images))
 
@@ -143,10 +169,21 @@ def _media_time(device: cv2.VideoCapture, expected: float, before: float) -> flo
     return said if said > before else expected
 
 
-def _read_image(file: Path) -> Image:
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and not file.is_dir()
+
+
+def _read_image(file: Path) -> Image | None:
+    try:
+        content = file.read_bytes()
+        # Decoding nothing is an error of OpenCV's own kind, as is a picture larger than it allows.
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        fault = "it is damaged or no image"
+    except (OSError, cv2.error) as error:
+        image, fault = None, str(error)
     if image is None:
-        raise SourceError(f"{file} can't be decoded as an image; remove or replace it.")
+        log.warning("%s can't be read and is passed over: %s.", shown(file), " ".join(fault.split()).rstrip("."))
+        return None
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -59,6 +59,10 @@ class Source(Protocol):
     def reconnects(self) -> int:
         """How often a lost connection came back."""
 
+    @property
+    def skipped(self) -> int:
+        """Pictures that are there and can't be read."""
+
     def __iter__(self) -> Iterator[Frame]:
         """The frames; raises SourceError when the source breaks."""
 

@@ -86,6 +86,8 @@ class Mailbox:
 class LiveSource:
     """A camera or stream that stays up: newest frame first, reconnecting when it is lost."""
 
+    skipped = 0
+
     def __init__(
         self,
         name: str,

@@ -30,7 +30,7 @@ JUDGED = {
 class Camera:
     """A live source whose frames are `age` seconds old when they are handed out."""
 
-    origin, dropped, reconnects = Origin("camera", is_live=True), 0, 0
+    origin, dropped, reconnects, skipped = Origin("camera", is_live=True), 0, 0, 0
 
     def __init__(self, times: list[float], *, age: float = 0.0) -> None:
         self.times, self.age = times, age

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -97,6 +98,28 @@ def test_a_pause_in_a_file_is_told_in_its_time_and_not_recorded(bundle: Path, tm
     recording = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert recording.get(cv2.CAP_PROP_FPS) == 25
     assert recording.get(cv2.CAP_PROP_FRAME_COUNT) == 100
+
+
+def test_names_that_are_no_text_go_in_and_out(bundle: Path, video: Path, tmp_path: Path) -> None:
+    source = tmp_path / "caf\udce9.avi"
+    source.write_bytes(video.read_bytes())
+    names = [tmp_path / f"\udce9{suffix}" for suffix in (".jsonl", ".mp4")]
+    done = stpr_run("--source", source, "--bundle", bundle, "--headless", "--json", names[0], "--record", names[1])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(names[0].read_text().splitlines()[-1])["source"] == str(tmp_path / r"caf\xe9.avi")
+    assert names[1].stat().st_size > 1000
+
+
+def test_a_bad_picture_of_many_is_told_and_counted(bundle: Path, tmp_path: Path) -> None:
+    for number in range(100):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((48, 64, 3), number, np.uint8))
+    (tmp_path / "60.png").write_bytes(b"no image")
+    done = stpr_run("--source", tmp_path, "--bundle", bundle, "--headless", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    _, told, summary = done.stderr.splitlines()
+    assert told == f"{tmp_path / '60.png'} can't be read and is passed over: it is damaged or no image."
+    assert re.fullmatch(SUMMARY + ", 1 unreadable", summary)
+    assert [json.loads(line)["state"] for line in done.stdout.splitlines()].count("warming_up") == 3
 
 
 def test_no_output_destroys_what_is_watched(bundle: Path, video: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from stpr.runtime.contract.errors import StprError
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.recording import LIVE_FPS, Recording, open_recording
 from stpr.runtime.sources import Origin
+from stpr.runtime.sources.files import open_recorded
 from tests.runtime.sinks.results import CAMERA, IMAGE, make_result
 
 
@@ -58,6 +59,17 @@ def test_an_outage_leaves_no_hole_and_another_size_is_fitted(tmp_path: Path) -> 
 def test_a_video_that_can_not_be_written_is_one_line(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(StprError, match=message):
         Recording(tmp_path / name).write(make_result())
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.mp4", "a:b.mp4", "./7.mp4", "%03d.mp4"])
+def test_a_name_is_but_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    sink = Recording(Path(name))
+    for index in range(10):
+        sink.write(make_result(index, captured_at=index / 25))
+    sink.close()
+    assert len(list(open_recorded(Path(name)))) == 10
+    assert list(tmp_path.iterdir()) == [tmp_path / Path(name)]
 
 
 def test_a_run_without_a_frame_leaves_no_file(tmp_path: Path) -> None:

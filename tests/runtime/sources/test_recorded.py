@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 from itertools import repeat
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources import Frame, open_source
-from stpr.runtime.sources.files import FOLDER_FPS, RecordedSource, at_rate
+from stpr.runtime.sources.files import FOLDER_FPS, RecordedSource, at_rate, open_recorded
 from tests.factories import make_video
 from tests.runtime.varying import make_varying
 
@@ -107,8 +109,108 @@ def test_images_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no images"):
         open_source(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(SourceError, match=r"a\.png can't be decoded as an image"):
+    (tmp_path / "b.png").touch()
+    with pytest.raises(SourceError, match=r"^none of the 2 images of .* can be decoded; replace them\.$"):
         list(open_source(str(tmp_path)))
+
+
+@pytest.mark.parametrize("fault", ["no image", "empty", "cut", "dangling", "first", "last"])
+def test_one_bad_picture_is_told_counted_and_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((4, 4, 3), 20 * number, np.uint8))
+    bad = {"first": 0, "last": 11}.get(fault, 5)
+    file = tmp_path / f"{bad}.png"
+    whole = file.read_bytes()
+    file.unlink()
+    if fault == "dangling":
+        file.symlink_to("nowhere")
+    else:
+        file.write_bytes({"empty": b"", "cut": whole[:20]}.get(fault, b"no image"))
+    source = open_recorded(tmp_path)
+    frames = list(source)
+    left = [number for number in range(12) if number != bad]
+    assert [int(frame.image[0, 0, 0]) // 20 for frame in frames] == left
+    assert [frame.index for frame in frames] == left  # its place stays empty
+    assert [frame.captured_at for frame in frames] == [number / FOLDER_FPS for number in left]
+    assert source.skipped == 1
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f"{file} can't be read and is passed over: ")
+    assert "\n" not in said
+
+
+def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "._1.png").write_bytes(b"what another system keeps beside each picture")
+    (tmp_path / ".hidden.jpg").write_bytes((tmp_path / "1.png").read_bytes())
+    (tmp_path / "more.png").mkdir()
+    source = open_recorded(tmp_path)
+    assert len(list(source)) == 1
+    assert source.skipped == 0
+
+
+NAMES = [
+    b"caf\xe9",
+    b"\xff",
+    b"a:b",
+    b"file:x",
+    b"http:x",
+    b"7",
+    b"-x",
+    b"%03d",
+    b"new\nline",
+    "\u00fc".encode(),
+    b"a b",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["video", "folder", "pictures", "link"])
+def test_a_name_is_but_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes, kind: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = make_video(tmp_path / "plain.mp4")
+    path = Path(os.fsdecode(name))
+    if kind == "video":
+        shutil.copy(plain, path)
+    elif kind == "link":
+        path.symlink_to(plain)
+    else:
+        path.mkdir()
+        picture = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+        for number in range(24):
+            (path / f"{os.fsdecode(name) if kind == 'pictures' else ''}{number}.png").write_bytes(picture)
+    for uri in (f"./{path}", str(tmp_path / path), str(path)):
+        if uri == "7":
+            continue  # a camera
+        source = open_source(uri)
+        assert len(list(source)) == 24
+        source.origin.name.encode()
+
+
+def test_a_path_may_look_like_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("http:").mkdir()
+    make_video(tmp_path / "http:" / "clip.mp4")
+    assert len(list(open_source("./http://clip.mp4"))) == 24
+
+
+@pytest.mark.parametrize("uri", ["caf\udce9.mp4", "./\udce9", "/nowhere/\udce9", "v4l2:///dev/\udce9", "\udce9://x"])
+def test_a_name_that_is_no_text_and_not_there_is_one_line_of_text(uri: str) -> None:
+    with pytest.raises(SourceError, match=r"\\xe9") as caught:
+        open_source(uri)
+    caught.value.message.encode()
+
+
+def test_an_address_that_is_no_text_is_one_line_without_credentials() -> None:
+    with pytest.raises(SourceError, match=r"^http://\*\*\*@host/\\xe9 is no address: .* write such bytes as %NN\.$"):
+        open_source("http://me:secret@host/\udce9")
+
+
+def test_what_is_there_and_no_video_is_named_as_text(tmp_path: Path) -> None:
+    (tmp_path / "\udce9.mp4").write_bytes(b"no video")
+    with pytest.raises(SourceError, match=r"\\xe9\.mp4 can't be decoded"):
+        open_source(str(tmp_path / "\udce9.mp4"))
 
 
 def test_stop_ends_the_iteration_at_the_next_frame() -> None:

@@ -1,0 +1,39 @@
+"""Names of files as OpenCV can open them, and as messages can show them.
+
+OpenCV ends the process over a name that is not UTF-8, and its FFmpeg takes `a:b.mp4` for an address of the kind `a`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def openable(path: Path) -> Iterator[str]:
+    """A name by which OpenCV can open the file within the block: its own, whole, or that of a link to it."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100  (links stay what they are)
+    if is_text(str(whole)):
+        yield str(whole)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / (f"file{whole.suffix}" if is_text(whole.suffix) else "file")
+        link.symlink_to(whole)
+        yield str(link)
+
+
+def shown(name: Path | str) -> str:
+    r"""The name as text: bytes that are no UTF-8 appear as `\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_text(name: str) -> bool:
+    """Whether all of a name that came from the system is UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
