@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines.engine import Engine, EngineOptions
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+# A bundle's precision is that of its graphs: else float32 is rounded to 10 bits of mantissa (TF32) on newer GPUs.
+PROVIDER_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {CUDA: {"use_tf32": "0"}}
+TF32_OVERRIDE: Final = "NVIDIA_TF32_OVERRIDE"
 
 
 def open_cpu(graph: Path, options: EngineOptions) -> Engine:
@@ -26,7 +30,11 @@ def open_cuda(graph: Path, options: EngineOptions) -> Engine:
 
 
 def open_tensorrt(graph: Path, options: EngineOptions) -> Engine:
-    """A graph on an NVIDIA GPU through TensorRT; what TensorRT does not know runs on CUDA."""
+    """A graph on an NVIDIA GPU through TensorRT; what TensorRT does not know runs on CUDA.
+
+    Sets NVIDIA_TF32_OVERRIDE=0 for this process, unless it is set: the provider has no option for it.
+    """
+    os.environ.setdefault(TF32_OVERRIDE, "0")
     return OnnxRuntimeEngine(graph, (TENSORRT, CUDA), options)
 
 
@@ -67,10 +75,16 @@ class OnnxRuntimeEngine:
         del self._session
 
 
+def with_options(providers: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Providers as a session takes them, each with its options: float32 stays float32."""
+    return [(name, dict(PROVIDER_OPTIONS.get(name, {}))) for name in providers]
+
+
 def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -> Any:
     wanted = providers[0]
     try:
-        session = library.InferenceSession(str(graph), settings, providers=list(providers), enable_fallback=False)
+        asked = with_options(providers)
+        session = library.InferenceSession(str(graph), settings, providers=asked, enable_fallback=False)
     except _errors(library) as error:
         raise EngineError(f"{graph} can't run on {wanted}: {_first_line(error)}; {_remedy(wanted)}") from error
     if session.get_providers()[0] != wanted:

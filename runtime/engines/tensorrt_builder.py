@@ -46,7 +46,7 @@ def build_engine(onnx: Path, target: Path, *, library: Any, capability: str | No
         faults = [parser.get_error(index) for index in range(parser.num_errors)]
         told = [f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}" for fault in faults]
         raise EngineError(f"{library.__name__} {library.__version__} can't read {onnx}: {_words(told)}")
-    config = builder.create_builder_config()
+    config = new_config(builder, library)
     config.add_optimization_profile(_profile(builder, network))
     if capability is not None:
         config.num_compute_capabilities = 1
@@ -57,6 +57,13 @@ def build_engine(onnx: Path, target: Path, *, library: Any, capability: str | No
             f"{library.__name__} {library.__version__} can't build {onnx} on this machine: {_words(log.errors)}"
         )
     target.write_bytes(engine)
+
+
+def new_config(builder: Any, library: Any) -> Any:
+    """A builder's settings under which float32 is not rounded to TF32, as it is by default."""
+    config = builder.create_builder_config()
+    config.clear_flag(library.BuilderFlag.TF32)
+    return config
 
 
 def _profile(builder: Any, network: Any) -> Any:

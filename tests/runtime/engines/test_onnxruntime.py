@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions
+from stpr.runtime.engines.onnxruntime import CPU, CUDA, TENSORRT, with_options
 from tests.factories import SIDE, make_bundle
 
 
@@ -82,10 +84,38 @@ def test_a_session_on_another_provider_is_refused(bundle: Path, monkeypatch: pyt
 
     def falls_back(path: str, options: Any, **settings: Any) -> Any:
         assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
-        assert settings["providers"] == ["CUDAExecutionProvider"]
+        assert settings["providers"] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
         return real(path, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(EngineError, match="asked for CUDAExecutionProvider, got CPUExecutionProvider"):
         open_engine("onnxruntime-cuda", bundle / "encoder.onnx")
+
+
+def test_float32_is_not_rounded_to_tf32(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_options((CPU,)) == [(CPU, {})]
+    assert with_options((TENSORRT, CUDA)) == [(TENSORRT, {}), (CUDA, {"use_tf32": "0"})]
+    for before, after in ((None, "0"), ("1", "1")):  # what somebody set for the process stays
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", before or "")
+        if before is None:
+            monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+        with suppress(EngineError):  # where there is no GPU
+            open_engine("onnxruntime-tensorrt", bundle / "encoder.onnx")
+        assert os.environ["NVIDIA_TF32_OVERRIDE"] == after
+
+
+def test_graphs_on_the_cpu_are_left_to_the_cpu(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    real, given = onnxruntime.InferenceSession, []
+
+    def noting(path: str, settings: Any, **more: Any) -> Any:
+        with pytest.raises(RuntimeError):  # the entry is not there
+            settings.get_session_config_entry("session.disable_cpu_ep_fallback")
+        given.append(more["providers"])
+        return real(path, settings, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noting)
+    open_engine("onnxruntime", bundle / "encoder.onnx").close()
+    assert given == [[(CPU, {})]]

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from stpr.runtime.contract.errors import EngineError
-from stpr.runtime.engines.tensorrt_builder import LIBRARIES, build_engine, find_library
+from stpr.runtime.engines.tensorrt_builder import LIBRARIES, build_engine, find_library, new_config
 from tests.factories import make_bundle
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX, which builds without a GPU, is not installed")
@@ -20,6 +20,12 @@ def test_it_builds_a_graph_of_a_bundle(tmp_path: Path, graph: str) -> None:
     bundle, target = make_bundle(tmp_path), tmp_path / "graph.engine"
     build_engine(bundle / f"{graph}.onnx", target, library=tensorrt_rtx, capability="SM86")
     assert target.stat().st_size > 1000
+
+
+def test_float32_is_not_rounded_to_tf32() -> None:
+    builder, flag = tensorrt_rtx.Builder(tensorrt_rtx.Logger()), tensorrt_rtx.BuilderFlag.TF32
+    assert builder.create_builder_config().get_flag(flag)
+    assert not new_config(builder, tensorrt_rtx).get_flag(flag)
 
 
 def test_a_graph_that_tensorrt_cannot_read_is_named_with_the_reason(tmp_path: Path) -> None:
