@@ -19,6 +19,7 @@ from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry
 from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphName, Manifest, Precision, manifest_bytes
 from stpr.runtime.contract.preprocess import Array
 from stpr.train.model.stpr import StPR
+from stpr.train.model.threads import one_thread
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.settings.recipe import Recipe
 
@@ -47,6 +48,7 @@ def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certif
     (folder / MANIFEST).write_bytes(manifest_bytes(_manifest(stage, files, certificates, folder)))
 
 
+@one_thread()
 def _golden(model: StPR, pixels: Array) -> bytes:
     """`golden.npz`: a clip's pixels `(1, T, *shape)` and what PyTorch gave for it."""
     given = answers(model, pixels)

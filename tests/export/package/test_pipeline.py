@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from stpr.export.package.pipeline import export_stage
 from stpr.export.parity.certificate import Certificate, certificate_file
@@ -51,6 +52,24 @@ def test_a_bundle_holds_what_is_promised_and_nothing_else(bundles: list[Path]) -
     }
     assert [path.name for path in bundle.path.parent.iterdir() if path.name.startswith(".")] == []
     assert newest_bundle(bundle.path.parent.parent) == bundle.path
+
+
+def test_a_bundle_is_the_same_bytes_whatever_the_number_of_threads(
+    run: Path, bundles: list[Path], tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        again = export_stage(run, len(bundles), tmp_path, clips=6)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    one, other = (
+        {path.relative_to(bundle): path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+        for bundle in (bundles[-1], again)
+    )
+    assert one.keys() == other.keys()
+    assert [name for name, content in one.items() if content != other[name]] == []
 
 
 def test_old_experts_and_the_backbone_are_the_same_bytes_at_every_stage(bundles: list[Path]) -> None:

@@ -33,7 +33,7 @@ class LinearProbe(ClipScores):
         weight, bias = fit_logistic((described - centre) / scale, samples.labels, classes, decay=self.probe.decay)
         self.centre, self.weight, self.bias = centre.float(), (weight / scale).float(), bias.float()
 
-    def refresh(self) -> None:
+    def _derive(self) -> None:
         """Nothing to derive: the map is kept."""
 
 

@@ -58,7 +58,7 @@ class RidgeScores(ClipScores):
         super().resize(classes)
         self.sums = self.sums.new_zeros(classes, self.sums.shape[1])
 
-    def refresh(self) -> None:
+    def _derive(self) -> None:
         """W of the chosen λ; scores are measured from those of the mean clip, so that float32 keeps its digits."""
         ridge, variance = self.chosen.double()
         gram = self.gram.double() + ridge * torch.eye(len(self.gram), dtype=torch.float64, device=self.gram.device)

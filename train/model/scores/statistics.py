@@ -19,6 +19,7 @@ from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.view import View
 from stpr.train.model.scores.wholeness import Wholeness
+from stpr.train.model.threads import one_thread
 from stpr.train.settings.model import StatisticsSettings
 
 
@@ -65,7 +66,12 @@ class ClipScores(nn.Module):
         self.weight = self.weight.new_zeros(classes, read)
 
     def refresh(self) -> None:
-        """Derive the affine map from what is kept."""
+        """Derive the affine map from what is kept: the same bits whatever the number of threads."""
+        with one_thread():
+            self._derive()
+
+    def _derive(self) -> None:
+        """What `refresh` does."""
         raise NotImplementedError
 
 
@@ -169,7 +175,7 @@ class ClipStatistics(ClipScores):
             for view in self._views():
                 view.whitening = view.means.new_zeros(view.size, view.size)
 
-    def refresh(self) -> None:
+    def _derive(self) -> None:
         """Turn means and scatter into the map that `log_likelihoods` applies, up to a term that all classes share."""
         views = self._views()
         counts = self.units[:, :, 0] if self.learns_weights else self.count
