@@ -12,16 +12,16 @@ import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import onnx_ir
-import onnxscript.optimizer
 import torch
 from onnx import ModelProto, NodeProto, TensorProto
-from onnxscript import opset18
 from torch import Tensor, nn
 
 from stpr.export.graphs.cut import BATCH, Piece
+from stpr.export.graphs.operators import TRANSLATIONS
+from stpr.export.graphs.plain import simplify
 from stpr.runtime.contract.errors import BundleError
 
 OPSET: Final = 18
@@ -78,7 +78,7 @@ def trace(piece: Piece) -> Traced:
                 input_names=list(piece.inputs),
                 output_names=list(piece.outputs),
                 dynamic_shapes=tuple({0: torch.export.Dim(BATCH, min=1, max=LARGEST_BATCH)} for _ in piece.inputs),
-                custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
+                custom_translation_table=dict(TRANSLATIONS),
                 optimize=False,
                 verbose=False,
             )
@@ -89,30 +89,8 @@ def trace(piece: Piece) -> Traced:
             ) from error
         assert program is not None
         weights = _hide_weights(program.model, tensors_of(piece.module).keys())
-        onnxscript.optimizer.optimize(program.model)
+        simplify(program.model)
     return _read(piece, onnx_ir.to_proto(program.model), weights)
-
-
-def _attention(  # noqa: PLR0913  (the operator's signature)
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Any:
-    """softmax(s Q Kᵀ + mask) V for `(B, heads, T, D)`; the exporter's own form computes shapes at run time."""
-    assert dropout_p == 0
-    assert not is_causal
-    assert not enable_gqa
-    factor = float(query.shape[-1]) ** -0.5 if scale is None else float(scale)
-    turned = opset18.Transpose(key, perm=[0, 1, 3, 2])
-    scores = opset18.MatMul(opset18.Mul(query, opset18.Constant(value_float=factor)), turned)
-    if attn_mask is not None:
-        scores = opset18.Add(scores, attn_mask)
-    return opset18.MatMul(opset18.Softmax(scores, axis=-1), value)
 
 
 def _hide_weights(model: onnx_ir.Model, names: Collection[str]) -> set[str]:

@@ -46,12 +46,12 @@ PARTS = StatisticsSettings(parts=("mean", "difference", "deviation", "cosines"))
 SIDE = 32
 MOTION = MotionSpec(pairs=3, side=24, seconds=1 / 15)
 CLASSES = 2  # per stage
-Kind = Literal["clip", "mobilenet"]
+Kind = Literal["clip", "mobilenet", "vit"]
 RouterKind = Literal["raw", "softmax", "top1", "equal", "likelihood", "clip_key", "adapter_key"]
 
 
 def random_backbone(kind: Kind, inner: Inner = "none") -> Backbone:
-    """A CLIP or MobileNetV2 of a few thousand weights."""
+    """A CLIP, MobileNetV2 or ViT of a few thousand weights."""
     spec = PreprocessSpec(
         height=SIDE, width=SIDE, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25)
     )
@@ -83,6 +83,17 @@ def _network(kind: Kind) -> nn.Module:
             attn_implementation="sdpa",
         )
         network = transformers.CLIPVisionModelWithProjection(config)
+    elif kind == "vit":
+        config = transformers.ViTConfig(
+            hidden_size=24,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=SIDE,
+            patch_size=8,
+            attn_implementation="sdpa",
+        )
+        network = transformers.ViTModel(config)
     else:
         config = transformers.MobileNetV2Config(image_size=SIDE, depth_multiplier=0.25, tf_padding=True)
         network = transformers.MobileNetV2Model(config)

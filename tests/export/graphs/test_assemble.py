@@ -40,6 +40,7 @@ GRID: list[tuple[Any, ...]] = [
     ("clip", "none", 16, 5, 8, "top1", "frames", 0.0, False, 0),
     ("clip", "feature", 16, 2, 4, "equal", "frames", 0.5, True, 4),
     ("mobilenet", "feature", 16, 2, 4, "views"),
+    ("vit", "none", 0, 2, 4, "raw", "frames", 0.0, True, 0),
 ]
 
 
@@ -90,10 +91,18 @@ def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exporte
     assert not graph.functions
     kinds = {node.op_type for node in graph.graph.node}
     assert "Einsum" not in kinds
-    if name == GraphName.HEAD:  # engines that compute shapes on the CPU leave their accelerator for them
-        assert not kinds & {"Shape", "Range", "Expand", "ConstantOfShape"}
+    # Engines that compute shapes on the CPU leave their accelerator for them.
+    assert not kinds & {"Shape", "Range", "Expand", "ConstantOfShape"}
+    assert not any(attribute.name == "allowzero" for node in graph.graph.node for attribute in node.attribute)
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
     assert b".py" not in (exported.folder / f"{name}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("name", GraphName)
+def test_no_output_is_read_inside(exported: Exported, name: GraphName) -> None:
+    graph = exported.graph(name).graph
+    read = {taken for node in graph.node for taken in node.input}
+    assert not read & {value.name for value in graph.output}
 
 
 @pytest.mark.parametrize("name", GraphName)
