@@ -10,6 +10,7 @@ from pathlib import Path
 from stpr.runtime.contract.errors import DataError, RecipeError, StprError
 from stpr.train.compare.presets import Row
 from stpr.train.methods import check_names
+from stpr.train.methods.build import settle
 from stpr.train.run.checkpoint import read_record
 from stpr.train.run.execute import execute
 from stpr.train.run.folder import recipe_file, reserved
@@ -63,6 +64,7 @@ def plan(
             try:
                 settings = load([*row.changes, f"seed={seed}"])
                 check_names(settings)
+                settings, _ = settle(settings)
             except RecipeError as error:
                 raise RecipeError(f"row {row.name!r}: {error.message}") from error
             folder = out / row.name / f"seed-{seed}"

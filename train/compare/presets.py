@@ -15,7 +15,7 @@ EXPERTS_ONLY: Final = ("fusion.kind=vectors", "fusion.evidence=0")
 
 ROWS: Final[Mapping[str, tuple[str, ...]]] = {
     "stpr": (),  # the recipe as it is
-    "paper": ("expert={}", "router={}", "fusion={}", "contrast={}"),  # every default is the paper's
+    "paper": ("expert={width=0}", "router={}", "fusion={}", "contrast={}"),  # every other default is the paper's
     "nearest_mean": ("method=nearest_mean",),
     "streaming_lda": ("method=streaming_lda",),
     "lda_frame_means": ("method=streaming_lda", 'statistics={parts=["mean"]}'),  # its usual form

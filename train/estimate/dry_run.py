@@ -18,7 +18,7 @@ from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
 from stpr.train.datasets.skip_list import NOTHING
 from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
-from stpr.train.estimate.network import Network, look_for_network
+from stpr.train.estimate.network import Network, foresee, look_for_network
 from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.run.resume import look_back
 from stpr.train.settings.recipe import Recipe
@@ -34,6 +34,7 @@ class Outlook:
 
     recipe: Recipe
     out: Path
+    chosen: list[str] = field(default_factory=list)  # what follows the network
     videos: list[Video] = field(default_factory=list)
     plan: list[tuple[Stage, Clips]] = field(default_factory=list)  # every stage
     learnt: int = 0  # stages that a resumed run has behind it
@@ -101,6 +102,8 @@ class Outlook:
 def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> Outlook:
     """Look at everything that a run begins with, whether or not the videos are there."""
     found = Outlook(recipe, out)
+    recipe, found.chosen = found.attempt(partial(foresee, recipe), (recipe, found.chosen))
+    found.recipe = recipe
     past = found.attempt(partial(look_back, out, recipe, resume=resume), None)
     learnt = past.record.stages if past else ()
     skip = found.attempt(partial(skip_list, recipe.data), NOTHING)

@@ -19,6 +19,7 @@ from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.head import Head
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import UNKNOWN_KIND, kept_state, kind_of
+from stpr.train.settings.automatic import resolve
 from stpr.train.settings.recipe import Recipe
 
 DEPENDS = {  # on what the size of each kind of tensor depends; the letters are those of `stpr.train.model`
@@ -59,6 +60,7 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
     element by element is not counted.
     """
     method = method_of(recipe)
+    recipe, _ = resolve(recipe, encoder.backbone.offers)
     with torch.device("meta"):  # where torch takes attention apart into the products that are counted
         model = StPR(encoder=encoder, head=method.head(recipe, encoder.columns).eval(), memory=method.memory(recipe))
     for stage, count in enumerate(classes, start=1):

@@ -19,10 +19,11 @@ from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
-from stpr.train.methods.build import build_model
+from stpr.train.methods.build import build_model, settle
 from stpr.train.methods.stage_start import class_vectors_of
 from stpr.train.model.backbone import Backbone, load_backbone, resolve_source
 from stpr.train.model.stpr import StPR
+from stpr.train.settings.automatic import resolve
 from stpr.train.settings.recipe import Recipe
 
 FORMS: Final[Mapping[str, Mapping[str, int]]] = {  # where a network's form differs from transformers' own CLIP
@@ -79,6 +80,17 @@ class Network:
             class_vectors_of(StageClips(tuple(classes[0][:1]), nothing, self.form.encoder), self.recipe)
 
 
+def foresee(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """As `settle`, with nothing fetched: of a network that is neither here nor known by its form, "auto" stays."""
+    source = recipe.backbone.source
+    if _is_here(source):
+        return settle(recipe)
+    if source not in FORMS:
+        return recipe, []
+    with torch.device("meta"):
+        return resolve(recipe, _in_form(recipe).offers)
+
+
 def look_for_network(recipe: Recipe) -> Network:
     """Load the network if it is on this machine. Raises RecipeError for one that doesn't load or fit the recipe."""
     source = recipe.backbone.source
@@ -103,7 +115,8 @@ def _is_here(source: str) -> bool:
 def _in_form(recipe: Recipe) -> Backbone:
     source, inner = recipe.backbone.source, recipe.backbone.inner
     config: Any = transformers.CLIPVisionConfig(**FORMS[source])
-    return Backbone(transformers.CLIPVisionModelWithProjection(config), CLIP_SPEC, source=source, inner=inner)
+    network = transformers.CLIPVisionModelWithProjection(config)
+    return Backbone(network, CLIP_SPEC, source=source, inner=inner, text=True)
 
 
 def counting_backbone(count: Callable[[int], None]) -> Backbone:

@@ -87,17 +87,22 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
 def _small(recipe: Recipe) -> Recipe:
     """The recipe with everything narrow that only costs time: it asks for the same clips as often."""
     change = msgspec.structs.replace
-    nothing = change(recipe.statistics.motion, parts=())
+    kind, nothing = recipe.class_vectors.kind, change(recipe.statistics.motion, parts=())
     return change(
         recipe,
-        backbone=change(recipe.backbone, projection=min(recipe.backbone.projection, WIDTH), inner="none"),
+        backbone=change(recipe.backbone, projection=_narrow(recipe.backbone.projection), inner="none"),
         sampling=change(recipe.sampling, motion=0),
         statistics=change(recipe.statistics, parts=("mean",), rhythm=False, inner=nothing, motion=nothing),
         adapter=change(recipe.adapter, bottleneck=1),
-        expert=change(recipe.expert, layers=1, heads=1, mlp_ratio=1, width=min(recipe.expert.width, WIDTH)),
-        class_vectors=change(recipe.class_vectors, kind=recipe.class_vectors.kind.replace("text", "codes")),
+        expert=change(recipe.expert, layers=1, heads=1, mlp_ratio=1, width=_narrow(recipe.expert.width)),
+        class_vectors=change(recipe.class_vectors, kind="prototypes" if kind == "prototypes" else "codes"),
         ranpac=change(recipe.ranpac, projection=WIDTH),
     )
+
+
+def _narrow(width: int | str) -> int:
+    """A width that costs nothing; of a network that nobody knows, "auto" is still open."""
+    return min(width, WIDTH) if isinstance(width, int) else 0
 
 
 class _NumberedClips(PixelClips):

@@ -14,6 +14,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.settings.automatic import Offers
 
 TINY = "tiny"
 Inner: TypeAlias = Literal["none", "auto"] | tuple[int, ...]
@@ -27,13 +28,16 @@ class Backbone(nn.Module):
     With `inner` layers (method §13.1) their means and deviations over the picture `(N, I)` follow, layer by layer.
     """
 
-    def __init__(self, network: nn.Module, spec: PreprocessSpec, *, source: str, inner: Inner = "none") -> None:
+    def __init__(
+        self, network: nn.Module, spec: PreprocessSpec, *, source: str, inner: Inner = "none", text: bool = False
+    ) -> None:
         super().__init__()
         # Channels last: a MobileNetV2 runs about twice as fast that way on a CPU, and nothing runs slower.
         self.network = network.eval().requires_grad_(requires_grad=False)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
         self.source = source
+        self.text = text
         self._digest: str | None = None
         self.inner: tuple[int, ...] = ()
         blank = torch.zeros(1, 3, spec.height, spec.width)
@@ -83,6 +87,11 @@ class Backbone(nn.Module):
         """The residual blocks that adapters can be put into; empty for a network without transformer blocks."""
         layers = [module for name, module in self.network.named_modules() if name.endswith("encoder.layers")]
         return [block for block in layers[0] if hasattr(block, "mlp")] if layers else []
+
+    @property
+    def offers(self) -> Offers:
+        """What a recipe's "auto" goes by."""
+        return Offers(blocks=bool(self.transformer_blocks()), text=self.text, width=self.width)
 
     def digest(self) -> str:
         """SHA-256 over names and values of all frozen weights, adapters left out; computed once: they are frozen."""
@@ -135,7 +144,7 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
         raise RecipeError(
             f"[backbone] source {source!r} can't be loaded ({first_line(error)}); give a local folder or hub id."
         ) from error
-    return Backbone(network, spec, source=source, inner=inner)
+    return Backbone(network, spec, source=source, inner=inner, text=config.model_type == "clip")
 
 
 def load_pretrained(kind: Any, place: str) -> nn.Module:

@@ -56,6 +56,7 @@ class FrameEncoder(nn.Module):
         self, *, backbone: Backbone, adapter: AdapterSettings, projection: int, motion: MotionSpec | None = None
     ) -> None:
         super().__init__()
+        assert adapter.place != "auto"
         self.backbone = backbone
         if projection > backbone.width:
             raise RecipeError(

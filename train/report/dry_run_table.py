@@ -52,6 +52,7 @@ def _facts(outlook: Outlook, rates: Rates | None) -> Iterator[tuple[str, str]]:
     yield from (("note", caution) for caution in cautions(recipe))
     yield from (("videos", line) for line in _videos(outlook))
     yield "network", _network(outlook)
+    yield from (("chosen", line) for line in outlook.chosen)
     if outlook.stages:
         yield from (("time", line) for line in _time(outlook, rates))
         yield "disk", _disk(outlook)

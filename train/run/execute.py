@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stpr.train.learning.distributed import ALONE, Processes
+from stpr.train.methods.build import settle
 from stpr.train.run.after_stage import Origin, metrics_after, save
 from stpr.train.run.begin import begin, origin_of
 from stpr.train.run.metrics import Metrics, read_metrics
@@ -23,6 +24,10 @@ def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     """
     if processes.count > 1:
         shown.note(f"{processes.count} processes on one run")
+    with processes.together():
+        recipe, chosen = settle(recipe)
+    for line in chosen:
+        shown.note(line)
     prepared = prepare(recipe, request, shown, processes)
     if prepared is None:
         shown.note("finished before")

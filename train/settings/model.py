@@ -13,19 +13,22 @@ from stpr.train.settings.section import Section
 class BackboneSettings(Section, frozen=True):
     """The frozen network: "tiny", a local folder, or a hub id; `projection` 0 keeps its own width.
 
+    "auto", here and in the tables below, follows the network (`stpr.train.settings.automatic`).
+
     `inner` numbers hidden states of the network, from 0 as `transformers` gives them, whose mean and deviation over
     the picture describe a frame as well; "auto" takes one at two thirds of the depth and one at three quarters.
     """
 
     source: str
-    projection: CountOrNone = 0
+    projection: CountOrNone | Literal["auto"] = "auto"
     inner: Literal["none", "auto"] | tuple[CountOrNone, ...] = "none"
 
 
 class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where adapters sit and how large they are; the paper leaves all of this open but their form."""
 
-    place: Literal["blocks", "feature", "none"] = "blocks"  # in every transformer block, behind the network, nowhere
+    # In every transformer block, behind the network, nowhere.
+    place: Literal["auto", "blocks", "feature", "none"] = "auto"
     bottleneck: Count = 64
     scale: float = 0.1
 
@@ -33,7 +36,7 @@ class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`text` is the paper's; `prototypes` are means of frozen frame-mean features; `codes` are random."""
 
-    kind: Literal["text", "prototypes", "codes"] = "text"
+    kind: Literal["auto", "text", "prototypes", "codes"] = "auto"
     prompt: str | tuple[str, ...] = "a video of a person {}."  # of several, the mean text feature counts
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Form of an expert. Layers and heads are the paper's, the rest is open there."""
 
     layers: CountOrNone = 3  # 0: no experts, where [fusion] kind = "posteriors" can do without
-    width: CountOrNone = 0  # of its blocks; 0 is that of the frame feature, the paper's
+    width: CountOrNone | Literal["auto"] = "auto"  # of its blocks; 0 is that of the frame feature, the paper's
     heads: Count = 2
     mlp_ratio: Count = 4
     dropout: ShareBelowOne = 0.0
@@ -63,6 +66,7 @@ class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def width_in(self, features: int) -> int:
         """How wide the blocks are behind frame features of this width."""
+        assert self.width != "auto"
         return self.width or features
 
 

@@ -16,6 +16,7 @@ from stpr.train.run.metrics import read_metrics
 from stpr.train.run.prepare import Request, prepare
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.trainers import Trainers
+from stpr.train.settings.automatic import has_auto
 from stpr.train.settings.load import read_resolved
 from tests.train.videos import recipe_of, write_videos
 
@@ -49,6 +50,28 @@ def test_it_stops_where_it_is_told_and_goes_on_to_the_end(root: Path, tmp_path: 
     assert told.said == []
     assert execute(recipe, Request(out=out, resume=True), told) == whole
     assert told.said == ["finished before"]
+
+
+def test_what_follows_the_backbone_is_said_and_stands_in_the_recipe(root: Path, tmp_path: Path) -> None:
+    given = {"backbone": {"projection": "auto"}, "expert": {"width": "auto"}, "adapter": {"place": "auto"}}
+    recipe, out, told = recipe_of(root, class_vectors={"kind": "auto"}, **given), tmp_path / "run", Told()
+    execute(recipe, Request(out=out, last=1), told)
+    assert [line.partition(":")[0] for line in told.said] == [
+        'adapter.place = "blocks"',
+        "backbone.projection = 0",
+        'class_vectors.kind = "prototypes"',
+        "expert.width = 0",
+    ]
+    begun = read_resolved(out / "recipe.toml")
+    assert not has_auto(begun)
+    assert begun == msgspec.structs.replace(
+        recipe,
+        adapter=msgspec.structs.replace(recipe.adapter, place="blocks"),
+        backbone=msgspec.structs.replace(recipe.backbone, projection=0),
+        class_vectors=msgspec.structs.replace(recipe.class_vectors, kind="prototypes"),
+        expert=msgspec.structs.replace(recipe.expert, width=0),
+    )
+    assert execute(recipe, Request(out=out, resume=True), told).final >= 0  # "auto" still means the same
 
 
 def test_what_the_cache_did_and_what_was_left_out_is_said(root: Path, tmp_path: Path) -> None:
