@@ -1,15 +1,23 @@
-"""`stpr-train RECIPE`: learn the stages of a recipe."""
+"""`stpr-train RECIPE` or `stpr-train FOLDER`: learn the stages of a recipe, or the classes of a folder of videos."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import click
 
 from stpr.runtime.contract.command import Command
 from stpr.train.settings.shipped import shipped_recipes
+
+FIRST_HOUR: Final = (
+    ("stpr-train videos/ --set backbone.source=DIR", "learn videos/CLASS/*.mp4 as one stage"),
+    ("stpr-export --stage 1", "make a bundle for the device"),
+    ("stpr-run --camera 0", "recognise live"),
+    ("stpr-train more-videos/ --run runs/videos", "learn the new classes there as another stage"),
+)
 
 
 class _Unnamed(Command):
@@ -21,7 +29,9 @@ class _Unnamed(Command):
         formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Name the other commands, each with a --help of its own."""
+        """Show the first hour, and name the other commands, each with a --help of its own."""
+        with formatter.section("The first hour"):
+            formatter.write_dl(FIRST_HOUR)
         super().format_epilog(ctx, formatter)
         assert ctx.parent is not None
         assert isinstance(ctx.parent.command, click.Group)
@@ -35,9 +45,15 @@ class _Unnamed(Command):
     context_settings={"show_default": True},
     epilog=f"Recipes that come with stpr: {', '.join(shipped_recipes())}.",
 )
-@click.argument("recipe", metavar="RECIPE")
+@click.argument("recipe", metavar="RECIPE|FOLDER")
 @click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME]")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Learn a folder's new classes as one more stage of RUN.",
+)
 @click.option("--stages", type=click.IntRange(min=1), help="Stop after this stage.  [default: the last]")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out was stopped.")
 @click.option("--dry-run", is_flag=True, help="Learn nothing: show the stages, what is missing, time and disk.")
@@ -60,6 +76,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     recipe: str,
     data: str | None,
     out: Path | None,
+    run: Path | None,
     stages: int | None,
     resume: bool,
     dry_run: bool,
@@ -67,33 +84,37 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     cache: Path | None,
     beside: tuple[Path, ...],
 ) -> None:
-    """Learn the stages of RECIPE, a TOML file or one of those that come with stpr, and write a report."""
+    """Learn the stages of RECIPE or the classes of a FOLDER of videos, and write a report.
+
+    RECIPE is a TOML file or one that comes with stpr; FOLDER has a folder for each class, or train/ and test/ with one.
+    """
     from stpr.train.data.videos import quiet_decoder
     from stpr.train.learning.distributed import launched
-    from stpr.train.methods import cautions, check_names
+    from stpr.train.methods import cautions
     from stpr.train.report.dry_run_table import show_dry_run
     from stpr.train.report.run import finished_runs, summary, write_report
     from stpr.train.run.execute import execute
     from stpr.train.run.folder import reserved
     from stpr.train.run.prepare import Request
     from stpr.train.run.progress import ShownProgress
-    from stpr.train.settings.load import load_recipe
+    from stpr.train.run.task import Asked, read_task
 
     quiet_decoder()
-    settings = load_recipe(recipe, changes=changes, root=data)
-    check_names(settings)
+    task = read_task(recipe, Asked(data=data, out=out, run=run, resume=resume, changes=changes))
+    settings, folder = task.recipe, task.out
     others = finished_runs(beside)  # before hours of training, not after
-    folder = out or Path("runs") / settings.name
     if dry_run:
-        sys.exit(0 if show_dry_run(settings, folder, last=stages, resume=resume) else 2)
+        with task.rehearsed() as rehearsed:
+            sys.exit(0 if show_dry_run(rehearsed, folder, last=stages, resume=task.resume) else 2)
     with launched() as processes, ExitStack() as held:
         with processes.together():
             if processes.is_main:  # the processes of one launch belong to one run
                 held.enter_context(reserved(folder))
-                for caution in cautions(settings):
+                task.write_list()
+                for caution in (*task.notes, *cautions(settings)):
                     click.echo(f"note: {caution}", err=True)
         with ShownProgress(quiet=not processes.is_main) as shown:
-            request = Request(out=folder, resume=resume, last=stages, cache=cache)
+            request = Request(out=folder, resume=task.resume, last=stages, cache=cache)
             metrics = execute(settings, request, shown, processes)
         if processes.is_main:
             report = write_report(folder, others)

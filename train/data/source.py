@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.data.overlap import check_overlap
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
-from stpr.train.datasets.annotations import Video, some
+from stpr.train.datasets.annotations import Video, check_name, some
 from stpr.train.datasets.dataset import Dataset, Listed
 from stpr.train.datasets.skip_list import NOTHING, SkipList, read_skip_list
 from stpr.train.settings.recipe import StageSettings
@@ -85,10 +85,7 @@ def _files_in(folders: Iterable[Path]) -> set[Path]:
 def _check_names(videos: Sequence[Video], data: Dataset) -> None:
     """Raise DataError for a video that is named twice, or whose name no list, record or decoder can hold."""
     for video in videos:
-        try:
-            os.fspath(video.path).encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"the path {os.fsencode(video.path)!r} is not in UTF-8; rename what is not.") from error
+        check_name(video.path)
     for video, following in pairwise(videos):
         if video.path == following.path:
             twice = "more than once" if video.split == following.split else "for both training and testing"

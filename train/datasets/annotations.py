@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
+
+from stpr.runtime.contract.errors import DataError
 
 Split: TypeAlias = Literal["train", "test"]
 
@@ -26,6 +29,14 @@ class Video:
         """What it was cut from: videos of a folder whose names differ in their last number alone come from one."""
         stem = re.sub(r"\d+$", "", self.path.stem)
         return f"{self.path.parent}/{stem}"
+
+
+def check_name(path: Path) -> None:
+    """Raise DataError for a path that no list, record or decoder can hold."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"the path {os.fsencode(path)!r} is not in UTF-8; rename what is not.") from error
 
 
 def some(names: Sequence[str]) -> str:

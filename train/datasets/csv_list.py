@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
+from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import DataError
 from stpr.train.datasets.annotations import SPLITS, Split, Video, some
 from stpr.train.datasets.dataset import Dataset, Listed
@@ -53,6 +55,15 @@ class CsvList(Dataset, tag="csv", frozen=True, kw_only=True):
                 lines[path] = line
                 videos.append(Video(path, row["label"], split))
         return Listed(folder, videos, (file,))
+
+
+def write_list(file: Path, videos: Iterable[Video]) -> None:
+    """Write a list that a CsvList reads again, whole or not at all; raises OSError if it can't be written."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["path", "label", "split"])
+    rows.writerows([video.path, video.label, video.split] for video in videos)
+    write_file(file, text.getvalue().encode())
 
 
 def _read_rows(file: Path, *, needed: Iterable[str]) -> Rows:

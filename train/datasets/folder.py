@@ -25,9 +25,9 @@ class Folder(Dataset, tag="folder", frozen=True):
         videos: list[Video] = []
         faults: dict[str, str] = {}
         for split in SPLITS:
-            for folder in _class_folders(root / split):
+            for folder in class_folders(root / split):
                 try:
-                    videos += [Video(path, folder.name, split) for path in _class_videos(folder)]
+                    videos += [Video(path, folder.name, split) for path in class_videos(folder)]
                 except DataError as error:
                     if split == "test" and _visible(folder):
                         raise  # there is something to test on, be the class learnt or not
@@ -35,7 +35,8 @@ class Folder(Dataset, tag="folder", frozen=True):
         return Listed(root, videos, faults=faults)
 
 
-def _class_folders(folder: Path) -> list[Path]:
+def class_folders(folder: Path) -> list[Path]:
+    """The folders of the classes in a folder, by name; raises DataError for none, and for a file among them."""
     split = folder.name
     if not folder.is_dir():
         raise DataError(f"{folder.parent} has no folder {split}/; put each class's videos into {split}/<class>/.")
@@ -48,7 +49,8 @@ def _class_folders(folder: Path) -> list[Path]:
     return entries
 
 
-def _class_videos(folder: Path) -> list[Path]:
+def class_videos(folder: Path) -> list[Path]:
+    """The videos of a class, by name; raises DataError for none, and for a folder among them."""
     entries = _visible(folder)
     if not entries:
         raise DataError(f"the class folder {folder} is empty; add videos or remove the folder.")

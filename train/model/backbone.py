@@ -142,7 +142,8 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
         spec = preprocess_spec(processor)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise RecipeError(
-            f"[backbone] source {source!r} can't be loaded ({first_line(error)}); give a local folder or hub id."
+            f"[backbone] source {source!r} can't be loaded ({first_line(error)}); give a local folder or hub id:"
+            " --set backbone.source=DIR."
         ) from error
     return Backbone(network, spec, source=source, inner=inner, text=config.model_type == "clip")
 

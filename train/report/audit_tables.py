@@ -9,7 +9,7 @@ from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
 from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import size
-from stpr.train.run.folder import PREDICTIONS
+from stpr.train.run.folder import PREDICTIONS, VIDEOS
 
 
 def show_audit(found: Audit) -> None:
@@ -80,12 +80,15 @@ def verdict(found: Audit) -> Iterator[tuple[str, str]]:
     yield from (("caution", caution) for caution in found.cautions)
     if found.faults:
         return
+    listed = any(file.path == VIDEOS for file in found.files)
+    nothing = "frame or single clip's feature" if listed else "frame, single clip's feature or name of a training file"
+    paths = f"all videos ({VIDEOS}) and of test clips" if listed else "test clips"
     but = " but for the cautions above" if found.cautions else ""
     kept = (
         f"{last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means and sums"
         f" over clips. The recipe, the frozen network and the {last.classes} classes explain every shape; the number"
-        " of training clips enters none. No training video, frame, single clip's feature or name of a training file"
-        f" is kept here{but}. Paths of test clips are ({PREDICTIONS})."
+        f" of training clips enters none. No training video, {nothing}"
+        f" is kept here{but}. Paths of {paths} are ({PREDICTIONS})."
     )
     yield "verdict", kept
     yield "limit", "this proves sizes; what trained weights may remember of single clips is not measured."

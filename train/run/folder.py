@@ -15,6 +15,7 @@ from stpr.runtime.contract.errors import RecipeError
 
 RECIPE: Final = "recipe.toml"
 METRICS: Final = "metrics.json"
+VIDEOS: Final = "videos.csv"
 SNAPSHOT: Final = "snapshot.safetensors"
 TENSORS: Final = "model.safetensors"  # this and the next two: in the folder of each stage
 RECORD: Final = "stage.json"
@@ -24,6 +25,7 @@ TENSORBOARD: Final = "tensorboard"
 
 FILES: Final[Mapping[str, str]] = {  # path in the run folder, or a pattern of paths: what it is
     RECIPE: "settings",
+    VIDEOS: "paths of videos, their labels, which of them are tested on; of a run on a folder of videos",
     METRICS: "figures, losses, machine and command",
     f"{REPORT}/*.png": "report",
     f"{REPORT}/*.md": "report",
@@ -40,6 +42,11 @@ LEFTOVER: Final = "half written: its writer was killed or is at work"
 def recipe_file(run: Path) -> Path:
     """The resolved recipe that a run was begun with."""
     return run / RECIPE
+
+
+def videos_file(run: Path) -> Path:
+    """The list of the videos, where a folder of videos stands in place of a recipe."""
+    return run / VIDEOS
 
 
 def metrics_file(run: Path) -> Path:

@@ -14,7 +14,7 @@ from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.settings.messages import explain, nearest
 from stpr.train.settings.recipe import Recipe
-from stpr.train.settings.shipped import RECIPES, shipped_recipes
+from stpr.train.settings.shipped import FOLDER, RECIPES, shipped_recipes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,16 +42,28 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
     file = RECIPES / f"{name}.toml" if name in shipped_recipes() else Path(name)
     if not file.is_file():
         near = nearest(name, shipped_recipes())
-        raise RecipeError(f"no recipe {name!r}{near}: give a TOML file or one of {', '.join(shipped_recipes())}.")
+        known = ", ".join(shipped_recipes())
+        raise RecipeError(f"no recipe {name!r}{near}: give a TOML file, a folder of videos or one of {known}.")
     tables = _read_tables(file)
+    _change(tables, changes)
+    if root is not None:
+        _apply(tables, "data.root", root)
+    return parse_recipe(tables, where=str(file))
+
+
+def folder_recipe(tables: dict[str, Any], *, changes: Sequence[str]) -> Recipe:
+    """What a folder of videos is learnt with; `tables` are its name, data and stages. Raises RecipeError as above."""
+    tables = _read_tables(FOLDER) | tables
+    _change(tables, changes)
+    return parse_recipe(tables, where=FOLDER.name)
+
+
+def _change(tables: dict[str, Any], changes: Sequence[str]) -> None:
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
             raise RecipeError(f"--set {change!r}: write KEY=VALUE, such as --set optimizer.rate=0.02.")
         _apply(tables, key, _toml_value(text.strip()))
-    if root is not None:
-        _apply(tables, "data.root", root)
-    return parse_recipe(tables, where=str(file))
 
 
 def _read_tables(file: Path) -> dict[str, Any]:

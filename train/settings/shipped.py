@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 RECIPES: Final = Path(__file__).parent / "recipes"
+FOLDER: Final = Path(__file__).parent / "folder.toml"  # all settings of a run on a folder of videos
 
 
 def shipped_recipes() -> list[str]:

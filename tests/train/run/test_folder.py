@@ -54,10 +54,10 @@ def test_every_path_lies_where_the_table_says(tmp_path: Path) -> None:
     touch(folder.report_folder(tmp_path), "index.html")
     touch(folder.tensorboard_folder(tmp_path), "events.out.tfevents.1")
     touch(stage, folder.TENSORS, folder.RECORD, folder.PREDICTIONS)
-    for file in (folder.recipe_file, folder.metrics_file, folder.snapshot_file):
+    for file in (folder.recipe_file, folder.metrics_file, folder.snapshot_file, folder.videos_file):
         file(tmp_path).touch()
     found = explained_files(tmp_path)
-    assert len(found) == 8
+    assert len(found) == 9
     assert all(found.values())
 
 

@@ -1,0 +1,147 @@
+"""A folder of videos in place of a recipe, from the first stage to one that is added when the videos are gone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
+from stpr.train.cli import main
+from stpr.train.datasets.csv_list import CsvList
+from stpr.train.run.checkpoint import read_record
+from stpr.train.run.task import Asked, read_task
+from stpr.train.settings.automatic import has_auto
+from stpr.train.settings.load import read_resolved, write_recipe
+from tests.factories import make_video
+
+TINY = "backbone.source=tiny"
+QUICK = (TINY, "sampling.draws=1", "sampling.frames=3", "optimizer.epochs_first=2", "optimizer.epochs_later=2")
+
+
+def write_classes(root: Path, *labels: str) -> Path:
+    for label in labels:
+        (root / label).mkdir(parents=True)
+        for day, take in (("mon", 1), ("mon", 2), ("mon", 3), ("mon", 4), ("tue", 1)):
+            make_video(root / label / f"{day}_{take}.avi")
+    return root
+
+
+def train(*arguments: object, sets: tuple[str, ...] = QUICK) -> Result:
+    changes = [part for change in sets for part in ("--set", change)]
+    return CliRunner().invoke(main, [*map(str, arguments), *changes])
+
+
+def rows(run: Path) -> list[tuple[str, str, str]]:
+    videos = CsvList(root=str(run), file="videos.csv", videos="").listed().videos
+    return sorted((video.path.stem, video.label, video.split) for video in videos)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learnt two classes of a folder, which is gone."""
+    work = tmp_path_factory.mktemp("work")
+    videos = write_classes(work / "videos", "wave", "clap")
+    result = train(videos, "--out", work / "run")
+    assert result.exit_code == 0, result.output
+    assert "note: 8 videos to learn from and 2 to test on, parted by recording" in result.stderr
+    assert "backbone.projection = 0: " in result.stderr
+    assert train(videos, "--out", work / "run", "--resume").exit_code == 0
+    shutil.rmtree(videos)
+    return work / "run"
+
+
+@pytest.fixture
+def run(learnt: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(learnt, tmp_path / "run")
+
+
+def test_a_folder_is_learnt_as_one_stage_and_all_is_written_down(learnt: Path) -> None:
+    assert read_record(learnt, 1).stages == (("clap", "wave"),)
+    recipe = read_resolved(learnt / "recipe.toml")
+    assert (recipe.name, recipe.backbone.source, recipe.adapter.place) == ("videos", "tiny", "feature")
+    assert not has_auto(recipe)
+    assert [row[2] for row in rows(learnt)] == ["train"] * 8 + ["test"] * 2  # by day
+    said = CliRunner().invoke(main, ["audit", str(learnt)]).stdout
+    assert "Paths of all videos (videos.csv) and of test clips are (predictions.csv)." in said
+    assert "name of a training file" not in said
+
+
+def test_new_classes_are_added_without_the_old_videos(run: Path, tmp_path: Path) -> None:
+    more = write_classes(tmp_path / "more", "jump", "wave")
+    before = (run / "stage-1" / "model.safetensors").read_bytes()
+    result = train(more, "--run", run, sets=())
+    assert result.exit_code == 0, result.output
+    assert "note: learnt before, so left alone: 'wave'" in result.stderr
+    assert read_record(run, 2).stages == (("clap", "wave"), ("jump",))
+    assert (run / "stage-1" / "model.safetensors").read_bytes() == before
+    assert read_resolved(run / "recipe.toml").stages.classes == (("clap", "wave"), ("jump",))
+    assert [label for _, label, _ in rows(run)].count("wave") == 5  # as they were
+    assert [split for _, label, split in rows(run) if label == "jump"].count("test") == 1
+    again = train(more, "--run", run, sets=())
+    assert (again.exit_code, again.output.count("\n")) == (2, 1)
+    assert "has no class that is new to" in again.stderr
+
+
+def test_a_stage_that_was_stopped_is_taken_up_by_the_same_command(run: Path, tmp_path: Path) -> None:
+    more = write_classes(tmp_path / "more", "jump")
+    task = read_task(str(more), Asked(run=run))
+    task.write_list()
+    write_recipe(task.recipe, run / "recipe.toml")  # and then it was killed
+    again = read_task(str(more), Asked(run=run))
+    assert list(again.videos) == list(task.videos)
+    assert again.recipe == task.recipe
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    videos = write_classes(tmp_path / "videos", "wave", "clap")
+    result = train(videos, "--out", tmp_path / "run", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "0 of 8 for train are missing" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+
+
+def test_a_backbone_that_can_not_be_had_is_one_line_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    videos = write_classes(tmp_path / "videos", "wave")
+    result = train(videos, "--out", tmp_path / "runs" / "run", sets=("backbone.source=nobody/nothing",))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: [backbone] source 'nobody/nothing' can't be loaded (")
+    assert result.stderr.endswith("give a local folder or hub id: --set backbone.source=DIR.\n")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_finished_run_and_its_list_are_not_written_over(run: Path, tmp_path: Path) -> None:
+    videos, before = write_classes(tmp_path / "videos", "jump"), (run / "videos.csv").read_bytes()
+    result = train(videos, "--out", run)
+    assert "holds a run with 1 finished stage; go on with --resume" in result.stderr
+    assert (run / "videos.csv").read_bytes() == before
+
+
+def test_what_does_not_go_together_is_told(run: Path, tmp_path: Path) -> None:
+    videos = write_classes(tmp_path / "videos", "jump")
+
+    def refused(name: Path | str, kind: type[Exception], said: str, asked: Asked) -> None:
+        with pytest.raises(kind, match=said):
+            read_task(str(name), asked)
+
+    refused(videos, RecipeError, "is a folder of videos, not a recipe; leave --data out", Asked(data="x"))
+    refused(videos, RecipeError, "says where to go on; leave --data and --out out", Asked(run=run, out=tmp_path))
+    refused("motions", RecipeError, "from a folder of videos, and motions is none; name one", Asked(run=run))
+    refused(videos, CheckpointError, "is no run: it has no recipe.toml", Asked(run=tmp_path))
+    refused(videos, RecipeError, "was begun with another recipe", Asked(run=run, changes=("seed=9",)))
+    refused(write_classes(tmp_path / "old", "wave"), DataError, "which knows 'clap', 'wave'; add", Asked(run=run))
+    shutil.rmtree(run / "stage-1")
+    refused(videos, CheckpointError, "has not learnt a stage yet; finish it first, with --resume", Asked(run=run))
+
+
+def test_stages_that_are_yet_to_be_learnt_come_first(run: Path, tmp_path: Path) -> None:
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace('"wave",\n    ],', '"wave",\n    ],\n    ["run"],'))
+    with pytest.raises(RecipeError, match="has learnt 1 of 2 stages; finish it first, with --resume"):
+        read_task(str(write_classes(tmp_path / "more", "jump")), Asked(run=run))

@@ -1,0 +1,137 @@
+"""What `stpr-train` is asked to learn: a recipe, a folder of videos in place of one, or more classes for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from msgspec.structs import replace
+
+from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
+from stpr.train.datasets.annotations import Video, some
+from stpr.train.datasets.class_folders import read_class_folders
+from stpr.train.datasets.csv_list import CsvList, write_list
+from stpr.train.methods import check_names
+from stpr.train.methods.build import settle
+from stpr.train.run.folder import VIDEOS, recipe_file, videos_file
+from stpr.train.run.resume import look_back
+from stpr.train.settings.load import folder_recipe, load_recipe
+from stpr.train.settings.recipe import Recipe, StageSettings
+from stpr.train.settings.shipped import shipped_recipes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for beside a recipe or a folder of videos; `run` is a run that is to learn more classes."""
+
+    data: str | None = None
+    out: Path | None = None
+    run: Path | None = None
+    resume: bool = False
+    changes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A recipe and the run folder; where its videos come from a folder, also their list, which is yet to be written."""
+
+    recipe: Recipe
+    out: Path
+    resume: bool
+    videos: Sequence[Video] = ()
+    notes: Sequence[str] = ()
+
+    def write_list(self) -> None:
+        """Write the list into the run folder; raises StprError, with nothing written, if the run can't start there."""
+        if not self.videos:
+            return
+        look_back(self.out, settle(self.recipe)[0], resume=self.resume)
+        try:
+            write_list(videos_file(self.out), self.videos)
+        except OSError as error:
+            raise RecipeError(f"--out {self.out} can't be written ({error.strerror}); choose another.") from error
+
+    @contextmanager
+    def rehearsed(self) -> Iterator[Recipe]:
+        """The recipe, its list somewhere else for as long as a dry run looks at it."""
+        if not self.videos:
+            yield self.recipe
+            return
+        with TemporaryDirectory() as place:
+            write_list(Path(place) / VIDEOS, self.videos)
+            yield replace(self.recipe, data=replace(self.recipe.data, root=place))
+
+
+def read_task(name: str, asked: Asked) -> Task:
+    """The task behind `stpr-train NAME`. Raises RecipeError or DataError for one that can't be."""
+    if asked.run is not None:
+        task = _more_classes(Path(name), asked.run, asked)
+    elif Path(name).is_dir() and name not in shipped_recipes():
+        task = _folder(Path(name), asked)
+    else:
+        recipe = load_recipe(name, changes=asked.changes, root=asked.data)
+        task = Task(recipe, asked.out or _default_out(recipe.name), asked.resume)
+    check_names(task.recipe)
+    return task
+
+
+def _folder(folder: Path, asked: Asked) -> Task:
+    """One stage of all classes of a folder; of a run that goes on, whatever it was begun with."""
+    if asked.data is not None:
+        raise RecipeError(f"--data {asked.data}: {folder} is a folder of videos, not a recipe; leave --data out.")
+    name = folder.resolve().name
+    out = asked.out or _default_out(name)
+    if asked.resume and videos_file(out).is_file() and recipe_file(out).is_file():
+        return Task(load_recipe(str(recipe_file(out)), changes=asked.changes, root=str(out)), out, resume=True)
+    videos, notes = read_class_folders(folder.resolve())
+    classes = sorted({video.label for video in videos})
+    data = {"kind": "csv", "root": str(out), "file": VIDEOS, "videos": ""}
+    tables = {"name": name, "data": data, "stages": {"classes": [classes]}}
+    recipe = folder_recipe(tables, changes=asked.changes)
+    return Task(recipe, out, asked.resume, videos, notes)
+
+
+def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
+    """A stage of the classes of a folder that a run has not learnt, behind those that it has."""
+    if asked.data is not None or asked.out is not None:
+        raise RecipeError(f"--run {run} says where to go on; leave --data and --out out.")
+    if not folder.is_dir():
+        raise RecipeError(f"--run {run} learns more classes from a folder of videos, and {folder} is none; name one.")
+    if not recipe_file(run).is_file():
+        raise CheckpointError(f"--run {run} is no run: it has no {recipe_file(run).name}; name what stpr-train wrote.")
+    begun = load_recipe(str(recipe_file(run)), changes=asked.changes)
+    past = look_back(run, begun, resume=True)
+    if past is None:
+        raise CheckpointError(f"--run {run} has not learnt a stage yet; finish it first, with --resume.")
+    learnt = past.record.stages
+    known = set(chain.from_iterable(learnt))
+    videos, notes = read_class_folders(folder.resolve())
+    new = tuple(sorted({video.label for video in videos} - known))
+    if not new:
+        raise DataError(f"{folder} has no class that is new to {run}, which knows {some(sorted(known))}; add one.")
+    _check_finished(begun.stages, learnt, new, run)
+    if old := sorted({video.label for video in videos} & known):
+        notes = [*notes, f"learnt before, so left alone: {some(old)}"]
+    kept = CsvList(root=str(run), file=VIDEOS, videos="").listed().videos if videos_file(run).is_file() else []
+    listed = [video for video in kept if video.label not in new] + [video for video in videos if video.label in new]
+    recipe = replace(
+        begun,
+        data=CsvList(root=str(run), file=VIDEOS, videos=""),
+        stages=StageSettings(classes=(*learnt, new), seed=begun.stages.seed),
+    )
+    return Task(recipe, run, resume=True, videos=listed, notes=notes)
+
+
+def _check_finished(begun: StageSettings, learnt: Sequence[tuple[str, ...]], new: tuple[str, ...], run: Path) -> None:
+    """Raise RecipeError for a run that has stages before it other than these new classes."""
+    planned = len(begun.classes or begun.sizes)
+    if planned > len(learnt) and begun.classes[len(learnt) :] != (new,):
+        raise RecipeError(f"--run {run} has learnt {len(learnt)} of {planned} stages; finish it first, with --resume.")
+
+
+def _default_out(name: str) -> Path:
+    return Path("runs") / name
