@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from stpr.export.graphs.cut import FILES, combine_piece, encoder_piece, expert_piece, graph_specs
 from stpr.export.graphs.trace import OPSET, Traced, Weight, tensors_of, trace
-from stpr.export.graphs.weights import BACKBONE, STAGE, expert_file, stored, write_weights
+from stpr.export.graphs.weights import BACKBONE, PROJECTION, STAGE, expert_file, stored, write_weights
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
 from stpr.train.model.head import Head
@@ -64,9 +64,14 @@ def expert_output(stage: int) -> str:
 
 def _write_all_weights(model: StPR, pieces: Pieces, folder: Path) -> list[TensorProto]:
     encoder, combine = tensors_of(model.encoder), tensors_of(combine_piece(model).module)
-    frozen = [weight for weight in pieces.encoder.weights if not _is_tuned(weight)]
-    tuned = [weight for weight in pieces.encoder.weights if _is_tuned(weight)]
-    entries = write_weights(folder, BACKBONE, stored(frozen, encoder, "encoder"))
+    parts: dict[str, list[Weight]] = {BACKBONE: [], PROJECTION: [], STAGE: []}
+    for weight in pieces.encoder.weights:
+        parts[_file_of(weight)].append(weight)
+    tuned = parts.pop(STAGE)
+    entries = []
+    for file, weights in parts.items():
+        if weights:
+            entries += write_weights(folder, file, stored(weights, encoder, "encoder"))
     for stage, expert in enumerate(model.head.experts, start=1):
         assert pieces.expert is not None
         own = stored(pieces.expert.weights, tensors_of(expert), f"expert_{stage}")
@@ -75,9 +80,11 @@ def _write_all_weights(model: StPR, pieces: Pieces, folder: Path) -> list[Tensor
     return entries + write_weights(folder, STAGE, changing)
 
 
-def _is_tuned(weight: Weight) -> bool:
-    """Whether a tensor of the encoder may differ from one stage to the next: adapters, and the fitted projection."""
-    return "adapter" in weight.name.split(".") or weight.name.startswith("projection.")
+def _file_of(weight: Weight) -> str:
+    """The file of a tensor of the encoder, by whether it may differ from one stage to the next: adapters may."""
+    if "adapter" in weight.name.split("."):
+        return STAGE
+    return PROJECTION if weight.name.startswith("projection.") else BACKBONE
 
 
 def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec], appearance: int) -> list[TensorProto]:

@@ -14,6 +14,7 @@ from stpr.export.graphs.trace import Weight
 
 ALIGNMENT: Final = 64  # bytes; one cache line, and enough for any vector load
 BACKBONE: Final = "weights/backbone.bin"  # the frozen network: the same bytes at every stage
+PROJECTION: Final = "weights/projection.bin"  # fitted to stage 1, the same bytes from then on
 STAGE: Final = "weights/stage.bin"  # what changes at every stage
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
 from stpr.export.graphs.cut import combine_piece, encoder_piece, graph_specs
 from stpr.export.graphs.trace import tensors_of, trace
+from stpr.export.graphs.weights import BACKBONE, PROJECTION, STAGE, expert_file
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines.tensorrt_builder import build_engine
 from stpr.train.model.backbone import load_backbone
@@ -165,6 +166,13 @@ def test_graphs_hold_no_weights_and_each_is_stored_once(exported: Exported) -> N
                 places.setdefault(initialiser.name, set()).add((entries["location"], entries["offset"]))
     assert all(len(found) == 1 for found in places.values())
     assert len({place for found in places.values() for place in found}) == len(places)
+    # Each lies with what changes as seldom as itself.
+    for weight, found in places.items():
+        owner, _, local = weight.partition("/")
+        file = STAGE if owner == "combine" or "adapter" in local.split(".") else BACKBONE
+        file = PROJECTION if local.startswith("projection.") else file
+        file = expert_file(int(owner.removeprefix("expert_"))) if owner.startswith("expert_") else file
+        assert {location for location, _ in found} == {file}, weight
 
 
 @pytest.mark.parametrize("name", GraphName)
