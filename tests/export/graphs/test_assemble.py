@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tensorrt_rtx
 import torch
@@ -22,6 +23,7 @@ from stpr.export.graphs.weights import BACKBONE, PROJECTION, STAGE, expert_file
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines.tensorrt_builder import build_engine
 from stpr.train.model.backbone import load_backbone
+from stpr.train.model.experts import Expert
 from stpr.train.model.stpr import StPR
 from tests.export.models import (
     MOTION,
@@ -180,6 +182,19 @@ def test_tensorrt_builds_it(exported: Exported, name: GraphName, tmp_path: Path)
     build_engine(exported.folder / f"{name}.onnx", tmp_path / "graph.engine", library=tensorrt_rtx, capability="SM86")
     assert (tmp_path / "graph.engine").stat().st_size > 1000
     assert [path.name for path in tmp_path.iterdir()] == ["graph.engine"]
+
+
+def test_onnxruntime_runs_each_gelu_of_the_head_as_one_node(exported: Exported, tmp_path: Path) -> None:
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.optimized_model_filepath = str(tmp_path / "run.onnx")
+    file = exported.folder / "head.onnx"
+    onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
+    optimised = onnx.load(tmp_path / "run.onnx", load_external_data=False).graph
+    found = Counter(node.op_type for node in optimised.node)
+    layers = sum(len(expert.blocks) for expert in exported.model.head.experts if isinstance(expert, Expert))
+    assert layers > 0
+    assert (found["Gelu"] + found["BiasGelu"], found["Erf"]) == (layers, 0)
 
 
 def test_motion_is_plain_products_and_sums_that_every_engine_has() -> None:
