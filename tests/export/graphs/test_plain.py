@@ -83,7 +83,7 @@ class Pooled(nn.Module):
     """Of pictures whose channels come last, PyTorch says the mean's strides too."""
 
     def forward(self, given: Tensor) -> Tensor:
-        picture = given.float()[..., None].permute(0, 2, 1, 3).contiguous(memory_format=torch.channels_last)
+        picture = (given.float()[..., None] * torch.tensor([1.0, 2.0])).permute(0, 3, 1, 2)
         return nn.functional.adaptive_avg_pool2d(picture, 1).flatten(1)
 
 
