@@ -98,6 +98,31 @@ def write_resnet(folder: Path) -> Path:
     return folder
 
 
+TRANSFORMERS = {"vit": 2, "deit": 2, "dinov2": 2, "dinov2_with_registers": 2, "beit": 2, "swin": 2}  # their blocks
+
+
+def write_network(folder: Path, kind: str) -> Path:
+    """A network of two blocks of any kind of `transformers`, of random weights."""
+    quietly()
+    torch.manual_seed(0)
+    plain = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": 8}
+    form = {
+        "swin": {
+            "image_size": SIDE,
+            "patch_size": 4,
+            "embed_dim": 16,
+            "depths": [1, 1],
+            "num_heads": [2, 2],
+            "window_size": 4,
+        },
+        "convnext": {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2},
+    }
+    config = transformers.AutoConfig.for_model(kind, **form.get(kind, plain))
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    write_processor(folder, size={"height": SIDE, "width": SIDE}, crop_size=None, do_center_crop=None)
+    return folder
+
+
 def _unsettle(network: Any) -> None:
     """Let batch norms see some pictures, so that evaluation mode shows and signals get through."""
     with torch.no_grad():

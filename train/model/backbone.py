@@ -85,8 +85,8 @@ class Backbone(nn.Module):
 
     def transformer_blocks(self) -> list[nn.Module]:
         """The residual blocks that adapters can be put into; empty for a network without transformer blocks."""
-        layers = [module for name, module in self.network.named_modules() if name.endswith("encoder.layers")]
-        return [block for block in layers[0] if hasattr(block, "mlp")] if layers else []
+        lists = [module for module in self.network.modules() if isinstance(module, nn.ModuleList)]
+        return [block for blocks in lists for block in blocks if isinstance(getattr(block, "mlp", None), nn.Module)]
 
     @property
     def offers(self) -> Offers:

@@ -13,7 +13,7 @@ from stpr.train.model.adapters import AdaptedBranch, Adapter
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.model import AdapterSettings
-from tests.train.networks import SIDE
+from tests.train.networks import SIDE, TRANSFORMERS, write_network
 
 Place = Literal["blocks", "feature", "none"]
 PLACES: tuple[Place, ...] = ("blocks", "feature")
@@ -101,6 +101,19 @@ def test_training_leaves_the_backbone_bit_identical(clip_folder: Path, frames: t
     assert all(torch.equal(value, encoder.state_dict()[name]) for name, value in frozen.items())
     assert encoder.backbone.digest() == digest
     assert any(bool((value != 0).any()) for value in encoder.adapter_parameters()[2::4])
+
+
+@pytest.mark.parametrize(("kind", "blocks"), TRANSFORMERS.items())
+def test_blocks_of_every_kind_of_transformer_take_adapters(kind: str, blocks: int, tmp_path: Path) -> None:
+    folder = write_network(tmp_path, kind)
+    encoder, plain = make_encoder(folder, "blocks"), make_encoder(folder, "none")
+    frames = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8)
+    assert len(encoder.adapter_parameters()) == 4 * blocks
+    with torch.no_grad():
+        assert torch.equal(encoder(frames), plain(frames))
+        disturb(encoder)
+        assert not torch.allclose(encoder(frames), plain(frames), atol=1e-4)
+        assert torch.equal(encoder.unadapted(frames), plain(frames))
 
 
 def test_a_network_without_blocks_says_where_else(mobilenet_folder: Path) -> None:
