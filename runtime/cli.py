@@ -16,6 +16,7 @@ import click
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.settings import ENGINE, Settings
+from stpr.runtime.stopping import stop_on_signals
 
 engine_option = click.option(
     "--engine",
@@ -51,12 +52,13 @@ def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     """Recognize actions live, from a camera, a stream or a file."""
     if (camera is None) == (source is None):
         raise click.UsageError("say what to watch with --camera N or --source URI, one of the two.")
-    _quiet_opencv()
-    from stpr.runtime.live import run_live
-
     # Every other option is a field of Settings, under the same name.
     settings = Settings(source=str(camera) if source is None else source, **options)
-    run_live(settings)
+    with stop_on_signals() as stopping:
+        _quiet_opencv()
+        from stpr.runtime.live import run_live
+
+        run_live(settings, stopping)
 
 
 @click.command(cls=Command)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import click
 import msgspec
@@ -19,15 +17,15 @@ from stpr.runtime.model import open_model
 from stpr.runtime.recognizer import run
 from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
-from stpr.runtime.sinks import Sinks, open_sinks
-from stpr.runtime.sinks.sink import StopRun
+from stpr.runtime.sinks import Sinks, StopRun, open_sinks
 from stpr.runtime.sinks.window import why_no_window
 from stpr.runtime.sources import Source, open_source
+from stpr.runtime.stopping import Stopping
 
 BUNDLES = Path("bundles")
 
 
-def run_live(settings: Settings) -> None:
+def run_live(settings: Settings, stopping: Stopping) -> None:
     """Recognize until the source ends or the user stops it; then one line on standard error sums the run up."""
     bundle = open_bundle(settings.bundle or newest_bundle(BUNDLES))
     with ExitStack() as opened:
@@ -39,18 +37,12 @@ def run_live(settings: Settings) -> None:
             f"{bundle.path}: stage {bundle.manifest.stage} on {model.engine}, watching {source.origin.name}", err=True
         )
         sinks = open_sinks(_with_a_window_or_headless(settings))
-        try:
-            _watch(session, source, sinks)
-        finally:
-            click.echo(summary(session, source, sinks), err=True)
+        words = partial(summary, session, source, sinks)
+        with stopping.by(source.stop, sinks.stop, finish=sinks.finish, words=words), closing(sinks), suppress(StopRun):
+            for result in run(session, source):
+                sinks.write(result)
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")
-
-
-def _watch(session: Session, source: Source, sinks: Sinks) -> None:
-    with _stop_on_signals(source.stop, sinks.stop), closing(sinks), suppress(StopRun):
-        for result in run(session, source):
-            sinks.write(result)
 
 
 def summary(session: Session, source: Source, sinks: Sinks) -> str:
@@ -76,25 +68,3 @@ def _with_a_window_or_headless(settings: Settings) -> Settings:
         return settings
     click.echo(f"no window: {reason}; running headless.", err=True)
     return msgspec.structs.replace(settings, headless=True)
-
-
-@contextmanager
-def _stop_on_signals(*stops: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the source, so that files are finished; the second one ends the process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (a handler's signature)
-        restore()
-        for one in stops:
-            one()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        restore()

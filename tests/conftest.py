@@ -18,6 +18,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/test_cli.py",
     "runtime/contract/test_durable.py",
     "runtime/test_cli.py",
+    "runtime/test_stopping.py",
     "train/cli",
     "train/estimate/test_audit.py",
     "train/estimate/test_dry_run.py",

@@ -16,10 +16,12 @@ from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.background import Background
 from stpr.runtime.sinks.json_lines import open_json_lines
 from stpr.runtime.sinks.recording import open_recording
-from stpr.runtime.sinks.sink import Guarded, Sink
+from stpr.runtime.sinks.sink import Guarded, Sink, StopRun
 from stpr.runtime.sinks.targets import check_targets
 from stpr.runtime.sinks.text import open_text
 from stpr.runtime.sinks.window import open_window
+
+__all__ = ["SINKS", "Sinks", "StopRun", "open_sinks"]
 
 # Each opens what the settings ask of it, or gives None.
 SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
@@ -60,8 +62,14 @@ class Sinks:
         for sink in self._sinks:
             sink.stop()
 
+    def finish(self) -> None:
+        """No result will follow: those in the background begin to finish, all at once. From any thread."""
+        for sink in self._sinks:
+            sink.finish()
+
     def close(self) -> None:
         """Close all of them, whatever one of them raises."""
+        self.finish()
         with ExitStack() as closing:
             for sink in self._sinks:
                 closing.callback(sink.close)

@@ -13,7 +13,7 @@ from stpr.runtime.result import Result
 from stpr.runtime.sinks.sink import Guarded, StopRun
 
 ROOM: Final = 16  # results that may wait; each holds a picture: 44 MB of them at 1280x720
-CLOSE_SECONDS: Final = 0.8  # for what waits, and again for what was begun: a stop takes less than two seconds
+CLOSE_SECONDS: Final = 0.7  # for what waits, and again for what was begun: a stop takes less than two seconds
 LOOK_SECONDS: Final = 0.2  # between two looks at what a signal handler may have changed
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class Background:
         self._dropped = 0
         self._patient = False  # what waits is of a recorded source
         self._stopped = self._closing = self._done = False
+        self._hurry_from = 0.0  # when it was last told to stop or to finish
         self._end: StopRun | BrokenPipeError | None = None  # for the run's thread to raise
         # Reentrant by default, so that a signal handler may call `stop` whatever it interrupted.
         self._changed = threading.Condition()
@@ -65,7 +66,15 @@ class Background:
     def stop(self) -> None:
         """The run is to end soon: wait for nobody. From any thread or signal handler."""
         with self._changed:
-            self._stopped = True
+            if not self._stopped:
+                self._stopped, self._hurry_from = True, time.monotonic()
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """No result will follow: let the sink come to its end. From any thread."""
+        with self._changed:
+            if not self._closing:
+                self._closing, self._hurry_from = True, time.monotonic()
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -74,15 +83,14 @@ class Background:
         A sink that hangs is left behind then, and that is said. Raises what no `write` has raised (StopRun or
         BrokenPipeError).
         """
+        self.finish()
         with self._changed:
-            self._closing = True
-            self._changed.notify_all()
             self._wait(lambda: self._done or self._stopped or not self._patient)
-            self._wait(lambda: self._done, CLOSE_SECONDS)
+            self._wait(lambda: self._done, self._hurry_from + CLOSE_SECONDS)
             if not self._done:
                 self._dropped += len(self._waiting)
                 self._waiting.clear()
-                self._wait(lambda: self._done, CLOSE_SECONDS)
+                self._wait(lambda: self._done, self._hurry_from + 2 * CLOSE_SECONDS)
             if not self._done:
                 log.warning("%s hangs and is left behind; what it was writing may be incomplete.", self.name)
             self._raise_end()
@@ -107,9 +115,8 @@ class Background:
             self._changed.notify_all()
             return result
 
-    def _wait(self, ready: Callable[[], bool], seconds: float = float("inf")) -> None:
+    def _wait(self, ready: Callable[[], bool], until: float = float("inf")) -> None:
         # In short waits: a signal handler that comes between the look and the wait would wake nobody.
-        until = time.monotonic() + seconds
         while not ready() and (left := until - time.monotonic()) > 0:
             self._changed.wait(min(left, LOOK_SECONDS))
 

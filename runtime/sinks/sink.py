@@ -60,6 +60,9 @@ class Guarded:
     def stop(self) -> None:
         """Nothing to hurry: what was handed on was taken."""
 
+    def finish(self) -> None:
+        """Nothing to do before `close`."""
+
     def close(self) -> None:
         """Close the sink, the broken one too."""
         try:
