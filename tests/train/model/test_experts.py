@@ -79,7 +79,7 @@ def test_a_fresh_expert_adds_nothing(mode: str, width: int) -> None:
 
 def test_what_is_static_goes_around_a_decomposed_expert() -> None:
     """V^tem does not change when the same vector is added to every frame (method §4.1)."""
-    expert = randomised(Expert(8, 16, ExpertSettings(input="residual")))
+    expert = randomised(Expert(8, 16, ExpertSettings(input="residual", width=0)))
     clips, shift = torch.randn(2, 8, 16, dtype=torch.float64), 5 * torch.randn(2, 1, 16, dtype=torch.float64)
     with torch.no_grad():
         temporal = expert(clips) - clips.mean(dim=1)
@@ -88,7 +88,7 @@ def test_what_is_static_goes_around_a_decomposed_expert() -> None:
 
 
 def test_the_papers_expert_has_nine_and_a_half_million_parameters() -> None:
-    expert = Expert(8, 512, ExpertSettings())
+    expert = Expert(8, 512, ExpertSettings(width=0))
     assert sum(value.numel() for value in expert.blocks.parameters()) == pytest.approx(9.46e6, rel=0.001)
 
 

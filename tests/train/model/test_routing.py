@@ -33,7 +33,7 @@ def new_head(
 ) -> Head:
     scores = None if statistics is None else ClipStatistics(FRAMES, COLUMNS, statistics)
     combiner = Fusion(COLUMNS, router=router, fusion=fusion, statistics=scores)
-    return Head(frames=FRAMES, columns=COLUMNS, combiner=combiner, expert=ExpertSettings(layers=1))
+    return Head(frames=FRAMES, columns=COLUMNS, combiner=combiner, expert=ExpertSettings(layers=1, width=0))
 
 
 def make_head(
