@@ -37,6 +37,7 @@ QUICK = {
     "sampling.draws": "2",
     "expert.layers": "1",
     "expert.mlp_ratio": "1",
+    "backbone.projection": "0",
     "optimizer.batch": "8",
     "optimizer.epochs_first": "2",
     "optimizer.epochs_later": "2",
@@ -341,9 +342,9 @@ def make_folder(root: Path) -> Path:
     recipe = root.parent / "own.toml"
     recipe.write_text(
         f'name = "own"\n[data]\nkind = "folder"\nroot = "{root}"\n[stages]\nsizes = [1, 1]\n'
-        '[backbone]\nsource = "tiny"\n'
+        '[backbone]\nsource = "tiny"\nprojection = 0\n'
         '[class_vectors]\nkind = "prototypes"\n[adapter]\nplace = "feature"\n[sampling]\nframes = 4\n'
-        "[expert]\nlayers = 1\n[optimizer]\nepochs_first = 1\nepochs_later = 1\n"
+        "[expert]\nlayers = 1\nwidth = 0\n[optimizer]\nepochs_first = 1\nepochs_later = 1\n"
     )
     return recipe
 

@@ -26,12 +26,12 @@ def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         shown.note(f"{processes.count} processes on one run")
     with processes.together():
         recipe, chosen = settle(recipe)
-    for line in chosen:
-        shown.note(line)
     prepared = prepare(recipe, request, shown, processes)
     if prepared is None:
         shown.note("finished before")
         return read_metrics(request.out)
+    for line in chosen:
+        shown.note(line)
     origin = origin_of(prepared, request, shown)
     begin(prepared, request, processes)
     metrics = _learn(prepared, request.out, shown, origin)
