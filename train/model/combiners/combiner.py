@@ -85,5 +85,4 @@ class Combiner(nn.Module):
         """How well clips `(B, T, D)` fit the classes learnt so far: `(B,)`; the best logit without class Gaussians."""
         if not isinstance(self.statistics, ClipStatistics):
             return logits.amax(dim=1)
-        familiar: Tensor = self.statistics.familiarity(self.statistics.describe(features))
-        return familiar
+        return self.statistics.familiar(features)

@@ -10,30 +10,29 @@ most. That unit means the same after any number of stages, so a threshold learnt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from stpr.train.model.scores.view import Spread
+
 LONE_SPREAD: Final = 1.0  # of class means around their middle, where there is one class: as wide as a class itself
 
 
 class _Place(nn.Module):
-    """One view's part of the log ratio, derived from class means and covariance."""
+    """One view's part of the log ratio, in the axes of its covariance."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.centre: Tensor
-        self.spread: Tensor
+        self.gains: Tensor
         self.weight: Tensor
-        self.register_buffer("centre", torch.zeros(size), persistent=False)
-        self.register_buffer("spread", torch.zeros(size, size), persistent=False)
+        self.register_buffer("gains", torch.zeros(size), persistent=False)
         self.register_buffer("weight", torch.zeros(0, size), persistent=False)
 
 
 class Familiarity(nn.Module):
-    """Descriptions `(B, S)` -> standard deviations `(B,)`, derived from class means and covariance of each view.
+    """Clips in the axes of each view's covariance `(B, S)` -> standard deviations `(B,)`, derived from `Spread`s.
 
     Views count as independent of one another: their log ratios add up. `shrinkage` is how far a covariance is drawn to
     its diagonal.
@@ -43,28 +42,29 @@ class Familiarity(nn.Module):
         super().__init__()
         self.shrinkage = shrinkage
         self.places = nn.ModuleList(_Place(size) for size in sizes)
-        self.sizes = list(sizes)
         self.slope: Tensor
         self.bias: Tensor
         self.register_buffer("slope", torch.zeros(0), persistent=False)
         self.register_buffer("bias", torch.zeros(0), persistent=False)
 
-    def refresh(self, views: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Derive the maps from each view's class means `(C, S)` and within-class covariance `(S, S)` in float64.
+    def resize(self, classes: int) -> None:
+        """Give every tensor the size that it has for so many classes, and no values."""
+        self.slope = self.bias = self.slope.new_zeros(classes)
+        for place in self._places():
+            place.weight = place.gains.new_zeros(classes, len(place.gains))
 
-        In the covariance's axes, each in units of its own deviation, twice the log ratio is
+    def refresh(self, views: Sequence[Spread]) -> None:
+        """Derive the maps from where each view has its classes, and how their clips vary.
+
+        In the covariance's axes, each feature in units of its own deviation, twice the log ratio is
         sum z²/(w + β) - sum (z - c)²/w for a clip at z and a class at c: quadratic in z, the same for every class, and
         linear. Its mean and variance over z ~ N(c, λ) are known in closed form.
         """
-        count = len(views[0][0])
-        expected = variance = constant = views[0][1].new_zeros(count)
+        count = len(views[0].places)
+        expected = variance = constant = views[0].variances.new_zeros(count)
         linear = []
-        for (means, covariance), place in zip(views, self._places(), strict=True):
-            scale = covariance.diagonal().clamp_min(1e-12).sqrt()
-            variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
-            place.centre = means.mean(dim=0)
-            at = (means.double() - place.centre) / scale @ axes  # (C, S)
-            between = at.square().sum() / (count - 1) / len(scale) if count > 1 else at.new_tensor(LONE_SPREAD)
+        for (at, variances), place in zip(views, self._places(), strict=True):
+            between = at.square().sum() / (count - 1) / len(variances) if count > 1 else at.new_tensor(LONE_SPREAD)
             near = (1 - self.shrinkage) * variances + self.shrinkage
             far = near + between
             squared = 1 / near - 1 / far
@@ -72,28 +72,21 @@ class Familiarity(nn.Module):
             doubtful = 2 * (squared * variances).square().sum()
             variance = variance + (doubtful + 4 * ((at / far).square() * variances).sum(dim=1))
             constant = constant + (at.square() / near).sum(dim=1)
-            place.spread = (axes * squared.sqrt() / scale[:, None]).float()
-            linear.append(2 * (at / near) @ axes.T / scale)
+            place.gains = squared.sqrt().float()
+            linear.append(2 * at / near)
         deviation = variance.clamp_min(1e-12).sqrt()  # (C,)
         for place, slopes in zip(self._places(), linear, strict=True):
             place.weight = (slopes / deviation[:, None]).float()
         self.slope = (1 / deviation).float()
         self.bias = (-(constant + expected) / deviation).float()
 
-    def forward(self, described: Tensor) -> Tensor:
-        """Standard deviations from what clips of the most favourable class usually get: `(B, S)` -> `(B,)`."""
+    def forward(self, seen: Sequence[Tensor]) -> Tensor:
+        """Standard deviations from what clips of the most favourable class usually get: views `(B, S)` -> `(B,)`."""
         score = self.bias
-        for place, part in zip(self._places(), self._parts(described), strict=True):
-            moved = part - place.centre
-            length = (moved @ place.spread).square().sum(dim=1, keepdim=True)  # (B, 1)
-            score = score + (moved @ place.weight.T - length * self.slope)
+        for place, part in zip(self._places(), seen, strict=True):
+            length = (part * place.gains).square().sum(dim=1, keepdim=True)  # (B, 1)
+            score = score + (part @ place.weight.T - length * self.slope)
         return score.amax(dim=1)
-
-    def _parts(self, described: Tensor) -> list[Tensor]:
-        if len(self.sizes) == 1:
-            return [described]
-        stops = list(accumulate(self.sizes))
-        return [described[:, stop - size : stop] for stop, size in zip(stops, self.sizes, strict=True)]
 
     def _places(self) -> list[_Place]:
         return [place for place in self.places if isinstance(place, _Place)]

@@ -129,12 +129,12 @@ class ClipStatistics(ClipScores):
         """Where descriptions `(B, S)` point, each view at unit length, and how far from the middle `(B, 1)`."""
         views = self._views()
         if len(views) == 1:
-            moved = views[0].moved(described)
+            moved = views[0].seen(described) * views[0].gains
             length = moved.norm(dim=-1, keepdim=True)
             return moved / length.clamp_min(1e-12), length
         pointed, squares = [], []
         for view, place in zip(views, self.places, strict=True):
-            moved = view.moved(described[:, place])
+            moved = view.seen(described[:, place]) * view.gains
             length = moved.norm(dim=-1, keepdim=True)
             pointed.append(moved / length.clamp_min(1e-12))
             squares.append(length.square() * self.shares[place.start])
@@ -144,6 +144,13 @@ class ClipStatistics(ClipScores):
         """Where clips `(B, T, D)` point and how far, as `point`, and their mean cosines with the classes `(B, C)`."""
         pointed, length = self.point(self.describe(features))
         return pointed, length, pointed @ self.weight.T / self.concentrations.sum()
+
+    def familiar(self, features: Tensor) -> Tensor:
+        """How familiar clips `(B, T, D)` are: `(B,)`, as `Familiarity` says."""
+        described = self.describe(features)
+        seen = [view.seen(described[:, place]) for view, place in zip(self._views(), self.places, strict=True)]
+        found: Tensor = self.familiarity(seen)
+        return found
 
     def evidence(self, features: Tensor) -> Tensor:
         """Log odds `(B, C)` that clips `(B, T, D)` show one whole action of each class."""
@@ -171,22 +178,18 @@ class ClipStatistics(ClipScores):
         self.units = self.units.new_zeros(classes if self.learns_weights else 0, 2, 2)
         if self.wholeness is not None:
             self.wholeness.resize(classes)
-        if self.settings.likelihood == "cosine":
-            for view in self._views():
-                view.whitening = view.means.new_zeros(view.size, view.size)
+        self.familiarity.resize(classes)
 
     def _derive(self) -> None:
         """Turn means and scatter into the map that `log_likelihoods` applies, up to a term that all classes share."""
         views = self._views()
         counts = self.units[:, :, 0] if self.learns_weights else self.count
-        self.familiarity.refresh([(view.means, view.covariance(counts)) for view in views])
+        self.familiarity.refresh([view.refresh(counts) for view in views])
         if self.settings.likelihood == "gaussian":
             self._compare_distances(views[0])
             return
         if not self.learns_weights:
             self.concentrations = self.concentrations.new_full((1,), float(self.settings.concentration))
-        for view in views:
-            view.refresh(counts)
         shares = self.concentrations / self.concentrations.sum().clamp_min(1e-12)
         self.shares = torch.cat([shares[row].expand(view.size) for row, view in enumerate(views)])
         self.weight = torch.cat([self.concentrations[row] * view.directions for row, view in enumerate(views)], dim=1)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.train.model.directions import unit
+
+
+class Spread(NamedTuple):
+    """Classes and their clips in the axes of a covariance, in float64."""
+
+    places: Tensor  # (C, S) of the class means
+    variances: Tensor  # (S,) of a class's clips along each axis
 
 
 class View(nn.Module):
@@ -26,10 +35,13 @@ class View(nn.Module):
         self.register_buffer("scatter", torch.zeros(size, size))
         self.register_buffer("differences", torch.zeros(0, size))
         self.centre: Tensor
-        self.whitening: Tensor
+        self.axes: Tensor
+        self.gains: Tensor
         self.directions: Tensor
         self.register_buffer("centre", torch.zeros(size), persistent=False)
-        self.register_buffer("whitening", torch.zeros(0, 0), persistent=False)
+        # Of the covariance, each feature in units of its deviation; what whitens is a gain of each axis.
+        self.register_buffer("axes", torch.zeros(0, 0), persistent=False)
+        self.register_buffer("gains", torch.zeros(size), persistent=False)
         self.register_buffer("directions", torch.zeros(0, size), persistent=False)
 
     def update(self, described: Tensor, labels: Tensor, halves: Tensor, classes: int) -> None:
@@ -50,6 +62,7 @@ class View(nn.Module):
         """Give every tensor the size that it has for so many classes, and no values."""
         self.means = self.means.new_zeros(classes, self.size)
         self.differences = self.means.new_zeros(classes if self.in_halves else 0, self.size)
+        self.axes = self.means.new_zeros(self.size, self.size)
 
     def covariance(self, counts: Tensor) -> Tensor:
         """The within-class covariance `(S, S)` in float64; `counts` are all rows, or those in each half `(C, 2)`."""
@@ -78,16 +91,22 @@ class View(nn.Module):
         scaled: Tensor = whitening / scale[:, None]
         return scaled
 
-    def refresh(self, counts: Tensor) -> None:
-        """Derive where the classes lie, as seen from their middle once the covariance is whitened."""
-        whitening = self.whitened_by(self.covariance(counts))
+    def refresh(self, counts: Tensor) -> Spread:
+        """Derive where the classes lie, as seen from their middle in the covariance's axes; returns that."""
+        covariance = self.covariance(counts)
+        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+        variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
+        axes = axes / scale[:, None]
         self.centre = self.means.mean(dim=0)
-        self.whitening = whitening.float()
-        self.directions = unit((self.means.double() - self.centre) @ whitening).float()
+        places = (self.means.double() - self.centre) @ axes
+        gains = ((1 - self.shrinkage) * variances.clamp_min(0) + self.shrinkage).clamp_min(1e-12).rsqrt()
+        self.axes, self.gains = axes.float(), gains.float()
+        self.directions = unit(places * gains).float()
+        return Spread(places, variances)
 
-    def moved(self, described: Tensor) -> Tensor:
-        """Descriptions `(B, S)` as seen from the middle of the classes, whitened."""
-        return (described - self.centre) @ self.whitening
+    def seen(self, described: Tensor) -> Tensor:
+        """Descriptions `(B, S)` from the middle of the classes, along the covariance's axes."""
+        return (described - self.centre) @ self.axes
 
     def halved(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Means of the halves `(2, C, S)` from their middle, and their differences `(C, S)`, whitened by their scatter.

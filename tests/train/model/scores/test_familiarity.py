@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from stpr.train.model.scores.familiarity import LONE_SPREAD, Familiarity
+from stpr.train.model.scores.view import View
 
 SIZE = 5
 SHRINKAGE = 0.6
@@ -17,10 +20,17 @@ def some_classes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tens
     return torch.randn(count, SIZE, generator=draw) * 4 + 7, mixed.T @ mixed
 
 
-def made(means: torch.Tensor, covariance: torch.Tensor) -> Familiarity:
-    familiarity = Familiarity([SIZE], SHRINKAGE)
-    familiarity.refresh([(means, covariance)])
-    return familiarity
+def made(means: torch.Tensor, covariance: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """How familiar clips `(n, S)` are among classes of these means and this covariance."""
+    view, familiarity = View(SIZE, 0.1, in_halves=False), Familiarity([SIZE], SHRINKAGE)
+    view.means, view.scatter = means, covariance.float()
+    familiarity.refresh([view.refresh(torch.tensor(len(means) + 1.0))])
+
+    def familiar(clips: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = familiarity([view.seen(clips)])
+        return found
+
+    return familiar
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

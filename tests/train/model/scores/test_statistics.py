@@ -132,7 +132,8 @@ def test_several_views_score_as_from_all_clips_at_once() -> None:
     torch.testing.assert_close(torch.stack(parts), torch.ones(3, len(asked)))
     shares = found.concentrations / found.concentrations.sum()
     moved = [
-        view.moved(found.describe(asked)[:, place]) for view, place in zip(found._views(), found.places, strict=True)
+        view.gains * view.seen(found.describe(asked)[:, place])
+        for view, place in zip(found._views(), found.places, strict=True)
     ]
     squares = torch.stack([one.square().sum(dim=1) for one in moved], dim=1) @ shares
     torch.testing.assert_close(length[:, 0], squares.sqrt(), rtol=1e-4, atol=1e-4)
@@ -164,8 +165,7 @@ def test_what_is_kept_makes_the_same_scores_again(stages: int) -> None:
     again.refresh()
     asked = moving_samples(9).features
     assert torch.equal(found.log_likelihoods(asked), again.log_likelihoods(asked))
-    described = found.describe(asked)
-    assert torch.equal(found.familiarity(described), again.familiarity(described))
+    assert torch.equal(found.familiar(asked), again.familiar(asked))
     assert set(found.state_dict()) == {
         *("count", "units", "concentrations"),
         *(f"views.{view}.{name}" for view in range(3) for name in ("means", "scatter", "differences")),
