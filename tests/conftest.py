@@ -1,4 +1,4 @@
-"""What every test may ask for, and which tests `./tools/test --quick` leaves out."""
+"""What every test may ask for, and which tests run when: `--quick` leaves the slow ones out, `--rare` runs the rest."""
 
 from __future__ import annotations
 
@@ -28,15 +28,20 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/model/test_tiny_backbone.py",
     "train/report/test_run.py",
 )
+RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
+    "end_to_end/test_readme.py",
+    "export/graphs/test_grid.py",
+)
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Mark the slow tests, so that `-m "not slow"` leaves them out."""
-    slow = [HERE / path for path in SLOW]
-    assert all(path.exists() for path in slow), "SLOW in tests/conftest.py names what is not there"
-    for item in items:
-        if any(path == item.path or path in item.path.parents for path in slow):
-            item.add_marker("slow")
+    """Mark the tests of each tier, so that `-m` can choose among them."""
+    for name, paths in (("slow", SLOW), ("rare", RARE)):
+        marked = [HERE / path for path in paths]
+        assert all(path.exists() for path in marked), f"{name.upper()} in tests/conftest.py names what is not there"
+        for item in items:
+            if any(path == item.path or path in item.path.parents for path in marked):
+                item.add_marker(name)
 
 
 @pytest.fixture(scope="session")
