@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -101,7 +103,19 @@ def _load(wanted: str) -> Any:
         raise EngineError(f"the onnxruntime that is installed here is damaged: {_remedy(wanted)}")
     if wanted not in library.get_available_providers():
         raise EngineError(f"the onnxruntime {library.__version__} here has no {wanted}: {_remedy(wanted)}")
+    if wanted != CPU:
+        _load_cuda(library)
     return library
+
+
+def _load_cuda(library: Any) -> None:
+    """Load CUDA's and cuDNN's libraries where pip put them, which the system's loader does not search.
+
+    What is not found this way is left to the loader; a provider that then can't start says so itself.
+    """
+    if hasattr(library, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a line per library that pip did not install
+            library.preload_dlls(directory="")
 
 
 def _remedy(wanted: str) -> str:
