@@ -88,10 +88,20 @@ def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -
         asked = with_options(providers)
         session = library.InferenceSession(str(graph), settings, providers=asked, enable_fallback=False)
     except _errors(library) as error:
-        raise EngineError(f"{graph} can't run on {wanted}: {_first_line(error)}; {_remedy(wanted)}") from error
+        raise EngineError(f"{graph} can't run on {wanted}: {why_not_started(error, wanted)}") from error
     if session.get_providers()[0] != wanted:
         raise EngineError(f"asked for {wanted}, got {session.get_providers()[0]}: {_remedy(wanted)}")
     return session
+
+
+def why_not_started(error: Exception, wanted: str) -> str:
+    """Cause and fix of a session that did not start."""
+    if "fallback to CPU EP has been explicitly disabled" in str(error):
+        return (
+            "it computes shapes while it runs, which ONNX Runtime does on the CPU; bundles of an older stpr do:"
+            " export the stage again, or use --engine onnxruntime for the CPU."
+        )
+    return f"{_first_line(error)}; {_remedy(wanted)}"
 
 
 def _load(wanted: str) -> Any:

@@ -15,7 +15,8 @@ import torch
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import load_draws
 from stpr.train.estimate.footprint import stage_sizes
-from stpr.train.learning.fit import Criterion, Terms
+from stpr.train.learning.distributed import Processes
+from stpr.train.learning.fit import Criterion, Terms, check_precision, new_accelerator
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
@@ -40,12 +41,13 @@ class Rates:
 
 
 def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
-    """Time a few batches on the device that a run would take; the model is used up. Raises RecipeError if one is full.
+    """Time a few batches on the device that a run would take; the model is used up. Raises RecipeError if it can't.
 
     The weights don't matter, so a network of the same form may stand in for one that is not at hand.
     """
-    accelerator, sampling = accelerate.Accelerator(), recipe.sampling
-    device, encoder, upstream = accelerator.device, model.encoder, model.encoder.upstream_trains
+    device, sampling = accelerate.PartialState().device, recipe.sampling
+    check_precision(recipe.optimizer.precision, device)
+    encoder, upstream = model.encoder, model.encoder.upstream_trains
     model.to(device)
     slow = device.type == "cpu"
     size = min(CPU_BATCH, recipe.optimizer.batch) if upstream and slow else recipe.optimizer.batch
@@ -53,7 +55,8 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     shape = (seen, sampling.frames, *encoder.pixels.shape)
     frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
     features = torch.randn(size, sampling.frames, encoder.frozen_width, device=device)
-    inputs = FrozenFeatures((frames if upstream else features)[:, None], torch.arange(size) % 2)
+    seen_first = (frames if upstream else features)[:, None]
+    inputs = FrozenFeatures(seen_first, torch.arange(size) % 2, Processes(device=device))
 
     def encode() -> None:
         with torch.no_grad():
@@ -88,13 +91,14 @@ class _TimedTraining:
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
         """As every trainer."""
-        accelerator, settings = accelerate.Accelerator(), self.settings
+        settings, device = self.settings, clips.inputs.processes.device
+        accelerator = new_accelerator(settings.precision, device)
         parameters = [value for value in criterion.parameters() if value.requires_grad]
         optimizer = torch.optim.SGD(parameters, lr=settings.rate, momentum=settings.momentum)
         prepared, stepper = accelerator.prepare(criterion, optimizer)
         count = len(clips.inputs.labels)
         batch, labels = next(clips.inputs.epoch(0, batch=count, seed=0))
-        batch, labels = batch.to(accelerator.device), labels.to(accelerator.device)
+        batch, labels = batch.to(device), labels.to(device)
 
         def step() -> None:
             terms = criterion.terms(prepared(batch, labels), labels)
@@ -102,7 +106,7 @@ class _TimedTraining:
             stepper.step()
             stepper.zero_grad()
 
-        self.seconds = _seconds(step, accelerator.device)
+        self.seconds = _seconds(step, device)
         return []
 
 

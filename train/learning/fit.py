@@ -67,7 +67,7 @@ def _fit(criterion: Criterion, inputs: StageInputs, how: Sgd) -> list[Terms]:
     settings, processes = how.optimizer, inputs.processes
     if processes.index > 0:
         torch.manual_seed(how.seed + 1_000_003 * processes.index)  # dropout of its own; all began with the same network
-    accelerator = _accelerator(settings.precision, processes.device)
+    accelerator = new_accelerator(settings.precision, processes.device)
     parameters = {name: value for name, value in criterion.named_parameters() if value.requires_grad}
     optimizer = torch.optim.SGD(
         parameters.values(), lr=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -134,8 +134,11 @@ def _epoch(step: _Step, inputs: StageInputs, epoch: int, how: Sgd) -> Terms:
     return {name: float(value / clips) for name, value in sums.items()}
 
 
-def _accelerator(precision: str, device: torch.device) -> Accelerator:
-    """A new one for each stage: an old one keeps its models in memory and the last stage's fp16 scale."""
+def new_accelerator(precision: str, device: torch.device) -> Accelerator:
+    """Computes forward and backward in that precision.
+
+    A new one for each stage: an old one keeps its models in memory and the last stage's fp16 scale.
+    """
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu")
 
 

@@ -16,7 +16,7 @@ import pytest
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions
-from stpr.runtime.engines.onnxruntime import CPU, CUDA, TENSORRT, with_options
+from stpr.runtime.engines.onnxruntime import CPU, CUDA, TENSORRT, why_not_started, with_options
 from tests.factories import SIDE, make_bundle
 
 
@@ -119,3 +119,9 @@ def test_graphs_on_the_cpu_are_left_to_the_cpu(bundle: Path, monkeypatch: pytest
     monkeypatch.setattr(onnxruntime, "InferenceSession", noting)
     open_engine("onnxruntime", bundle / "encoder.onnx").close()
     assert given == [[(CPU, {})]]
+
+
+def test_graphs_that_compute_shapes_on_the_cpu_are_told_from_a_missing_gpu() -> None:
+    refused = "graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been explicitly disabled"
+    assert "export the stage again" in why_not_started(RuntimeError(f"FAIL : {refused} by the user"), CUDA)
+    assert 'stpr[gpu]"' in why_not_started(RuntimeError("CUDA driver version is insufficient"), CUDA)

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from accelerate.state import AcceleratorState
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import load_draws
 from stpr.train.estimate.cost import checkpoint_bytes, measure
 from stpr.train.methods.build import build_model
@@ -53,6 +56,23 @@ def test_rates_are_measured(tmp_path: Path) -> None:
     spec = build_model(recipe).encoder.pixels
     load_draws(video, draws=1, spec=spec, sampling=SamplingSettings(frames=FRAMES), seed=0)
     assert 0 < decode < 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_is_timed_in_the_recipes_precision(precision: str) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # within a process the library keeps to its first precision
+    recipe = make_recipe(adapter={"place": "feature", "bottleneck": 8}, optimizer={"precision": precision})
+    model, mixed = build_model(recipe), set()
+    model.encoder.register_forward_hook(lambda *_: mixed.add(torch.is_autocast_enabled("cpu")))
+    measure(recipe, model, None)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert (True in mixed) == (precision == "bf16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in fp16")
+def test_a_precision_that_the_device_lacks_is_told() -> None:
+    with pytest.raises(RecipeError, match=r'precision = "fp16" needs a GPU'):
+        rates_of(make_recipe(optimizer={"precision": "fp16"}), None)
 
 
 def test_what_trains_nothing_takes_no_steps() -> None:
