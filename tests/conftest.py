@@ -16,6 +16,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/package",
     "export/parity/test_gate.py",
     "export/test_cli.py",
+    "export/test_measure_engines.py",
     "runtime/contract/test_durable.py",
     "runtime/test_cli.py",
     "runtime/test_stopping.py",
