@@ -2,5 +2,5 @@
 
 Read in this order: errors, sampling (which frames), preprocess (what becomes of one frame), manifest (what a
 bundle says of itself), bundle (a folder whose every byte is checked). durable is how any of us writes a file or folder;
-command is what the command lines have in common.
+names is how libraries open what has an odd name; command is what the command lines have in common.
 """

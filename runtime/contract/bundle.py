@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -73,7 +73,12 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read the manifest and check every file against it. Raises BundleError naming the first that does not hold."""
+    """Read the manifest and check every file against it. Raises BundleError naming the first that does not hold.
+
+    A manifest's own path means the bundle that it lies in.
+    """
+    if path.name == MANIFEST and path.is_file():
+        path = path.parent
     manifest_file = path / MANIFEST
     if (path / DELTA).is_file():
         raise BundleError(f"{path} is an update and no bundle; apply it with `stpr-update BUNDLE {path}`.")
@@ -110,11 +115,14 @@ def newest_bundle(root: Path) -> Path:
 
 
 def place_of(root: Path, name: str) -> Path:
-    """Where a file of the manifest lies under `root`. Raises BundleError for a name that leads out of there."""
-    file = root / name
-    if not file.resolve().is_relative_to(root.resolve()):
+    """Where a file of the manifest lies under `root`. Raises BundleError for a name that leads out of there.
+
+    The name alone is judged: a bundle's file may be a link into a store elsewhere, and then its digest is what counts.
+    """
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts:
         raise BundleError(f"{root / MANIFEST} lists {name!r}, which lies outside the bundle; do not use this bundle.")
-    return file
+    return root / name
 
 
 def check_file(root: Path, name: str, entry: FileEntry) -> None:

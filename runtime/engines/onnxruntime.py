@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.names import openable
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines.engine import Engine, EngineOptions
 
@@ -86,7 +87,10 @@ def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -
     wanted = providers[0]
     try:
         asked = with_options(providers)
-        session = library.InferenceSession(str(graph), settings, providers=asked, enable_fallback=False)
+        with openable(graph.parent) as folder:  # the weights are found beside the graph
+            session = library.InferenceSession(
+                f"{folder}/{graph.name}", settings, providers=asked, enable_fallback=False
+            )
     except _errors(library) as error:
         raise EngineError(f"{graph} can't run on {wanted}: {why_not_started(error, wanted)}") from error
     if session.get_providers()[0] != wanted:

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.names import openable
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
 from stpr.runtime.sources.frame import Frame
-from stpr.runtime.sources.names import openable
 
 STEADY = 0.9  # a frame that stands for less than this share of the mean belongs to a rate that varies
 LIVE_FPS = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second

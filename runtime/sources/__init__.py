@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.names import shown
 from stpr.runtime.sources.capture import (
     Capture,
     MotionsCapture,
@@ -28,7 +29,6 @@ from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
-from stpr.runtime.sources.names import shown
 
 __all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "WhenBehind", "open_source"]
 

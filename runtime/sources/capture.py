@@ -16,8 +16,8 @@ import numpy as np
 
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.names import is_text, shown
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.sources.names import is_text, shown
 
 STALL_SECONDS = 5.0  # a stream without a frame for so long is lost
 ELSEWHERE = "try --source FILE or --source synthetic:motions"

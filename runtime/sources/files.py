@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.names import openable, shown
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
 from stpr.runtime.sources.frame import Frame, Origin
-from stpr.runtime.sources.names import openable, shown
 
 FOLDER_FPS = 25.0  # a folder of images has no clock: its frames count as captured at this rate
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,12 @@ def test_a_bundle_that_is_as_exported_holds(motion: MotionSpec | None, tmp_path:
     ]
     assert all(line.holds for line in lines)
     assert lines[1].found == "onnxruntime CPUExecutionProvider, fp32 as exported"
+
+
+def test_a_path_that_is_not_utf_8_is_a_path(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"of\xff")
+    odd.mkdir()
+    assert all(line.holds for line in check_bundle(make_bundle(odd), "onnxruntime", threads=1))
 
 
 @pytest.mark.parametrize(

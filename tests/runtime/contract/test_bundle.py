@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,25 @@ def test_files_outside_the_bundle_are_never_read(tmp_path: Path, outside: str) -
     with pytest.raises(BundleError, match=r"outside the bundle|is missing") as caught:
         open_bundle(tmp_path)
     assert "outside the bundle" in str(caught.value)
+
+
+def test_files_that_are_links_are_judged_by_their_digests(bundle: Path, tmp_path: Path) -> None:
+    """As a hub's cache and data version control lay a folder out."""
+    linked, store = tmp_path / "bundle", tmp_path / "store"
+    linked.mkdir()
+    store.mkdir()
+    for number, file in enumerate(sorted(bundle.iterdir())):
+        shutil.copy(file, store / str(number))
+        (linked / file.name).symlink_to(store / str(number))
+    assert open_bundle(linked).digest == open_bundle(bundle).digest
+    target = (linked / "head.onnx").resolve()
+    target.write_bytes(target.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"head\.onnx is not the file that was exported"):
+        open_bundle(linked)
+
+
+def test_a_manifest_means_the_bundle_that_it_lies_in(bundle: Path) -> None:
+    assert open_bundle(bundle / MANIFEST).path == bundle
 
 
 def test_a_golden_file_without_a_clip_is_refused(bundle: Path, tmp_path: Path) -> None:

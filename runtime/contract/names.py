@@ -1,6 +1,7 @@
-"""Names of files as OpenCV can open them, and as messages can show them.
+"""Names of files as libraries can open them, and as messages can show them.
 
-OpenCV ends the process over a name that is not UTF-8, and its FFmpeg takes `a:b.mp4` for an address of the kind `a`.
+OpenCV ends the process over a name that is not UTF-8, onnxruntime does not take it, and OpenCV's FFmpeg takes
+`a:b.mp4` for an address of the kind `a`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 @contextmanager
 def openable(path: Path) -> Iterator[str]:
-    """A name by which OpenCV can open the file within the block: its own, whole, or that of a link to it."""
+    """A name by which a file or folder can be opened within the block: its own, whole, or that of a link to it."""
     whole = Path(os.path.abspath(path))  # noqa: PTH100  (links stay what they are)
     if is_text(str(whole)):
         yield str(whole)
