@@ -37,7 +37,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     top: tuple[tuple[str, float], ...] = ()
     routing: dict[str, float] = {}  # stage -> weight
     state: State = "warming_up"
-    evidence: float | None = None  # log odds of one whole action of the likeliest class, where the bundle tells events
+    # Log odds of one whole action of the likeliest class, where the bundle tells events; what is stranger than its
+    # threshold pays for it.
+    evidence: float | None = None
 
 
 class Prediction(Decision, frozen=True, kw_only=True):
@@ -64,7 +66,9 @@ def decide(
 ) -> Decision:
     """The decision for one clip's logits `(C,)`, routing `(E,)`, familiarity `()` and perhaps evidence `(C,)`.
 
-    Raises EngineError if any of them is not finite (NaN or infinite).
+    What is unknown by a little may be an action all the same, a quicker one or before a shakier camera than any that
+    was learnt: evidence pays a nat for each standard deviation that familiarity lacks, and events go by evidence.
+    Raises EngineError if any number is not finite (NaN or infinite).
     """
     if not all(np.isfinite(found).all() for found in (logits, routing, familiarity, evidence) if found is not None):
         raise EngineError(
@@ -75,8 +79,9 @@ def decide(
     best = np.argsort(-logits, kind="stable")[:TOP]  # by logits: scores of near-equal ones round to a tie
     top = tuple((manifest.class_names[index], round(float(scores[index]), 6)) for index in best)
     weights = {str(stage): round(float(weight), 6) for stage, weight in enumerate(routing, start=1)}
-    odds = None if evidence is None else round(float(evidence[best[0]]), 4)
-    if _is_unknown(manifest, int(best[0]), float(familiarity)) or (odds is not None and odds < STILL):
+    lacking = _lacking(manifest, int(best[0]), float(familiarity))
+    odds = None if evidence is None else round(float(evidence[best[0]]) - lacking, 4)
+    if lacking > 0 or (odds is not None and odds < STILL):
         return Decision(top=top, routing=weights, state="unknown", evidence=odds)
     return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known", evidence=odds)
 
@@ -92,12 +97,12 @@ def loudest(decisions: Sequence[Decision]) -> Decision:
     return msgspec.structs.replace(best, evidence=round(best.evidence - 0.5 * math.log(len(decisions)), 4))
 
 
-def _is_unknown(manifest: Manifest, best: int, familiarity: float) -> bool:
-    """Whether a clip is less familiar than clips of its likeliest class's stage are."""
+def _lacking(manifest: Manifest, best: int, familiarity: float) -> float:
+    """By how much a clip is less familiar than clips of its likeliest class's stage must be; 0 for a known one."""
     if manifest.unknown is None:
-        return False
+        return 0.0
     threshold = manifest.unknown.thresholds[manifest.classes[best].stage - 1]
-    return threshold is not None and familiarity < threshold
+    return 0.0 if threshold is None else max(0.0, threshold - familiarity)
 
 
 def softmax(logits: Array, temperature: float) -> Array:

@@ -18,7 +18,7 @@ from stpr.runtime.timing import Timing
 from stpr.runtime.trail import Trail
 from stpr.runtime.window import FeatureWindow
 
-SPANS: Final = (0.875, 1.0, 1.125)  # of a training clip: actions last about that long
+SPANS: Final = (0.875, 1.0, 1.125, 1.25, 1.375)  # of a training clip: actions last about that long, slow ones longer
 
 
 class Session:

@@ -41,13 +41,13 @@ class Events:
 
     def _moment(self, result: Result, prediction: Prediction) -> Moment:
         (label, score), *others = prediction.top
-        known = prediction.state == "known" and prediction.evidence is not None
+        told = prediction.evidence is not None  # whether or not the moment by itself is known: strange ones have paid
         return Moment(
             at=result.frame.captured_at,
             frame=prediction.frame,
             time=prediction.time,
             media_time=result.frame.media_time,
-            label=label if known else None,
+            label=label if told else None,
             stage=self._stages[label],
             evidence=-math.inf if prediction.evidence is None else prediction.evidence,
             nearest=others[0][0] if others else None,

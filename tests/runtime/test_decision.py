@@ -89,6 +89,14 @@ def test_a_stage_without_a_threshold_is_never_unknown() -> None:
         assert found.state == state
 
 
+@pytest.mark.parametrize(("familiarity", "lacking"), [(-1.0, 0.0), (-2.0, 0.0), (-2.5, 0.5), (-7.0, 5.0)])
+def test_evidence_pays_for_what_familiarity_lacks(familiarity: float, lacking: float) -> None:
+    spec = UnknownSpec(score="likelihood_ratio", recall=0.95, thresholds=(-2.0, -5.0))
+    seen = (np.eye(3, dtype=np.float32)[0], ROUTING, np.array(familiarity, np.float32), np.full(3, 1.5, np.float32))
+    assert decide(make_manifest(), *seen).evidence == 1.5
+    assert decide(make_manifest(unknown=spec), *seen).evidence == pytest.approx(1.5 - lacking, abs=1e-4)
+
+
 def test_the_loudest_span_speaks_and_pays_for_its_chances() -> None:
     spans = [Decision(label=label, evidence=evidence) for label, evidence in [("a", 1.0), ("b", 3.0), ("c", -2.0)]]
     assert loudest(spans) == Decision(label="b", evidence=round(3.0 - 0.5 * math.log(3), 4))

@@ -42,11 +42,11 @@ def test_an_action_that_goes_on_at_the_end_is_heard_to_the_end(telling: Path, tm
 
 
 def test_windows_are_still_where_nothing_happens_in_any_span(telling: Path, tmp_path: Path) -> None:
-    """Windows end every quarter of a second and look back 1.125 s at most; frames stand at eighths of a second."""
+    """Windows end every quarter of a second and look back 1.375 s at most; frames stand at eighths of a second."""
     path = film(tmp_path / "a.avi", 10.0, [])
     everything = watched(telling, Video("a.avi", path, ())).stream
     assert everything.still_windows == 40
     some = watched(telling, Video("a.avi", path, (Action(4.0, 6.0, "wave"),))).stream
     moments = [index / FPS for index in range(80) if index % 2 == 1]
-    assert some.still_windows == sum(at < 4.0 or at - 1.125 > 6.0 for at in moments)
+    assert some.still_windows == sum(at < 4.0 or at - 1.375 > 6.0 for at in moments)
     assert everything.still_called == 37  # this bundle always names a class, once its window is full

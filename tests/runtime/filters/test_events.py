@@ -57,10 +57,19 @@ def test_a_live_source_has_no_media_time() -> None:
     assert [event.media_time for event in told(wave(CAMERA))] == [None, None]
 
 
-@pytest.mark.parametrize("state", ["unknown", "known"])
-def test_what_is_unknown_or_says_nothing_of_events_makes_none(state: str) -> None:
-    evidence = 9.0 if state == "unknown" else None
+@pytest.mark.parametrize(("evidence", "state"), [(None, "known"), (-2.5, "unknown"), (-1e4, "unknown")])
+def test_what_says_nothing_of_events_and_what_paid_too_much_for_being_strange_make_none(
+    evidence: float | None, state: str
+) -> None:
     assert told([result(step, decided(evidence, state=state)) for step in range(12)]) == []
+
+
+def test_moments_that_are_a_little_strange_by_themselves_are_an_action_all_the_same() -> None:
+    strange = [
+        msgspec.structs.replace(decided(3.0 - 2.0 * abs(step - 4)), state="unknown", label=None) for step in range(12)
+    ]
+    start, end = told([result(step, decision) for step, decision in enumerate(strange)])
+    assert (start.label, start.frame, end.label) == (LABEL, 3, LABEL)
 
 
 @pytest.mark.parametrize("last", [result(5, Decision()), result(5, None, ended=True)])
