@@ -128,6 +128,17 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
 )
 @click.option("--actions", type=click.IntRange(min=1), metavar="N", help="In each synthetic video. [default: 20]")
 @click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Synthetic videos of each kind; of several also the mean and deviation. [default: 1]",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "test"]),
+    help="Whose actors act in synthetic videos; choose settings on train. [default: test]",
+)
+@click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
@@ -141,6 +152,8 @@ def bench(*, annotations: str | None, **options: Any) -> None:
     for name, applies, where in (
         ("videos", annotations is not None and not made, "--annotations FILE"),
         ("actions", made, "--annotations synthetic:NAME"),
+        ("seeds", made, "--annotations synthetic:NAME"),
+        ("split", made, "--annotations synthetic:NAME"),
         ("tolerance", annotations is not None, "--annotations"),
         ("seconds", annotations is None, "no --annotations"),
     ):

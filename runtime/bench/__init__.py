@@ -18,7 +18,8 @@ import click
 import cv2
 import msgspec
 
-from stpr.runtime.bench.report import SCHEMA, BenchReport, measure_cost, report_lines
+from stpr.runtime import motions
+from stpr.runtime.bench.report import SCHEMA, BenchReport, measure_cost, report_lines, spreads
 from stpr.runtime.bench.timeline import draw_timeline
 from stpr.runtime.bench.videos import (
     EMBEDDED,
@@ -56,6 +57,8 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     threads: int | None = None
     tolerance: float | None = None  # seconds; None: TOLERANCE_SPANS of the bundle's clips
     actions: int = 20  # in each embedded video
+    seeds: int = 1  # how many embedded videos of each kind
+    split: motions.Split = "test"  # whose actors act in them
     seconds: float = 60.0  # of video, where speed alone is measured
 
 
@@ -118,7 +121,10 @@ def _videos(settings: BenchSettings) -> Iterator[list[Video]]:
         with unannotated_stream(settings.seconds) as video:
             yield [video]
     elif asked.startswith(EMBEDDED):
-        with embedded_videos(asked, settings.out, actions=settings.actions) as videos:
+        made = embedded_videos(
+            asked, settings.out, actions=settings.actions, seeds=settings.seeds, split=settings.split
+        )
+        with made as videos:
             yield videos
     else:
         yield annotated_videos(Path(asked), settings.videos or Path(asked).parent)
@@ -168,7 +174,8 @@ def _report(
         not_learnt=unknown,
         cost=cost,
         all=of([each.stream for each in judged.values()]) if judged else None,
-        videos={name: of([each.stream]) for name, each in judged.items()},
+        videos=(videos := {name: of([each.stream]) for name, each in judged.items()}),
+        seeds=spreads(videos) if settings.seeds > 1 else {},
     )
 
 

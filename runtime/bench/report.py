@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ SCHEMA: Final = 1
 ALL: Final = "all"
 SCORES: Final = ("actions", "events", "right", "precision", "recall", "F1")
 VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "still")
+SEEDS: Final = ("over seeds", "F1", "false/min", "still")
 CLASS: Final = ("class", *SCORES, "heard as")
 MOST_NAMED: Final = 3  # labels that a class was heard as, in the table
 LONGEST_NAME: Final = 48  # letters of a name in the table
@@ -48,6 +49,21 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     peak_memory_mb: float
 
 
+class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A figure over several streams of a kind: mean and sample deviation."""
+
+    mean: float
+    deviation: float
+
+
+class Spreads(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The figures of a kind of stream over its seeds; None where a stream has no such figure."""
+
+    f1: Spread | None
+    false_a_minute: Spread | None
+    still: Spread | None
+
+
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All figures of a run, and all that they depend on."""
 
@@ -62,6 +78,29 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cost: Cost
     all: EventFigures | None
     videos: dict[str, EventFigures]
+    seeds: dict[str, Spreads] = {}  # where several embedded streams of a kind were watched: by the stream's name
+
+
+def spreads(videos: Mapping[str, EventFigures]) -> dict[str, Spreads]:
+    """The spread over folders of videos of one name, one folder for each seed."""
+    kinds: dict[str, list[EventFigures]] = {}
+    for name, found in videos.items():
+        kinds.setdefault(PurePath(name).stem, []).append(found)
+    return {
+        kind: Spreads(
+            f1=_spread([found.f1 for found in seeds]),
+            false_a_minute=_spread([found.false_a_minute for found in seeds]),
+            still=_spread([found.still for found in seeds]),
+        )
+        for kind, seeds in kinds.items()
+    }
+
+
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    known = [value for value in values if value is not None]
+    if len(known) < max(2, len(values)):
+        return None
+    return Spread(mean=float(np.mean(known)), deviation=float(np.std(known, ddof=1)))
 
 
 def measure_cost(watched: Sequence[Watched]) -> Cost:
@@ -91,10 +130,12 @@ def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
     rows = [_video_row(name, figures) for name, figures in report.videos.items()]
     if len(rows) > 1:
         rows.append(_video_row(ALL, found))
+    seeds = [_seeds_row(kind, spread) for kind, spread in report.seeds.items()]
     classes = [_class_row(label, figures, report.not_learnt) for label, figures in found.classes.items()]
     return [
         *_table(VIDEO, rows),
         "",
+        *([*_table(SEEDS, seeds), ""] if seeds else []),
         *_table(CLASS, classes),
         "",
         f"An event is right if it starts within its action or {report.tolerance:g} s after; each action counts once."
@@ -119,6 +160,11 @@ def _cost_line(cost: Cost) -> str:
 def _video_row(name: str, found: EventFigures) -> list[str]:
     delays = ("-", "-") if found.delay is None else (f"{found.delay.median:.2f}", f"{found.delay.p95:.2f}")
     return [name, *_scores(found), f"{found.false_a_minute:.2f}", *delays, _text(found.still, ".1%")]
+
+
+def _seeds_row(kind: str, found: Spreads) -> list[str]:
+    shares = ((found.f1, ".3f"), (found.false_a_minute, ".2f"), (found.still, ".1%"))
+    return [kind, *("-" if one is None else f"{one.mean:{form}} ± {one.deviation:{form}}" for one, form in shares)]
 
 
 def _class_row(label: str, found: ClassFigures, unknown: Mapping[str, int]) -> list[str]:

@@ -13,14 +13,14 @@ from typing import Final, NamedTuple
 from stpr.runtime import motions
 from stpr.runtime.contract.durable import explain, whole_folder
 from stpr.runtime.contract.errors import DataError, StprError
-from stpr.runtime.motions_streams import SCENARIOS, write_streams
+from stpr.runtime.motions_streams import EVENTS_FILE, SCENARIOS, write_streams
 from stpr.runtime.sources.files import open_recorded
 from stpr.runtime.untrimmed import Action, read_annotations
 
 EMBEDDED: Final = "synthetic:"
 EMBEDDED_ALL: Final = "synthetic:motions"
 FOLDER: Final = "synthetic"  # below --out
-SEED: Final = 0
+SEED: Final = 0  # of a lone stream of each kind; several are of this one and those that follow
 SLACK: Final = 0.5  # seconds by which an annotation may outlast a video: the last frame has a length too
 
 
@@ -51,11 +51,14 @@ def annotated_videos(file: Path, folder: Path) -> list[Video]:
 
 
 @contextmanager
-def embedded_videos(name: str, out: Path | None, *, actions: int) -> Iterator[list[Video]]:
+def embedded_videos(
+    name: str, out: Path | None, *, actions: int, seeds: int = 1, split: motions.Split = "test"
+) -> Iterator[list[Video]]:
     """The streams of the embedded set, `synthetic:motions`, or one as `synthetic:NAME`, with so many actions in each.
 
-    They and their annotations are kept in `synthetic` below `out`; without `out` they are gone afterwards. Raises
-    DataError for an unknown name, StprError where they can't be written.
+    They and their annotations are kept in `synthetic` below `out`, several `seeds` in a folder each; without `out` they
+    are gone afterwards. `split` says whose actors act. Raises DataError for an unknown name, StprError where they can't
+    be written.
     """
     streams = {f"{EMBEDDED}{stream}": (stream,) for stream in SCENARIOS} | {EMBEDDED_ALL: tuple(SCENARIOS)}
     if name not in streams:
@@ -63,14 +66,20 @@ def embedded_videos(name: str, out: Path | None, *, actions: int) -> Iterator[li
             f"there are no embedded videos {name}; write {EMBEDDED_ALL} for all, or one of"
             f" {', '.join(stream for stream in streams if stream != EMBEDDED_ALL)}."
         )
+    places = [Path()] if seeds == 1 else [Path(f"seed-{seed}") for seed in range(SEED, SEED + seeds)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = (Path(scratch) if out is None else out) / FOLDER
         try:
             with whole_folder(folder) as part:
-                listed = write_streams(part, names=streams[name], split="test", actions=actions, seed=SEED).name
+                for seed, place in enumerate(places, start=SEED):
+                    write_streams(part / place, names=streams[name], split=split, actions=actions, seed=seed)
         except OSError as error:
             raise StprError(f"{explain(error, folder)}, or choose another --out.") from error
-        yield annotated_videos(folder / listed, folder)
+        yield [
+            video._replace(name=(place / video.name).as_posix())
+            for place in places
+            for video in annotated_videos(folder / place / EVENTS_FILE, folder / place)
+        ]
 
 
 @contextmanager

@@ -140,6 +140,18 @@ def test_the_embedded_streams_are_written_and_judged(telling: Path, tmp_path: Pa
     assert again.stdout.splitlines()[:5] == done.stdout.splitlines()[:5]
 
 
+def test_several_seeds_end_with_their_spread(telling: Path, tmp_path: Path) -> None:
+    options = ["--annotations", "synthetic:back_to_back", "--actions", "2", "--seeds", "2", "--split", "train"]
+    done = stpr_bench(telling, *options, "--json", tmp_path / "events.json")
+    assert done.exit_code == 0, done.output
+    assert row(done.stdout, "seed-1/back_to_back.mp4")[1] == "0"
+    assert row(done.stdout, "back_to_back")[1:] == ["-", "0.00", "±", "0.00", "-"]  # nobody stands or is known
+    assert json.loads((tmp_path / "events.json").read_text())["seeds"]["back_to_back"]["false_a_minute"] == {
+        "mean": 0.0,
+        "deviation": 0.0,
+    }
+
+
 def test_without_annotations_speed_alone_is_measured(mute: Path) -> None:
     done = stpr_bench(mute, "--seconds", "3")
     assert done.exit_code == 0, done.output
@@ -184,6 +196,8 @@ def test_a_bundle_without_events_says_what_to_do(mute: Path, filmed: Path) -> No
     ("arguments", "message"),
     [
         (["--annotations", "synthetic:crowd"], "no embedded videos synthetic:crowd; write synthetic:motions for all"),
+        (["--annotations", "a.csv", "--seeds", "3"], "--seeds goes with --annotations synthetic:NAME"),
+        (["--split", "train"], "--split goes with --annotations synthetic:NAME"),
         (["--annotations", "a.csv", "--actions", "3"], "--actions goes with --annotations synthetic:NAME"),
         (["--annotations", "synthetic:idle", "--videos", "a"], "--videos goes with --annotations FILE"),
         (["--annotations", "a.csv", "--seconds", "3"], "--seconds goes with no --annotations"),

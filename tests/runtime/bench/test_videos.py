@@ -62,6 +62,19 @@ def test_embedded_videos_are_kept_where_asked_and_gone_otherwise(tmp_path: Path)
     assert (tmp_path / "synthetic" / "events.csv").is_file()
 
 
+def test_several_seeds_are_several_videos_of_each_kind_by_the_actors_asked_for(tmp_path: Path) -> None:
+    with embedded_videos("synthetic:fast", tmp_path, actions=2, seeds=2) as videos:
+        assert [video.name for video in videos] == ["seed-0/fast.mp4", "seed-1/fast.mp4"]
+        assert videos[0].actions != videos[1].actions
+        first = videos[0].path.read_bytes()
+    with embedded_videos("synthetic:fast", None, actions=2) as (lone,):
+        assert (lone.name, lone.actions, lone.path.read_bytes()) == ("fast.mp4", videos[0].actions, first)
+    with embedded_videos("synthetic:fast", None, actions=2, split="train") as (other,):
+        assert other.path.read_bytes() != first
+    again = annotated_videos(tmp_path / "synthetic" / "seed-1" / "events.csv", tmp_path / "synthetic" / "seed-1")
+    assert [video.actions for video in again] == [videos[1].actions]
+
+
 def test_embedded_videos_that_can_not_be_written_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with (
