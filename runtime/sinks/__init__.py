@@ -16,12 +16,12 @@ from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.background import Background
 from stpr.runtime.sinks.json_lines import open_json_lines
 from stpr.runtime.sinks.recording import open_recording
-from stpr.runtime.sinks.sink import Guarded, Sink, StopRun
+from stpr.runtime.sinks.sink import Counts, Guarded, Sink, StopRun
 from stpr.runtime.sinks.targets import check_targets
 from stpr.runtime.sinks.text import open_text
 from stpr.runtime.sinks.window import open_window
 
-__all__ = ["SINKS", "Sinks", "StopRun", "open_sinks"]
+__all__ = ["SINKS", "Counts", "Sinks", "StopRun", "open_sinks"]
 
 # Each opens what the settings ask of it, or gives None.
 SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
@@ -42,7 +42,12 @@ class Sinks:
     @property
     def missed(self) -> dict[str, int]:
         """How many results each sink missed, if any."""
-        return {sink.name: sink.missed for sink in self._sinks if sink.missed}
+        return {name: found.missed for name, found in self.counts.items() if found.missed}
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What became of each sink's results so far, from any thread."""
+        return {sink.name: sink.counts for sink in self._sinks}
 
     @property
     def broken(self) -> list[str]:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from stpr.runtime.result import Result
-from stpr.runtime.sinks.sink import Guarded, StopRun
+from stpr.runtime.sinks.sink import Counts, Guarded, StopRun, Trouble
 
 ROOM: Final = 16  # results that may wait; each holds a picture: 44 MB of them at 1280x720
 CLOSE_SECONDS: Final = 0.7  # for what waits, and again for what was begun: a stop takes less than two seconds
+PATIENCE: Final = 5.0  # seconds that a sink may be too slow before a word is said of it
 LOOK_SECONDS: Final = 0.2  # between two looks at what a signal handler may have changed
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Background:
         self._sink = sink
         self._waiting: deque[Result] = deque()
         self._dropped = 0
+        self._dropped_at, self._slow_since = float("-inf"), 0.0
+        self._slow = Trouble(sink.name)
         self._patient = False  # what waits is of a recorded source
         self._stopped = self._closing = self._done = False
         self._hurry_from = 0.0  # when it was last told to stop or to finish
@@ -41,9 +44,10 @@ class Background:
         self._thread.start()
 
     @property
-    def missed(self) -> int:
-        """Results that were dropped, that came after the sink broke, or that a close did not wait for."""
-        return self._dropped + self._sink.missed
+    def counts(self) -> Counts:
+        """What became of the results so far; those that a close did not wait for are dropped."""
+        found = self._sink.counts
+        return Counts(found.written, self._dropped, found.failed)
 
     @property
     def broken(self) -> bool:
@@ -58,8 +62,7 @@ class Background:
                 self._wait(lambda: len(self._waiting) < ROOM or self._stopped or self._done)
             self._raise_end()
             if len(self._waiting) == ROOM:
-                self._waiting.popleft()
-                self._dropped += 1
+                self._drop_one()
             self._waiting.append(result)
             self._changed.notify_all()
 
@@ -114,6 +117,18 @@ class Background:
             result = self._waiting.popleft() if self._waiting else None
             self._changed.notify_all()
             return result
+
+    def _drop_one(self) -> None:
+        """Make room: of what waits the oldest, but an event only where all of it are events."""
+        at = next((at for at, waiting in enumerate(self._waiting) if not waiting.events), 0)
+        del self._waiting[at]
+        self._dropped += 1
+        now = time.monotonic()
+        if now - self._dropped_at > PATIENCE:
+            self._slow_since = now
+        self._dropped_at = now
+        if now - self._slow_since >= PATIENCE:
+            self._slow.tell(f"slower than what it is to take, {self._dropped} results were dropped so far")
 
     def _wait(self, ready: Callable[[], bool], until: float = float("inf")) -> None:
         # In short waits: a signal handler that comes between the look and the wait would wake nobody.

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+import time
+from typing import Final, Protocol
+
+import msgspec
 
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.result import Result
 
+EVERY_SECONDS: Final = 60.0  # at most, the same trouble of a sink is told again
+
 log = logging.getLogger(__name__)
+
+
+class MissedError(StprError):
+    """A sink could not take this result; it may well take the next."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many results a sink took, how many came too fast for it, and how many it could not take."""
+
+    written: int
+    dropped: int
+    failed: int
+
+    @property
+    def missed(self) -> int:
+        """Those that it should have taken and did not."""
+        return self.dropped + self.failed
 
 
 class StopRun(Exception):  # noqa: N818  (a wish of the user's, no error)
@@ -23,39 +45,70 @@ class Sink(Protocol):
         """Whether it takes every result, or those with a new prediction alone."""
 
     def write(self, result: Result) -> None:
-        """Take one result. Raises StprError when it can't be kept, BrokenPipeError when its reader has gone."""
+        """Take one result.
+
+        Raises MissedError when this one can't be kept, any other StprError when none can from now on, and
+        BrokenPipeError when the sink's reader has gone.
+        """
 
     def close(self) -> None:
         """Finish what was begun."""
 
 
+class Trouble:
+    """What goes wrong again and again is told when it begins, then now and then with how often it was."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told_at, self._untold = float("-inf"), 0
+
+    def tell(self, words: str) -> None:
+        """Say that it happened, unless that was said within the last minute."""
+        self._untold += 1
+        if (now := time.monotonic()) - self._told_at >= EVERY_SECONDS:
+            times = f" ({self._untold} times since this was told)" if self._untold > 1 else ""
+            log.warning("%s: %s%s", self._name, words, times)
+            self._told_at, self._untold = now, 0
+
+
 class Guarded:
     """A sink whose first error is told, once; from there on what it should have taken is counted.
 
-    StopRun and BrokenPipeError end the run: they are no errors, somebody has seen enough.
+    A MissedError is told now and then, and the sink goes on. StopRun and BrokenPipeError end the run: they are no
+    errors, somebody has seen enough.
     """
 
     def __init__(self, name: str, sink: Sink) -> None:
         self.name = name
-        self.missed = 0  # results that it should have taken and did not
         self.broken = False
         self._sink = sink
+        self._written = self._failed = 0
+        self._trouble = Trouble(name)
 
     @property
     def every_frame(self) -> bool:
         """Whether it takes every result, or those with a new prediction alone."""
         return self._sink.every_frame
 
+    @property
+    def counts(self) -> Counts:
+        """What became of the results so far."""
+        return Counts(self._written, 0, self._failed)
+
     def write(self, result: Result) -> None:
         """Hand a result on, unless the sink is broken."""
-        if not self.broken:
-            try:
+        try:
+            if not self.broken:
                 self._sink.write(result)
-            except (StopRun, BrokenPipeError):
-                raise
-            except Exception as error:  # noqa: BLE001  (whatever breaks a sink, recognition goes on)
-                self._break(error)
-        self.missed += self.broken
+                self._written += 1
+                return
+        except (StopRun, BrokenPipeError):
+            raise
+        except MissedError as error:
+            self._trouble.tell(error.message)
+        except Exception as error:  # noqa: BLE001  (whatever breaks a sink, recognition goes on)
+            self._break(error)
+        self._failed += 1
 
     def stop(self) -> None:
         """Nothing to hurry: what was handed on was taken."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from stpr.runtime.contract.errors import StprError
+from stpr.runtime.events import Start
 from stpr.runtime.result import Result
 from stpr.runtime.sinks.background import CLOSE_SECONDS, ROOM, Background
 from stpr.runtime.sinks.sink import Guarded, StopRun
@@ -62,7 +65,7 @@ def test_all_is_taken_in_order_on_one_other_thread() -> None:
     assert sink.taken == list(range(COUNT))
     assert sink.threads == {"sink slow"}
     assert sink.closed
-    assert (queue.missed, queue.broken) == (0, False)
+    assert (queue.counts.missed, queue.broken) == (0, False)
 
 
 def test_a_sink_that_hangs_holds_no_live_run_and_what_it_missed_is_counted() -> None:
@@ -70,13 +73,33 @@ def test_a_sink_that_hangs_holds_no_live_run_and_what_it_missed_is_counted() -> 
     sink = Slow(lambda _: valve.wait())
     queue = behind(sink)
     assert seconds(lambda: write_all(queue, COUNT, CAMERA)) < 1
-    assert COUNT - ROOM - 1 <= queue.missed <= COUNT - ROOM
+    assert COUNT - ROOM - 1 <= queue.counts.missed <= COUNT - ROOM
     valve.set()
     queue.close()
     # The newest are kept: the first was begun before the queue was full, then the last ROOM of them.
     assert sink.taken[-ROOM:] == list(range(COUNT - ROOM, COUNT))
-    assert len(sink.taken) + queue.missed == COUNT
+    assert len(sink.taken) + queue.counts.missed == COUNT
     assert sink.closed
+
+
+def test_predictions_are_dropped_before_events_and_that_is_told_where_it_lasts(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stpr.runtime.sinks.background.PATIENCE", 0.1)
+    valve = threading.Event()
+    sink = Slow(lambda _: valve.wait())
+    queue = behind(sink)
+    event = Start(id=1, label="wave", stage=1, score=0.9, frame=0, time="2026-01-01T00:00:00+00:00")
+    for index in range(COUNT):
+        result = make_result(index, source=CAMERA)
+        queue.write(replace(result, events=(event,)) if index in {20, 30} else result)
+        time.sleep(0.005)
+    valve.set()
+    queue.close()
+    assert {20, 30} <= set(sink.taken)
+    assert sorted(sink.taken) == sink.taken
+    assert len(caplog.messages) == 1  # in a minute
+    assert re.fullmatch(r"slow: slower than what it is to take, \d+ results were dropped so far", caplog.messages[0])
 
 
 def test_nothing_of_a_recorded_source_is_lost_however_slow_the_sink() -> None:
@@ -86,7 +109,7 @@ def test_nothing_of_a_recorded_source_is_lost_however_slow_the_sink() -> None:
     assert writing > 0.005 * (COUNT - ROOM - 2)  # it waited for room
     queue.close()
     assert sink.taken == list(range(COUNT))
-    assert queue.missed == 0
+    assert queue.counts.missed == 0
 
 
 def test_closing_waits_for_a_recorded_source_longer_than_for_a_live_one() -> None:
@@ -97,7 +120,7 @@ def test_closing_waits_for_a_recorded_source_longer_than_for_a_live_one() -> Non
         write_all(queue, ROOM, source)
         took = seconds(queue.close)
         assert (len(sink.taken) == ROOM) == whole
-        assert len(sink.taken) + queue.missed == ROOM
+        assert len(sink.taken) + queue.counts.missed == ROOM
         assert sink.closed
         assert took < (4 if whole else 2) * CLOSE_SECONDS
 
@@ -111,7 +134,7 @@ def test_a_sink_that_hangs_for_good_is_left_behind_when_the_run_is_stopped(
     threading.Timer(0.3, queue.stop).start()
     write_all(queue, ROOM + 2, source)  # a recorded source waits here until stop
     assert seconds(queue.close) < 2 * CLOSE_SECONDS + 0.5
-    assert queue.missed >= ROOM
+    assert queue.counts.missed >= ROOM
     assert caplog.messages == ["slow hangs and is left behind; what it was writing may be incomplete."]
     valve.set()
 
@@ -121,7 +144,7 @@ def test_after_stop_a_full_queue_drops_instead_of_waiting() -> None:
     queue = behind(Slow(lambda _: valve.wait()))
     queue.stop()
     assert seconds(lambda: write_all(queue, COUNT)) < 1
-    assert queue.missed >= COUNT - ROOM - 1
+    assert queue.counts.missed >= COUNT - ROOM - 1
     valve.set()
     queue.close()
 
@@ -151,7 +174,7 @@ def test_a_sink_that_breaks_is_told_once_counted_and_closed(
     assert [record.getMessage() for record in caplog.records] == [f"slow stopped, recognition goes on: {line}"]
     assert bool(caplog.records[0].exc_info) == traceback
     assert sink.taken == list(range(10))
-    assert (queue.missed, queue.broken, sink.closed) == (COUNT - 10, True, True)
+    assert (queue.counts.missed, queue.broken, sink.closed) == (COUNT - 10, True, True)
 
 
 @pytest.mark.parametrize("end", [StopRun(), BrokenPipeError()], ids=["asked to stop", "its reader has gone"])

@@ -13,8 +13,8 @@ import pytest
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
-from stpr.runtime.sinks import ON_THE_MAIN_THREAD, SINKS, open_sinks
-from stpr.runtime.sinks.sink import Sink
+from stpr.runtime.sinks import ON_THE_MAIN_THREAD, SINKS, Counts, open_sinks
+from stpr.runtime.sinks.sink import MissedError, Sink
 from tests.runtime.sinks.results import make_result
 
 
@@ -94,6 +94,33 @@ def test_one_that_breaks_leaves_the_others_at_work(
     assert sinks.broken == [name]
     assert sinks.missed == {name: 4}
     assert caplog.messages == [f"{name} stopped, recognition goes on: no room left; make some."]
+
+
+def test_what_a_sink_can_not_take_now_is_counted_and_told_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Choosy(Noting):
+        def write(self, result: Result) -> None:
+            if result.frame.index % 2:
+                raise MissedError(f"frame {result.frame.index} is odd.")
+            super().write(result)
+
+    choosy = Choosy()
+    use(monkeypatch, choosy=choosy)
+    with closing(open_sinks(settings())) as sinks:
+        for index in range(100):
+            if index == 50:
+                time.sleep(0.2)  # the others were taken
+                monkeypatch.setattr("stpr.runtime.sinks.sink.EVERY_SECONDS", 0.0)
+            sinks.write(make_result(index))
+    assert choosy.taken == list(range(0, 100, 2))
+    assert sinks.counts == {"choosy": Counts(written=50, dropped=0, failed=50)}
+    assert (sinks.missed, sinks.broken) == ({"choosy": 50}, [])
+    assert caplog.messages[:3] == [
+        "choosy: frame 1 is odd.",
+        "choosy: frame 51 is odd. (25 times since this was told)",
+        "choosy: frame 53 is odd.",
+    ]
 
 
 def test_when_none_is_left_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
