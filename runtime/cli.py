@@ -46,7 +46,17 @@ threads_option = click.option(
 @engine_option
 @click.option("--headless", is_flag=True, help="No window.")
 @click.option("--json", metavar="FILE|-", help="Append predictions to FILE, or write them to standard output.")
-@click.option("--record", type=click.Path(path_type=Path), metavar="FILE", help="Record what is seen to a .mp4 file.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Record what is seen to a .mp4 file, or to a folder in videos of a minute.",
+)
+@click.option(
+    "--keep",
+    metavar="SIZE,AGE",
+    help="Of a folder of videos, such as 20GB,7d: the oldest are removed. [default: all is kept]",
+)
 @threads_option
 def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     """Recognize actions live, from a camera, a stream or a file."""

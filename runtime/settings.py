@@ -21,5 +21,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: int | None = None  # CPU threads of one run; None: all cores
     headless: bool = False  # no window
     json: str | None = None  # a file, or - for standard output
-    record: Path | None = None
+    record: Path | None = None  # a file, or a folder of videos
+    keep: str | None = None  # how much and how long folders of videos are kept; None: nothing is removed
     events: EventSettings = EventSettings()

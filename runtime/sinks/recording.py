@@ -1,92 +1,131 @@
-"""`--record`: what is seen, with what is said of it drawn in, as a video file."""
+"""`--record`: what is seen, with what is said of it drawn in, as a video file or as a folder of videos of a minute."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import Final, Protocol
 
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.contract.names import openable
-from stpr.runtime.contract.preprocess import Image
+from stpr.runtime.contract.names import shown
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
-from stpr.runtime.sources.frame import Frame
+from stpr.runtime.sinks.store import LOOK_SECONDS, Store, has_room
+from stpr.runtime.sinks.targets import is_folder
+from stpr.runtime.sinks.video_file import VideoFile
 
-STEADY = 0.9  # a frame that stands for less than this share of the mean belongs to a rate that varies
-LIVE_FPS = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second
+MINUTE: Final = 60.0  # seconds of one video of a folder
+
+
+class Place(Protocol):
+    """Where videos go."""
+
+    longest: float  # seconds of one
+
+    def new(self, name: str) -> Path:
+        """An empty file for the next video of the source of that name."""
+
+    def check_room(self) -> None:
+        """Raises StprError where the disk is nearly full; a MissedError where that may change."""
+
+    def close(self) -> None:
+        """No video will follow."""
 
 
 class Recording:
-    """A video file at a constant rate."""
+    """Writes each source's pictures to videos of its own."""
 
     every_frame = True
 
-    def __init__(self, path: Path) -> None:
-        """The file begins with the first result; its size and its source's announced rate are the file's.
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._overlays: dict[str, Overlay] = {}
+        self._videos: dict[str, VideoFile] = {}
 
-        Raises StprError where there is a file already, or none can be made.
-        """
+    def write(self, result: Result) -> None:
+        """Write the picture. Raises StprError where no video can be begun, or one is not what was written."""
+        name, captured_at = result.frame.source.name, result.frame.captured_at
+        picture = self._overlays.setdefault(name, Overlay()).draw(result)
+        try:
+            self._place.check_room()
+        except StprError:
+            self._close_all()
+            raise
+        if name in self._videos and self._videos[name].seconds >= self._place.longest:
+            self._videos.pop(name).close()
+        if name not in self._videos:
+            self._videos[name] = VideoFile(self._place.new(name), result.frame, picture)
+        self._videos[name].write(picture, captured_at)
+
+    def close(self) -> None:
+        """End what was begun, and look whether it can be read; where nothing was seen there is no file."""
+        try:
+            self._close_all()
+        finally:
+            self._place.close()
+
+    def _close_all(self) -> None:
+        while self._videos:
+            self._videos.popitem()[1].close()
+
+
+class OneFile:
+    """A file of the user's choice, for one video of one source."""
+
+    longest = float("inf")
+
+    def __init__(self, path: Path) -> None:
+        """The file is made at once, so that no other run records into it. Raises StprError where that can't be."""
         if not path.parent.is_dir():
             raise StprError(f"can't record to {path}: there is no folder {path.parent}; make it first.")
+        if path.suffix.lower() != ".mp4":
+            raise StprError(f"can't record to {shown(path)}: videos are mp4; name a .mp4 file or a folder.")
         try:
-            path.touch(exist_ok=False)  # ours from here on, so that no other run records into it
+            path.touch(exist_ok=False)
         except FileExistsError as error:
             raise StprError(
                 f"{path} is there already, and recording would overwrite it; name another file, or remove that one."
             ) from error
         except OSError as error:
             raise StprError(f"can't record to {path} ({error.strerror}); choose another file.") from error
-        self._path = path
-        self._overlay = Overlay()
-        self._writer: cv2.VideoWriter | None = None
-        self._fps, self._size = LIVE_FPS, (0, 0)
-        self._start = 0.0
-        self._written = 0
+        self._path, self._name = path, ""
+        self._looked_at = float("-inf")
 
-    def write(self, result: Result) -> None:
-        """Write the picture as often as its time asks for; a stream that was away for over a second leaves no hole."""
-        captured_at = result.frame.captured_at
-        picture = self._overlay.draw(result)
-        if self._writer is None:
-            self._fps = _rate(result.frame)
-            self._writer = self._open(picture)
-            self._start = captured_at
-        due = round((captured_at - self._start) * self._fps) + 1 - self._written
-        if not 0 <= due <= max(1.0, self._fps):
-            self._start, due = captured_at - self._written / self._fps, 1
-        if (picture.shape[1], picture.shape[0]) != self._size:  # a camera may come back with another size
-            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
-        image = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        for _ in range(due):
-            self._writer.write(image)
-        self._written += due
+    def new(self, name: str) -> Path:
+        """The file, for the first source."""
+        if self._name:
+            raise StprError(f"{shown(self._path)} holds {self._name} and can't hold {name} too; name a folder.")
+        self._name = name
+        return self._path
+
+    def check_room(self) -> None:
+        """Raises StprError where the disk is nearly full: the file ends there."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            if not has_room(self._path.parent):
+                raise StprError(f"the disk of {shown(self._path)} is nearly full; make room there.")
 
     def close(self) -> None:
-        """Write the index, without which an mp4 can't be opened; where nothing was seen there is no file."""
-        if self._writer is not None:
-            self._writer.release()
-        else:
+        """Where nothing was seen there is no file."""
+        if not self._name:
             self._path.unlink(missing_ok=True)
 
-    def _open(self, picture: Image) -> cv2.VideoWriter:
-        self._size = (picture.shape[1], picture.shape[0])
-        # MPEG-4 Part 2 is in every build of OpenCV; H.264 is not.
-        with openable(self._path) as name:
-            writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
-        if not writer.isOpened():
-            raise StprError(f"can't record to {self._path}: OpenCV can't write such a file there; name a .mp4 file.")
-        return writer
 
+class Folder(Store):
+    """A folder of videos of a minute, which every run adds to."""
 
-def _rate(first: Frame) -> float:
-    """As announced; where the rate varies, that is its mean, and frames may come as fast as the first two."""
-    announced = first.source.fps or LIVE_FPS
-    return round(1 / first.stands) if 0 < first.stands * announced < STEADY else announced
+    longest = MINUTE
+
+    def close(self) -> None:
+        """Every video has been closed by itself."""
 
 
 def open_recording(settings: Settings) -> Recording | None:
     """What `--record` asks for."""
-    return None if settings.record is None else Recording(settings.record)
+    if settings.record is None:
+        return None
+    if is_folder(settings.record):
+        return Recording(Folder(settings.record, settings))
+    return Recording(OneFile(settings.record))

@@ -20,6 +20,13 @@ def check_targets(settings: Settings) -> None:
     for (one, first), (other, second) in combinations(targets.items(), 2):
         if is_same_file(first, second):
             raise StprError(f"{one} and {other} are one and the same file; name two.")
+    if settings.keep is not None:
+        _check_keep(settings)
+
+
+def is_folder(target: Path) -> bool:
+    """Whether a place for videos is a folder: one that is there, or a name that ends in nothing like .mp4."""
+    return target.is_dir() or not target.suffix
 
 
 def _targets(settings: Settings) -> dict[str, Path | int]:
@@ -32,3 +39,14 @@ def _targets(settings: Settings) -> dict[str, Path | int]:
     if sys.stdout is not None:
         targets["standard output"] = sys.stdout.fileno()
     return targets
+
+
+def _check_keep(settings: Settings) -> None:
+    folders = [target for target in (settings.record,) if target is not None and is_folder(target)]
+    if not folders:
+        raise StprError(f"--keep {settings.keep} goes with --record DIR; name a folder to record into.")
+    for folder in folders:
+        if is_same_file(folder, Path(settings.source).parent):
+            raise StprError(
+                f"{settings.source} lies in {folder}, of which --keep may remove videos; name another folder."
+            )

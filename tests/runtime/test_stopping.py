@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -195,6 +196,31 @@ def test_the_second_signal_kills_what_is_inside_opencv(bundle: Path) -> None:
         time.sleep(0.4)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) in {-signal.SIGTERM, 128 + signal.SIGTERM}
+
+
+def test_what_was_recorded_survives_a_kill_and_the_next_run_adds_to_it(bundle: Path, tmp_path: Path) -> None:
+    folder, seen = tmp_path / "days", dict[Path, bytes]()
+    for run in range(1, 3):
+        with running(bundle, "--source", "synthetic:motions", "--record", folder, stdout=subprocess.DEVNULL) as process:
+            wait_for(partial(enough, folder, run))
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(timeout=10) == -signal.SIGKILL
+        videos = {path: path.read_bytes() for path in folder.iterdir()}
+        assert seen.items() <= videos.items()
+        assert all(frames_in(path) > 30 for path in videos)
+        seen = videos
+
+
+def enough(folder: Path, count: int) -> bool:
+    """Whether there are so many videos, with something in each."""
+    return [path.stat().st_size > 300_000 for path in folder.glob("*.mp4")] == [True] * count
+
+
+def frames_in(video: Path) -> int:
+    capture, count = cv2.VideoCapture(str(video)), 0
+    while capture.grab():
+        count += 1
+    return count
 
 
 def test_a_run_that_is_to_outlive_its_terminal_does(bundle: Path, tmp_path: Path) -> None:

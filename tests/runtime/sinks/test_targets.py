@@ -38,6 +38,18 @@ def test_an_output_onto_the_source_is_refused(source: str) -> None:
             check_targets(Settings(source=source, json=target))
 
 
+def test_what_is_kept_is_of_a_folder_that_holds_not_the_source() -> None:
+    for record in (None, Path("new.mp4")):
+        with pytest.raises(StprError, match=r"^--keep 7d goes with --record DIR"):
+            check_targets(Settings(source="0", record=record, keep="7d"))
+    Path("days").mkdir()
+    Path("days/film.mp4").write_bytes(b"a film")
+    with pytest.raises(StprError, match=r"^days/film\.mp4 lies in days, of which --keep may remove"):
+        check_targets(Settings(source="days/film.mp4", record=Path("days"), keep="7d"))
+    check_targets(Settings(source="days/film.mp4", record=Path("days")))
+    check_targets(Settings(source="0", record=Path("days"), keep="7d"))
+
+
 def test_what_is_another_file_or_none_is_not_refused() -> None:
     Path("copy").write_bytes(Path("there").read_bytes())
     check_targets(Settings(source="there", json="copy", record=Path("new.mp4")))

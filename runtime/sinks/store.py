@@ -1,0 +1,125 @@
+"""A folder of videos that grows by itself: names by time, what is kept of it, and room on its disk.
+
+Nothing is ever written over, and without `--keep` nothing is removed either: where the disk is nearly full, recording
+pauses until there is room.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.names import shown
+from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.sink import MissedError
+
+OURS: Final = re.compile(r"\d{8}T\d{6}Z[-_].*\.mp4")  # nothing else in the folder is ever removed
+UNITS: Final = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "h": 3600.0, "d": 86400.0}
+LEAST, MOST, SHARE = 2e6, 256e6, 0.01  # bytes of a disk that are left to others: a share of it within these bounds
+LOOK_SECONDS: Final = 1.0  # between two looks at the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much is kept, and for how long; None is without end."""
+
+    megabytes: float | None = None
+    seconds: float | None = None
+
+
+def parse_keep(text: str | None) -> Keep:
+    """What `--keep` says: `20GB`, `7d`, or both with a comma. Raises StprError for anything else."""
+    found: dict[str, float] = {}
+    for part in (text or "").split(",") if text is not None else ():
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) *(MB|GB|TB|h|d)", part.strip())
+        kind = "seconds" if match and match[2] in {"h", "d"} else "megabytes"
+        if match is None or kind in found or not float(match[1]):
+            raise StprError(f"--keep {text} is not a size, an age or both; say 20GB, 7d (or h) or 20GB,7d.")
+        found[kind] = float(match[1]) * UNITS[match[2]] / (1.0 if kind == "seconds" else 1e6)
+    return Keep(**found)
+
+
+class Store:
+    """A folder that videos are recorded into, by this run, by those before and by those to come."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        """The folder is made. Raises StprError where it can't be, or where `--keep` makes no sense."""
+        self._folder, self._keep = folder, parse_keep(settings.keep)
+        self._looked_at, self._room = float("-inf"), True
+        self._newest: dict[str, Path] = {}  # by name: each may be being written
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StprError(f"can't record to {shown(folder)} ({error.strerror}); choose another place.") from error
+
+    def new(self, name: str) -> Path:
+        """An empty file for a video that begins now; `name` stands in its name. Raises MissedError without room."""
+        self._newest.pop(name, None)
+        self._prune()
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        number = 0
+        while True:
+            number += 1
+            path = self._folder / f"{stamp}{f'-{number}' if number > 1 else ''}_{plain(name)}.mp4"
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise MissedError(f"can't record to {shown(path)} ({error.strerror}); check the disk.") from error
+            self._newest[name] = path
+            return path
+
+    def check_room(self) -> None:
+        """Raises MissedError where the disk is nearly full, and where `--keep` lets nothing go."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_SECONDS:
+            if not has_room(self._folder):
+                self._prune()
+            self._looked_at, self._room = now, has_room(self._folder)
+        if not self._room:
+            raise MissedError(
+                f"the disk of {shown(self._folder)} is nearly full; make room there, and recording goes on."
+            )
+
+    def _prune(self) -> None:
+        """Remove the oldest videos of ours beyond what is to be kept; where anything may go, for room too."""
+        if self._keep == Keep():
+            return
+        videos = []
+        for path in self._folder.iterdir():
+            with suppress(OSError):  # removed meanwhile
+                if OURS.fullmatch(path.name) and not path.is_symlink():
+                    videos.append((path.name, path, path.stat()))
+        total, now = sum(found.st_size for *_, found in videos), time.time()
+        being_written = set(self._newest.values())
+        for _, path, found in sorted(videos):
+            if path in being_written:
+                continue
+            too_old = self._keep.seconds is not None and found.st_mtime < now - self._keep.seconds
+            too_much = self._keep.megabytes is not None and total > self._keep.megabytes * 1e6
+            if too_old or too_much or not has_room(self._folder):
+                with suppress(OSError):
+                    path.unlink()
+                    total -= found.st_size
+
+
+def has_room(folder: Path) -> bool:
+    """Whether a disk has room for more than others may need."""
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:
+        return False
+    return disk.free > min(MOST, max(LEAST, SHARE * disk.total))
+
+
+def plain(name: str) -> str:
+    """A name as a part of a file's name, or of a topic: letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", shown(name)).strip("-.")[:60] or "video"
