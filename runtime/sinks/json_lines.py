@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +17,13 @@ from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.raw_file import standard_output, write_whole
 
 LONGEST: Final = 1 << 20  # bytes of a line; ours are far shorter
+STARTS: Final = (b'{"time":"', b'{"event":"')  # how a line of ours begins
+
+log = logging.getLogger(__name__)
 
 
 class JsonLines:
-    """Appends to a file, or writes to standard output for `-`."""
+    """Appends to a file, or writes to standard output for `-`. A file that was renamed or removed is begun anew."""
 
     every_frame = False
 
@@ -25,14 +31,14 @@ class JsonLines:
         """Raises StprError when the file can't be opened, or holds something else than JSON lines."""
         self._target = target
         self._encoder = msgspec.json.Encoder()
-        try:
-            self._file = standard_output() if target == "-" else _open_to_append(Path(target))
-        except OSError as error:
-            raise StprError(f"can't write predictions to {target} ({error.strerror}); choose another file.") from error
+        self._file = self._open()
 
     def write(self, result: Result) -> None:
         """One line for a new prediction, and one for each event."""
         lines: list[object] = [] if result.prediction is None else [result.prediction.line()]
+        if self._has_moved():
+            self._file.close()
+            self._file = self._open()
         try:
             for line in (*lines, *result.events):
                 write_whole(self._file, self._encoder.encode(line) + b"\n")
@@ -47,30 +53,61 @@ class JsonLines:
         """Close the file; standard output stays open."""
         self._file.close()
 
+    def _open(self) -> io.FileIO:
+        try:
+            return standard_output() if self._target == "-" else _open_to_append(Path(self._target))
+        except OSError as error:
+            raise StprError(
+                f"can't write predictions to {self._target} ({error.strerror}); choose another file."
+            ) from error
+
+    def _has_moved(self) -> bool:
+        """Whether the name means another file by now, as after logrotate, or none."""
+        ours = os.fstat(self._file.fileno())
+        if self._target == "-" or not stat.S_ISREG(ours.st_mode):
+            return False
+        try:
+            return not os.path.samestat(ours, Path(self._target).stat())
+        except OSError:
+            return True
+
 
 def _open_to_append(path: Path) -> io.FileIO:
-    begun = _is_within_a_line(path) if path.is_file() and path.stat().st_size else False
-    file = io.FileIO(path, "ab")
-    if begun:
-        write_whole(file, b"\n")
-    return file
+    """The file, ready for the next line. Raises StprError where it holds something else than JSON lines."""
+    if path.is_file() and path.stat().st_size:
+        _mend(path)
+    return io.FileIO(path, "ab")
 
 
-def _is_within_a_line(path: Path) -> bool:
-    """Whether a file of JSON lines ends in the middle of one, as after a power cut. Raises StprError for any other."""
-    with path.open("rb") as file:
+def _mend(path: Path) -> None:
+    """Let a file of JSON lines end with a whole one: a power cut, a kill or a full disk may have torn the last."""
+    with path.open("r+b") as file:
         first = file.readline(LONGEST)
-        file.seek(-1, io.SEEK_END)
-        last = file.read()
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - LONGEST))
+        tail = file.read()
+        torn = tail[tail.rfind(b"\n") + 1 :]
+        # A first line that is torn is known by how ours begin.
+        ours = any(start.startswith(first[: len(start)]) for start in STARTS) and not _is_line(first)
+        if not (ours if len(torn) == size else first.endswith(b"\n") and _is_line(first) and len(torn) < LONGEST):
+            raise StprError(
+                f"{path} is there and holds no JSON lines, so predictions can't be added to it; name another file."
+            )
+        if _is_line(torn):
+            file.write(b"\n")
+        elif torn:
+            file.truncate(size - len(torn))
+            log.warning(
+                "%s ended within a line, as a power cut leaves it; those %d bytes were removed.", path, len(torn)
+            )
+
+
+def _is_line(line: bytes) -> bool:
     try:
-        msgspec.json.decode(first, type=dict[str, object])
+        msgspec.json.decode(line, type=dict[str, object])
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        first = b""
-    if not first.endswith(b"\n"):
-        raise StprError(
-            f"{path} is there and holds no JSON lines, so predictions can't be added to it; name another file."
-        )
-    return last != b"\n"
+        return False
+    return True
 
 
 def open_json_lines(settings: Settings) -> JsonLines | None:

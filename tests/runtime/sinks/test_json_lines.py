@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -56,13 +57,63 @@ def test_it_appends_to_what_an_earlier_run_wrote(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_line_that_a_power_cut_left_unfinished_stays_a_line_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [b'{"frame":1}\n', b'{"frame":1}\n{"frame":1}\n', b""], ids=["one", "two", "none"])
+@pytest.mark.parametrize("torn", [b'{"time":"2026-01-', b"{", b'{"event":"start","id":1', b'{"time":"\xc3', b""])
+def test_a_line_that_was_torn_is_mended_and_that_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, there: bytes, torn: bytes
+) -> None:
     target = tmp_path / "out.jsonl"
-    target.write_bytes(b'{"frame":1}\n{"fra')
+    target.write_bytes(there + torn)
     with closing(JsonLines(str(target))) as sink:
         sink.write(make_result(2))
-    first, cut, last = target.read_bytes().splitlines()
-    assert (first, cut, json.loads(last)["frame"]) == (b'{"frame":1}', b'{"fra', 2)
+    *earlier, last = target.read_bytes().splitlines(keepends=True)
+    assert b"".join(earlier) == there
+    assert json.loads(last)["frame"] == 2
+    said = f"{target} ended within a line, as a power cut leaves it; those {len(torn)} bytes were removed."
+    assert caplog.messages == [said] * bool(torn)
+
+
+def test_what_a_power_cut_filled_with_zeros_is_torn_too(tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_bytes(b'{"frame":1}\n' + bytes(4096))
+    JsonLines(str(target)).close()
+    assert target.read_bytes() == b'{"frame":1}\n'
+
+
+def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_bytes(b'{"frame":1}\n{"frame":2}')
+    JsonLines(str(target)).close()
+    assert target.read_bytes() == b'{"frame":1}\n{"frame":2}\n'
+
+
+@pytest.mark.parametrize("how", ["renamed", "removed", "replaced", "emptied"])
+def test_it_goes_on_in_a_file_of_its_name_after_logrotate(tmp_path: Path, how: str) -> None:
+    target, old = tmp_path / "out.jsonl", tmp_path / "out.jsonl.1"
+    with closing(JsonLines(str(target))) as sink:
+        sink.write(make_result(1))
+        if how == "removed":
+            target.unlink()
+        elif how == "emptied":
+            old.write_bytes(target.read_bytes())
+            os.truncate(target, 0)
+        else:
+            target.rename(old)
+        if how == "replaced":
+            target.touch()
+        sink.write(make_result(2))
+        sink.write(make_result(3))
+    assert [json.loads(line)["frame"] for line in target.read_text().splitlines()] == [2, 3]
+    assert old.exists() == (how != "removed")
+    assert how == "removed" or [json.loads(line)["frame"] for line in old.read_text().splitlines()] == [1]
+
+
+def test_what_it_can_not_begin_anew_stops_it(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    with closing(JsonLines(str(tmp_path / "logs" / "out.jsonl"))) as sink:
+        (tmp_path / "logs").rename(tmp_path / "old")
+        with pytest.raises(StprError, match=r"can't write predictions to .*out\.jsonl \(No such file or directory\)"):
+            sink.write(make_result())
 
 
 @pytest.mark.parametrize(
@@ -71,12 +122,15 @@ def test_a_line_that_a_power_cut_left_unfinished_stays_a_line_of_its_own(tmp_pat
         b"file,start,end,label\n",
         b'{\n "classes": {}\n}\n',
         b'{"classes": {}}',
+        b'{"time": "noon"}',
+        b'{"time":"noon"}',
+        b'{\n "a',
         b"[1, 2]\n",
         b"\n",
         b"\x00\x00\x00\x1cftypisom\n" + bytes(range(256)),
         b'"' + b"a" * (1 << 21),
     ],
-    ids=["csv", "indented", "document", "list", "blank", "video", "long"],
+    ids=["csv", "indented", "document", "spaced", "one line", "cut", "list", "blank", "video", "long"],
 )
 def test_nothing_is_added_to_what_is_no_json_lines(tmp_path: Path, content: bytes) -> None:
     target = tmp_path / "out.jsonl"
