@@ -57,6 +57,20 @@ threads_option = click.option(
     metavar="SIZE,AGE",
     help="Of a folder of videos, such as 20GB,7d: the oldest are removed. [default: all is kept]",
 )
+@click.option(
+    "--mqtt",
+    metavar="URL",
+    help="Publish to a broker, mqtt[s]://HOST[:PORT][/TOPIC]: TOPIC/available, TOPIC/CAMERA/state and …/event.",
+)
+@click.option(
+    "--mqtt-login",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="User and password, a line each. [default: STPR_MQTT_USER and STPR_MQTT_PASSWORD, if set]",
+)
+@click.option(
+    "--mqtt-ca", type=click.Path(path_type=Path), metavar="FILE", help="Believe these authorities (PEM) about mqtts://."
+)
 @threads_option
 def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     """Recognize actions live, from a camera, a stream or a file."""

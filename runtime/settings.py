@@ -23,4 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     json: str | None = None  # a file, or - for standard output
     record: Path | None = None  # a file, or a folder of videos
     keep: str | None = None  # how much and how long folders of videos are kept; None: nothing is removed
+    mqtt: str | None = None  # mqtt://HOST:PORT/TOPIC, or mqtts://
+    mqtt_login: Path | None = None  # a file of user and password; None: the environment's, if any
+    mqtt_ca: Path | None = None  # a file of authorities to believe; None: the system's
     events: EventSettings = EventSettings()

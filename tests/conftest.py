@@ -18,6 +18,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/test_cli.py",
     "export/test_measure_engines.py",
     "runtime/contract/test_durable.py",
+    "runtime/sinks/test_mqtt.py",
     "runtime/test_cli.py",
     "runtime/test_stopping.py",
     "train/cli",

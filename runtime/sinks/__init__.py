@@ -1,4 +1,4 @@
-"""Where results go. Read in this order: sink, background, then any of the others.
+"""Where results go. Read in this order: sink, background, group, then any of the others.
 
 A new sink is a file with a function that opens it, and here its import and its entry in SINKS. What turns it on is a
 field of Settings (runtime/settings.py), and an option of the same name in runtime/cli.py.
@@ -6,17 +6,14 @@ field of Settings (runtime/settings.py), and an option of the same name in runti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from typing import Final
+from collections.abc import Callable, Mapping
 
-from stpr.runtime.contract.errors import StprError
-from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
-from stpr.runtime.sinks.background import Background
+from stpr.runtime.sinks.group import Sinks, open_all
 from stpr.runtime.sinks.json_lines import open_json_lines
+from stpr.runtime.sinks.mqtt import open_mqtt
 from stpr.runtime.sinks.recording import open_recording
-from stpr.runtime.sinks.sink import Counts, Guarded, Sink, StopRun
+from stpr.runtime.sinks.sink import Counts, Sink, StopRun
 from stpr.runtime.sinks.targets import check_targets
 from stpr.runtime.sinks.text import open_text
 from stpr.runtime.sinks.window import open_window
@@ -28,67 +25,12 @@ SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
     "json": open_json_lines,
     "text": open_text,
     "record": open_recording,
+    "mqtt": open_mqtt,
     "window": open_window,
 }
-ON_THE_MAIN_THREAD: Final = frozenset({"window"})  # toolkits ask for it; all others run in the background
-
-
-class Sinks:
-    """All sinks of a run as one."""
-
-    def __init__(self, sinks: Sequence[Guarded | Background]) -> None:
-        self._sinks = sinks
-
-    @property
-    def missed(self) -> dict[str, int]:
-        """How many results each sink missed, if any."""
-        return {name: found.missed for name, found in self.counts.items() if found.missed}
-
-    @property
-    def counts(self) -> dict[str, Counts]:
-        """What became of each sink's results so far, from any thread."""
-        return {sink.name: sink.counts for sink in self._sinks}
-
-    @property
-    def broken(self) -> list[str]:
-        """The sinks that stopped before the run did."""
-        return [sink.name for sink in self._sinks if sink.broken]
-
-    def write(self, result: Result) -> None:
-        """Hand a result to each that wants it. Raises StprError when none is left to take it."""
-        for sink in self._sinks:
-            if sink.every_frame or result.prediction is not None or result.events:
-                sink.write(result)
-        if len(self.broken) == len(self._sinks):
-            raise StprError(f"nothing takes the results any more: {', '.join(self.broken)} stopped, see above.")
-
-    def stop(self) -> None:
-        """The run is to end soon: wait for none of them. From any thread or signal handler."""
-        for sink in self._sinks:
-            sink.stop()
-
-    def finish(self) -> None:
-        """No result will follow: those in the background begin to finish, all at once. From any thread."""
-        for sink in self._sinks:
-            sink.finish()
-
-    def close(self) -> None:
-        """Close all of them, whatever one of them raises."""
-        self.finish()
-        with ExitStack() as closing:
-            for sink in self._sinks:
-                closing.callback(sink.close)
 
 
 def open_sinks(settings: Settings) -> Sinks:
     """What the settings ask for. Raises StprError when one can't be opened, and leaves none open then."""
     check_targets(settings)
-    opened: list[Guarded | Background] = []
-    with ExitStack() as failing:
-        for name, open_sink in SINKS.items():
-            if (sink := open_sink(settings)) is not None:
-                guarded = Guarded(name, sink)
-                opened.append(guarded if name in ON_THE_MAIN_THREAD else Background(guarded))
-                failing.callback(opened[-1].close)
-        failing.pop_all()
-    return Sinks(opened)
+    return open_all(SINKS, settings)

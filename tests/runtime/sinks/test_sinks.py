@@ -13,7 +13,8 @@ import pytest
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
-from stpr.runtime.sinks import ON_THE_MAIN_THREAD, SINKS, Counts, open_sinks
+from stpr.runtime.sinks import SINKS, Counts, open_sinks
+from stpr.runtime.sinks.group import ON_THE_MAIN_THREAD
 from stpr.runtime.sinks.sink import MissedError, Sink
 from tests.runtime.sinks.results import make_result
 

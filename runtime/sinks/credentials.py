@@ -1,0 +1,24 @@
+"""Secrets come from files and the environment, never from a command line, which every process may read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.sources.names import shown
+
+
+def read_secret(path: Path, option: str, lines: int) -> list[str]:
+    """The lines of a file of secrets. Raises StprError, without a word of them, where there are not that many."""
+    try:
+        found = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise StprError(f"can't read {option} {shown(path)} ({reason}); check its path and permissions.") from error
+    found = [line.rstrip("\r") for line in found]
+    if found[-1] == "":
+        found.pop()
+    if len(found) != lines or not found[0]:
+        words = "one line" if lines == 1 else f"{lines} lines"
+        raise StprError(f"{option} {shown(path)} holds {len(found)} lines; write {words} there.")
+    return found
