@@ -71,6 +71,13 @@ threads_option = click.option(
 @click.option(
     "--mqtt-ca", type=click.Path(path_type=Path), metavar="FILE", help="Believe these authorities (PEM) about mqtts://."
 )
+@click.option("--webhook", metavar="URL", help="Post the start and the end of each action as JSON.")
+@click.option(
+    "--webhook-header",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A header for it in one line, such as Authorization: Bearer SECRET.",
+)
 @threads_option
 def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     """Recognize actions live, from a camera, a stream or a file."""

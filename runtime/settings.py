@@ -26,4 +26,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mqtt: str | None = None  # mqtt://HOST:PORT/TOPIC, or mqtts://
     mqtt_login: Path | None = None  # a file of user and password; None: the environment's, if any
     mqtt_ca: Path | None = None  # a file of authorities to believe; None: the system's
+    webhook: str | None = None  # where events are posted
+    webhook_header: Path | None = None  # a file of one line, such as Authorization: Bearer …
     events: EventSettings = EventSettings()

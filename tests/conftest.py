@@ -19,6 +19,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/test_measure_engines.py",
     "runtime/contract/test_durable.py",
     "runtime/sinks/test_mqtt.py",
+    "runtime/sinks/test_webhook.py",
     "runtime/test_cli.py",
     "runtime/test_stopping.py",
     "train/cli",

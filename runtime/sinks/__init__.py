@@ -16,6 +16,7 @@ from stpr.runtime.sinks.recording import open_recording
 from stpr.runtime.sinks.sink import Counts, Sink, StopRun
 from stpr.runtime.sinks.targets import check_targets
 from stpr.runtime.sinks.text import open_text
+from stpr.runtime.sinks.webhook import open_webhook
 from stpr.runtime.sinks.window import open_window
 
 __all__ = ["SINKS", "Counts", "Sinks", "StopRun", "open_sinks"]
@@ -26,6 +27,7 @@ SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
     "text": open_text,
     "record": open_recording,
     "mqtt": open_mqtt,
+    "webhook": open_webhook,
     "window": open_window,
 }
 

@@ -14,6 +14,8 @@ from stpr.runtime.sinks.sink import Counts, Guarded, Sink
 
 ON_THE_MAIN_THREAD: Final = frozenset({"window"})  # toolkits ask for it; all others run in the background
 
+EVENTS_ALONE: Final = frozenset({"webhook"})  # predictions would drive its events out while a server is slow
+
 
 class Sinks:
     """All sinks of a run as one."""
@@ -39,7 +41,8 @@ class Sinks:
     def write(self, result: Result) -> None:
         """Hand a result to each that wants it. Raises StprError when none is left to take it."""
         for sink in self._sinks:
-            if sink.every_frame or result.prediction is not None or result.events:
+            news = result.prediction is not None and sink.name not in EVENTS_ALONE
+            if sink.every_frame or news or result.events:
                 sink.write(result)
         if len(self.broken) == len(self._sinks):
             raise StprError(f"nothing takes the results any more: {', '.join(self.broken)} stopped, see above.")

@@ -217,7 +217,7 @@ def test_a_broker_that_was_killed_knows_all_again_once_it_is_back(
                 assert json.loads(said(heard, TOPIC + "state")[-1])["label"] == f"label {attempt}"
                 wait_for(lambda: sink._waiting() == 0)  # it confirmed the event
     assert len(caplog.messages) == 1  # in a minute
-    assert f"the broker 127.0.0.1:{broker.port} is gone (" in caplog.messages[0]
+    assert f"the broker 127.0.0.1:{broker.port} is gone (the connection broke)" in caplog.messages[0]
 
 
 def test_every_event_arrives_however_often_the_broker_is_away(
@@ -252,11 +252,7 @@ def test_a_broker_that_is_not_there_holds_up_neither_start_nor_end(
     assert caplog.messages[0] == (
         f"mqtt: no broker at 127.0.0.1:{broker.port} (Connection refused); events wait until there is."
     )
-    assert caplog.messages[-1] == (
-        f"mqtt stopped, recognition goes on: 1 events did not reach the broker 127.0.0.1:{broker.port};"
-        " see that it comes back."
-    )
-    assert sinks.broken == ["mqtt"]
+    assert caplog.messages[-1] == f"mqtt: 1 events have not reached the broker 127.0.0.1:{broker.port}."
 
 
 def test_what_waits_is_bounded_and_the_rest_counted(broker: Running) -> None:
