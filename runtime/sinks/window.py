@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from typing import Final
 
 import cv2
 
@@ -14,6 +16,17 @@ from stpr.runtime.sinks.sink import StopRun
 
 WINDOW = "stpr"
 QUIT_KEYS = frozenset({ord("q"), 27})
+NO_WINDOWS: Final = 3  # the exit code of TRY
+TRY: Final = f"""
+import cv2
+try:
+    cv2.namedWindow("{WINDOW}")
+    cv2.waitKey(1)
+    cv2.destroyAllWindows()
+except cv2.error:
+    raise SystemExit({NO_WINDOWS})
+"""
+TRY_SECONDS: Final = 10.0
 
 
 class Window:
@@ -48,13 +61,20 @@ def open_window(settings: Settings) -> Window | None:
 
 
 def why_no_window() -> str | None:
-    """Why no window can be shown here; None if one can."""
-    # Asked first: with Qt, opening a window without a display ends the process.
+    """Why no window can be shown here; None if one can.
+
+    Asked of a process of its own: where the display of DISPLAY or WAYLAND_DISPLAY is gone, Qt and GTK end whoever asks.
+    """
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "no display here"
     try:
-        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
-        cv2.destroyWindow(WINDOW)
-    except cv2.error:
+        tried = subprocess.run([sys.executable, "-c", TRY], capture_output=True, timeout=TRY_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"the display {_display()} does not answer within {TRY_SECONDS:g} s"
+    if tried.returncode == NO_WINDOWS:
         return f'the OpenCV here ({cv2.__version__}) has no windows; `pip install "stpr[desktop]"` has'
-    return None
+    return f"the display {_display()} can't be used" if tried.returncode else None
+
+
+def _display() -> str:
+    return os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY") or "here"
