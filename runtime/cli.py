@@ -78,6 +78,12 @@ threads_option = click.option(
     metavar="FILE",
     help="A header for it in one line, such as Authorization: Bearer SECRET.",
 )
+@click.option(
+    "--watch",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take over newer bundles and updates that appear in DIR, without losing a frame; SIGUSR1 rolls back.",
+)
 @threads_option
 def run(*, camera: int | None, source: str | None, **options: Any) -> None:
     """Recognize actions live, from a camera, a stream or a file."""

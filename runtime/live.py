@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import ExitStack, closing, suppress
 from functools import partial
-from pathlib import Path
 
 import click
 import msgspec
 
-from stpr.runtime.contract.bundle import newest_bundle, open_bundle
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.filters import open_filters
-from stpr.runtime.model import open_model
 from stpr.runtime.recognizer import run
 from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
@@ -21,26 +18,28 @@ from stpr.runtime.sinks import Sinks, StopRun, open_sinks
 from stpr.runtime.sinks.window import why_no_window
 from stpr.runtime.sources import Source, open_source
 from stpr.runtime.stopping import Stopping
-
-BUNDLES = Path("bundles")
+from stpr.runtime.updates import Models, Updater
 
 
 def run_live(settings: Settings, stopping: Stopping) -> None:
     """Recognize until the source ends or the user stops it; then one line on standard error sums the run up."""
-    bundle = open_bundle(settings.bundle or newest_bundle(BUNDLES))
+    models = Models(settings)
     with ExitStack() as opened:
-        options = EngineOptions(threads=settings.threads)
-        model = opened.enter_context(open_model(bundle, settings.engine, options))
+        model = opened.enter_context(models.first())
         source = opened.enter_context(closing(open_source(settings.source)))
         session = Session(model, source.origin, open_filters(settings, model.manifest))
         click.echo(
-            f"{bundle.path}: stage {bundle.manifest.stage} on {model.engine}, watching {source.origin.name}", err=True
+            f"{model.bundle.path}: stage {model.id.stage} on {model.engine}, watching {source.origin.name}", err=True
         )
         sinks = open_sinks(_with_a_window_or_headless(settings))
+        updater = opened.enter_context(closing(Updater(models, [session], settings)))
+        if settings.watch is not None:
+            signal.signal(signal.SIGUSR1, updater.on_signal)
         words = partial(summary, session, source, sinks)
         with stopping.by(source.stop, sinks.stop, finish=sinks.finish, words=words), closing(sinks), suppress(StopRun):
             for result in run(session, source):
                 sinks.write(result)
+                updater.after([(session, result)])
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")
 

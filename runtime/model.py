@@ -10,7 +10,7 @@ import numpy as np
 
 from stpr.runtime.contract.bundle import Bundle
 from stpr.runtime.contract.errors import EngineError
-from stpr.runtime.contract.manifest import GraphName, GraphSpec, Manifest
+from stpr.runtime.contract.manifest import GraphName, GraphSpec
 from stpr.runtime.contract.preprocess import Array, Image, preprocess
 from stpr.runtime.decision import BundleId, Decision, decide
 from stpr.runtime.engines import DEFAULTS, open_engine
@@ -22,15 +22,12 @@ class Model:
 
     def __init__(self, bundle: Bundle, *, encoder: Engine, head: Engine) -> None:
         """Takes the engines over and closes them. Raises EngineError unless both do what the manifest says."""
-        self.manifest: Manifest = bundle.manifest
+        self.bundle, self.manifest = bundle, bundle.manifest
         self.id = BundleId(name=bundle.manifest.name, stage=bundle.manifest.stage, digest=bundle.digest)
         self._encoder, self._head = encoder, head
+        self.engine = encoder.name  # what really runs the encoder, nearly all of the work
+        self._closed = False
         self._rehearse()
-
-    @property
-    def engine(self) -> str:
-        """What really runs the encoder, nearly all of the work."""
-        return self._encoder.name
 
     @property
     def tells_events(self) -> bool:
@@ -57,9 +54,11 @@ class Model:
         return [decide(self.manifest, *row) for row in rows]
 
     def close(self) -> None:
-        """Close both engines."""
-        self._encoder.close()
-        self._head.close()
+        """Close both engines; a second time nothing happens."""
+        if not self._closed:
+            self._closed = True
+            self._encoder.close()
+            self._head.close()
 
     def __enter__(self) -> Model:
         return self

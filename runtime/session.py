@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from stpr.runtime.decision import Decision, Prediction
-from stpr.runtime.filters import Filter
+from stpr.runtime.filters import Filter, Follower
 from stpr.runtime.model import Model
 from stpr.runtime.result import Result
 from stpr.runtime.sources.frame import Frame, Origin
@@ -48,6 +48,28 @@ class Session:
                 self.trail.reset()
             self.trail.see(frame.image, frame.captured_at)
         return wanted
+
+    def beside(self, model: Model, *, share: bool) -> Session:
+        """What sees the same under another model of such clips, to compare with it or to take over from it.
+
+        `share`: both encode alike, so the window is this one's own. Else an empty one with slots at the same moments.
+        """
+        other = Session(model, self.origin)
+        other._connection = self._connection
+        if share and model.tells_events == self.model.tells_events:
+            other.window, other.trail = self.window, self.trail
+            return other
+        other.window.follow(self.window)
+        if other.trail is not None and self.trail is not None and model.manifest.motion == self.model.manifest.motion:
+            other.trail.follow(self.trail)
+        return other
+
+    def adopt(self, other: Session) -> None:
+        """Go on from the next frame under the model of a session that ran beside, with its window."""
+        self.model, self.window, self.trail = other.model, other.window, other.trail
+        for one in self._filters:
+            if isinstance(one, Follower):
+                one.follow(other.model.manifest)
 
     def conclude(self, frame: Frame, decision: Decision | None, *, begun: float) -> Result:
         """The result of a frame that was handled since `begun` (monotonic); no decision where it opened no slot."""

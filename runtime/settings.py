@@ -7,9 +7,25 @@ from typing import Final
 
 import msgspec
 
+from stpr.runtime.contract.errors import ContractError
 from stpr.runtime.events import EventSettings
 
 ENGINE: Final = "onnxruntime"
+
+
+class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a newer bundle takes over from the running one."""
+
+    predictions: int = 40  # on which both are compared, and after which the new one is marked good
+    disagreement: float = 0.1  # the share of them that may differ on old classes
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.predictions < 1 or not 0 <= self.disagreement < 1:
+            raise ContractError(
+                f"updates are compared on 1 prediction or more and may differ on a share from 0 to below 1, got"
+                f" {self.predictions} and {self.disagreement:g}."
+            )
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,4 +44,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mqtt_ca: Path | None = None  # a file of authorities to believe; None: the system's
     webhook: str | None = None  # where events are posted
     webhook_header: Path | None = None  # a file of one line, such as Authorization: Bearer …
+    watch: Path | None = None  # a folder in which newer bundles and updates appear
     events: EventSettings = EventSettings()
+    updates: UpdateSettings = UpdateSettings()

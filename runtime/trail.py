@@ -33,6 +33,10 @@ class Trail:
         """The pairs up to the newest frame: `(K, 2, side, side)` uint8."""
         return np.stack([np.stack([self._greys[before], self._greys[after]]) for before, after in self._pairs])
 
+    def follow(self, other: Trail) -> None:
+        """Remember what another of the same kind does: from here on both give the same pairs."""
+        self._times, self._greys, self._pairs = [*other._times], [*other._greys], [*other._pairs]
+
     def reset(self) -> None:
         """Forget everything: the next frame follows none of these."""
         self._times, self._greys, self._pairs = [], [], []

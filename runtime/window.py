@@ -64,6 +64,12 @@ class FeatureWindow:
         """When the frame came that the window began with; NaN before the first."""
         return self._start
 
+    def follow(self, other: FeatureWindow) -> None:
+        """Be empty, with slots at the very moments of another window of such clips: both ask for the same frames."""
+        self._features.clear()
+        self._start, self._last, self._until = other._start, other._last, other._until
+        self._filled = other._filled
+
     def is_full(self) -> bool:
         """Whether the last span of time is covered."""
         return len(self._features) >= self._clip.frames

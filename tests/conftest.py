@@ -22,6 +22,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "runtime/sinks/test_webhook.py",
     "runtime/test_cli.py",
     "runtime/test_stopping.py",
+    "runtime/updates/test_updater.py",
     "train/cli",
     "train/estimate/test_audit.py",
     "train/estimate/test_dry_run.py",

@@ -94,6 +94,11 @@ def stage_of(folder: Path) -> int:
     return _read(folder)[0].target_stage
 
 
+def base_of(folder: Path) -> str:
+    """The digest of the bundle that a delta must be applied to. Raises BundleError for what is none."""
+    return _read(folder)[0].base
+
+
 def _read(folder: Path) -> tuple[Delta, SealedManifest]:
     file, again = folder / DELTA, "copy the update again"
     if not file.is_file():

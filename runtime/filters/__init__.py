@@ -7,7 +7,7 @@ its own, and they run in this order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.filters.events import Events
@@ -16,6 +16,15 @@ from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 
 Filter: TypeAlias = Callable[[Result], Result]
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A filter that knows the bundle: it is told when another one takes over between two frames."""
+
+    def follow(self, manifest: Manifest) -> None:
+        """What comes from now on is of this bundle; what goes on, goes on."""
+
 
 FILTERS: Mapping[str, Callable[[Settings, Manifest], Filter]] = {
     "events": lambda settings, manifest: Events(manifest, settings.events),

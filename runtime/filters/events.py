@@ -26,6 +26,10 @@ class Events:
         """The result with `events`."""
         return dataclasses.replace(result, events=tuple(self._events(result)))
 
+    def follow(self, manifest: Manifest) -> None:
+        """Another bundle speaks from now on; an action that has begun goes on."""
+        self._stages = {entry.name: entry.stage for entry in manifest.classes}
+
     def _events(self, result: Result) -> list[Event]:
         prediction = result.prediction
         if result.ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.sources.names import shown
+from stpr.runtime.contract.names import shown
 
 
 def read_secret(path: Path, option: str, lines: int) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +20,11 @@ import pytest
 from click.testing import CliRunner
 
 from stpr.runtime.cli import run
+from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.delta import write_delta
 from stpr.runtime.settings import Settings
 from tests.factories import make_bundle, make_video
+from tests.runtime.updates.bundles import make_next
 from tests.runtime.varying import make_varying
 
 MAIN = "from stpr.runtime.cli import run; run()"
@@ -45,7 +50,7 @@ def stpr_run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
 
 def test_every_option_is_a_setting_and_the_other_way_round() -> None:
     options = {parameter.name for parameter in run.params} - {"camera", "version"}  # a camera is a source by its number
-    tables = {"events"}  # for whoever calls from Python: their defaults were measured
+    tables = {"events", "updates"}  # for whoever calls from Python: their defaults were measured
     assert options == set(Settings.__struct_fields__) - tables
 
 
@@ -173,6 +178,33 @@ def test_a_signal_ends_a_run_cleanly(bundle: Path, tmp_path: Path, number: signa
     told = [json.loads(line) for line in out.read_text().splitlines()]
     assert {line["media_time"] for line in told} == {None}
     assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) > 10
+
+
+def test_an_update_takes_over_a_running_camera_and_a_signal_rolls_it_back(bundle: Path, tmp_path: Path) -> None:
+    watched, out = tmp_path / "bundles", tmp_path / "out.jsonl"
+    shutil.copytree(bundle, watched / "toy" / "stage-2")
+    new = make_next(bundle, tmp_path / "server" / "stage-3", other_encoder=True)
+    update = write_delta(open_bundle(bundle), open_bundle(new), tmp_path / "server" / "update-2-to-3")
+    arguments = ["--source", "synthetic:motions", "--watch", watched, "--headless", "--json", out]
+    process = subprocess.Popen([sys.executable, "-c", MAIN, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    wanted = iter(["watching", "stage 3 from frame", "stage 2 from frame"])
+    told = [process.stderr.readline()]
+    assert next(wanted) in told[0]
+    shutil.copytree(update, watched / update.name)
+    for part in wanted:
+        if part.startswith("stage 2"):
+            process.send_signal(signal.SIGUSR1)
+        told.append(process.stderr.readline())
+        assert part in told[-1], told
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 0, said
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [stage for stage, _ in itertools.groupby(line["bundle"]["stage"] for line in lines)] == [2, 3, 2]
+    assert [line["state"] for line in lines].count("warming_up") == 3
+    assert json.loads((watched / "updates.json").read_text())["refused"] == {open_bundle(new).digest: "rolled back"}
 
 
 def test_a_missing_camera_is_one_line_and_code_2(bundle: Path) -> None:
@@ -312,6 +344,7 @@ def test_a_run_that_nothing_listens_to_ends(bundle: Path) -> None:
         (["--camera", "-1"], "-1 is not in the range"),
         (["--source", "a.mp4", "--bundle", "nowhere"], "nowhere is no bundle"),
         (["--source", "a.mp4"], "no bundle under bundles/"),
+        (["--source", "a.mp4", "--watch", "nowhere"], "there is no folder nowhere to watch"),
     ],
 )
 def test_what_is_asked_wrongly_ends_with_2(

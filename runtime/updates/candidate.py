@@ -1,0 +1,71 @@
+"""A bundle that may replace the running one: verified, loaded and rehearsed beside it, or refused with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stpr.runtime.check import check_bundle
+from stpr.runtime.contract.bundle import DELTA, Bundle, open_bundle
+from stpr.runtime.contract.delta import apply_delta, stage_of
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.model import Model
+from stpr.runtime.updates.encoders import same_encoder
+from stpr.runtime.updates.memory import check_memory
+from stpr.runtime.updates.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that is ready to be looked at beside the running one."""
+
+    model: Model
+    same_features: bool  # its encoder is the running one's
+    is_return: bool = False  # back to what ran before: asked for by a person, so nothing is compared
+
+
+def prepare(path: Path, running: Bundle, models: Models, *, is_return: bool = False) -> Candidate:
+    """Verify what lies at `path`, a bundle or an update of the running one, and load it beside that.
+
+    Meant for a thread of its own; touches nothing that runs. Raises StprError with the reason why it can't be used.
+    """
+    bundle = whole_bundle(path, running)
+    if not is_return:
+        check_succeeds(bundle, running)
+    check_memory(bundle)
+    for line in check_bundle(bundle.path, models.engine, threads=models.options.threads):
+        if not line.holds:
+            raise BundleError(
+                f"{bundle.path} does not do here what it was exported to do ({line.what}: {line.found});"
+                " export the stage again."
+            )
+    return Candidate(models.open(bundle), same_encoder(bundle, running), is_return)
+
+
+def whole_bundle(path: Path, running: Bundle) -> Bundle:
+    """The bundle at `path`; of an update the one that it makes of the running bundle, put beside that."""
+    if not (path / DELTA).is_file():
+        return open_bundle(path)
+    return apply_delta(running, path, running.path.resolve().parent / f"stage-{stage_of(path)}")
+
+
+def check_succeeds(bundle: Bundle, running: Bundle) -> None:
+    """Raise BundleError unless the bundle is a later state of the running one: same name, old classes, same clips."""
+    new, old = bundle.manifest, running.manifest
+    if new.name != old.name:
+        raise BundleError(
+            f"{bundle.path} is of {new.name!r}, and {old.name!r} runs here; stop, and start with it if that is meant."
+        )
+    if new.stage < old.stage:
+        raise BundleError(f"{bundle.path} is stage {new.stage}, older than the running {old.stage}; roll back instead.")
+    if new.classes[: len(old.classes)] != old.classes:
+        lost = next(one.name for one, at in zip(old.classes, (*new.classes, *[None] * 999), strict=False) if one != at)
+        raise BundleError(
+            f"{bundle.path} does not go on from the running stage {old.stage}: {lost!r} is not where it was among its"
+            " classes; export a later stage of the same run."
+        )
+    if new.clip != old.clip:
+        raise BundleError(
+            f"{bundle.path} looks at {new.clip.frames} frames in {new.clip.span_seconds:.3g} s, the running one at"
+            f" {old.clip.frames} in {old.clip.span_seconds:.3g} s, so they can't be compared; stop and start with it."
+        )

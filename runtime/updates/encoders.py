@@ -1,0 +1,90 @@
+"""Whether two bundles encode frames alike: then the features of one are the features of the other.
+
+A stage may leave the encoder as it was. Its weights lie in files that other graphs share, so a file's digest says too
+much; what counts are the pieces of files that the encoder's graph points at. ONNX is protocol buffers: of their
+messages only fields of these numbers are read here, without the library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+from stpr.runtime.contract.bundle import Bundle
+from stpr.runtime.contract.manifest import GraphName
+
+GRAPH, INITIALIZER, EXTERNAL_DATA, KEY, VALUE = 7, 5, 13, 1, 2  # of ModelProto, GraphProto, TensorProto, an entry
+FIXED: Final = {1: 8, 5: 4}  # bytes of the wire types that have a fixed length
+VARINT, BYTES = 0, 2
+Field: TypeAlias = tuple[int, bytes]
+
+
+class Piece(NamedTuple):
+    """A part of a weight file."""
+
+    file: str
+    offset: int
+    length: int
+
+
+def same_encoder(one: Bundle, other: Bundle) -> bool:
+    """Whether both bundles make the same features of the same frames."""
+    first, second = one.manifest, other.manifest
+    alike = (first.preprocess, first.motion, first.clip) == (second.preprocess, second.motion, second.clip)
+    return alike and encoder_digest(one) == encoder_digest(other)
+
+
+def encoder_digest(bundle: Bundle) -> str:
+    """SHA-256 of the encoder's graph and of all weights that it points at, wherever they lie."""
+    graph = bundle.graph(GraphName.ENCODER).read_bytes()
+    found = hashlib.sha256(graph)
+    pieces = list(_pieces(graph))
+    for piece in pieces:
+        with (bundle.path / piece.file).open("rb") as file:
+            file.seek(piece.offset)
+            found.update(file.read(piece.length))
+    # A file that the graph names in a way that was not understood counts whole.
+    for name, entry in bundle.manifest.files.items():
+        if name.encode() in graph and name not in {piece.file for piece in pieces}:
+            found.update(entry.sha256.encode())
+    return found.hexdigest()
+
+
+def _pieces(model: bytes) -> Iterator[Piece]:
+    for graph in _messages(model, GRAPH):
+        for tensor in _messages(graph, INITIALIZER):
+            entries = [dict(_fields(entry)) for entry in _messages(tensor, EXTERNAL_DATA)]
+            said = {entry[KEY].decode(): entry[VALUE].decode() for entry in entries}
+            if "location" in said:
+                yield Piece(said["location"], int(said.get("offset", 0)), int(said.get("length", -1)))
+
+
+def _messages(message: bytes, number: int) -> Iterator[bytes]:
+    return (content for found, content in _fields(message) if found == number)
+
+
+def _fields(message: bytes) -> Iterator[Field]:
+    """The fields of a message that hold bytes; numbers are passed over."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == VARINT:
+            _, at = _varint(message, at)
+        elif kind == BYTES:
+            length, at = _varint(message, at)
+            yield number, message[at : at + length]
+            at += length
+        else:
+            at += FIXED[kind]
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """A number in pieces of seven bits, and where the next thing begins."""
+    number = shift = 0
+    while True:
+        byte = message[at]
+        number, at, shift = number | (byte & 127) << shift, at + 1, shift + 7
+        if byte < 128:
+            return number, at

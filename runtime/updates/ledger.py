@@ -1,0 +1,97 @@
+"""What is remembered of updates over restarts: which bundle was marked good, what it followed, what was refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from stpr.runtime.contract.durable import write_file
+from stpr.runtime.contract.errors import BundleError
+
+LEDGER: Final = "updates.json"
+UNFINISHED: Final = "the run ended before it was marked good"
+
+log = logging.getLogger(__name__)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A bundle by its place and its digest."""
+
+    path: str
+    digest: str
+    stage: int
+
+
+class Book(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `updates.json`."""
+
+    schema: int = 1
+    running: Entry | None = None  # what was last marked good: a restart begins with it
+    before: Entry | None = None  # what ran before that: a roll-back leads to it
+    trial: Entry | None = None  # swapped in, not yet marked good
+    refused: dict[str, str] = {}  # digest -> why
+
+    @property
+    def way_back(self) -> Entry | None:
+        """Where a roll-back leads."""
+        return self.before if self.trial is None else self.running
+
+
+class Ledger:
+    """The book in a watched folder; without a folder it lasts as long as the run."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Raises BundleError for a book that can't be read. A trial that was never marked good is refused from now."""
+        self._file = None if folder is None else folder / LEDGER
+        self.book = Book() if self._file is None or not self._file.is_file() else _read(self._file)
+        if self.book.trial is not None:
+            self.refuse(self.book.trial.digest, UNFINISHED)
+
+    def start(self, entry: Entry) -> None:
+        """A run begins with this bundle, which need not be the one that ran last."""
+        self.forgive(entry.digest)
+        self.mark_good(entry)
+
+    def put_on_trial(self, entry: Entry | None) -> None:
+        """A bundle was swapped in; None: the trial was broken off by who ended the run."""
+        self._write(msgspec.structs.replace(self.book, trial=entry))
+
+    def mark_good(self, entry: Entry, *, is_return: bool = False) -> None:
+        """This bundle runs, and a restart begins with it; a roll-back leads to the last good one, but not twice."""
+        book = self.book
+        before = book.before
+        if book.running is not None and book.running.digest != entry.digest:
+            before = None if is_return else book.running
+        self._write(msgspec.structs.replace(book, running=entry, before=before, trial=None))
+
+    def refuse(self, digest: str, why: str) -> None:
+        """Remember that a bundle is not to be tried again by itself."""
+        self._write(msgspec.structs.replace(self.book, trial=None, refused=self.book.refused | {digest: why}))
+
+    def forgive(self, digest: str) -> None:
+        """Let a refused bundle be tried again: somebody asked for it."""
+        others = {key: why for key, why in self.book.refused.items() if key != digest}
+        self._write(msgspec.structs.replace(self.book, refused=others))
+
+    def _write(self, book: Book) -> None:
+        if book == self.book:
+            return
+        self.book = book
+        if self._file is not None:
+            try:
+                write_file(self._file, msgspec.json.format(msgspec.json.encode(book), indent=1) + b"\n")
+            except OSError as error:
+                log.warning("%s can't be written (%s): a restart will not know of this update.", self._file, error)
+
+
+def _read(file: Path) -> Book:
+    try:
+        book = msgspec.json.decode(file.read_bytes(), type=Book)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(f"{file} can't be read ({error}); remove it, and the newest bundle runs.") from error
+    if book.schema != Book().schema:
+        raise BundleError(f"{file} has schema {book.schema}; this runtime reads {Book().schema}. Upgrade stpr here.")
+    return book

@@ -1,0 +1,83 @@
+"""The candidate sees what the running model sees, window by window, and what both say is compared.
+
+Where both encode alike, the candidate reads the running session's own window. Else a second session runs beside it on
+the same frames, its slots at the same moments; its window has filled before anything is compared, so that a swap needs
+no warming up either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stpr.runtime.decision import Decision, Prediction, loudest
+from stpr.runtime.recognizer import step
+from stpr.runtime.result import Result
+from stpr.runtime.session import Session
+from stpr.runtime.updates.candidate import Candidate
+
+
+@dataclass(slots=True)
+class Tally:
+    """Windows on which both models spoke of old classes, and those that the candidate calls new ones."""
+
+    agreed: int = 0
+    disagreed: int = 0
+    new: int = 0
+    example: str = ""  # of a disagreement
+
+    @property
+    def compared(self) -> int:
+        """Windows on which old classes were compared."""
+        return self.agreed + self.disagreed
+
+    @property
+    def seen(self) -> int:
+        """All windows."""
+        return self.compared + self.new
+
+    def count(self, before: Decision, after: Decision, *, old: frozenset[str]) -> None:
+        """Take in what the running model and the candidate said of one window."""
+        if after.label is not None and after.label not in old:
+            self.new += 1
+        elif after.label == before.label:
+            self.agreed += 1
+        else:
+            self.disagreed += 1
+            self.example = f"{after.label or 'unknown'} instead of {before.label or 'unknown'}"
+
+
+class Shadow:
+    """A candidate beside the running sessions. On the thread of the run."""
+
+    def __init__(self, candidate: Candidate, sessions: Sequence[Session]) -> None:
+        self.candidate, self.tally = candidate, Tally()
+        self._beside = {session: session.beside(candidate.model, share=candidate.same_features) for session in sessions}
+        self._old = frozenset(sessions[0].model.manifest.class_names)
+
+    def see(self, session: Session, result: Result) -> None:
+        """Show it a result of a running session. Raises EngineError when the candidate fails."""
+        beside = self._beside[session]
+        said: Decision | None
+        if beside.window is session.window:
+            said = self._judge(session) if _spoke(result.prediction) and not self.candidate.is_return else None
+        else:
+            said = step([(beside, result.frame)])[0].prediction
+        if result.prediction is not None and said is not None and _spoke(result.prediction) and _spoke(said):
+            self.tally.count(result.prediction, said, old=self._old)
+
+    def is_warm(self) -> bool:
+        """Whether no session would have to warm up after a swap that did not have to before."""
+        return all(new.window.is_full() or not running.window.is_full() for running, new in self._beside.items())
+
+    def swap(self) -> None:
+        """Let every session go on under the candidate, from the next frame on."""
+        for running, new in self._beside.items():
+            running.adopt(new)
+
+    def _judge(self, session: Session) -> Decision:
+        return loudest(self.candidate.model.judge(session.window.as_clips()))
+
+
+def _spoke(decision: Decision | Prediction | None) -> bool:
+    return decision is not None and decision.state != "warming_up"

@@ -1,0 +1,294 @@
+"""Bundles change while a stream runs: no frame is lost, nothing is said by a wrong class map, bad ones stay out."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.delta import write_delta
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.decision import Prediction
+from stpr.runtime.filters import open_filters
+from stpr.runtime.model import open_model
+from stpr.runtime.recognizer import run, step
+from stpr.runtime.session import Session
+from stpr.runtime.settings import Settings, UpdateSettings
+from stpr.runtime.sources import Frame, Origin
+from stpr.runtime.updates import Models, Updater
+from stpr.runtime.updates.ledger import LEDGER
+from tests.factories import MOTION, make_bundle
+from tests.runtime.runs import ONE, noise
+from tests.runtime.updates.bundles import make_next, seal
+
+FPS, SECONDS = 30, 60.0
+IMAGES = noise(97)
+
+
+def frames(count: int | None = None) -> Iterator[Frame]:
+    """A recorded stream without an end, its frames always the same."""
+    origin = Origin("stream", is_live=False, fps=FPS)
+    for index in itertools.count() if count is None else range(count):
+        yield Frame(IMAGES[index % len(IMAGES)], index, index / FPS, origin, stands=1 / FPS)
+
+
+@dataclass
+class Run:
+    """A stream that runs under an updater as far as a test wants."""
+
+    updater: Updater
+    session: Session
+    made: list[Prediction] = field(default_factory=list)
+    seen: list[int] = field(default_factory=list)
+    stream: Iterator[Frame] = field(default_factory=frames)
+
+    def until(self, done: Callable[[], object]) -> None:
+        end = time.monotonic() + SECONDS
+        while not done():
+            assert time.monotonic() < end, self.updater.status
+            (result,) = step([(self.session, next(self.stream))])
+            self.seen.append(result.frame.index)
+            self.made += [] if result.prediction is None else [result.prediction]
+            self.updater.after([(self.session, result)])
+            time.sleep(0.0005)  # for the updater's thread
+
+    def until_stage(self, stage: int) -> None:
+        self.until(lambda: self.session.model.id.stage == stage and self.updater.status.phase == "idle")
+
+    def until_refused(self) -> str:
+        self.until(lambda: "is refused" in (self.updater.status.last or ""))
+        return self.updater.status.last or ""
+
+
+@contextmanager
+def running(watch: Path, bundle: Path | None = None, *, predictions: int = 2) -> Iterator[Run]:
+    rules = UpdateSettings(predictions=predictions)
+    settings = Settings(source="stream", watch=watch, bundle=bundle, threads=1, updates=rules)
+    models = Models(settings)
+    with models.first() as model:
+        session = Session(model, Origin("stream", is_live=False), open_filters(settings, model.manifest))
+        with closing(Updater(models, [session], settings)) as updater:
+            yield Run(updater, session)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "watched")
+
+
+def said_alone(bundle: Path, count: int) -> dict[int, tuple[object, ...]]:
+    """What a bundle says of each frame of the stream that it has watched from the start."""
+    with open_model(open_bundle(bundle), "onnxruntime", ONE) as model:
+        stream = list(frames(count))
+        session = Session(model, stream[0].source)
+        made = [step([(session, frame)])[0].prediction for frame in stream]
+    return {one.frame: told(one) for one in made if one is not None}
+
+
+def told(one: Prediction) -> tuple[object, ...]:
+    return one.state, one.label, one.score, one.top, one.routing
+
+
+@pytest.mark.parametrize(("other_encoder", "swaps"), [(False, 20), (True, 100)], ids=["same encoder", "other encoder"])
+def test_a_hundred_swaps_lose_no_frame_and_say_nothing_wrong(tmp_path: Path, other_encoder: bool, swaps: int) -> None:
+    """Each prediction is the one that its bundle would have made, had it watched alone from the first frame on."""
+    old = make_bundle(tmp_path / "watched", motion=MOTION)
+    new = make_next(old, tmp_path / "made" / "stage-3", other_encoder=other_encoder)
+    with running(tmp_path / "watched") as stream:
+        for _ in range(swaps // 2):
+            stream.updater.ask(new)
+            stream.until_stage(3)
+            stream.updater.roll_back()
+            stream.until_stage(2)
+        assert stream.updater.status.swaps == swaps
+    assert stream.seen == list(range(len(stream.seen)))
+    alone = {stage: said_alone(path, len(stream.seen)) for stage, path in ((2, old), (3, new))}
+    digests = {stage: open_bundle(path).digest for stage, path in ((2, old), (3, new))}
+    assert [one.frame for one in stream.made] == list(alone[2])  # none is missing, none comes twice
+    wrong = [one for one in stream.made if told(one) != alone[one.bundle.stage][one.frame]]
+    assert wrong == []
+    assert all(one.bundle.digest == digests[one.bundle.stage] for one in stream.made)
+    assert {one.bundle.stage for one in stream.made} == {2, 3}
+    assert [one.state for one in stream.made].count("warming_up") == 3  # at the very start alone
+
+
+@pytest.mark.parametrize("kind", ["bundle", "update"])
+def test_what_appears_in_the_folder_takes_over_and_a_restart_begins_with_it(
+    tmp_path: Path, old: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    new = make_next(old, tmp_path / "server" / "stage-3")
+    if kind == "update":
+        new = write_delta(open_bundle(old), open_bundle(new), tmp_path / "server" / "update-2-to-3")
+    watched = tmp_path / "watched"
+    with running(watched) as stream:
+        shutil.copytree(new, watched / new.name)
+        stream.until_stage(3)
+        made = stream.session.model.bundle.path
+        assert stream.updater.status.last == f"{made}: stage 3 is marked good"
+    assert made == (watched / "stage-3" if kind == "bundle" else watched / "toy" / "stage-3")
+    assert f"{made}: stage 3 from frame " in capsys.readouterr().err
+    with running(watched) as stream:
+        assert stream.session.model.bundle.path.resolve() == made.resolve()
+        stream.updater.roll_back()
+        stream.until_stage(2)
+        with pytest.raises(BundleError, match="nothing ran here before"):
+            stream.updater.roll_back()
+    with running(watched) as stream:  # what was rolled back does not come again by itself
+        assert stream.session.model.id.stage == 2
+        began = time.monotonic()
+        stream.until(lambda: time.monotonic() > began + 3)
+        assert stream.session.model.id.stage == 2
+        assert list(stream.updater.book.refused.values()) == ["rolled back"]
+
+
+def corrupt(old: Path, target: Path) -> None:
+    file = make_next(old, target) / "head.onnx"
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+
+
+def foreign(old: Path, target: Path) -> None:
+    make_next(old, target, name="other")
+
+
+def disagreeing(old: Path, target: Path) -> None:
+    make_next(old, target, agrees=False)
+
+
+def reordered(old: Path, target: Path) -> None:
+    first, second, *others = open_bundle(old).manifest.classes
+    make_next(old, target, classes=(second, first, *others), stage=2)
+
+
+def untrue(old: Path, target: Path) -> None:
+    """A golden clip that its graphs do not give."""
+    make_next(old, target)
+    manifest = open_bundle(target).manifest
+    with np.load(target / "golden.npz") as golden:
+        arrays = dict(golden)
+    arrays["logits"] = arrays["logits"][:, ::-1]
+    np.savez(target / "golden.npz", allow_pickle=False, **arrays)
+    seal(target, manifest)
+
+
+def slower(old: Path, target: Path) -> None:
+    clip = msgspec.structs.replace(open_bundle(old).manifest.clip, span_seconds=3.0)
+    make_next(old, target, clip=clip)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (corrupt, "head.onnx is not the file that was exported"),
+        (foreign, "is of 'other', and 'toy' runs here"),
+        (disagreeing, r"differs on \d of \d windows of old classes \(at most 10% of 2 may\), such as \w+ instead of"),
+        (reordered, "'wave' is not where it was among its classes"),
+        (untrue, r"does not do here what it was exported to do \(head: logits: off by"),
+        (slower, "looks at 4 frames in 3 s, the running one at 4 in 1 s"),
+    ],
+)
+def test_a_bad_one_is_refused_while_the_old_one_serves(
+    tmp_path: Path, old: Path, make: Callable[[Path, Path], None], why: str
+) -> None:
+    make(old, tmp_path / "bad")
+    with running(tmp_path / "watched") as stream:
+        stream.until(lambda: len(stream.made) > 8)
+        stream.updater.ask(tmp_path / "bad")
+        said = stream.until_refused()
+        count = len(stream.made)
+        stream.until(lambda: len(stream.made) > count + 8)
+    assert re.search(why, said), said
+    assert said.startswith(f"{tmp_path / 'bad'} is refused, stage 2 goes on: ")
+    assert {one.bundle.stage for one in stream.made} == {2}
+    assert stream.seen == list(range(len(stream.seen)))
+    alone = said_alone(old, len(stream.seen))
+    assert [told(one) for one in stream.made] == list(alone.values())
+
+
+def test_there_must_be_memory_for_two(tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = make_next(old, tmp_path / "stage-3")
+    monkeypatch.setattr("stpr.runtime.updates.memory.free_memory", lambda: 1_000_000)
+    with running(tmp_path / "watched") as stream:
+        stream.updater.ask(new)
+        assert "MB beside the running bundle, and 1 MB are free" in stream.until_refused()
+        monkeypatch.undo()
+        stream.updater.ask(new)  # mended, and asked again
+        stream.until_stage(3)
+
+
+def test_a_bundle_that_the_run_did_not_survive_is_not_tried_again(tmp_path: Path, old: Path) -> None:
+    new = make_next(old, tmp_path / "watched" / "stage-3")
+    watched = tmp_path / "watched"
+    with running(watched, predictions=10) as stream:
+        stream.until(lambda: stream.updater.status.phase == "on trial")
+        book = (watched / LEDGER).read_bytes()
+    (watched / LEDGER).write_bytes(book)  # as a kill would have left it
+    with running(watched) as stream:
+        assert stream.session.model.id.stage == 2
+        assert stream.updater.book.refused == {open_bundle(new).digest: "the run ended before it was marked good"}
+
+
+def test_a_clean_stop_during_the_trial_is_nobodys_fault(tmp_path: Path, old: Path) -> None:
+    make_next(old, tmp_path / "watched" / "stage-3")
+    with running(tmp_path / "watched", predictions=10) as stream:
+        stream.until(lambda: stream.updater.status.phase == "on trial")
+    with running(tmp_path / "watched") as stream:
+        assert stream.updater.book.refused == {}
+        stream.until_stage(3)
+
+
+def test_a_half_copied_bundle_is_waited_for(tmp_path: Path, old: Path) -> None:
+    new, target = make_next(old, tmp_path / "stage-3"), tmp_path / "watched" / "stage-3"
+    with running(tmp_path / "watched") as stream:
+        target.mkdir()
+        shutil.copy(new / "manifest.json", target)
+        for file in sorted(new.glob("*.*")):
+            shutil.copy(file, target)
+            began = time.monotonic()
+            stream.until(lambda began=began: time.monotonic() > began + 0.3)  # type: ignore[misc]
+        stream.until_stage(3)
+        assert stream.updater.status.swaps == 1
+
+
+def test_an_action_that_goes_on_over_a_swap_ends_once(tmp_path: Path, old: Path) -> None:
+    """The filters are the session's own: they go on under the next bundle and know its stages."""
+    with running(tmp_path / "watched") as stream:
+        stream.updater.ask(make_next(old, tmp_path / "stage-3"))
+        events = stream.session._filters[0]
+        stream.until_stage(3)
+        assert stream.session._filters[0] is events
+        assert events._stages["spin"] == 3  # type: ignore[attr-defined]
+
+
+def test_without_a_folder_there_are_no_updates(old: Path) -> None:
+    settings = Settings(source="stream", bundle=old, threads=1)
+    models = Models(settings)
+    with models.first() as model:
+        session = Session(model, Origin("stream", is_live=False))
+        with closing(Updater(models, [session], settings)) as updater:
+            for call in (lambda: updater.ask(old), updater.roll_back):
+                with pytest.raises(BundleError, match="start it with --watch DIR"):
+                    call()
+            assert [result.frame.index for result in run(session, _Recorded())] == list(range(9))
+
+
+class _Recorded:
+    origin, dropped, reconnects, skipped = Origin("stream", is_live=False), 0, 0, 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        return frames(9)
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,65 @@
+"""Two stages of a run swapped again and again under a live stream: what is lost, and what is said wrongly."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from stpr.runtime.contract.bundle import open_bundle
+from stpr.runtime.contract.command import Command
+from stpr.runtime.filters import open_filters
+from stpr.runtime.recognizer import run
+from stpr.runtime.session import Session
+from stpr.runtime.settings import Settings, UpdateSettings
+from stpr.runtime.sources import SYNTHETIC, open_source
+from stpr.runtime.updates import Models, Updater
+
+
+@click.command(cls=Command)
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--swaps", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--predictions", type=click.IntRange(min=1), default=4, show_default=True, help="Compared before each.")
+def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
+    """Go from OLD to NEW and back under the embedded stream, live, and count."""
+    classes = {bundle.digest: bundle.manifest.class_names for bundle in map(open_bundle, (old, new))}
+    counts: Counter[str] = Counter()
+    last, longest, warming = -1, 0.0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        rules = UpdateSettings(predictions=predictions, disagreement=0.9)  # few windows, and actions change in them
+        settings = Settings(source=SYNTHETIC, bundle=old, watch=Path(folder), updates=rules)
+        models = Models(settings)
+        with models.first() as model, closing(open_source(SYNTHETIC)) as source:
+            session = Session(model, source.origin, open_filters(settings, model.manifest))
+            with closing(Updater(models, [session], settings)) as updater:
+                asked_at = -1
+                for result in run(session, source):
+                    began = time.perf_counter()
+                    updater.after([(session, result)])
+                    longest = max(longest, time.perf_counter() - began)
+                    counts["frames"] += 1
+                    counts["lost"] += result.frame.index - last - 1
+                    last, status = result.frame.index, updater.status
+                    if (said := result.prediction) is not None:
+                        counts["predictions"] += 1
+                        warming += said.state == "warming_up"
+                        counts["wrong"] += not {name for name, _ in said.top} <= set(classes[said.bundle.digest])
+                    if status.phase == "idle" and status.swaps >= swaps:
+                        break
+                    if status.phase == "idle" and asked_at < status.swaps:
+                        asked_at = status.swaps
+                        updater.ask(new) if asked_at % 2 == 0 else updater.roll_back()
+    click.echo(
+        f"{swaps} swaps, {counts['frames']} frames, {counts['lost']} lost, {source.dropped} dropped,"
+        f" {counts['predictions']} predictions, {counts['wrong']} of classes that their bundle does not know,"
+        f" {warming} warming up; longest hold between two frames {1000 * longest:.1f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()
