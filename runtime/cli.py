@@ -204,6 +204,32 @@ def bench(*, annotations: str | None, **options: Any) -> None:
     run_bench(BenchSettings(annotations=annotations, **given))
 
 
+@click.command(cls=Command)
+@click.option("--camera", type=click.IntRange(min=0), metavar="N", help="A camera by its number.")
+@click.option("--source", metavar="URI", help="Whatever stpr-run can watch; a film is cut into clips.")
+@click.option("--label", required=True, metavar="NAME", help="The action: clips go to a folder of this name.")
+@click.option("--seconds", type=click.FloatRange(min=0.5, max=60), metavar="N", help="Of each clip. [default: 2]")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="So many clips. [default: 10]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder of classes. [default: videos]")
+@click.option("--countdown", type=click.FloatRange(min=0), metavar="N", help="Seconds before a clip. [default: 3]")
+@click.option("--yes", is_flag=True, help="Keep every clip without asking.")
+def record(*, camera: int | None, source: str | None, **options: Any) -> None:
+    """Record clips of one action to learn from, and look at each of them.
+
+    Twice, with another --label each time, and `stpr-train videos/` has what it needs. Clips of one call count as one
+    recording: record each action on several occasions, so that what is tested on was filmed another time.
+    """
+    if (camera is None) == (source is None):
+        raise click.UsageError("say what to record with --camera N or --source URI, one of the two.")
+    given = {name: value for name, value in options.items() if value is not None}
+    with stop_on_signals() as stopping:
+        _quiet_opencv()
+        from stpr.runtime.record import RecordSettings, run_record
+
+        # Every other option is a field of RecordSettings, under the same name; what is left out has its default there.
+        run_record(RecordSettings(source=str(camera) if source is None else source, **given), stopping)
+
+
 def _quiet_opencv() -> None:
     """Import OpenCV and turn its messages off: what it finds wrong with cameras and files is said by us, once."""
     # Read by OpenCV when its FFmpeg part first runs; there is no call for it. A user's own setting stays.

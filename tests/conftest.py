@@ -20,6 +20,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "runtime/contract/test_durable.py",
     "runtime/sinks/test_mqtt.py",
     "runtime/sinks/test_webhook.py",
+    "runtime/record/test_record.py",
     "runtime/test_cli.py",
     "runtime/test_stopping.py",
     "runtime/updates/test_updater.py",

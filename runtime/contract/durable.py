@@ -43,6 +43,19 @@ def write_file(target: Path, data: bytes) -> Path:
     return target
 
 
+def write_new_file(target: Path, data: bytes) -> Path:
+    """The same where there must be none yet: raises FileExistsError, whoever was first."""
+    target = _resolved(target)
+    _make_folder(target.parent)
+    with _new_part(target, _make_file) as part:
+        part.write_bytes(data)
+        _flush(part)
+        target.touch(exist_ok=False)  # ours from here on; a hard link would be one step, but not every disk has them
+        part.replace(target)
+        _flush(target.parent)
+    return target
+
+
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """An empty hidden file beside `target` to write to; it replaces the target when the block ends without an error."""
