@@ -18,11 +18,32 @@ if TYPE_CHECKING:
     from stpr.export.package.pipeline import Steps
 
 
+class Clips(click.ParamType):
+    """A number of clips, or "all", which is None."""
+
+    name = "clips"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Fails as click does for anything else."""
+        if value == "all":
+            return None
+        try:
+            return click.IntRange(min=1).convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}, nor is it all.", param, ctx)
+
+
 @click.command(cls=Command, extra="export", context_settings={"show_default": True})
 @click.option("--stage", type=click.IntRange(min=1), required=True, help="The stage to export, with all before it.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder.  [default: the newest under runs/]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
-@click.option("--clips", type=click.IntRange(min=1), default=CLIPS, help="Prove it on at most so many test clips.")
+@click.option(
+    "--clips",
+    type=Clips(),
+    metavar="N|all",
+    default=str(CLIPS),
+    help="Prove it on so many test clips, spread over the classes, or on all.",
+)
 @click.option(
     "--since",
     type=click.Path(path_type=Path),
@@ -37,7 +58,7 @@ if TYPE_CHECKING:
     help="tensorrt: also build engines for this very machine.",
 )
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
-    *, stage: int, run: Path | None, out: Path, clips: int, since: Path | None, form: str
+    *, stage: int, run: Path | None, out: Path, clips: int | None, since: Path | None, form: str
 ) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta

@@ -131,7 +131,8 @@ def _decisions(certificate: Certificate) -> list[str]:
         for one in certificate.agreements
     ]
     return [
-        f"agrees with PyTorch: {', '.join(parts)}; {clips} real clips, {len(certificate.random_seeds)} random",
-        f"accuracy on the real clips: {accuracy.engine:.1%} here, {accuracy.pytorch:.1%} in PyTorch"
+        f"agrees with PyTorch: {', '.join(parts)}; {clips} of {certificate.test_clips} test clips,"
+        f" {len(certificate.random_seeds)} random",
+        f"accuracy on these clips: {accuracy.engine:.1%} here, {accuracy.pytorch:.1%} in PyTorch"
         f" ({certificate.engine}, {certificate.precision})",
     ]

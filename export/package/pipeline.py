@@ -13,7 +13,7 @@ from stpr.export import CLIPS
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
 from stpr.export.package.seal import Stage, seal
 from stpr.export.parity.candidate import open_candidate
-from stpr.export.parity.clips import NamedClip, load_all, tested_videos
+from stpr.export.parity.clips import NamedClip, coverage, load_all, tested_videos
 from stpr.export.parity.gate import prove
 from stpr.export.parity.reference import Reference
 from stpr.export.precisions import PRECISIONS
@@ -35,15 +35,16 @@ def silent(name: str) -> Iterator[Advance]:
     yield lambda _: None
 
 
-def export_stage(run: Path, stage: int, out: Path, *, clips: int = CLIPS, step: Steps = silent) -> Path:
+def export_stage(run: Path, stage: int, out: Path, *, clips: int | None = CLIPS, step: Steps = silent) -> Path:
     """Export a stage with all its experts to `out/RUN/stage-N`; returns that folder.
 
-    `clips` caps the real test clips it is proved on; `step` is entered around each piece of work. Raises
+    `clips` caps the real test clips it is proved on, None are all; `step` is entered around each piece of work. Raises
     CheckpointError, DataError, ParityError or BundleError; nothing but a whole bundle is ever put in place.
     """
     with step(f"load stage {stage} of {run}"):
         loaded = Stage(run.resolve().name, *load_stage(run, stage))
-        videos = tested_videos(run, stage, at_most=clips)
+        tested = tested_videos(run, stage)
+        videos = tested[:clips]
     target = out / loaded.name / f"stage-{stage}"
     with new_bundle_folder(target, needs=len(PRECISIONS) * _size(loaded.model)) as folder:
         with step("trace encoder, expert and combination"):
@@ -54,10 +55,10 @@ def export_stage(run: Path, stage: int, out: Path, *, clips: int = CLIPS, step: 
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
         certificates, (golden,) = [], load_all(videos[:1], loaded.record, sampling)
         for precision, variant in PRECISIONS.items():
-            with step(f"compare {precision} with PyTorch on {len(videos)} real clips") as advance:
+            with step(f"compare {precision} with PyTorch on {coverage(videos, tested)}") as advance:
                 real = _counted(chain([golden], load_all(videos[1:], loaded.record, sampling)), advance)
                 with open_candidate(folder, files[precision], pixels, precision) as candidate:
-                    certificates.append(prove(Reference(loaded.model), candidate, variant.policy, real))
+                    certificates.append(prove(Reference(loaded.model), candidate, variant.policy, real, len(tested)))
         with step("seal the bundle"):
             seal(folder, loaded, files, certificates, golden.pixels)
             open_bundle(folder)

@@ -67,6 +67,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     precision: Precision
     engine: str
     real_clips: tuple[str, ...]  # as named in the stage's predictions.csv, without the folder they share
+    test_clips: int  # that the list names; spread over its classes are those above
     random_seeds: tuple[int, ...]  # of clips of random pixels
     batches: tuple[int, ...]
     differences: tuple[Difference, ...]

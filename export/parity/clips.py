@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from stpr.runtime.contract.errors import CheckpointError, DataError
@@ -37,8 +37,8 @@ class LabelledVideo:
     label: str
 
 
-def tested_videos(run: Path, stage: int, *, at_most: int) -> list[LabelledVideo]:
-    """The videos of the stage's `predictions.csv`, at most so many, spread over classes and within each.
+def tested_videos(run: Path, stage: int) -> list[LabelledVideo]:
+    """The videos of the stage's `predictions.csv`, class by class in turn: however many are taken are spread over all.
 
     Raises CheckpointError if the list is missing, DataError if the videos are.
     """
@@ -60,10 +60,10 @@ def tested_videos(run: Path, stage: int, *, at_most: int) -> list[LabelledVideo]
         )
     shared = Path(os.path.commonpath([path.absolute().parent for path, _ in rows]))
     videos = [LabelledVideo(path, path.absolute().relative_to(shared).as_posix(), label) for path, label in rows]
-    return _spread(videos, at_most)
+    return _in_turn(videos)
 
 
-def load_all(videos: list[LabelledVideo], record: StageRecord, sampling: SamplingSettings) -> Iterator[NamedClip]:
+def load_all(videos: Sequence[LabelledVideo], record: StageRecord, sampling: SamplingSettings) -> Iterator[NamedClip]:
     """The test view of each video, decoded a little ahead of whoever takes them."""
     spec = PixelSpec(record.preprocess, record.motion)
 
@@ -74,10 +74,27 @@ def load_all(videos: list[LabelledVideo], record: StageRecord, sampling: Samplin
     return load_ahead(videos, load, workers=sampling.workers)
 
 
-def _spread(videos: list[LabelledVideo], at_most: int) -> list[LabelledVideo]:
-    """Class by class in turn, as many as asked for."""
+def coverage(chosen: Sequence[LabelledVideo], tested: Sequence[LabelledVideo]) -> str:
+    """Words for what of the stage's test clips a proof rests on: how many, of how many, and how many of each class."""
+    counts = Counter(video.label for video in chosen)
+    each = [counts[label] for label in {video.label for video in tested}]
+    least, most = min(each), max(each)
+    span = f"{least}" if least == most else f"{least} to {most}"
+    whole = "all" if len(chosen) == len(tested) else f"{len(chosen)} of"
+    return f"{whole} {len(tested)} test clips, {span} of each of {len(each)} classes"
+
+
+def _in_turn(videos: Sequence[LabelledVideo]) -> list[LabelledVideo]:
+    """One of each class, then another of each; those of a class in an order whose beginnings lie far apart."""
     groups: defaultdict[str, list[LabelledVideo]] = defaultdict(list)
     for video in videos:
         groups[video.label].append(video)
-    in_turn = chain.from_iterable(zip_longest(*groups.values()))
-    return list(islice((video for video in in_turn if video is not None), at_most))
+    in_turn = chain.from_iterable(zip_longest(*map(_far_apart, groups.values())))
+    return [video for video in in_turn if video is not None]
+
+
+def _far_apart(videos: Sequence[LabelledVideo]) -> list[LabelledVideo]:
+    """First, middle, quarters and so on (van der Corput's sequence): neighbours in a list look alike."""
+    digits = len(videos).bit_length()
+    order = sorted(range(1 << digits), key=lambda number: f"{number:0{digits}b}"[::-1])
+    return [videos[place] for place in order if place < len(videos)]

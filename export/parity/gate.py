@@ -1,7 +1,8 @@
 """The gate: no bundle unless the engine of the device does with the written files what PyTorch does.
 
 Every part is measured on its own as well, so that an error names the part that differs. Random clips and the first
-real ones get a close look (float64 beside float32, batch 1 beside batch 3, each expert); all others are compared once.
+real ones get a close look (float64 beside float32, batch 1 beside batch 3, each expert); all others are compared once,
+in batches that an encoder is quick at.
 """
 
 from __future__ import annotations
@@ -24,24 +25,30 @@ from stpr.export.parity.reference import Answers, Reference
 from stpr.runtime.contract.errors import ParityError
 from stpr.runtime.contract.preprocess import Array
 
-BATCH: Final = 3
+BATCH: Final = 3  # of a close look
+MANY: Final = 8  # of all other clips
 RANDOM_SEEDS: Final = (0, 1, 2)
 FEATURES: Final = Where("encoder", "features")
 PARTS: Final = ("encoder", "expert", "head", "live", "clip")  # from pixels to logits
 
 
-def prove(reference: Reference, candidate: Candidate, policy: Policy, clips: Iterable[NamedClip]) -> Certificate:
-    """Compare a candidate with PyTorch on random clips and `clips`; raises ParityError naming the part that differs."""
+def prove(
+    reference: Reference, candidate: Candidate, policy: Policy, clips: Iterable[NamedClip], of: int | None = None
+) -> Certificate:
+    """Compare a candidate with PyTorch on random clips and `clips`; raises ParityError naming the part that differs.
+
+    `of` is how many clips `clips` were chosen from, where they are not all.
+    """
     comparison, rest = _Comparison(reference, candidate), iter(clips)
     for batch in (_random_clips(reference), list(islice(rest, BATCH))):
         if batch:
             comparison.look_closely(batch)
     _refuse_differences(policy.judge(comparison.measured))
-    while batch := list(islice(rest, BATCH)):
+    while batch := list(islice(rest, MANY)):
         comparison.look(batch)
     judgement = policy.judge(comparison.measured)
     _refuse_differences(judgement)
-    return _certificate(comparison, judgement)
+    return _certificate(comparison, judgement, of or len(comparison.measured.clips))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class _Comparison:
     reference: Reference
     candidate: Candidate
     measured: Measurements = field(default_factory=Measurements)
+    batches: set[int] = field(default_factory=set)
 
     def look(self, batch: Sequence[NamedClip]) -> Answers:
         """Compare the three graphs, and the two of a live run together, on one batch; returns PyTorch's answers."""
@@ -59,8 +67,7 @@ class _Comparison:
         exact = self.reference.head_exactly(wanted.features)
         stable = _stable(wanted, exact)
         found = self._compare(pixels, wanted, stable)
-        for other in (exact, self.reference.head_one_by_one(wanted.features)):
-            self._add_noise(("head", *found), wanted, other, stable)
+        self._add_noise(("head", *found), wanted, exact, stable)
         for part, outputs in found.items():
             for output in DECISIONS:
                 choices = (outputs[output], getattr(wanted, output), getattr(exact, output))
@@ -74,6 +81,7 @@ class _Comparison:
         pixels = np.stack([clip.pixels for clip in batch])
         exact, alone = self.reference.all_exactly(pixels), self.reference.one_by_one(pixels)
         stable = _stable(wanted, exact)
+        self._add_noise(("head",), wanted, self.reference.head_one_by_one(wanted.features), stable)
         for other in (exact, alone):
             self.measured.add_noise(FEATURES, wanted.features, other.features)
             self._add_noise(("live", "clip"), wanted, other, stable)
@@ -93,6 +101,7 @@ class _Comparison:
 
     def _compare(self, pixels: Array, wanted: Answers, stable: Array) -> dict[str, dict[str, Array]]:
         """Run the graphs on a batch and measure the differences; returns the decisions of the parts that see pixels."""
+        self.batches.add(len(pixels))
         features = self.candidate.encode(pixels)
         self.measured.compare(FEATURES, features, wanted.features)
         head = self.candidate.head(wanted.features)
@@ -142,15 +151,16 @@ def _refuse_differences(judgement: Judgement) -> None:
             )
 
 
-def _certificate(comparison: _Comparison, judgement: Judgement) -> Certificate:
+def _certificate(comparison: _Comparison, judgement: Judgement, of: int) -> Certificate:
     measured = comparison.measured
     real = max(1, len(measured.clips))
     return Certificate(
         precision=comparison.candidate.precision,
         engine=comparison.candidate.engine,
         real_clips=tuple(measured.clips),
+        test_clips=of,
         random_seeds=RANDOM_SEEDS,
-        batches=(1, BATCH),
+        batches=tuple(sorted(comparison.batches)),
         differences=judgement.differences,
         agreements=judgement.agreements,
         accuracy=Accuracy(pytorch=measured.right["pytorch"] / real, engine=measured.right["engine"] / real),

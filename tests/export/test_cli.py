@@ -35,6 +35,8 @@ def test_the_newest_run_is_exported_and_what_must_be_shipped_is_said(
     assert lines["weights/backbone.bin"].endswith("the same")
     assert lines["all"].endswith("bytes to ship")
     assert "(worst of 3)" in lines["expert"]
+    assert "compare fp32 with PyTorch on 6 of 12 test clips, 1 of each of 6 classes\n" in told.output
+    assert lines["agrees"].endswith("; 6 of 12 test clips, 3 random")
     assert "top-1 100% (live)" in lines["agrees"]
     assert lines["next:"] == f"next:   stpr-run --bundle {out / 'by-chance' / 'stage-3'} --camera 0"
     assert [line.split()[1] for line in told.output.splitlines()[:5]] == ["s"] * 5
@@ -63,6 +65,8 @@ def test_a_run_of_any_name_is_exported_and_the_next_command_can_be_pasted(
         (("--stage", 0), r"'--stage': 0 is not in the range"),
         (("--stage", 1, "--format", "onxx"), r"'onxx' is not one of 'onnx', 'tensorrt'"),
         ((), r"Missing option '--stage'"),
+        (("--stage", 1, "--clips", 0), r"'--clips': 0 is not in the range x>=1, nor is it all."),
+        (("--stage", 1, "--clips", "some"), r"'--clips': 'some' is not a valid integer range, nor is it all."),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

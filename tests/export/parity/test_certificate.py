@@ -20,6 +20,7 @@ def test_the_manifest_carries_the_worst_of_each_output_and_what_a_device_must_re
         precision="fp32",
         engine="an engine",
         real_clips=("a", "b"),
+        test_clips=5,
         random_seeds=(0,),
         batches=(1,),
         differences=(
