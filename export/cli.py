@@ -55,7 +55,7 @@ class Clips(click.ParamType):
     "form",
     type=click.Choice(["onnx", "tensorrt"]),
     default="onnx",
-    help="tensorrt: also build engines for this very machine.",
+    help="tensorrt: also build the engines that --engine tensorrt keeps, for this very machine.",
 )
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
     *, stage: int, run: Path | None, out: Path, clips: int | None, since: Path | None, form: str
@@ -65,6 +65,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     from stpr.export.package.pipeline import export_stage
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
+    from stpr.runtime.engines.cudart import open_gpu
     from stpr.runtime.engines.tensorrt_builder import find_library
     from stpr.train.run.folder import RECIPE
 
@@ -76,11 +77,12 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
             f"{folder} is no run: it has no {RECIPE}; name a folder that stpr-train wrote with --run."
         )
     base = None if since is None else open_bundle(since)
-    library = find_library() if form == "tensorrt" else None
+    if form == "tensorrt":  # what lacks is told before the work
+        find_library()
+        open_gpu().close()
     bundle = export_stage(folder, stage, out, clips=clips, step=step)
-    if library is not None:
-        engines = build_engines(bundle, library, step)
-        console.print(f"engines for this machine alone: {engines}", soft_wrap=True)
+    if form == "tensorrt":
+        build_engines(bundle, step)
     show_bundle(console, bundle)
     if base is not None:
         made = open_bundle(bundle)
@@ -98,17 +100,12 @@ def newest_run(root: Path) -> Path:
     return found[-1].parent.parent
 
 
-def build_engines(bundle: Path, library: object, step: Steps) -> Path:
-    """Build each graph of a bundle into `engines/` beside it, which is no part of it; returns that folder."""
-    from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
-    from stpr.runtime.engines.tensorrt_builder import build_engine
+def build_engines(bundle: Path, step: Steps) -> None:
+    """Have each graph's TensorRT engine built and kept, as `--engine tensorrt` does when it is first asked for."""
+    from stpr.runtime.contract.bundle import open_bundle
+    from stpr.runtime.engines import open_engine
 
     opened = open_bundle(bundle)
-    target = bundle.parent / "engines" / bundle.name
-    # The encoder and the head are in the clip graph once more.
-    needs = 2 * sum(entry.bytes for entry in opened.manifest.files.values())
-    with new_bundle_folder(target, needs=needs) as folder:
-        for name in opened.manifest.graphs:
-            with step(f"build a TensorRT engine of {name}.onnx"):
-                build_engine(opened.graph(name), folder / f"{name}.engine", library=library)
-    return target
+    for name in opened.manifest.graphs:
+        with step(f"build a TensorRT engine of {name}.onnx"):
+            open_engine("tensorrt", opened.graph(name)).close()

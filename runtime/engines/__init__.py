@@ -12,11 +12,13 @@ from pathlib import Path
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.engines.engine import Engine, EngineOptions
 from stpr.runtime.engines.onnxruntime import open_cpu, open_cuda, open_tensorrt
+from stpr.runtime.engines.tensorrt import open_native
 
 ENGINES: Mapping[str, Callable[[Path, EngineOptions], Engine]] = {
     "onnxruntime": open_cpu,
     "onnxruntime-cuda": open_cuda,
     "onnxruntime-tensorrt": open_tensorrt,
+    "tensorrt": open_native,
 }
 DEFAULTS = EngineOptions()
 

@@ -86,7 +86,7 @@ def test_a_machine_without_tensorrt_is_told_so_before_the_work(
     told = call(*arguments, folder=run.parent.parent, monkeypatch=monkeypatch)
     assert told.exit_code == 2
     assert told.output.startswith("Error: no TensorRT here (")
-    assert told.output.endswith("or use --format onnx.\n")
+    assert told.output.endswith("(of stpr-export: --format onnx).\n")
     assert list(tmp_path.iterdir()) == []
 
 

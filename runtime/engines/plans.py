@@ -1,0 +1,182 @@
+"""Engines that were built on this machine, kept beside the bundle: a cache, which may be deleted at any time.
+
+bundles/NAME/engines/stage-5/encoder.plan   the engine, as its library wrote it
+                            /encoder.json   what it was built from and for (its key), and its digest
+bundles/NAME/engines/timing-….bin           what building measured on this GPU: later stages build faster
+
+Where the bundle's folder can't be written, the same lies under ~/.cache/stpr/engines (or $XDG_CACHE_HOME).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from stpr.runtime.contract.bundle import MANIFEST, file_entry
+from stpr.runtime.contract.durable import FolderInUseError, explain, locked, write_file
+from stpr.runtime.contract.errors import EngineError
+
+# How ONNX files spell "the bytes are in that file": a key and a value of protobuf, each led by its length.
+LOCATION: Final = re.compile(rb"\x0a\x08location\x12([\x00-\x7f])")
+POLL: Final = 0.5  # seconds between two looks at a lock
+NO_PLAN: Final = "there is none yet"
+
+
+class Plan(NamedTuple):
+    """An engine as its library wrote it; None where it must be built, with the reason."""
+
+    data: bytes | None
+    reason: str = ""
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies beside a plan."""
+
+    key: dict[str, str]
+    sha256: str
+    seconds: float  # that building took
+    types: dict[str, int]  # tensors inside by element type: the precision that it really has
+
+
+class Plans:
+    """The plan of one graph, wherever it lies."""
+
+    def __init__(self, graph: Path) -> None:
+        """`graph` is an ONNX file, in a bundle or by itself."""
+        self._graph = graph.absolute()  # not resolved: a bundle's files may be links to elsewhere
+        holders = [folder for folder in self._graph.parents if (folder / MANIFEST).is_file()]
+        self._root = holders[0] if holders else self._graph.parent
+        self._stem = "-".join(self._graph.relative_to(self._root).with_suffix("").parts)
+
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of the graph and of each file of weights that it names, by name: what a plan is built from."""
+        raw = self._graph.read_bytes()
+        found = {self._graph.name: hashlib.sha256(raw).hexdigest()}
+        for name in sorted({_text_at(raw, match.start(1)) for match in LOCATION.finditer(raw)}):
+            file = self._graph.parent / name
+            if not file.is_file():
+                raise EngineError(f"{self._graph} needs {file}, which is missing; copy the bundle again.")
+            found[name] = file_entry(file).sha256
+        return found
+
+    def size(self) -> int:
+        """About how many bytes a plan takes: those of the graph and its weights."""
+        return sum((self._graph.parent / name).stat().st_size for name in self.files())
+
+    def find(self, key: Mapping[str, str]) -> Plan:
+        """The plan that was built for just that key."""
+        reason = NO_PLAN
+        for folder in self._folders():
+            try:
+                record = msgspec.json.decode(self._file(folder, ".json").read_bytes(), type=_Record)
+                data = self._file(folder, ".plan").read_bytes()
+            except (OSError, msgspec.DecodeError):
+                continue
+            if stale := sorted(name for name in {*key, *record.key} if key.get(name) != record.key.get(name)):
+                told = (f"{name} was {record.key.get(name, 'none')[:40]}" for name in stale)
+                reason = f"the one there is for something else ({', '.join(told)})"
+            elif hashlib.sha256(data).hexdigest() != record.sha256:
+                reason = "the one there is damaged"
+            else:
+                return Plan(data)
+        return Plan(None, reason)
+
+    def keep(self, plan: bytes, key: Mapping[str, str], seconds: float, types: Mapping[str, int]) -> Path:
+        """Put a plan in place; returns its file. Raises EngineError if it can't be written."""
+        folder = self._writable()
+        record = _Record(
+            key=dict(key), sha256=hashlib.sha256(plan).hexdigest(), seconds=round(seconds, 1), types=dict(types)
+        )
+        try:
+            # In this order: a plan without its record, or beside that of an older one, is never used.
+            file = write_file(self._file(folder, ".plan"), plan)
+            write_file(self._file(folder, ".json"), msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        except OSError as error:
+            raise EngineError(f"{explain(error, folder, needs=len(plan))}.") from error
+        return file
+
+    def check_room(self, needs: int) -> None:
+        """Raise EngineError, before the work, if so many bytes have no room where plans are kept."""
+        folder = self._writable()
+        if (free := shutil.disk_usage(folder).free) < needs:
+            raise EngineError(
+                f"no space for a TensorRT engine of {self._graph} in {folder}: it needs about {needs / 1e6:.0f} MB of"
+                f" which {free / 1e6:.0f} are free; free some."
+            )
+
+    def timings(self, name: str) -> bytes:
+        """What earlier builds measured under that name, of any graph and stage; nothing where there were none."""
+        files = [folder.parent / _timing_file(name) for folder in self._folders()]
+        return next((file.read_bytes() for file in files if file.is_file()), b"")
+
+    def keep_timings(self, name: str, data: bytes) -> None:
+        """Put them in place for the next build; raises EngineError if they can't be written."""
+        file = self._writable().parent / _timing_file(name)
+        try:
+            write_file(file, data)
+        except OSError as error:
+            raise EngineError(f"{explain(error, file, needs=len(data))}.") from error
+
+    @contextmanager
+    def alone(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Wait until no other process builds this plan, say so if there is one, then keep others out."""
+        target = self._file(self._writable(), ".plan")
+        with ExitStack() as held:
+            waited = False
+            while True:
+                try:
+                    held.enter_context(locked(target))
+                    break
+                except FolderInUseError as error:
+                    if not waited:
+                        say(f"{target}: {error.strerror}; waiting for it")
+                    waited = True
+                    time.sleep(POLL)
+                except OSError as error:
+                    raise EngineError(f"{explain(error, target)}.") from error
+            yield
+
+    def _folders(self) -> tuple[Path, ...]:
+        """Where to look, in this order."""
+        root = self._root
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stpr" / "engines"
+        # Of the same name, bundles of several places are told apart.
+        place = hashlib.sha256(os.fsencode(root.parent)).hexdigest()[:12]
+        return root.parent / "engines" / root.name, caches / f"{root.parent.name}-{place}" / root.name
+
+    def _writable(self) -> Path:
+        """The first place that can be written, made if it is not there."""
+        faults = []
+        for folder in self._folders():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                faults.append(str(error))
+                continue
+            if os.access(folder, os.W_OK | os.X_OK):
+                return folder
+            faults.append(f"{folder} can't be written")
+        raise EngineError(
+            f"no place to keep a TensorRT engine of {self._graph}: {'; '.join(faults)}; mend one of these."
+        )
+
+    def _file(self, folder: Path, suffix: str) -> Path:
+        return folder / f"{self._stem}{suffix}"
+
+
+def _text_at(raw: bytes, start: int) -> str:
+    """The text behind its length, one byte: the names that we write are short."""
+    return raw[start + 1 : start + 1 + raw[start]].decode(errors="replace")
+
+
+def _timing_file(name: str) -> str:
+    return f"timing-{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.bin"
