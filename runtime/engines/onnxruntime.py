@@ -15,6 +15,7 @@ from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.names import openable
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines.engine import Engine, EngineOptions
+from stpr.runtime.engines.plans import Plans
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 # A bundle's precision is that of its graphs: else float32 is rounded to 10 bits of mantissa (TF32) on newer GPUs.
@@ -35,10 +36,22 @@ def open_cuda(graph: Path, options: EngineOptions) -> Engine:
 def open_tensorrt(graph: Path, options: EngineOptions) -> Engine:
     """A graph on an NVIDIA GPU through TensorRT; what TensorRT does not know runs on CUDA.
 
-    Sets NVIDIA_TF32_OVERRIDE=0 for this process, unless it is set: the provider has no option for it.
+    Its engines are kept beside the bundle, else they would be built at every start. Sets NVIDIA_TF32_OVERRIDE=0 for
+    this process, unless it is set: the provider has no option for it.
     """
     os.environ.setdefault(TF32_OVERRIDE, "0")
     return OnnxRuntimeEngine(graph, (TENSORRT, CUDA), options)
+
+
+def _kept(graph: Path) -> dict[str, str]:
+    """The provider's options by which it keeps what it built, and what it measured for that."""
+    folder = str(Plans(graph).folder_of_another("onnxruntime"))
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": folder,
+    }
 
 
 class OnnxRuntimeEngine:
@@ -47,6 +60,8 @@ class OnnxRuntimeEngine:
     def __init__(self, graph: Path, providers: Sequence[str], options: EngineOptions) -> None:
         """Raises EngineError when the library, the provider or the graph is not usable."""
         library = _load(providers[0])
+        if not graph.is_file():
+            raise EngineError(f"{graph} can't run on {providers[0]}: there is no such file.")
         settings = library.SessionOptions()
         settings.log_severity_level = 4  # what goes wrong is raised, and said once
         if options.threads is not None:
@@ -78,15 +93,15 @@ class OnnxRuntimeEngine:
         del self._session
 
 
-def with_options(providers: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Providers as a session takes them, each with its options: float32 stays float32."""
-    return [(name, dict(PROVIDER_OPTIONS.get(name, {}))) for name in providers]
+def with_options(providers: Sequence[str], graph: Path) -> list[tuple[str, dict[str, str]]]:
+    """Providers as a session takes them, each with its options: float32 stays float32, engines are kept."""
+    return [(name, _kept(graph) if name == TENSORRT else dict(PROVIDER_OPTIONS.get(name, {}))) for name in providers]
 
 
 def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -> Any:
     wanted = providers[0]
     try:
-        asked = with_options(providers)
+        asked = with_options(providers, graph)
         with openable(graph.parent) as folder:  # the weights are found beside the graph
             session = library.InferenceSession(
                 f"{folder}/{graph.name}", settings, providers=asked, enable_fallback=False

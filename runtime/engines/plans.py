@@ -2,6 +2,7 @@
 
 bundles/NAME/engines/stage-5/encoder.plan   the engine, as its library wrote it
                             /encoder.json   what it was built from and for (its key), and its digest
+                            /encoder-onnxruntime-…/    those of onnxruntime's TensorRT provider
 bundles/NAME/engines/timing-….bin           what building measured on this GPU: later stages build faster
 
 Where the bundle's folder can't be written, the same lies under ~/.cache/stpr/engines (or $XDG_CACHE_HOME).
@@ -9,6 +10,7 @@ Where the bundle's folder can't be written, the same lies under ~/.cache/stpr/en
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -125,6 +127,19 @@ class Plans:
             write_file(file, data)
         except OSError as error:
             raise EngineError(f"{explain(error, file, needs=len(data))}.") from error
+
+    def folder_of_another(self, library: str) -> Path:
+        """An empty folder, or one filled for just these files, where `library` keeps engines under names of its own.
+
+        It goes by the graph's structure and not by the weights, so what it kept for others is removed.
+        """
+        digest = hashlib.sha256(repr(self.files()).encode()).hexdigest()[:12]
+        folder = self._file(self._writable(), f"-{library}-{digest}")
+        for other in folder.parent.glob(f"{glob.escape(self._stem)}-{library}-*"):
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        return folder
 
     @contextmanager
     def alone(self, say: Callable[[str], None]) -> Iterator[None]:

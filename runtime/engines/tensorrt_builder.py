@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.names import openable
 
 LIBRARIES: Final = ("tensorrt", "tensorrt_rtx")
 # Smallest batch, the one to be fastest at, largest: the live path's own, and one for all others.
@@ -60,7 +61,9 @@ def build_plan(onnx: Path, *, library: Any, capability: str | None = None, timin
     builder = library.Builder(log)
     network = _new_network(builder, library)
     parser = library.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx)):
+    with openable(onnx.parent) as folder:  # the weights are found beside the graph
+        parsed = parser.parse_from_file(f"{folder}/{onnx.name}")
+    if not parsed:
         faults = [parser.get_error(index) for index in range(parser.num_errors)]
         told = [f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}" for fault in faults]
         raise EngineError(f"{onnx} can't run on {name_of(library)}, which can't read it: {words(told)}")

@@ -94,8 +94,9 @@ def test_a_session_on_another_provider_is_refused(bundle: Path, monkeypatch: pyt
 
 
 def test_float32_is_not_rounded_to_tf32(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert with_options((CPU,)) == [(CPU, {})]
-    assert with_options((TENSORRT, CUDA)) == [(TENSORRT, {}), (CUDA, {"use_tf32": "0"})]
+    graph = bundle / "encoder.onnx"
+    assert with_options((CPU,), graph) == [(CPU, {})]
+    assert with_options((TENSORRT, CUDA), graph)[1:] == [(CUDA, {"use_tf32": "0"})]
     for before, after in ((None, "0"), ("1", "1")):  # what somebody set for the process stays
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", before or "")
         if before is None:
@@ -103,6 +104,25 @@ def test_float32_is_not_rounded_to_tf32(bundle: Path, monkeypatch: pytest.Monkey
         with suppress(EngineError):  # where there is no GPU
             open_engine("onnxruntime-tensorrt", bundle / "encoder.onnx")
         assert os.environ["NVIDIA_TF32_OVERRIDE"] == after
+
+
+def test_what_the_provider_of_tensorrt_builds_is_kept_until_the_graph_changes(tmp_path: Path) -> None:
+    graph = make_bundle(tmp_path) / "encoder.onnx"
+
+    def kept() -> Path:
+        ((_, options),) = with_options((TENSORRT,), graph)
+        assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "1"
+        assert options["trt_timing_cache_path"] == options["trt_engine_cache_path"]
+        return Path(options["trt_engine_cache_path"])
+
+    folder = kept()
+    assert folder.parent == graph.parent.parent / "engines" / graph.parent.name
+    (folder / "TensorrtExecutionProvider.engine").write_bytes(b"built")
+    assert kept() == folder
+    assert len(list(folder.iterdir())) == 1
+    graph.write_bytes(graph.read_bytes() + b"\x32\x00")  # an empty doc_string: the same graph, other bytes
+    assert list(kept().iterdir()) == []
+    assert not folder.exists()
 
 
 def test_graphs_on_the_cpu_are_left_to_the_cpu(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
