@@ -44,6 +44,10 @@ class Clips(click.ParamType):
     default=str(CLIPS),
     help="Prove it on so many test clips, spread over the classes, or on all.",
 )
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's videos lie here.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="What lies elsewhere here: backbone.source=DIR"
+)
 @click.option(
     "--since",
     type=click.Path(path_type=Path),
@@ -58,16 +62,25 @@ class Clips(click.ParamType):
     help="tensorrt: also build the engines that --engine tensorrt keeps, for this very machine.",
 )
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
-    *, stage: int, run: Path | None, out: Path, clips: int | None, since: Path | None, form: str
+    *,
+    stage: int,
+    run: Path | None,
+    out: Path,
+    clips: int | None,
+    data: Path | None,
+    changes: tuple[str, ...],
+    since: Path | None,
+    form: str,
 ) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
-    from stpr.export.package.pipeline import export_stage
+    from stpr.export.package.pipeline import Carried, export_stage
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
     from stpr.runtime.engines.cudart import open_gpu
     from stpr.runtime.engines.tensorrt_builder import find_library
     from stpr.train.run.folder import RECIPE
+    from stpr.train.run.resume import carried_recipe
 
     console = new_console()
     step = ShownSteps(console)
@@ -80,7 +93,8 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     if form == "tensorrt":  # what lacks is told before the work
         find_library()
         open_gpu().close()
-    bundle = export_stage(folder, stage, out, clips=clips, step=step)
+    here = Carried(folder, carried_recipe(folder, changes), data)
+    bundle = export_stage(here, stage, out, clips=clips, step=step)
     if form == "tensorrt":
         build_engines(bundle, step)
     show_bundle(console, bundle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -20,6 +21,7 @@ from stpr.export.precisions import PRECISIONS
 from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import load_stage
+from stpr.train.settings.recipe import Recipe
 
 GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
 EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
@@ -35,15 +37,27 @@ def silent(name: str) -> Iterator[Advance]:
     yield lambda _: None
 
 
-def export_stage(run: Path, stage: int, out: Path, *, clips: int | None = CLIPS, step: Steps = silent) -> Path:
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A run from another machine: its recipe with this machine's places, and where its videos lie here."""
+
+    run: Path
+    recipe: Recipe | None = None
+    data: Path | None = None
+
+
+def export_stage(
+    run: Path | Carried, stage: int, out: Path, *, clips: int | None = CLIPS, step: Steps = silent
+) -> Path:
     """Export a stage with all its experts to `out/RUN/stage-N`; returns that folder.
 
     `clips` caps the real test clips it is proved on, None are all; `step` is entered around each piece of work. Raises
     CheckpointError, DataError, ParityError or BundleError; nothing but a whole bundle is ever put in place.
     """
-    with step(f"load stage {stage} of {run}"):
-        loaded = Stage(run.resolve().name, *load_stage(run, stage))
-        tested = tested_videos(run, stage)
+    here = run if isinstance(run, Carried) else Carried(run)
+    with step(f"load stage {stage} of {here.run}"):
+        loaded = Stage(here.run.resolve().name, *load_stage(here.run, stage, here.recipe))
+        tested = tested_videos(here.run, stage, here.data)
         videos = tested[:clips]
     target = out / loaded.name / f"stage-{stage}"
     with new_bundle_folder(target, needs=len(PRECISIONS) * _size(loaded.model)) as folder:

@@ -14,6 +14,7 @@ from stpr.runtime.contract.errors import CheckpointError, DataError
 from stpr.runtime.contract.preprocess import Array
 from stpr.train.data.clips import load_ahead, load_clip
 from stpr.train.data.pixels import PixelSpec
+from stpr.train.datasets.annotations import carried
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.run.folder import PREDICTIONS, stage_folder
 from stpr.train.settings.learning import SamplingSettings
@@ -37,10 +38,11 @@ class LabelledVideo:
     label: str
 
 
-def tested_videos(run: Path, stage: int) -> list[LabelledVideo]:
+def tested_videos(run: Path, stage: int, data: Path | None = None) -> list[LabelledVideo]:
     """The videos of the stage's `predictions.csv`, class by class in turn: however many are taken are spread over all.
 
-    Raises CheckpointError if the list is missing, DataError if the videos are.
+    `data` is where they lie now, if not where they were. Raises CheckpointError if the list is missing, DataError if
+    the videos are.
     """
     file = stage_folder(run, stage) / PREDICTIONS
     try:
@@ -52,11 +54,13 @@ def tested_videos(run: Path, stage: int) -> list[LabelledVideo]:
         ) from error
     if not rows:
         raise CheckpointError(f"{file} lists no test clips; train the stage again.")
+    if data is not None:
+        rows = [(carried(path, data), label) for path, label in rows]
     missing = [path for path, _ in rows if not path.is_file()]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(rows)} test videos that prove the bundle are gone, such as {missing[0]}: put them"
-            " back, or run from the folder in which the run was trained."
+            " back, or say where they lie now with --data DIR."
         )
     shared = Path(os.path.commonpath([path.absolute().parent for path, _ in rows]))
     videos = [LabelledVideo(path, path.absolute().relative_to(shared).as_posix(), label) for path, label in rows]

@@ -6,6 +6,7 @@ when it runs, `--help` and `--version` are quick and need no torch.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,6 +16,7 @@ from typing import Any
 import click
 
 from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.names import shown
 
 # These two come in flavours for kinds of machines, so the command that needs them can't say which extra to install.
 OPENCV = 'OpenCV can\'t be imported here ({}): `pip install "stpr[server]"`, or "stpr[desktop]" for a window.'
@@ -60,11 +62,17 @@ class Group(Command, click.Group):
 
 @contextmanager
 def one_line_errors(extra: str) -> Iterator[None]:
-    """Turn StprError, and a package that is not installed, into the one line and exit code 2 that click makes of it."""
+    """Turn StprError, what the system says against a path, and a missing package into one line and exit code 2."""
     try:
         yield
     except StprError as error:
         raise _Reported(error.message) from error
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        # What nobody foresaw is still about a place of the user's: permissions, a full disk, a name that is too long.
+        name = shown(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else error.filename
+        raise _Reported(f"{name}: {error.strerror}; check the path, its permissions and the room there.") from error
     except ImportError as error:
         if (remedy := what_to_install(error, extra)) is None:
             raise

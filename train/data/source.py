@@ -42,11 +42,12 @@ def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> 
     videos = sorted(listed.videos, key=lambda video: video.path.parts)
     _check_names(videos, data)
     skipped = skip.among([video.path for video in videos], listed.folder, learnt=old)
-    videos = [
-        video for video in videos if video.path not in skipped and (video.label not in old or video.split == "test")
-    ]
+    videos = [video for video in videos if video.path not in skipped]
     gone = frozenset(missing([video for video in videos if video.label in old]))
-    return replace(listed, videos=[video for video in videos if video not in gone])
+    there = [video for video in videos if video not in gone]
+    behind = [video for video in there if video.label in old and video.split == "train"]
+    learnt_from = frozenset(behind)
+    return replace(listed, videos=[video for video in there if video not in learnt_from], behind=behind)
 
 
 def read_videos(data: Dataset, advance: Callable[[int, int], None], learnt: Learnt = ()) -> Listed:
@@ -59,7 +60,7 @@ def read_videos(data: Dataset, advance: Callable[[int, int], None], learnt: Lear
     data.prepare(advance)
     listed = read_lists(data, learnt, skip)
     _check_there(listed, data)
-    check_overlap(listed.videos)
+    check_overlap([*listed.videos, *listed.behind])  # a learnt class's training clips may come to be tested on
     return listed
 
 

@@ -39,6 +39,17 @@ def check_name(path: Path) -> None:
         raise DataError(f"the path {os.fsencode(path)!r} is not in UTF-8; rename what is not.") from error
 
 
+def carried(path: Path, place: Path) -> Path:
+    """Where a file lies now that was at `path` once: below `place`, by as much of its path as is found there.
+
+    The path itself if it is still there, or nowhere below.
+    """
+    if path.is_file():
+        return path
+    ends = (place.joinpath(*path.parts[start:]) for start in range(1, len(path.parts)))
+    return next((end for end in ends if end.is_file()), path)
+
+
 def some(names: Sequence[str]) -> str:
     """The first names, quoted, and how many more there are: for errors."""
     shown = ", ".join(repr(name) for name in names[:8])

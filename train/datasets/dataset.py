@@ -25,6 +25,7 @@ class Listed:
     classes: tuple[str, ...] = ()  # by label id; none if the lists give no ids: then the sorted names are the order
     stages: tuple[tuple[str, ...], ...] = ()  # none unless the lists fix them
     faults: Mapping[str, str] = field(default_factory=dict)  # class -> why it has no videos; once learnt it needs none
+    behind: list[Video] = field(default_factory=list)  # training videos of learnt classes that are still there
     unwritten: int = 0  # bytes, on average, that `prepare` writes before the videos are there
 
 

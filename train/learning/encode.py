@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from stpr.runtime.contract.errors import DataError
 from stpr.train.data.cache import Encoding, FeatureCache
 from stpr.train.data.clips import load_ahead
 from stpr.train.datasets.annotations import Video
@@ -39,9 +40,10 @@ def encode_frozen(
         return entry, torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed)) if kept is None else kept
 
     def encoded() -> Iterator[Tensor]:
-        for entry, loaded in load_ahead(videos, load, workers=clips.sampling.workers):
+        ahead = load_ahead(videos, load, workers=clips.sampling.workers)
+        for video, (entry, loaded) in zip(videos, ahead, strict=True):
             pixels = loaded.dtype == torch.uint8
-            row = encoder.frozen(loaded.to(encoder.mean.device)).cpu() if pixels else loaded
+            row = _encode(encoder, video, loaded) if pixels else loaded
             if cache and entry and pixels:
                 cache.write(entry, row)
             elif cache:
@@ -56,6 +58,17 @@ def encode_frozen(
         if cache:
             cache.remember()
     return FrozenFeatures(processes.join(features, total), clips.labels, processes, clips.recordings)
+
+
+def _encode(encoder: FrameEncoder, video: Video, pixels: Tensor) -> Tensor:
+    """A video's features; raises DataError where they are no numbers."""
+    features = encoder.frozen(pixels.to(encoder.mean.device)).cpu()
+    if not features.isfinite().all():
+        raise DataError(
+            f"the network {encoder.backbone.source} makes features of the video {video.path} that are no numbers; look"
+            " at the video, put it on the skip list ([data] skip), or take another network."
+        )
+    return features
 
 
 def _encoding(clips: PixelClips, encoder: FrameEncoder, draws: int) -> Encoding:

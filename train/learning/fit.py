@@ -86,6 +86,8 @@ def _fit(criterion: Criterion, inputs: StageInputs, how: Sgd) -> list[Terms]:
             how.snapshots.epoch_ended(state, curves)
         how.on_epoch(epoch + 1, how.epochs, curves[-1])
     accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
+    if lost := [name for name, value in parameters.items() if not value.isfinite().all()]:
+        raise _diverged(f"its last step: {lost[0]}", settings)
     return curves
 
 
@@ -145,7 +147,11 @@ def new_accelerator(precision: str, device: torch.device) -> Accelerator:
 def _check_finite(terms: Terms, epoch: int, settings: OptimizerSettings) -> None:
     lost = [name for name, value in terms.items() if not math.isfinite(value)]
     if lost:
-        raise RecipeError(
-            f"learning diverged in epoch {epoch}: {', '.join(lost)} is no longer a number;"
-            f" lower [optimizer] rate ({settings.rate}) or [preservation] weight."
-        )
+        raise _diverged(f"epoch {epoch}: {', '.join(lost)}", settings)
+
+
+def _diverged(where: str, settings: OptimizerSettings) -> RecipeError:
+    return RecipeError(
+        f"learning diverged in {where} is no longer a number;"
+        f" lower [optimizer] rate ({settings.rate}) or [preservation] weight."
+    )

@@ -42,14 +42,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     scaler: dict[str, float] = {}  # of fp16's gradient scaler
 
 
-def fingerprint(recipe: Recipe, learnt: Sequence[tuple[str, ...]], videos: Sequence[Video]) -> str:
-    """SHA-256 of what a stage's fit depends on: the settings, the classes so far, the training videos.
+def fingerprint(recipe: Recipe, network: str, learnt: Sequence[tuple[str, ...]], videos: Sequence[Video]) -> str:
+    """SHA-256 of what a stage's fit depends on: settings, the digest of the network, classes so far, training videos.
 
-    Not where the data set lies, nor what a video holds: one that was damaged may have been mended.
+    Not where network and data set lie, nor what a video holds: one that was damaged may have been mended.
     """
-    settings = {name: value for name, value in msgspec.to_builtins(recipe).items() if name not in ("data", "stages")}
+    tables = msgspec.to_builtins(recipe.deciding)
+    settings = {name: value for name, value in tables.items() if name not in ("data", "stages")}
     clips = [["/".join(video.path.parts[-2:]), video.label] for video in videos]
-    return hashlib.sha256(msgspec.json.encode([settings, learnt, clips])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([settings, network, learnt, clips])).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,15 +149,18 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
 
 
 def load_pretrained(kind: Any, place: str) -> nn.Module:
-    """Load a network of `transformers` in float32; raises ValueError if the checkpoint lacks some of its weights.
+    """Load a network of `transformers` in float32; raises ValueError for weights that are missing or no numbers.
 
-    The library would fill them with random numbers, and nothing about the features would show it.
+    The library would fill what is missing with random numbers, and nothing about the features would show it.
     """
     quiet()
     network, report = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
     lost = sorted(report["missing_keys"])
     if lost:
         raise ValueError(f"its weights lack {len(lost)} tensors of {kind.__name__}, such as {lost[0]}")
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"its weights hold what is no number, in {name}")
     loaded: nn.Module = network
     return loaded
 

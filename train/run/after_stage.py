@@ -38,6 +38,8 @@ class Origin:
 
     lists: Mapping[str, str]  # list file -> SHA-256
     environment: Mapping[str, str]
+    tested: Mapping[int, str]  # stage from 1 -> what its test clips are known by
+    notes: tuple[str, ...] = ()  # caveats of this go
 
 
 def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metrics | None, seconds: float) -> Metrics:
@@ -70,9 +72,10 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
         routing=[tested.routing_of(stage.index) for stage in learnt],
         curves=[*(before.curves if before else []), finished.curves],
         lists=joined_lists(before.lists if before else {}, origin.lists),
-        notes=list(dict.fromkeys([*(before.notes if before else []), *cautions(plan.recipe)])),
+        notes=list(dict.fromkeys([*(before.notes if before else []), *cautions(plan.recipe), *origin.notes])),
         unknown=[*(before.unknown if before else []), unknown],
         calibration=[*(before.calibration if before else []), calibration],
+        tested=[origin.tested.get(stage.index, "") for stage in learnt],
         heard=finished.model.head.combiner.heard,
         routing_accuracy=routing_accuracy(tested.routing, tested.stages),
         oracle_accuracy=seen_accuracy(tested.labels, tested.oracle) if several else None,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from stpr.runtime.contract.errors import RecipeError
+from stpr.train.data.overlap import sketch
 from stpr.train.data.source import skip_list
 from stpr.train.learning.distributed import Processes
 from stpr.train.run.after_stage import Origin
@@ -21,7 +24,31 @@ def origin_of(prepared: Prepared, request: Request, shown: ShownProgress) -> Ori
     if skipped := skip_list(data).lines:
         notes["skipped"] = str(len(skipped))
         shown.note(f"skip list {data.skip}: {len(skipped)} left out")
-    return Origin(prepared.lists, environment(prepared.clips.processes) | notes)
+    tested = {
+        stage.index: sketch(videos)
+        for stage in prepared.plan.stages[: prepared.plan.last]
+        if (videos := prepared.clips.of(stage, "test"))
+    }
+    changed = tuple(_changed_tests(prepared, tested))
+    for said in changed:
+        shown.note(said)
+    return Origin(prepared.lists, environment(prepared.clips.processes) | notes, tested, changed)
+
+
+def _changed_tests(prepared: Prepared, tested: Mapping[int, str]) -> Iterator[str]:
+    """A sentence on each learnt stage whose test clips are others than when it was tested last."""
+    if prepared.past is None:
+        return
+    before = prepared.past.metrics
+    counts = dict(zip(before.classes, (sum(row) for row in before.confusion), strict=True))
+    for stage, known in zip(prepared.plan.stages, before.tested, strict=False):
+        if known and stage.index in tested and tested[stage.index] != known:
+            was = sum(counts[name] for name in stage.classes)
+            now = len(prepared.clips.of(stage, "test"))
+            yield (
+                f"The test clips of stage {stage.index} are not those of stage {prepared.past.record.stage}'s test"
+                f" ({was} then, {now} now): its accuracies before and after, and forgetting, are on different clips."
+            )
 
 
 def begin(prepared: Prepared, request: Request, processes: Processes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stpr.runtime.contract.durable import whole_folder
-from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
@@ -22,7 +22,16 @@ from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
-from stpr.train.run.folder import PREDICTIONS, RECIPE, RECORD, TENSORS, finished_stages, recipe_file, stage_folder
+from stpr.train.run.folder import (
+    PREDICTIONS,
+    RECIPE,
+    RECORD,
+    TENSORS,
+    finished_stages,
+    named_stages,
+    recipe_file,
+    stage_folder,
+)
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
@@ -142,7 +151,7 @@ def read_record(run: Path, stage: int) -> StageRecord:
     file = stage_folder(run, stage) / RECORD
     if not file.is_file():
         done = finished_stages(run)
-        has = f"has stages 1 to {done}" if done else "has no finished stage"
+        has = f"has {named_stages(done)}" if done else "has no finished stage"
         raise CheckpointError(f"{run} {has}, not stage {stage}; train further or choose another --stage.")
     try:
         record = msgspec.json.decode(file.read_bytes(), type=StageRecord)
@@ -153,9 +162,19 @@ def read_record(run: Path, stage: int) -> StageRecord:
     return record
 
 
-def load_stage(run: Path, stage: int) -> tuple[StPR, StageRecord, Recipe]:
-    """The network as it was after a stage; raises CheckpointError if anything is not as it was saved."""
-    recipe = read_resolved(recipe_file(run))
+def check_stage(run: Path, stage: int) -> StageRecord:
+    """The record of a stage whose tensors are those that were saved. Raises CheckpointError for any other."""
+    record = read_record(run, stage)
+    _check_digest(stage_folder(run, stage) / TENSORS, record)
+    return record
+
+
+def load_stage(run: Path, stage: int, recipe: Recipe | None = None) -> tuple[StPR, StageRecord, Recipe]:
+    """The network as it was after a stage; raises CheckpointError if anything is not as it was saved.
+
+    `recipe` takes the place of the run's own, where the network now lies elsewhere.
+    """
+    recipe = recipe or read_resolved(recipe_file(run))
     record = read_record(run, stage)
     model = build_model(recipe)
     check_backbone(model, record)
@@ -213,14 +232,37 @@ def _check_names(model: StPR, tensors: Collection[str], record: StageRecord, pla
 
 
 def _read_tensors(file: Path, record: StageRecord) -> dict[str, Tensor]:
+    _check_digest(file, record)
     try:
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
         tensors: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file} can't be read ({error}); train the stage again.") from error
+    if lost := not_numbers(tensors):
+        raise CheckpointError(f"{file} holds what is no number, in {lost[0]}; train the stage again.")
+    return tensors
+
+
+def _check_digest(file: Path, record: StageRecord) -> None:
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{file} can't be read ({error}); train the stage again.") from error
     if found != record.sha256:
         raise CheckpointError(f"{file} is not the file that was saved (its sha256 differs); train the stage again.")
-    return tensors
+
+
+def not_numbers(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold an infinity or what is no number."""
+    return [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+
+
+def check_numbers(model: StPR, stage: int) -> None:
+    """Raise RecipeError if anything that a stage would keep is no number: nothing could be said with it."""
+    if lost := not_numbers(kept_state(model)):
+        raise RecipeError(
+            f"learning stage {stage} left what is no number in the {kind_of(lost[0])} ({lost[0]}); lower [optimizer]"
+            " rate, or look at what is odd about the stage's videos."
+        )
 
 
 def check_backbone(model: StPR, record: StageRecord) -> None:

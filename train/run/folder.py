@@ -79,12 +79,16 @@ def begun_stages(run: Path) -> list[int]:
     return sorted(int(folder.name[6:]) for folder in run.glob("stage-*") if folder.name[6:].isdecimal())
 
 
-def finished_stages(run: Path) -> int:
-    """How many stages of a run are complete on disk, counted from the first."""
-    stage = 0
-    while (stage_folder(run, stage + 1) / RECORD).is_file():
-        stage += 1
-    return stage
+def finished_stages(run: Path) -> list[int]:
+    """Numbers of the stages that have a record, in order: a stage is written whole, but may be removed later."""
+    return [stage for stage in begun_stages(run) if (stage_folder(run, stage) / RECORD).is_file()]
+
+
+def named_stages(stages: Sequence[int]) -> str:
+    """In words: "stage 3", "stages 1 to 4", "stages 1, 3"."""
+    if len(stages) > 1 and list(stages) == list(range(stages[0], stages[-1] + 1)):
+        return f"stages {stages[0]} to {stages[-1]}"
+    return f"stage{'s'[: len(stages) > 1]} {', '.join(map(str, stages))}"
 
 
 def explained_files(run: Path) -> dict[Path, str]:

@@ -55,6 +55,9 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     notes: list[str] = msgspec.field(default_factory=list)  # caveats to repeat wherever the metrics are shown
     unknown: list[UnknownFigures | None] = []  # after each stage; None without thresholds
     calibration: list[Calibration | None] = []  # after each stage; None where no clips are held out
+    # After the last stage: of each stage a digest of its test clips, by which a later test knows whether it is on the
+    # same ones; "" without any. Empty where nobody took it.
+    tested: list[str] = []
     # How far the decision believes each view of the statistics and the expert of each stage, where that is learnt: in
     # nats for a cosine of 1.
     heard: dict[str, float] = {}
@@ -126,7 +129,10 @@ def read_metrics(run: Path) -> Metrics:
     except FileNotFoundError as error:
         raise CheckpointError(f"{run} has no {METRICS}: no stage is learnt there yet; name another run.") from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file} can't be read ({error}); learn the run's last stage again.") from error
+        raise CheckpointError(
+            f"{file} can't be read ({error}); move it away, then go on with --resume:"
+            " it is made again of what the stages hold."
+        ) from error
 
 
 def write_metrics(run: Path, metrics: Metrics) -> Path:

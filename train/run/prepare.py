@@ -59,6 +59,8 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     with processes.together():
         check_precision(recipe.optimizer.precision, processes.device)
         past = look_back(request.out, recipe, resume=request.resume)
+    for note in past.notes if past else ():
+        shown.note(note)
     learnt = past.record.stages if past else ()
     gone = () if method_of(recipe).keeps_videos else learnt  # classes whose videos need not be there any more
     listed = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
@@ -72,7 +74,7 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         torch.manual_seed(recipe.seed)
         return Prepared(
             plan=plan,
-            model=learnt_model(request.out, past).to(processes.device) if past else plan.build(),
+            model=learnt_model(request.out, past, recipe).to(processes.device) if past else plan.build(),
             clips=VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept),
             past=past,
             span=span(listed.videos, past),

@@ -14,6 +14,7 @@ from stpr.train.learning.fit import Terms, Trainer
 from stpr.train.learning.inputs import Inputs, StageInputs, all_stages
 from stpr.train.methods import method_of
 from stpr.train.model.stpr import StPR
+from stpr.train.run.checkpoint import check_numbers
 from stpr.train.run.clips import ClipSource
 from stpr.train.run.evaluate import Predicted, predict
 from stpr.train.run.open_set import spec_of
@@ -72,6 +73,7 @@ def learn_stages(
             model = plan.build()
             classes, inputs = revisited.upto(stage, stages, model)
         learnt = learn_stage(model, classes, inputs, recipe, new_trainer(stage))
+        check_numbers(model, stage.index)
         del inputs  # from here on nothing of the stage's videos is left but the model's tensors
         lows.append(learnt.threshold)
         spec = spec_of(model, recipe.unknown, lows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
-from stpr.train.datasets.annotations import Video, some
+from stpr.train.datasets.annotations import Video, carried, some
 from stpr.train.datasets.class_folders import read_class_folders
 from stpr.train.datasets.csv_list import CsvList, write_list
 from stpr.train.methods import check_names
@@ -86,13 +87,21 @@ def _folder(folder: Path, asked: Asked) -> Task:
     name = folder.resolve().name
     out = asked.out or _default_out(name)
     if asked.resume and videos_file(out).is_file() and recipe_file(out).is_file():
-        return Task(load_recipe(str(recipe_file(out)), changes=asked.changes, root=str(out)), out, resume=True)
+        recipe = load_recipe(str(recipe_file(out)), changes=asked.changes, root=str(out))
+        return Task(recipe, out, resume=True, videos=_found_again(out, folder))
     videos, notes = read_class_folders(folder.resolve())
     classes = sorted({video.label for video in videos})
     data = {"kind": "csv", "root": str(out), "file": VIDEOS, "videos": ""}
     tables = {"name": name, "data": data, "stages": {"classes": [classes]}}
     recipe = folder_recipe(tables, changes=asked.changes)
     return Task(recipe, out, asked.resume, videos, notes)
+
+
+def _found_again(run: Path, folder: Path) -> list[Video]:
+    """The run's list with the videos that are no longer where they were, but in the folder; none if none is."""
+    listed = CsvList(root=str(run), file=VIDEOS, videos="").listed().videos
+    now = [dataclasses.replace(video, path=carried(video.path, folder.resolve())) for video in listed]
+    return now if now != listed else []
 
 
 def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:

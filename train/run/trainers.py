@@ -64,7 +64,7 @@ class Trainers:
         return Snapshots(
             snapshot_file(self.out),
             stage.index,
-            fingerprint(plan.recipe, learnt, videos),
+            fingerprint(plan.recipe, self.prepared.model.encoder.backbone.digest(), learnt, videos),
             self.shown.note,
             processes=clips.processes,
             began=self.began,

@@ -6,11 +6,15 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-CountOrNone: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+LARGEST: Final = 1e30  # float32 ends at 3e38, and what is computed of a setting must not go beyond
+MOST: Final = 10**9
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+CountOrNone: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Seed: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # what numpy's legacy generator takes
-Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Number: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
+NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 ShareBelowOne: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from stpr.train.settings.bounds import Count, CountOrNone, NotNegative, Positive, Share, ShareBelowOne
+from stpr.train.settings.bounds import Count, CountOrNone, NotNegative, Number, Positive, Share, ShareBelowOne
 from stpr.train.settings.section import Section
 
 
@@ -30,7 +30,7 @@ class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     # In every transformer block, behind the network, nowhere.
     place: Literal["auto", "blocks", "feature", "none"] = "auto"
     bottleneck: Count = 64
-    scale: float = 0.1
+    scale: Number = 0.1
 
 
 class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -107,6 +107,15 @@ class Recipe(Section, frozen=True):
             )
 
     @property
+    def deciding(self) -> Recipe:
+        """The recipe without what names a machine's threads and places: where it is the same, so is the outcome.
+
+        That the network at the other place is the same one, its digest tells.
+        """
+        replace = msgspec.structs.replace
+        return replace(self, backbone=replace(self.backbone, source=""), sampling=replace(self.sampling, workers=1))
+
+    @property
     def data_cautions(self) -> list[str]:
         """What must be said wherever figures on these data are shown."""
         return self.data.cautions(drawn=bool(self.stages.sizes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import pytest
@@ -129,3 +130,14 @@ def test_an_error_is_a_plain_exception_with_its_message() -> None:
     code = "import sys, stpr.runtime.contract.errors; print('click' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"
+
+
+def test_what_the_system_says_against_a_path_is_one_line(tmp_path: Path) -> None:
+    @click.command(cls=Command)
+    def read() -> None:
+        (tmp_path / ("x" * 300)).read_bytes()
+
+    result = CliRunner().invoke(read)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {tmp_path}")
+    assert result.stderr.endswith("File name too long; check the path, its permissions and the room there.\n")

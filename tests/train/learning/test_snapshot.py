@@ -114,13 +114,15 @@ def test_one_that_can_not_be_written_is_told(snapshots: Snapshots) -> None:
 
 def test_the_fingerprint_is_of_all_that_a_fit_depends_on_and_nothing_else() -> None:
     recipe, learnt = make_recipe(), [STAGES[0]]
-    ours = fingerprint(recipe, learnt, VIDEOS)
+    ours = fingerprint(recipe, "net", learnt, VIDEOS)
     moved = [replace(video, path=Path("/mnt") / "a" / video.path.name) for video in VIDEOS]
-    assert fingerprint(make_recipe(data={"root": "elsewhere"}), learnt, moved) == ours
+    elsewhere = {"data": {"root": "elsewhere"}, "backbone": {"source": "/mnt/net"}, "sampling": {"workers": 7}}
+    assert fingerprint(make_recipe(**elsewhere), "net", learnt, moved) == ours
     others = [
-        fingerprint(make_recipe(optimizer={"rate": 0.5}), learnt, VIDEOS),
-        fingerprint(recipe, [STAGES[1]], VIDEOS),
-        fingerprint(recipe, learnt, VIDEOS[:2]),
-        fingerprint(recipe, learnt, [replace(video, label="b") for video in VIDEOS]),
+        fingerprint(make_recipe(optimizer={"rate": 0.5}), "net", learnt, VIDEOS),
+        fingerprint(recipe, "other", learnt, VIDEOS),
+        fingerprint(recipe, "net", [STAGES[1]], VIDEOS),
+        fingerprint(recipe, "net", learnt, VIDEOS[:2]),
+        fingerprint(recipe, "net", learnt, [replace(video, label="b") for video in VIDEOS]),
     ]
-    assert len({ours, *others}) == 5
+    assert len({ours, *others}) == 6

@@ -265,3 +265,13 @@ def test_it_is_a_module_of_one_network() -> None:
     backbone = load_backbone("tiny")
     assert isinstance(backbone, Backbone)
     assert {name.split(".")[0] for name in backbone.state_dict()} == {"network"}
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, resnet_folder: Path) -> None:
+    folder = shutil.copytree(resnet_folder, tmp_path / "network")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = torch.full_like(weights[name], torch.nan)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RecipeError, match=r"can't be loaded \(its weights hold what is no number, in "):
+        load_backbone(str(folder))

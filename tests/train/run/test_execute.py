@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import torch
 
-from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.learning.distributed import ALONE
+from stpr.train.model.backbone import TINY_FOLDER
+from stpr.train.model.stpr import StPR
+from stpr.train.run import protocol
 from stpr.train.run.execute import execute
 from stpr.train.run.folder import SNAPSHOT, finished_stages
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.prepare import Request, prepare
 from stpr.train.run.progress import ShownProgress
+from stpr.train.run.stage import learn_stage
 from stpr.train.run.trainers import Trainers
 from stpr.train.settings.automatic import has_auto
 from stpr.train.settings.load import read_resolved
+from tests.factories import make_video
 from tests.train.videos import recipe_of, write_videos
 
 
@@ -40,11 +47,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_stops_where_it_is_told_and_goes_on_to_the_end(root: Path, tmp_path: Path) -> None:
     recipe, out, told = recipe_of(root), tmp_path / "run", Told()
     first = execute(recipe, Request(out=out, last=1), told)
-    assert (len(first.seen), finished_stages(out)) == (1, 1)
+    assert (len(first.seen), finished_stages(out)) == (1, [1])
     assert read_metrics(out) == first
     assert read_resolved(out / "recipe.toml") == recipe
     whole = execute(recipe, Request(out=out, resume=True), told)
-    assert (len(whole.seen), finished_stages(out)) == (2, 2)
+    assert (len(whole.seen), finished_stages(out)) == (2, [1, 2])
     assert whole.seen[0] == first.seen[0]
     assert not (out / SNAPSHOT).exists()
     assert told.said == []
@@ -113,3 +120,50 @@ def test_each_stage_has_a_seed_and_its_epochs(root: Path, tmp_path: Path, method
     fingerprints = {one.snapshots.fingerprint for one in made if one.snapshots}
     assert len(fingerprints) == 2
     assert trainers.lap() >= 0
+
+
+def test_a_run_that_was_carried_elsewhere_goes_on_there(root: Path, tmp_path: Path) -> None:
+    recipe, told = recipe_of(root), Told()
+    execute(recipe, Request(out=tmp_path / "here", last=1), told)
+    for part, place in ((root, "videos"), (TINY_FOLDER, "network"), (tmp_path / "here", "there")):
+        shutil.copytree(part, tmp_path / place)
+    moved = recipe_of(
+        tmp_path / "videos", backbone={"source": str(tmp_path / "network")}, sampling={"draws": 2, "workers": 1}
+    )
+    whole = execute(moved, Request(out=tmp_path / "there", resume=True), told)
+    assert (len(whole.seen), told.said) == (2, [])
+    assert read_resolved(tmp_path / "there" / "recipe.toml") == moved
+
+
+def test_test_clips_that_changed_between_stages_are_said(root: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(root, tmp_path / "videos")
+    recipe, told = recipe_of(videos), Told()
+    execute(recipe, Request(out=tmp_path / "run", last=1), told)
+    make_video(videos / "test" / "jump" / "more.avi", frames=12)
+    whole = execute(recipe, Request(out=tmp_path / "run", resume=True), told)
+    (said,) = told.said
+    assert said.startswith("The test clips of stage 1 are not those of stage 1's test (2 then, 3 now)")
+    assert said in whole.notes
+
+
+def test_a_learnt_classs_training_clips_are_never_tested_on(root: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(root, tmp_path / "videos")
+    recipe, told = recipe_of(videos), Told()
+    execute(recipe, Request(out=tmp_path / "run", last=1), told)
+    shutil.copy(videos / "train" / "jump" / "train0.avi", videos / "test" / "jump" / "other.avi")
+    with pytest.raises(DataError, match=r"other\.avi is for testing and .*train0\.avi for training"):
+        execute(recipe, Request(out=tmp_path / "run", resume=True), told)
+
+
+def test_statistics_that_are_no_numbers_stop_before_anything_is_saved(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(model: StPR, *rest: Any) -> Any:
+        learnt = learn_stage(model, *rest)
+        model.head.combiner.get_buffer("anchors").fill_(torch.nan)
+        return learnt
+
+    monkeypatch.setattr(protocol, "learn_stage", lose)
+    with pytest.raises(RecipeError, match=r"learning stage 1 left what is no number in the anchors \(head\.anchors\)"):
+        execute(recipe_of(root), Request(out=tmp_path / "run"), Told())
+    assert not (tmp_path / "run" / "stage-1").exists()

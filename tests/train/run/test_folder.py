@@ -62,16 +62,16 @@ def test_every_path_lies_where_the_table_says(tmp_path: Path) -> None:
 
 
 def test_stages_are_counted_by_number_and_only_whole_ones_are_finished(tmp_path: Path) -> None:
-    assert (begun_stages(tmp_path), finished_stages(tmp_path)) == ([], 0)
+    assert (begun_stages(tmp_path), finished_stages(tmp_path)) == ([], [])
     touch(tmp_path, *(f"stage-{stage}/stage.json" for stage in (1, 2, 10)), "stage-x/stage.json", "stage-3/other")
-    assert (begun_stages(tmp_path), finished_stages(tmp_path)) == ([1, 2, 3, 10], 2)
+    assert (begun_stages(tmp_path), finished_stages(tmp_path)) == ([1, 2, 3, 10], [1, 2, 10])
 
 
 def test_what_a_killed_writer_left_is_no_stage_and_known_as_ours(tmp_path: Path) -> None:
     touch(tmp_path, "stage-1/stage.json")
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
     assert done.returncode == -9
-    assert (begun_stages(tmp_path), finished_stages(tmp_path)) == ([1], 1)
+    assert (begun_stages(tmp_path), finished_stages(tmp_path)) == ([1], [1])
     (left,) = (path for path, what in explained_files(tmp_path).items() if what == LEFTOVER)
     assert left.name == "stage.json"
     assert left.parent.name.startswith(".stage-2.")

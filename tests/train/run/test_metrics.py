@@ -305,7 +305,7 @@ def test_a_method_without_experts_has_no_routing() -> None:
 )
 def test_damaged_metrics_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"metrics\.json can't be read .*; learn the run's last stage again"):
+    with pytest.raises(CheckpointError, match=r"metrics\.json can't be read .*; move it away"):
         read_metrics(tmp_path)
 
 

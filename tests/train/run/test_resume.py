@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord
-from stpr.train.run.folder import METRICS, RECIPE, RECORD, stage_folder
+from stpr.train.run.folder import METRICS, PREDICTIONS, RECIPE, RECORD, TENSORS, stage_folder
 from stpr.train.run.metrics import Metrics, write_metrics
+from stpr.train.run.repair import REBUILT
 from stpr.train.run.resume import MAY_DIFFER, look_back
 from stpr.train.settings.learning import SamplingSettings, UnknownSettings
 from stpr.train.settings.load import write_recipe
-from stpr.train.settings.model import ExpertSettings, StatisticsSettings
+from stpr.train.settings.model import BackboneSettings, ExpertSettings, StatisticsSettings
 from stpr.train.settings.recipe import Recipe
 from tests.train.synthetic import STAGES, make_recipe
 
@@ -35,7 +38,7 @@ def make_metrics(stages: int) -> Metrics:
 
 
 def make_run(run: Path, recipe: Recipe, *, records: int, figures: int) -> Path:
-    """A run folder without tensors: looking back reads none."""
+    """A run folder whose tensors are none: looking back reads no more than their digest."""
     for stage in range(1, records + 1):
         record = StageRecord(
             stage=stage, stages=STAGES[:stage], clip=ClipSpec(frames=4, span_seconds=1.5), temperature=0.05,
@@ -43,9 +46,14 @@ def make_run(run: Path, recipe: Recipe, *, records: int, figures: int) -> Path:
             preprocess=PreprocessSpec(
                 height=8, width=8, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
             ),
-            backbone=BackboneRecord(source="tiny", digest=""), method="stpr", seed=0, sha256="", kept=(),
+            backbone=BackboneRecord(source="tiny", digest=""), method="stpr", seed=0, kept=(),
+            sha256=hashlib.sha256(b"").hexdigest(),
         )  # fmt: skip
         stage_folder(run, stage).mkdir(parents=True)
+        (stage_folder(run, stage) / TENSORS).touch()
+        names = record.classes
+        rows = "".join(f"clip{index}.mp4,{name},{name}\n" for index, name in enumerate(names))
+        (stage_folder(run, stage) / PREDICTIONS).write_text(f"path,label,predicted\n{rows}", encoding="utf-8")
         (stage_folder(run, stage) / RECORD).write_bytes(msgspec.json.encode(record))
     run.mkdir(exist_ok=True)
     write_recipe(recipe, run / RECIPE)
@@ -68,21 +76,75 @@ def test_finished_stages_are_not_written_over(tmp_path: Path, records: int, said
         look_back(run, make_recipe(), resume=False)
 
 
-@pytest.mark.parametrize(("records", "figures", "taken_up"), [(1, 1, 1), (3, 3, 3), (2, 1, 1), (1, 0, 0)])
+@pytest.mark.parametrize(("records", "figures", "taken_up"), [(1, 1, 1), (3, 3, 3), (2, 1, 1)])
 def test_a_run_goes_on_behind_its_last_figures(tmp_path: Path, records: int, figures: int, taken_up: int) -> None:
     past = look_back(make_run(tmp_path, make_recipe(), records=records, figures=figures), make_recipe(), resume=True)
-    if taken_up == 0:
-        assert past is None
+    assert past is not None
+    assert past.record.stages == STAGES[:taken_up]
+    assert (past.metrics, past.notes) == (make_metrics(taken_up), ())
+
+
+@pytest.mark.parametrize("gone", [(1,), (1, 2)])
+def test_older_stages_that_are_gone_neither_hide_the_newest_nor_stop_it(tmp_path: Path, gone: tuple[int, ...]) -> None:
+    run = make_run(tmp_path, make_recipe(), records=3, figures=3)
+    for stage in gone:
+        shutil.rmtree(stage_folder(run, stage))
+    with pytest.raises(RecipeError, match=r"holds a run with [12] finished stages?; go on with --resume"):
+        look_back(run, make_recipe(), resume=False)
+    past = look_back(run, make_recipe(), resume=True)
+    assert past is not None
+    assert (past.record.stage, past.metrics) == (3, make_metrics(3))
+
+
+@pytest.mark.parametrize("harm", ["tensors", "record", "folder"])
+def test_a_damaged_last_stage_is_learnt_again_behind_the_last_whole_one(tmp_path: Path, harm: str) -> None:
+    run = make_run(tmp_path, make_recipe(), records=3, figures=3)
+    last = stage_folder(run, 3)
+    if harm == "folder":
+        shutil.rmtree(last)
     else:
-        assert past is not None
-        assert past.record.stages == STAGES[:taken_up]
-        assert past.metrics == make_metrics(taken_up)
+        (last / (TENSORS if harm == "tensors" else RECORD)).write_bytes(b"{")
+    past = look_back(run, make_recipe(), resume=True)
+    assert past is not None
+    assert past.record.stage == 2
+    assert (past.metrics.accuracy, past.metrics.classes) == (make_metrics(2).accuracy, make_metrics(2).classes)
+    assert len(past.notes) == 1
+    assert past.notes[0].endswith("Stage 3 will be learnt again.")
+    assert "stage-3" in past.notes[0] or "not stage 3" in past.notes[0]
 
 
-def test_figures_that_are_gone_are_told(tmp_path: Path) -> None:
+def test_a_run_without_a_whole_stage_says_the_one_way_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path, make_recipe(), records=1, figures=1)
+    (stage_folder(run, 1) / TENSORS).write_bytes(b"x")
+    said = r"no whole stage to go on from: .*stage-1.*sha256 differs.*; put that stage's folder back .* another --out"
+    with pytest.raises(CheckpointError, match=said):
+        look_back(run, make_recipe(), resume=True)
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_figures_that_are_gone_are_made_again_of_the_predictions(tmp_path: Path, stages: int) -> None:
+    run = make_run(tmp_path, make_recipe(), records=stages, figures=stages)
+    (run / METRICS).unlink()
+    past = look_back(run, make_recipe(), resume=True)
+    assert past is not None
+    kept = ("classes", "stages", "accuracy", "seen", "final", "average_incremental", "backward_forgetting", "confusion")
+    wanted = make_metrics(stages)
+    assert {name: getattr(past.metrics, name) for name in kept} == {name: getattr(wanted, name) for name in kept}
+    assert past.metrics.notes == [REBUILT]
+
+
+def test_figures_that_can_not_be_made_again_are_told(tmp_path: Path) -> None:
     run = make_run(tmp_path, make_recipe(), records=2, figures=2)
     (run / METRICS).unlink()
-    with pytest.raises(CheckpointError, match=r"has no metrics\.json"):
+    shutil.rmtree(stage_folder(run, 1))
+    with pytest.raises(CheckpointError, match=r"has no metrics\.json, and .*stage-1.*; put one of them back"):
+        look_back(run, make_recipe(), resume=True)
+
+
+def test_a_recipe_that_is_gone_is_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path, make_recipe(), records=1, figures=1)
+    (run / RECIPE).unlink()
+    with pytest.raises(CheckpointError, match=r"holds stages but no recipe\.toml"):
         look_back(run, make_recipe(), resume=True)
 
 
@@ -90,6 +152,7 @@ def test_figures_that_are_gone_are_told(tmp_path: Path) -> None:
     "changes",
     [
         {"data": {"root": "elsewhere"}},
+        {"backbone": {"source": "/mnt/network"}, "sampling": {"workers": 7}},
         {"data": {"kind": "csv", "root": "elsewhere", "train": {"year": ["2"]}}},
         {"stages": {"classes": [*STAGES, ["g"]]}},
     ],
@@ -112,6 +175,7 @@ def changes_of(begun: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
 # What differs, where it may not be missing.
 OTHER = {
     "name": "other",
+    "backbone": BackboneSettings(source="tiny", projection=3),
     "statistics": StatisticsSettings(shrinkage=0.5),
     "sampling": SamplingSettings(frames=5),
     "expert": ExpertSettings(layers=1),

@@ -320,3 +320,17 @@ def test_a_recipe_is_read_without_what_takes_long_to_load() -> None:
     code += "from stpr.train.settings.load import load_recipe; print(load_recipe('motions').data.root)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "data/motions\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("optimizer.rate=1e39", r"\[optimizer\] rate: must be a number <= 1e\+30, not 1e\+39"),
+        ("optimizer.rate=nan", r"\[optimizer\] rate: must be a number > 0\.0, not nan"),
+        ("adapter.scale=-inf", r"\[adapter\] scale: must be a number >= -1e\+30, not -inf"),
+        ("optimizer.batch=99999999999999999999", r"\[optimizer\] batch: must be an integer <= 1000000000"),
+    ],
+)
+def test_numbers_that_nothing_can_be_computed_with_are_refused(change: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load_recipe("motions", changes=[change])
