@@ -51,11 +51,12 @@ class Prediction(Decision, frozen=True, kw_only=True):
     bundle: BundleId
     media_time: float | None = None  # seconds into a recorded source, where the frame is to be found; None for live
     source: str
+    age_ms: float | None = None  # of the frame when this is said, by the stream's own clock if it has one; live alone
 
     def line(self) -> dict[str, object]:
-        """What a line of `--json` holds, flat, in the order that scripts have seen from the start; evidence if any."""
+        """What a line of `--json` holds, flat, in the order that scripts have seen from the start."""
         line = {"time": self.time, "frame": self.frame} | msgspec.structs.asdict(self)
-        return line if self.evidence is not None else {key: line[key] for key in line if key != "evidence"}
+        return {key: found for key, found in line.items() if found is not None or key not in {"evidence", "age_ms"}}
 
 
 WARMING_UP = Decision()

@@ -16,7 +16,7 @@ from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks import Sinks, StopRun, open_sinks
 from stpr.runtime.sinks.window import why_no_window
-from stpr.runtime.sources import Source, open_source
+from stpr.runtime.sources import Source, SourceOptions, open_source
 from stpr.runtime.stopping import Stopping
 from stpr.runtime.updates import Models, Updater
 
@@ -26,7 +26,7 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
     models = Models(settings)
     with ExitStack() as opened:
         model = opened.enter_context(models.first())
-        source = opened.enter_context(closing(open_source(settings.source)))
+        source = opened.enter_context(closing(open_source(settings.source, source_options(settings))))
         session = Session(model, source.origin, open_filters(settings, model.manifest))
         click.echo(
             f"{model.bundle.path}: stage {model.id.stage} on {model.engine}, watching {source.origin.name}", err=True
@@ -42,6 +42,11 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
                 updater.after([(session, result)])
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")
+
+
+def source_options(settings: Settings) -> SourceOptions:
+    """How sources are to be opened."""
+    return SourceOptions(threads=settings.threads)
 
 
 def summary(session: Session, source: Source, sinks: Sinks) -> str:

@@ -103,4 +103,5 @@ class Session:
             bundle=self.model.id,
             media_time=frame.media_time,
             source=frame.source.name,
+            age_ms=round(latency, 3) if frame.source.is_live else None,
         )

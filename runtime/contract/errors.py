@@ -57,4 +57,8 @@ class EngineError(StprError):
 
 
 class SourceError(StprError):
-    """A camera, stream or file gives no frames."""
+    """A camera, stream or file gives no frames; `code` says in a word why, where that is known."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code

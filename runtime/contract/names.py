@@ -7,10 +7,13 @@ OpenCV ends the process over a name that is not UTF-8, onnxruntime does not take
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from stpr.runtime.contract.errors import SourceError
 
 
 @contextmanager
@@ -38,3 +41,16 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def masked(url: str) -> str:
+    """The address without user, password and query: fit for messages and logs."""
+    # Greedy to the last @: passwords hold @ and / more often than paths hold @.
+    return re.sub(r"\?.*", "?***", re.sub(r"://.*@", "://***@", url))
+
+
+def address_text(given: str) -> str:
+    """What is given; raises SourceError where OpenCV can't take it."""
+    if not is_text(given):
+        raise SourceError(f"{masked(shown(given))} is no address: some of it is not UTF-8; write such bytes as %NN.")
+    return given

@@ -24,10 +24,10 @@ import msgspec
 
 from stpr.runtime.contract.durable import explain, write_new_file
 from stpr.runtime.contract.errors import SourceError, StprError
+from stpr.runtime.contract.names import is_text, shown
 from stpr.runtime.record.clip_file import ClipFile
 from stpr.runtime.record.look import Look, Looker
 from stpr.runtime.sources import Frame, Source, open_source
-from stpr.runtime.sources.names import is_text, shown
 from stpr.runtime.stopping import Stopping
 
 ENOUGH: Final = 10  # clips of a class, to begin with

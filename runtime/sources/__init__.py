@@ -1,4 +1,4 @@
-"""Frames in, from anywhere. Read in this order: frame, files (recorded), capture, live (a thread around a capture).
+"""Frames in, from anywhere. Read in this order: frame, files (recorded), capture, network, live (a thread around one).
 
 A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, a file, a folder of images, or
 `synthetic:motions` (the embedded set as an endless stream, with the true label on each frame). What is behind an
@@ -9,34 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from http.client import HTTPResponse
 from pathlib import Path
 
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.contract.names import shown
-from stpr.runtime.sources.capture import (
-    Capture,
-    MotionsCapture,
-    OpenCvCapture,
-    connect_camera,
-    connect_csi,
-    connect_stream,
-    connect_v4l2,
-    masked,
-    open_address,
-)
+from stpr.runtime.contract.names import masked, shown
+from stpr.runtime.sources.capture import Capture, MotionsCapture, connect_camera, connect_csi, connect_v4l2
 from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
+from stpr.runtime.sources.network import SourceOptions, connect_stream, live_capture, open_address
 
-__all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "WhenBehind", "open_source"]
+__all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehind", "open_source"]
 
 SYNTHETIC = "synthetic:motions"
+DEFAULTS = SourceOptions()
 PATHS = ("/", "./", "../")  # what begins so is a path, whatever else it holds
 
 
-def open_source(uri: str) -> Source:
+def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
     """Open what `uri` names; live ones connect at once. Raises SourceError naming what else could be tried."""
     if uri.isdecimal():
         return LiveSource(f"camera {uri}", partial(connect_camera, int(uri)))
@@ -46,30 +39,30 @@ def open_source(uri: str) -> Source:
     if separator and not uri.startswith(PATHS):
         if scheme not in _SCHEMES:
             raise SourceError(f"sources of kind {shown(scheme)}:// are not known; known are {', '.join(_SCHEMES)}.")
-        return _SCHEMES[scheme](uri, rest)
+        return _SCHEMES[scheme](uri, rest, options)
     path = Path(uri)
     if not path.is_dir() and not path.is_file():
         raise SourceError(f"there is no file or folder {shown(uri)}; check the path, or try --source {SYNTHETIC}.")
-    return open_recorded(path)
+    return open_recorded(path, options.threads)
 
 
-def _open_stream(uri: str, _: str) -> Source:
-    name, device = masked(uri), open_address(uri)
-    if frames_announced(device):
-        return Fetched(open_video(device, name))
-    opened: list[Capture] = [OpenCvCapture(device)]
-    return LiveSource(name, lambda: opened.pop() if opened else connect_stream(uri))
+def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
+    name, found = masked(uri), open_address(uri, options)
+    if not isinstance(found, HTTPResponse) and frames_announced(found):
+        return Fetched(open_video(found, name))
+    opened: list[Capture] = [live_capture(uri, found, options)]
+    return LiveSource(name, lambda: opened.pop() if opened else connect_stream(uri, options))
 
 
-def _open_v4l2(uri: str, device: str) -> Source:
+def _open_v4l2(uri: str, device: str, _: SourceOptions) -> Source:
     return LiveSource(uri, partial(connect_v4l2, device))
 
 
-def _open_csi(uri: str, sensor: str) -> Source:
+def _open_csi(uri: str, sensor: str, _: SourceOptions) -> Source:
     return LiveSource(uri, partial(connect_csi, sensor))
 
 
-_SCHEMES: Mapping[str, Callable[[str, str], Source]] = {
+_SCHEMES: Mapping[str, Callable[[str, str, SourceOptions], Source]] = {
     "csi": _open_csi,
     "v4l2": _open_v4l2,
     "rtsp": _open_stream,

@@ -1,4 +1,4 @@
-"""What a live source reads from: a camera, a network stream, or the embedded motions.
+"""What a live source reads from: a camera or the embedded motions; network streams are in `stream` and `mjpeg`.
 
 A connect function opens the capture or raises SourceError. OpenCV's BGR ends here: nothing after this package knows it.
 """
@@ -9,19 +9,17 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.contract.names import is_text, shown
+from stpr.runtime.contract.names import address_text
 from stpr.runtime.contract.preprocess import Image
 
-STALL_SECONDS = 5.0  # a stream without a frame for so long is lost
 ELSEWHERE = "try --source FILE or --source synthetic:motions"
-Shot: TypeAlias = tuple[Image, str | None]  # an RGB image and, where known, its true class
 
 # nvarguscamerasrc is the only way to a Jetson's CSI camera (raw Bayer otherwise); one buffer, or delay builds up.
 CSI_PIPELINE = (
@@ -31,18 +29,40 @@ CSI_PIPELINE = (
 )
 
 
+class Shot(NamedTuple):
+    """What a capture reads."""
+
+    image: Image  # (H, W, 3) uint8, RGB
+    label: str | None = None  # the true class, where it is known
+    seen_at: float | None = None  # monotonic seconds; None: just now
+
+
 class Capture(Protocol):
     """Something that can be read frame by frame until it is lost."""
 
+    @property
+    def dropped(self) -> int:
+        """Frames that it passed over to stay near the present."""
+
+    @property
+    def skipped(self) -> int:
+        """Frames that came and can't be decoded."""
+
     def read(self) -> Shot | None:
-        """Wait for the next frame; None when there are no more, or none came in time."""
+        """Wait for the next frame; None when there are no more, or none came in time.
+
+        Raises SourceError where more is known of why it is lost.
+        """
 
     def close(self) -> None:
         """Give the device back."""
 
 
 class OpenCvCapture:
-    """A camera or stream that OpenCV has opened."""
+    """A camera that OpenCV has opened."""
+
+    dropped = 0
+    skipped = 0
 
     def __init__(self, device: cv2.VideoCapture) -> None:
         self._device = device
@@ -50,7 +70,7 @@ class OpenCvCapture:
     def read(self) -> Shot | None:
         """The next frame in RGB, or None."""
         image = read_rgb(self._device)
-        return None if image is None else (image, None)
+        return None if image is None else Shot(image)
 
     def close(self) -> None:
         """Give the device back."""
@@ -60,17 +80,20 @@ class OpenCvCapture:
 class MotionsCapture:
     """The embedded motions at their own pace, each frame with its true class."""
 
+    dropped = 0
+    skipped = 0
+
     def __init__(self, *, seed: int = 0, fps: float = motions.FPS) -> None:
         self._shots: Iterator[tuple[Image, str]] = motions.stream(seed, fps)
         self._period = 1 / fps
         self._due = time.monotonic()
 
-    def read(self) -> Shot | None:
+    def read(self) -> Shot:
         """The next frame, when its time has come."""
         shot = next(self._shots)
         self._due = max(self._due + self._period, time.monotonic() - self._period)
         time.sleep(max(0.0, self._due - time.monotonic()))
-        return shot
+        return Shot(*shot)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -78,7 +101,12 @@ class MotionsCapture:
 
 def read_rgb(device: cv2.VideoCapture) -> Image | None:
     """The next frame `(H, W, 3)` in RGB, or None at the end."""
-    read, image = device.read()
+    return retrieve_rgb(device) if device.grab() else None
+
+
+def retrieve_rgb(device: cv2.VideoCapture) -> Image | None:
+    """The frame that was grabbed, `(H, W, 3)` in RGB; None where it can't be had."""
+    read, image = device.retrieve()
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8) if read else None
 
 
@@ -95,7 +123,7 @@ def connect_v4l2(path: str) -> Capture:
     file = Path(path).resolve()
     number = re.fullmatch(r"/dev/video(\d+)", str(file))
     # By number where there is one: OpenCV opens cameras by name only in some of its builds.
-    device = cv2.VideoCapture(int(number[1]) if number else _address(str(file)), cv2.CAP_V4L2)
+    device = cv2.VideoCapture(int(number[1]) if number else address_text(str(file)), cv2.CAP_V4L2)
     if not device.isOpened():
         raise SourceError(f"no camera v4l2://{path} here: {_why_no_camera(Path(path))}; {ELSEWHERE}.")
     return OpenCvCapture(device)
@@ -114,37 +142,6 @@ def connect_csi(sensor: str) -> Capture:
     if not device.isOpened():
         raise SourceError(f"no camera csi://{sensor} here: nvarguscamerasrc did not open it; {ELSEWHERE}.")
     return OpenCvCapture(device)
-
-
-def connect_stream(url: str, *, stall_seconds: float = STALL_SECONDS) -> Capture:
-    """A network stream; a read that waits longer than `stall_seconds` ends it."""
-    return OpenCvCapture(open_address(url, stall_seconds=stall_seconds))
-
-
-def open_address(url: str, *, stall_seconds: float = STALL_SECONDS) -> cv2.VideoCapture:
-    """What is at an address, a stream or a file; raises SourceError where that is nothing."""
-    patience = round(stall_seconds * 1000)
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
-    device = cv2.VideoCapture(_address(url), cv2.CAP_FFMPEG, limits)
-    if not device.isOpened():
-        raise SourceError(
-            f"no stream at {masked(url)}: nothing there could be opened within {stall_seconds:g} s;"
-            f" check the address, the credentials and the network, or {ELSEWHERE}."
-        )
-    return device
-
-
-def masked(url: str) -> str:
-    """The address without user, password and query: fit for messages and logs."""
-    # Greedy to the last @: passwords hold @ and / more often than paths hold @.
-    return re.sub(r"\?.*", "?***", re.sub(r"://.*@", "://***@", url))
-
-
-def _address(given: str) -> str:
-    """What is given; raises SourceError where OpenCV can't take it."""
-    if not is_text(given):
-        raise SourceError(f"{masked(shown(given))} is no address: some of it is not UTF-8; write such bytes as %NN.")
-    return given
 
 
 def _why_no_camera(file: Path) -> str:

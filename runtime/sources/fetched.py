@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from stpr.runtime.sources.files import RecordedSource
 from stpr.runtime.sources.frame import Frame, WhenBehind
-from stpr.runtime.sources.live import JOIN_SECONDS, Mailbox
+from stpr.runtime.sources.live import JOIN_SECONDS
+from stpr.runtime.sources.mailbox import Mailbox
 
 
 class Fetched:
@@ -20,7 +21,7 @@ class Fetched:
     def __init__(self, recorded: RecordedSource) -> None:
         self.origin = recorded.origin
         self._recorded = recorded
-        self._mailbox = Mailbox(WhenBehind.WAIT)
+        self._mailbox: Mailbox[Frame] = Mailbox(WhenBehind.WAIT)
         self._thread = threading.Thread(target=self._read, name=f"fetch {self.origin.name}", daemon=True)
         self._thread.start()
 

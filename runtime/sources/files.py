@@ -91,19 +91,19 @@ class RecordedSource:
         return dataclasses.replace(frame, stands=seconds if seconds <= PAUSE_SECONDS else self._usual)
 
 
-def open_recorded(path: Path) -> RecordedSource:
-    """A video file or a folder of images. Raises SourceError for what is neither."""
+def open_recorded(path: Path, threads: int | None = None) -> RecordedSource:
+    """A video file, decoded by so many threads (None: all cores), or a folder of images. SourceError for neither."""
     if path.is_dir():
         return open_folder(path)
     if path.is_file():
-        return open_file(path)
+        return open_file(path, threads)
     raise SourceError(f"there is no video or folder {shown(path)}; check the path.")
 
 
-def open_file(path: Path) -> RecordedSource:
+def open_file(path: Path, threads: int | None = None) -> RecordedSource:
     """A video file; raises SourceError unless it can be opened and says how fast it runs."""
     with openable(path) as name:
-        device = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        device = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
     if not device.isOpened():
         raise SourceError(
             f"{shown(path)} can't be decoded: it is damaged, cut short or no video; copy or record it again."

@@ -20,6 +20,9 @@ PIXEL = np.zeros((2, 2, 3), np.uint8)
 class Scripted:
     """A capture that plays a list: frames, None (lost), an exception (broken), or a number of seconds to wait."""
 
+    dropped = 0
+    skipped = 0
+
     def __init__(self, *script: Shot | Exception | float | None) -> None:
         self.script = iter(script)
         self.closed = False
@@ -38,7 +41,7 @@ class Scripted:
 
 
 def shots(count: int, pause: float = 0.0) -> list[Shot | float]:
-    return [step for number in range(count) for step in (pause, (PIXEL, str(number)))]
+    return [step for number in range(count) for step in (pause, Shot(PIXEL, str(number)))]
 
 
 def connecting(*captures: Scripted | SourceError) -> Callable[[], Scripted]:
@@ -91,7 +94,7 @@ def test_a_missing_camera_is_the_callers_error_at_once() -> None:
 
 
 def test_what_breaks_the_reader_is_raised_by_the_next_frame() -> None:
-    broken = Scripted((PIXEL, "a"), 0.05, ZeroDivisionError("in the driver"))
+    broken = Scripted(Shot(PIXEL, "a"), 0.05, ZeroDivisionError("in the driver"))
     with closing(LiveSource("camera", connecting(broken))) as source:
         frames = iter(source)
         assert next(frames).label == "a"
@@ -100,7 +103,7 @@ def test_what_breaks_the_reader_is_raised_by_the_next_frame() -> None:
 
 
 def test_a_lost_connection_comes_back(caplog: pytest.LogCaptureFixture) -> None:
-    first, second = Scripted((PIXEL, "before"), 0.05), Scripted((PIXEL, "after"), 0.3)
+    first, second = Scripted(Shot(PIXEL, "before"), 0.05), Scripted(Shot(PIXEL, "after"), 0.3)
     connect = connecting(first, SourceError("not yet"), SourceError("not yet"), second)
     with closing(LiveSource("rtsp://***@cam/1", connect, first_pause=0.02)) as source:
         assert list(labels(source, count=2)) == ["before", "after"]
@@ -117,7 +120,7 @@ def test_attempts_to_connect_grow_rarer() -> None:
     def connect() -> Scripted:
         attempts.append(time.monotonic())
         if len(attempts) == 1:
-            return Scripted((PIXEL, "only"))
+            return Scripted(Shot(PIXEL, "only"))
         raise SourceError("gone")
 
     with closing(LiveSource("camera", connect, first_pause=0.02)) as source:

@@ -21,8 +21,8 @@ from stpr.runtime.recognizer import run
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
 from stpr.runtime.sources import open_source
-from stpr.runtime.sources.capture import connect_stream
 from stpr.runtime.sources.live import LiveSource
+from stpr.runtime.sources.network import SourceOptions, connect_stream
 from stpr.runtime.window import FeatureWindow
 from tests.factories import MOTION, make_bundle, make_video
 from tests.runtime.runs import recorded
@@ -37,6 +37,7 @@ class Camera(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.alive, self.silent = True, False
         self.cuts = 0  # how often all connections were cut
+        self.burst = 1  # frames that come at once, after as many periods of silence
 
     @property
     def url(self) -> str:
@@ -56,9 +57,9 @@ class Handler(BaseHTTPRequestHandler):
                 image = np.full((48, 64, 3), (0, 0, 250), np.uint8)  # red, in OpenCV's BGR
                 jpeg = cv2.imencode(".jpg", cv2.circle(image, (number % 64, 24), 9, (0, 0, 0), -1))[1].tobytes()
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                self.wfile.write(head.encode() + jpeg + b"\r\n")
+                self.wfile.write((head.encode() + jpeg + b"\r\n") * self.server.burst)
                 number += 1
-            time.sleep(1 / FPS)
+            time.sleep(self.server.burst / FPS)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -79,7 +80,7 @@ def camera(port: int = 0) -> Iterator[Camera]:
 
 
 def live(url: str) -> LiveSource:
-    return LiveSource("stream", partial(connect_stream, url, stall_seconds=1.0), first_pause=0.05)
+    return LiveSource("stream", partial(connect_stream, url, SourceOptions(stall_seconds=1.0)), first_pause=0.05)
 
 
 def test_frames_come_at_the_cameras_pace_in_rgb() -> None:
@@ -253,3 +254,16 @@ def test_a_slow_reader_is_never_far_behind() -> None:
         assert source.dropped > 8
     assert max(ages) < 0.5
     assert np.mean(ages[4:]) < np.mean(ages[:4]) + 0.1
+
+
+def test_frames_that_come_in_bursts_are_all_seen() -> None:
+    """Fifteen at once and then half a second of nothing, as over a wireless network; each takes 10 ms to handle."""
+    with camera() as server:
+        server.burst = 15
+        with closing(live(server.url)) as source:
+            frames = []
+            for frame, _ in zip(source, range(60), strict=False):
+                frames.append(frame.index)
+                time.sleep(0.01)
+    assert frames == list(range(60))
+    assert source.dropped == 0

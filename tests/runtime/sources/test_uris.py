@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.names import masked
 from stpr.runtime.sources import open_source
-from stpr.runtime.sources.capture import masked
 
 
 def no_camera() -> None:

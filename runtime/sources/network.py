@@ -1,0 +1,82 @@
+"""What is behind an address: MJPEG is read by ourselves, everything else by OpenCV's FFmpeg."""
+
+from __future__ import annotations
+
+import os
+from http.client import HTTPResponse
+from typing import Final, Literal
+
+import cv2
+import msgspec
+
+from stpr.runtime.contract.names import address_text
+from stpr.runtime.sources.capture import Capture
+from stpr.runtime.sources.jpegs import BEGIN, JpegCapture
+from stpr.runtime.sources.reasons import ask_http, no_stream, why_no_stream
+from stpr.runtime.sources.stream import StreamCapture
+
+STALL_SECONDS: Final = 5.0  # a stream without a frame for so long is lost
+PIECE: Final = 1 << 16
+FILMS: Final = (".avi", ".flv", ".m3u8", ".mkv", ".mov", ".mp4", ".mpd", ".ts", ".webm")  # never MJPEG
+FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to hand options on: read when it opens
+MJPEG: Final = "MJPG"
+
+
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How sources are opened."""
+
+    threads: int | None = None  # that decode; None: one for a stream, since more hold frames back; all cores for files
+    transport: Literal["tcp", "udp"] = "tcp"  # of RTSP
+    stall_seconds: float = STALL_SECONDS
+
+
+def connect_stream(url: str, options: SourceOptions) -> Capture:
+    """A live stream; raises SourceError saying why there is none."""
+    return live_capture(url, open_address(url, options), options)
+
+
+def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: SourceOptions) -> Capture:
+    """A capture of what `open_address` gave."""
+    if isinstance(opened, HTTPResponse):
+        capture = JpegCapture(lambda: opened.read1(PIECE), opened.close, stall_seconds=options.stall_seconds)
+        if not capture.begins():
+            capture.close()
+            raise no_stream(url, "timeout", f"it answers, but no picture came within {options.stall_seconds:g} s")
+        return capture
+    # FFmpeg makes up the times of MJPEG over HTTP; over RTSP they are the camera's.
+    made_up = url.startswith("http") and fourcc(opened) == MJPEG
+    return StreamCapture(opened, threads=options.threads or 1, has_clock=not made_up)
+
+
+def open_address(url: str, options: SourceOptions) -> HTTPResponse | cv2.VideoCapture:
+    """An HTTP answer with MJPEG, or what OpenCV has opened; raises SourceError where that is nothing."""
+    address_text(url)
+    if url.startswith("http") and not url.partition("?")[0].lower().endswith(FILMS):
+        answer = ask_http(url, options.stall_seconds)
+        if _is_mjpeg(answer):
+            return answer
+        answer.close()
+    device = _open_with_ffmpeg(url, options)
+    if not device.isOpened():
+        raise why_no_stream(url, options.stall_seconds)
+    return device
+
+
+def fourcc(device: cv2.VideoCapture) -> str:
+    """The four letters of the codec."""
+    return int(device.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("latin-1")
+
+
+def _is_mjpeg(answer: HTTPResponse) -> bool:
+    """By its type or, where that says nothing, by how it begins."""
+    if answer.headers.get_content_maintype() == "multipart":
+        return True
+    return answer.length is None and answer.peek(len(BEGIN)).lstrip().startswith((b"--", BEGIN))
+
+
+def _open_with_ffmpeg(url: str, options: SourceOptions) -> cv2.VideoCapture:
+    patience = round(options.stall_seconds * 1000)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
+    limits += [cv2.CAP_PROP_N_THREADS, options.threads or 1]
+    os.environ.setdefault(FFMPEG_OPTIONS, f"rtsp_transport;{options.transport}")  # a user's own setting stays
+    return cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)

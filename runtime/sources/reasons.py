@@ -1,0 +1,204 @@
+"""Why there is no stream, in a word and a sentence: what the server says to the simplest question about it.
+
+OpenCV says that a stream can't be opened and no more. An HTTP server is asked first, and its answer is the stream where
+that is MJPEG; others are asked when OpenCV has failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import socket
+import ssl
+from collections.abc import Mapping
+from http.client import HTTPException, HTTPResponse
+from types import MappingProxyType
+from typing import Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote
+from urllib.request import HTTPSHandler, Request, build_opener, parse_http_list, parse_keqv_list
+
+from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.names import masked
+
+ELSEWHERE: Final = "or try --source FILE or --source synthetic:motions"
+# What can be done about each reason; the keys are the codes.
+FIXES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "refused": "check the address and that the camera's service is on",
+        "unauthorised": "check user and password; asked again in five minutes at the earliest, so that nobody is locked"
+        " out",
+        "not found": "check the address",
+        "codec": "choose H.264 or MJPEG in the camera's settings",
+        "timeout": "check the network, the port and whether the camera is on",
+        "tls": "check whether the port speaks TLS, or use the address without it",
+        "gone": "check the camera",
+    }
+)
+PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "http": 80, "https": 443}
+LONGEST_HEAD: Final = 1 << 16  # bytes of an RTSP answer
+
+
+def no_stream(url: str, code: str, words: str) -> SourceError:
+    """The error of a stream that is not there."""
+    return SourceError(f"no stream at {masked(url)}: {code}, {words}; {FIXES[code]}, {ELSEWHERE}.", code=code)
+
+
+def ask_http(url: str, seconds: float) -> HTTPResponse:
+    """The answer of an HTTP server, with its body still to be read; raises SourceError saying why there is none."""
+    try:
+        bare, user = parted(url)
+        opener = build_opener(HTTPSHandler(context=_trusting()))
+        try:
+            return opener.open(Request(bare, headers={"User-Agent": "stpr"}), timeout=seconds)  # type: ignore[no-any-return]
+        except HTTPError as error:
+            challenge = error.headers.get_all("WWW-Authenticate") or []
+            error.close()
+            if error.code != 401 or user is None or not challenge:
+                raise
+        # Once, not again and again: wrong passwords lock users out.
+        request = Request(bare, headers={"User-Agent": "stpr"})
+        request.add_unredirected_header("Authorization", _authorization(challenge, "GET", request.selector, user))
+        return opener.open(request, timeout=seconds)  # type: ignore[no-any-return]
+    except HTTPError as error:
+        error.close()
+        raise no_stream(url, *_status(error.code)) from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise no_stream(url, *_fault(error, url, seconds)) from None
+
+
+def why_no_stream(url: str, seconds: float) -> SourceError:
+    """Why OpenCV could not open a stream: asks the server itself."""
+    scheme = url.partition("://")[0]
+    try:
+        if scheme in {"http", "https"}:
+            ask_http(url, seconds).close()
+        elif scheme in {"rtsp", "rtsps"}:
+            if (status := _ask_rtsp(url, seconds)) != 200:
+                return no_stream(url, *_status(status))
+        elif scheme in PORTS:
+            _connected(url, seconds).close()
+        else:
+            return no_stream(url, "timeout", f"nothing came within {seconds:g} s")
+    except SourceError as error:
+        return error
+    except (OSError, ValueError) as error:
+        return no_stream(url, *_fault(error, url, seconds))
+    return no_stream(url, "codec", "the server answers, but what it sends can't be decoded here")
+
+
+def parted(url: str) -> tuple[str, tuple[str, str] | None]:
+    """The address without its user, and that with the password."""
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    if not at:
+        return url, None
+    name, _, password = user.partition(":")
+    return f"{scheme}://{host}{slash}{path}", (unquote(name), unquote(password))
+
+
+def _ask_rtsp(url: str, seconds: float) -> int:
+    """The status that an RTSP server answers to a wish for a description; raises OSError or ValueError otherwise."""
+    bare, user = parted(url)
+    with _connected(url, seconds) as connection:
+        if url.startswith("rtsps"):
+            connection = _trusting().wrap_socket(connection)
+        head = f"DESCRIBE {bare} RTSP/1.0\r\nCSeq: {{}}\r\nAccept: application/sdp\r\nUser-Agent: stpr\r\n"
+        status, challenge = _exchange(connection, head.format(1))
+        if status == 401 and user is not None and challenge:
+            proof = _authorization(challenge, "DESCRIBE", bare, user)
+            status, _ = _exchange(connection, f"{head.format(2)}Authorization: {proof}\r\n")
+    return status
+
+
+def _exchange(connection: socket.socket, head: str) -> tuple[int, list[str]]:
+    connection.sendall(f"{head}\r\n".encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        piece = connection.recv(4096)
+        if not piece or len(answer) > LONGEST_HEAD:
+            raise ConnectionResetError
+        answer += piece
+    lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    found = re.fullmatch(r"RTSP/\d\.\d (\d{3}).*", lines[0])
+    if found is None:
+        raise ValueError("it answers, but not in RTSP")
+    return int(found[1]), [line.partition(":")[2].strip() for line in lines if re.match("(?i)WWW-Authenticate:", line)]
+
+
+def _connected(url: str, seconds: float) -> socket.socket:
+    scheme, _, rest = parted(url)[0].partition("://")
+    found = re.match(r"(\[[^\]]*\]|[^/?:]*)(?::(\d+))?", rest)
+    if found is None or not found[1]:
+        raise ValueError("the address names no host")
+    return socket.create_connection((found[1].strip("[]"), int(found[2] or PORTS[scheme])), timeout=seconds)
+
+
+def _authorization(challenges: list[str], method: str, path: str, user: tuple[str, str]) -> str:
+    """What proves who asks, as the strongest known of the challenges wants it; raises ValueError for unknown ones."""
+    name, password = user
+    for challenge in sorted(challenges, key=lambda one: not one.lower().startswith("digest")):
+        kind, _, rest = challenge.partition(" ")
+        if kind.lower() == "basic":
+            import base64
+
+            return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+        asked = parse_keqv_list(parse_http_list(rest))
+        algorithm = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}.get(asked.get("algorithm", "MD5").upper())
+        if kind.lower() != "digest" or algorithm is None:
+            continue
+
+        def digest(*parts: str, of: object = algorithm) -> str:
+            return str(of(":".join(parts).encode()).hexdigest())  # type: ignore[operator]
+
+        realm, nonce = asked.get("realm", ""), asked.get("nonce", "")
+        secret, about = digest(name, realm, password), digest(method, path)
+        said = f'username="{name}", realm="{realm}", nonce="{nonce}", uri="{path}"'
+        if "auth" in asked.get("qop", "").replace(",", " ").split():
+            own = secrets.token_hex(8)
+            said += f', qop=auth, nc=00000001, cnonce="{own}"'
+            proof = digest(secret, nonce, "00000001", own, "auth", about)
+        else:
+            proof = digest(secret, nonce, about)
+        known = {key: asked[key] for key in ("opaque", "algorithm") if key in asked}
+        return "Digest " + ", ".join(
+            [said, f'response="{proof}"', *(f'{key}="{value}"' for key, value in known.items())]
+        )
+    raise ValueError("it asks for a kind of login that is not known here")
+
+
+def _status(status: int) -> tuple[str, str]:
+    if status in {401, 403, 407}:
+        return "unauthorised", f"the server wants other credentials ({status})"
+    if status in {404, 410}:
+        return "not found", f"the server knows no such stream ({status})"
+    return "refused", f"the server answers with an error ({status})"
+
+
+def _fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
+    """The reason in an error of the network."""
+    if isinstance(error, URLError) and isinstance(error.reason, OSError):
+        error = error.reason
+    place = masked(parted(url)[0]).partition("://")[2].partition("/")[0]
+    if isinstance(error, ConnectionRefusedError):
+        return "refused", f"nothing listens at {place}"
+    if isinstance(error, socket.gaierror):
+        return "not found", f"there is no host {place}"
+    if isinstance(error, ssl.SSLError):
+        return "tls", f"no encrypted connection: {(error.reason or 'handshake failed').lower().replace('_', ' ')}"
+    if isinstance(error, TimeoutError):
+        return "timeout", f"nothing came within {seconds:g} s"
+    if isinstance(error, ConnectionError):
+        return "gone", "the server hung up"
+    if isinstance(error, OSError):
+        return "gone", (error.strerror or "the network failed").lower()
+    return "not found", str(error) or "it is no address"
+
+
+def _trusting() -> ssl.SSLContext:
+    """TLS without a look at the certificate, as FFmpeg has it: cameras sign their own."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context

@@ -1,0 +1,151 @@
+"""Real streams with a clock of their own, as MPEG-TS from FFmpeg over the loopback, and readers that are too slow."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+
+from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.preprocess import Image
+from stpr.runtime.sources import open_source, stream
+from stpr.runtime.sources.stream import StreamCapture
+
+FFMPEG = shutil.which("ffmpeg")
+pytestmark = pytest.mark.skipif(FFMPEG is None, reason="FFmpeg's command is not installed")
+FPS = 20
+BLOCK = bytes(1 << 20)
+
+
+class Encoded(BaseHTTPRequestHandler):
+    """What FFmpeg makes of a test picture, at its own pace, from the moment of the request."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "video/mp2t")
+        self.end_headers()
+        source = f"testsrc2=size=160x120:rate={FPS}"
+        command = f"{FFMPEG} -v error -re -f lavfi -i {source} -c:v libx264 -preset ultrafast -tune zerolatency -g 20"
+        with subprocess.Popen([*command.split(), "-f", "mpegts", "-"], stdout=subprocess.PIPE) as encoder:
+            assert encoder.stdout is not None
+            with suppress(OSError):
+                while piece := encoder.stdout.read1(1 << 16):  # type: ignore[attr-defined]
+                    self.wfile.write(piece)
+            encoder.kill()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def address() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Encoded) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/live.ts"
+        server.shutdown()
+        thread.join()
+
+
+class Slow:
+    """A real capture on a machine that needs `decode` seconds of work for a frame, and `show` for its picture."""
+
+    def __init__(self, url: str, *, decode: float = 0.0, show: float = 0.0) -> None:
+        self._device = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        self.decode, self.show = decode, show
+        self.grabbed_at = 0.0
+
+    def grab(self) -> bool:
+        work(self.decode)
+        grabbed = self._device.grab()
+        self.grabbed_at = time.monotonic()
+        return grabbed
+
+    def retrieve(self) -> tuple[bool, Image]:
+        work(self.show)
+        read, image = self._device.retrieve()
+        return read, np.asarray(image, np.uint8)
+
+    def get(self, number: int) -> float:
+        return self._device.get(number)
+
+    def release(self) -> None:
+        self._device.release()
+
+
+def work(seconds: float) -> None:
+    """Keep this thread busy as a decoder does, without Python's lock."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        hashlib.sha256(BLOCK)
+
+
+def read_all(capture: StreamCapture) -> None:
+    while capture.read() is not None:
+        pass
+
+
+def test_the_burst_from_before_the_start_is_passed_over() -> None:
+    with address() as url, closing(open_source(url)) as source:
+        frames = [frame for frame, _ in zip(source, range(15), strict=False)]
+        ages = [time.monotonic() - frame.captured_at for frame in frames[-1:]]
+    assert frames[0].index == source.dropped > FPS / 2  # OpenCV had read more than a second to know the stream
+    steps = np.diff([frame.captured_at for frame in frames])
+    assert steps == pytest.approx(np.full(len(steps), 1 / FPS), abs=0.01)  # the camera's own times, to the network's
+    assert max(ages) < 0.5
+
+
+def test_a_reader_that_shows_too_slowly_stays_near_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "BUDGET_SECONDS", 0.4)
+    with address() as url:
+        device = Slow(url, show=2.5 / FPS)
+        with closing(StreamCapture(device, threads=1)) as capture:  # type: ignore[arg-type]
+            ages, before = [], 0
+            for turn in range(15):
+                shot = capture.read()
+                assert shot is not None
+                assert shot.seen_at is not None
+                before = capture.dropped if turn == 0 else before
+                ages.append(device.grabbed_at - shot.seen_at)
+    assert max(ages) <= 0.4 + 0.02
+    assert capture.dropped > before + 3
+
+
+def test_a_reader_that_can_not_catch_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "BUDGET_SECONDS", 0.4)
+    monkeypatch.setattr(stream, "CATCH_UP_SECONDS", 1.0)
+    with address() as url:
+        device = Slow(url)
+        with closing(StreamCapture(device, threads=1)) as capture:  # type: ignore[arg-type]
+            assert capture.read() is not None
+            device.decode = 3 / FPS
+            with pytest.raises(SourceError, match=r"decodes it too slowly and is \d+\.\d s behind") as caught:
+                read_all(capture)
+    assert caught.value.code == "late"
+
+
+def test_a_clock_that_is_slow_is_not_taken_for_a_slow_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "BUDGET_SECONDS", 0.2)
+    monkeypatch.setattr(stream, "CATCH_UP_SECONDS", 1.2)
+
+    class SlowClock(Slow):
+        def get(self, number: int) -> float:
+            return 0.8 * super().get(number)
+
+    with address() as url, closing(StreamCapture(SlowClock(url), threads=1)) as capture:  # type: ignore[arg-type]
+        begun, shown = time.monotonic(), 0
+        while time.monotonic() - begun < 5:
+            shot = capture.read()
+            assert shot is not None
+            shown += 1
+    assert shown > FPS
