@@ -18,19 +18,14 @@ if TYPE_CHECKING:
     from stpr.export.package.pipeline import Steps
 
 
-class Clips(click.ParamType):
+def _clips(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
     """A number of clips, or "all", which is None."""
-
-    name = "clips"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Fails as click does for anything else."""
-        if value == "all":
-            return None
-        try:
-            return click.IntRange(min=1).convert(value, param, ctx)
-        except click.BadParameter as error:
-            self.fail(f"{error.message.rstrip('.')}, nor is it all.", param, ctx)
+    if value == "all":
+        return None
+    try:
+        return click.IntRange(min=1).convert(value, param, ctx)
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{error.message.rstrip('.')}, nor is it all.", ctx, param) from error
 
 
 @click.command(cls=Command, extra="export", context_settings={"show_default": True})
@@ -39,7 +34,7 @@ class Clips(click.ParamType):
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
 @click.option(
     "--clips",
-    type=Clips(),
+    callback=_clips,
     metavar="N|all",
     default=str(CLIPS),
     help="Prove it on so many test clips, spread over the classes, or on all.",

@@ -18,13 +18,10 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/test_cli.py",
     "export/test_measure_engines.py",
     "runtime/contract/test_durable.py",
-<<<<<<< HEAD
     "runtime/sinks/test_mqtt.py",
     "runtime/sinks/test_webhook.py",
     "runtime/record/test_record.py",
-=======
     "runtime/sources/test_stream.py",
->>>>>>> 562c6a2 (What is seen on a stream is never old without saying so: its own clock, a budget, counted drops; MJPEG is read as it comes; why there is no stream is said in a word)
     "runtime/test_cli.py",
     "runtime/test_stopping.py",
     "runtime/updates/test_updater.py",

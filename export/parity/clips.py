@@ -38,7 +38,7 @@ class LabelledVideo:
     label: str
 
 
-def tested_videos(run: Path, stage: int, data: Path | None = None) -> list[LabelledVideo]:
+def tested_videos(run: Path, stage: int, data: Path | None) -> list[LabelledVideo]:
     """The videos of the stage's `predictions.csv`, class by class in turn: however many are taken are spread over all.
 
     `data` is where they lie now, if not where they were. Raises CheckpointError if the list is missing, DataError if

@@ -25,7 +25,7 @@ def write_list(run: Path, counts: dict[str, int]) -> None:
 @pytest.mark.parametrize("many", [1, 2, 3, 7, 16, 40])
 def test_however_many_are_taken_they_are_spread_over_the_classes_and_within_each(tmp_path: Path, many: int) -> None:
     write_list(tmp_path, {"a": 40, "b": 40, "c": 40})
-    tested = clips.tested_videos(tmp_path, 1)
+    tested = clips.tested_videos(tmp_path, 1, None)
     assert len({video.path for video in tested}) == 120
     chosen = tested[: 3 * many]
     assert Counter(video.label for video in chosen) == {"a": many, "b": many, "c": many}
@@ -36,7 +36,7 @@ def test_however_many_are_taken_they_are_spread_over_the_classes_and_within_each
 
 def test_classes_of_few_clips_give_all_they_have(tmp_path: Path) -> None:
     write_list(tmp_path, {"a": 1, "b": 5})
-    tested = clips.tested_videos(tmp_path, 1)
+    tested = clips.tested_videos(tmp_path, 1, None)
     assert Counter(video.label for video in tested[:4]) == {"a": 1, "b": 3}
 
 
