@@ -23,7 +23,7 @@ def _clips(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     if value == "all":
         return None
     try:
-        return click.IntRange(min=1).convert(value, param, ctx)
+        return click.IntRange(min=1)(value, param, ctx)
     except click.BadParameter as error:
         raise click.BadParameter(f"{error.message.rstrip('.')}, nor is it all.", ctx, param) from error
 

@@ -31,11 +31,13 @@ threads_option = click.option(
 
 
 @click.command(cls=Command)
-@click.option("--camera", type=click.IntRange(min=0), metavar="N", help="A camera by its number.")
+@click.option("--camera", type=click.IntRange(min=0), metavar="N", multiple=True, help="A camera by its number.")
 @click.option(
     "--source",
     metavar="URI",
-    help="v4l2://DEV, csi://N, rtsp://…, http(s)://…, a video, a folder of images, or synthetic:motions.",
+    multiple=True,
+    help="v4l2://DEV, csi://N, rtsp://…, http(s)://…, a video, a folder of images, or synthetic:motions;"
+    " several, as with --camera, are watched at once.",
 )
 @click.option(
     "--bundle",
@@ -84,13 +86,21 @@ threads_option = click.option(
     metavar="DIR",
     help="Take over newer bundles and updates that appear in DIR, without losing a frame; SIGUSR1 rolls back.",
 )
+@click.option(
+    "--wait/--no-wait",
+    default=None,
+    help="Wait for cameras and streams that are not up yet [default: under a service of systemd].",
+)
 @threads_option
-def run(*, camera: int | None, source: str | None, **options: Any) -> None:
-    """Recognize actions live, from a camera, a stream or a file."""
-    if (camera is None) == (source is None):
-        raise click.UsageError("say what to watch with --camera N or --source URI, one of the two.")
+def run(*, camera: tuple[int, ...], source: tuple[str, ...], **options: Any) -> None:
+    """Recognize actions live, from cameras, streams or files."""
+    sources = (*map(str, camera), *source)
+    if not sources:
+        raise click.UsageError("say what to watch with --camera N or --source URI.")
+    if len(sources) > len(set(sources)):
+        raise click.UsageError("a source is named twice; name each once.")
     # Every other option is a field of Settings, under the same name.
-    settings = Settings(source=str(camera) if source is None else source, **options)
+    settings = Settings(source=sources[0], more_sources=sources[1:], **options)
     with stop_on_signals() as stopping:
         _quiet_opencv()
         from stpr.runtime.live import run_live

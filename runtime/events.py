@@ -73,6 +73,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="s
     nearest: str | None = None
     margin: float | None = None
     routing: dict[str, float] | None = None
+    source: str = ""  # which of several cameras; set by who knows it
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end", omit_defaults=True):
@@ -89,6 +90,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end
     peak: float  # the highest score
     media_time: float | None = None
     start_media_time: float | None = None
+    source: str = ""
 
 
 Event: TypeAlias = Start | End

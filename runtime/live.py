@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 
 import click
 import msgspec
 
+from stpr.runtime.cameras import Cameras
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.filters import open_filters
-from stpr.runtime.recognizer import run
+from stpr.runtime.recognizer import run, run_all
+from stpr.runtime.result import Result
 from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks import Sinks, StopRun, open_sinks
@@ -26,27 +30,46 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
     models = Models(settings)
     with ExitStack() as opened:
         model = opened.enter_context(models.first())
-        source = opened.enter_context(closing(open_source(settings.source, source_options(settings))))
-        session = Session(model, source.origin, open_filters(settings, model.manifest))
-        click.echo(
-            f"{model.bundle.path}: stage {model.id.stage} on {model.engine}, watching {source.origin.name}", err=True
-        )
+        sources = [
+            opened.enter_context(closing(open_source(uri, source_options(settings)))) for uri in settings.sources
+        ]
+        sessions = [Session(model, source.origin, open_filters(settings, model.manifest)) for source in sources]
+        names = ", ".join(source.origin.name for source in sources)
+        click.echo(f"{model.bundle.path}: stage {model.id.stage} on {model.engine}, watching {names}", err=True)
         sinks = open_sinks(_with_a_window_or_headless(settings))
-        updater = opened.enter_context(closing(Updater(models, [session], settings)))
+        updater = opened.enter_context(closing(Updater(models, sessions, settings)))
         if settings.watch is not None:
             signal.signal(signal.SIGUSR1, updater.on_signal)
-        words = partial(summary, session, source, sinks)
-        with stopping.by(source.stop, sinks.stop, finish=sinks.finish, words=words), closing(sinks), suppress(StopRun):
-            for result in run(session, source):
+        words = partial(summaries, sessions, sources, sinks)
+        cameras = Cameras(sources) if len(sources) > 1 else None
+        stop = sources[0].stop if cameras is None else cameras.stop
+        with stopping.by(stop, sinks.stop, finish=sinks.finish, words=words), closing(sinks), suppress(StopRun):
+            for session, result in _alone(sessions[0], sources[0]) if cameras is None else run_all(sessions, cameras):
                 sinks.write(result)
                 updater.after([(session, result)])
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")
 
 
+def _alone(session: Session, source: Source) -> Iterator[tuple[Session, Result]]:
+    """One camera needs no thread between its source and the loop."""
+    for result in run(session, source):
+        yield session, result
+
+
 def source_options(settings: Settings) -> SourceOptions:
     """How sources are to be opened."""
-    return SourceOptions(threads=settings.threads)
+    # systemd gives every service a number of its own.
+    wait = "INVOCATION_ID" in os.environ if settings.wait is None else settings.wait
+    return SourceOptions(threads=settings.threads, wait=wait)
+
+
+def summaries(sessions: Sequence[Session], sources: Sequence[Source], sinks: Sinks) -> str:
+    """A line about each source of a run that ended, with its name where there are several."""
+    lines = [summary(session, source, sinks) for session, source in zip(sessions, sources, strict=True)]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n".join(f"{source.origin.name}: {line}" for source, line in zip(sources, lines, strict=True))
 
 
 def summary(session: Session, source: Source, sinks: Sinks) -> str:

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from stpr.runtime.cameras import Cameras
 from stpr.runtime.decision import WARMING_UP, Decision, Prediction, loudest
 from stpr.runtime.model import Model
 from stpr.runtime.result import Result
@@ -44,12 +45,24 @@ def run(session: Session, source: Source) -> Iterator[Result]:
         yield last
 
 
+def run_all(sessions: Sequence[Session], cameras: Cameras) -> Iterator[tuple[Session, Result]]:
+    """The results of all cameras, each with its session: frames that have come at one time share the graphs' calls."""
+    for taken in cameras:
+        shots = [(sessions[number], frame) for number, frame in taken.items() if frame is not None]
+        yield from zip((session for session, _ in shots), step(shots), strict=True)
+        for number, frame in taken.items():
+            if frame is None and (last := sessions[number].end()) is not None:
+                yield sessions[number], last
+
+
 def step(shots: Sequence[Shot]) -> list[Result]:
     """The results of one frame of each of several cameras, with one call of each graph for all of them.
 
     A session takes part once at most, and all share one model; raises ValueError otherwise.
     """
     begun = time.monotonic()
+    if not shots:
+        return []
     if len({session for session, _ in shots}) < len(shots) or len({session.model for session, _ in shots}) > 1:
         raise ValueError("a step takes one frame of each session, and the sessions of one model.")
     wanted = [(session, frame) for session, frame in shots if session.wants(frame)]

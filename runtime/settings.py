@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What to watch, with what, and where results go: a field has the name of its option, `--camera N` is source N."""
 
     source: str
+    more_sources: tuple[str, ...] = ()  # watched beside it
+    wait: bool | None = None  # for cameras and streams that are not up yet; None: under a service
     bundle: Path | None = None  # None: the newest one under bundles/
     engine: str = ENGINE
     threads: int | None = None  # CPU threads of one run; None: all cores
@@ -47,3 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     watch: Path | None = None  # a folder in which newer bundles and updates appear
     events: EventSettings = EventSettings()
     updates: UpdateSettings = UpdateSettings()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that is watched."""
+        return (self.source, *self.more_sources)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import msgspec
+
 from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.decision import Prediction
 from stpr.runtime.events import Event, EventDecoder, EventSettings, Moment
@@ -24,7 +26,9 @@ class Events:
 
     def __call__(self, result: Result) -> Result:
         """The result with `events`."""
-        return dataclasses.replace(result, events=tuple(self._events(result)))
+        name = result.frame.source.name
+        events = tuple(msgspec.structs.replace(event, source=name) for event in self._events(result))
+        return dataclasses.replace(result, events=events)
 
     def follow(self, manifest: Manifest) -> None:
         """Another bundle speaks from now on; an action that has begun goes on."""

@@ -126,6 +126,8 @@ def open_recording(settings: Settings) -> Recording | None:
     """What `--record` asks for."""
     if settings.record is None:
         return None
+    if len(settings.sources) > 1:
+        raise StprError("--record takes one source; run once more for each that is to be recorded.")
     if is_folder(settings.record):
         return Recording(Folder(settings.record, settings))
     return Recording(OneFile(settings.record))

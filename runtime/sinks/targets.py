@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from stpr.runtime.contract.durable import is_same_file
@@ -14,9 +14,9 @@ from stpr.runtime.settings import Settings
 def check_targets(settings: Settings) -> None:
     """Raises StprError where an output is the source or another output, by whatever name or link."""
     targets = _targets(settings)
-    for name, target in targets.items():
-        if is_same_file(target, Path(settings.source)):
-            raise StprError(f"{name} is the source {settings.source}, which would be destroyed; name another file.")
+    for source, (name, target) in product(settings.sources, targets.items()):
+        if is_same_file(target, Path(source)):
+            raise StprError(f"{name} is the source {source}, which would be destroyed; name another file.")
     for (one, first), (other, second) in combinations(targets.items(), 2):
         if is_same_file(first, second):
             raise StprError(f"{one} and {other} are one and the same file; name two.")

@@ -10,6 +10,7 @@ from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.raw_file import standard_output, write_whole
 
+UNSAID: tuple[State, str | None] = ("warming_up", None)
 CLEAR_LINE = "\x1b[K"
 
 
@@ -18,22 +19,24 @@ class TextLine:
 
     every_frame = False
 
-    def __init__(self, file: io.FileIO, *, rewrite: bool, encoding: str = "utf-8") -> None:
+    def __init__(self, file: io.FileIO, *, rewrite: bool, encoding: str = "utf-8", several: bool = False) -> None:
+        """With `several` sources each line has the name of its own."""
         self._file, self._encoding = file, encoding
-        self._rewrite = rewrite
-        self._said: tuple[State, str | None] = ("warming_up", None)
+        self._rewrite, self._several = rewrite and not several, several
+        self._said: dict[str, tuple[State, str | None]] = {}  # by the source
 
     def write(self, result: Result) -> None:
         """Say a new prediction."""
         prediction = result.prediction
         if prediction is None:
             return
-        line = f"{prediction.time[11:19]}  {_words(prediction)}"
+        name = f"{prediction.source}  " if self._several else ""
+        line = f"{prediction.time[11:19]}  {name}{_words(prediction)}"
         if self._rewrite:
             self._say(f"\r{line}  {result.fps:.0f} fps  {prediction.latency_ms:.0f} ms{CLEAR_LINE}")
-        elif (said := (prediction.state, prediction.label)) != self._said:
+        elif (said := (prediction.state, prediction.label)) != self._said.get(prediction.source, UNSAID):
             self._say(f"{line}\n")
-            self._said = said
+            self._said[prediction.source] = said
 
     def close(self) -> None:
         """Leave the line that was rewritten."""
@@ -48,7 +51,8 @@ def open_text(settings: Settings) -> TextLine | None:
     """Text on standard output, unless a window shows more, JSON is written there, or nobody reads it."""
     if not settings.headless or settings.json == "-" or sys.stdout is None:
         return None
-    return TextLine(standard_output(), rewrite=sys.stdout.isatty(), encoding=sys.stdout.encoding)
+    several = len(settings.sources) > 1
+    return TextLine(standard_output(), rewrite=sys.stdout.isatty(), encoding=sys.stdout.encoding, several=several)
 
 
 def _words(prediction: Prediction) -> str:

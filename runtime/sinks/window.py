@@ -34,8 +34,9 @@ class Window:
 
     every_frame = True
 
-    def __init__(self) -> None:
-        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+    def __init__(self, name: str = WINDOW) -> None:
+        cv2.namedWindow(name, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        self._name = name
         self._overlay = Overlay()
         self._sized = False
 
@@ -43,21 +44,44 @@ class Window:
         """Show the frame and look at the keyboard."""
         picture = self._overlay.draw(result)
         if not self._sized:
-            cv2.resizeWindow(WINDOW, picture.shape[1], picture.shape[0])
+            cv2.resizeWindow(self._name, picture.shape[1], picture.shape[0])
             self._sized = True
-        cv2.imshow(WINDOW, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        cv2.imshow(self._name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         pressed = cv2.waitKey(1) & 0xFF
-        if pressed in QUIT_KEYS or cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1:
+        if pressed in QUIT_KEYS or cv2.getWindowProperty(self._name, cv2.WND_PROP_VISIBLE) < 1:
             raise StopRun
 
     def close(self) -> None:
         """Close the window."""
-        cv2.destroyWindow(WINDOW)
+        cv2.destroyWindow(self._name)
 
 
-def open_window(settings: Settings) -> Window | None:
-    """A window, unless `--headless`."""
-    return None if settings.headless else Window()
+class Windows:
+    """A window for each source, there from its first frame on."""
+
+    every_frame = True
+
+    def __init__(self) -> None:
+        self._windows: dict[str, Window] = {}
+
+    def write(self, result: Result) -> None:
+        """Show the frame in its source's window."""
+        name = result.frame.source.name
+        if name not in self._windows:
+            self._windows[name] = Window(f"{WINDOW}: {name}")
+        self._windows[name].write(result)
+
+    def close(self) -> None:
+        """Close them all."""
+        for window in self._windows.values():
+            window.close()
+
+
+def open_window(settings: Settings) -> Window | Windows | None:
+    """A window, or one for each of several sources, unless `--headless`."""
+    if settings.headless:
+        return None
+    return Window() if len(settings.sources) == 1 else Windows()
 
 
 def why_no_window() -> str | None:

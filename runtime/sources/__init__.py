@@ -21,6 +21,7 @@ from stpr.runtime.sources.files import frames_announced, open_recorded, open_vid
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
 from stpr.runtime.sources.network import SourceOptions, connect_stream, live_capture, open_address
+from stpr.runtime.sources.waiting import Waiting
 
 __all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehind", "open_source"]
 
@@ -30,7 +31,14 @@ PATHS = ("/", "./", "../")  # what begins so is a path, whatever else it holds
 
 
 def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
-    """Open what `uri` names; live ones connect at once. Raises SourceError naming what else could be tried."""
+    """Open what `uri` names; live ones connect at once or are waited for. Raises SourceError saying what to try."""
+    if options.wait and (uri.isdecimal() or ("://" in uri and not uri.startswith(PATHS))):
+        name = f"camera {uri}" if uri.isdecimal() else masked(uri)
+        return Waiting(name, partial(_open_now, uri, options))
+    return _open_now(uri, options)
+
+
+def _open_now(uri: str, options: SourceOptions) -> Source:
     if uri.isdecimal():
         return LiveSource(f"camera {uri}", partial(connect_camera, int(uri)))
     if uri == SYNTHETIC:

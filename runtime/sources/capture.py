@@ -114,7 +114,9 @@ def connect_camera(index: int) -> Capture:
     """The camera of that number; raises SourceError where there is none."""
     device = cv2.VideoCapture(index)
     if not device.isOpened():
-        raise SourceError(f"no camera {index} here: {_why_no_camera(Path(f'/dev/video{index}'))}; {ELSEWHERE}.")
+        raise SourceError(
+            f"no camera {index} here: {_why_no_camera(Path(f'/dev/video{index}'))}; {ELSEWHERE}.", code="gone"
+        )
     return OpenCvCapture(device)
 
 
@@ -125,7 +127,7 @@ def connect_v4l2(path: str) -> Capture:
     # By number where there is one: OpenCV opens cameras by name only in some of its builds.
     device = cv2.VideoCapture(int(number[1]) if number else address_text(str(file)), cv2.CAP_V4L2)
     if not device.isOpened():
-        raise SourceError(f"no camera v4l2://{path} here: {_why_no_camera(Path(path))}; {ELSEWHERE}.")
+        raise SourceError(f"no camera v4l2://{path} here: {_why_no_camera(Path(path))}; {ELSEWHERE}.", code="gone")
     return OpenCvCapture(device)
 
 
@@ -140,7 +142,7 @@ def connect_csi(sensor: str) -> Capture:
         )
     device = cv2.VideoCapture(CSI_PIPELINE.format(sensor=sensor), cv2.CAP_GSTREAMER)
     if not device.isOpened():
-        raise SourceError(f"no camera csi://{sensor} here: nvarguscamerasrc did not open it; {ELSEWHERE}.")
+        raise SourceError(f"no camera csi://{sensor} here: nvarguscamerasrc did not open it; {ELSEWHERE}.", code="gone")
     return OpenCvCapture(device)
 
 

@@ -6,20 +6,19 @@ again, for ever. Everything else happens on the caller's thread.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.sources.capture import Capture
+from stpr.runtime.sources.capture import Capture, Shot
 from stpr.runtime.sources.frame import Frame, Origin, WhenBehind
 from stpr.runtime.sources.mailbox import Mailbox
+from stpr.runtime.sources.outage import Outage
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts to connect: doubling from the one to the other
+LOCKED_OUT_PAUSE = 300.0  # after wrong credentials: some cameras lock a user out who tries them often
 JOIN_SECONDS = 2.0  # a read that hangs in the driver must not keep the program from ending
-
-log = logging.getLogger(__name__)
 
 
 class LiveSource:
@@ -39,6 +38,7 @@ class LiveSource:
         self.reconnects = 0
         self._connect = connect
         self._first_pause = first_pause
+        self._outage = Outage(name)
         self._mailbox: Mailbox[Frame] = Mailbox(when_behind)
         self._passed = 0  # by captures that were lost, and so on
         self.skipped = 0
@@ -69,7 +69,7 @@ class LiveSource:
         with self._mailbox:
             while not self._mailbox.closed_within(0):
                 dropped, skipped = capture.dropped, capture.skipped
-                shot = capture.read()
+                shot, reason = _read(capture)
                 passed, unreadable = capture.dropped - dropped, capture.skipped - skipped
                 self._passed, self.skipped, index = self._passed + passed, self.skipped + unreadable, index + passed
                 if shot is not None:
@@ -79,7 +79,7 @@ class LiveSource:
                     index, pause = index + 1, self._first_pause
                     continue
                 capture.close()
-                log.warning("%s gives no frames; reconnecting until it does.", self.origin.name)
+                self._outage.begins(reason)
                 if (found := self._reconnect(pause)) is None:
                     return
                 # A server that accepts and then sends nothing must not be hammered either.
@@ -88,14 +88,27 @@ class LiveSource:
 
     def _reconnect(self, pause: float) -> Capture | None:
         """A new connection, however long it takes; None when the source was stopped meanwhile."""
-        lost_at = time.monotonic()
         while not self._mailbox.closed_within(pause):
             try:
                 capture = self._connect()
-            except SourceError:
-                pause = min(2 * pause, LONGEST_PAUSE)
+            except SourceError as error:
+                self._outage.goes_on(error)
+                pause = pause_after(error, pause)
                 continue
             self.reconnects += 1
-            log.warning("%s is back after %.1f s.", self.origin.name, time.monotonic() - lost_at)
+            self._outage.ends()
             return capture
         return None
+
+
+def pause_after(error: SourceError, pause: float) -> float:
+    """How long to wait, in seconds, after an attempt that failed, before which there was such a pause."""
+    return LOCKED_OUT_PAUSE if error.code == "unauthorised" else min(2 * pause, LONGEST_PAUSE)
+
+
+def _read(capture: Capture) -> tuple[Shot | None, SourceError | None]:
+    """The next frame; None and, where it is known, the reason why there is none."""
+    try:
+        return capture.read(), None
+    except SourceError as error:
+        return None, error

@@ -28,6 +28,7 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None  # that decode; None: one for a stream, since more hold frames back; all cores for files
     transport: Literal["tcp", "udp"] = "tcp"  # of RTSP
     stall_seconds: float = STALL_SECONDS
+    wait: bool = False  # for cameras and streams that are not up yet
 
 
 def connect_stream(url: str, options: SourceOptions) -> Capture:

@@ -51,7 +51,8 @@ def stpr_run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
 def test_every_option_is_a_setting_and_the_other_way_round() -> None:
     options = {parameter.name for parameter in run.params} - {"camera", "version"}  # a camera is a source by its number
     tables = {"events", "updates"}  # for whoever calls from Python: their defaults were measured
-    assert options == set(Settings.__struct_fields__) - tables
+    again = {"more_sources"}  # what --source and --camera name when they are given again
+    assert options == set(Settings.__struct_fields__) - tables - again
 
 
 def test_the_newest_bundle_watches_a_file(bundle: Path, video: Path) -> None:
@@ -340,7 +341,7 @@ def test_a_run_that_nothing_listens_to_ends(bundle: Path) -> None:
     ("arguments", "message"),
     [
         ([], "--camera N or --source URI"),
-        (["--camera", "0", "--source", "a.mp4"], "--camera N or --source URI"),
+        (["--camera", "0", "--camera", "0"], "a source is named twice; name each once."),
         (["--camera", "-1"], "-1 is not in the range"),
         (["--source", "a.mp4", "--bundle", "nowhere"], "nowhere is no bundle"),
         (["--source", "a.mp4"], "no bundle under bundles/"),
@@ -362,3 +363,40 @@ def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert result.exit_code == 2
     assert "OpenCV can't be imported here" in result.output
     assert 'pip install "stpr[server]"' in result.output
+
+
+def test_several_sources_are_watched_at_once_and_named(bundle: Path, video: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.avi"
+    other.write_bytes(video.read_bytes())
+    done = stpr_run("--source", video, "--source", other, "--bundle", bundle, "--headless", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    for name in (video, other):
+        own = [line for line in told if line["source"] == str(name)]
+        assert [line["frame"] for line in own] == [line["frame"] for line in told if line["source"] == str(video)]
+        assert [line["state"] for line in own].count("warming_up") == 3
+    start, *ends = done.stderr.splitlines()
+    assert start.endswith(f"watching {video}, {other}")
+    assert [end.partition(": ")[0] for end in ends] == [str(video), str(other)]
+    assert all(re.fullmatch(SUMMARY, end.partition(": ")[2]) for end in ends)
+    done = stpr_run("--source", video, "--source", other, "--bundle", bundle, "--headless")
+    assert {line.split()[1] for line in done.stdout.splitlines()} == {str(video), str(other)}
+
+
+def test_a_source_of_several_that_dies_leaves_the_others(bundle: Path, video: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    done = stpr_run("--source", cut, "--source", video, "--bundle", bundle, "--headless", "--json", "-")
+    assert done.returncode == 2
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert max(line["frame"] for line in told if line["source"] == str(video)) >= 22
+    assert f"{cut} has ended, the others go on: " in done.stderr
+
+
+def test_several_are_not_recorded_into_one(bundle: Path, video: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((48, 64, 3), np.uint8))
+    out = tmp_path / "out.mp4"
+    done = stpr_run("--source", video, "--source", tmp_path, "--bundle", bundle, "--headless", "--record", out)
+    assert done.returncode == 2
+    assert "--record takes one source" in done.stderr
+    assert not out.exists()

@@ -73,7 +73,7 @@ def test_a_slow_reader_gets_the_newest_frame_and_drops_are_counted() -> None:
             time.sleep(0.1)
             if frame.index == 39:
                 source.stop()
-    assert 3 <= len(frames) <= 8
+    assert 3 <= len(frames) <= 12
     assert source.dropped == 40 - len(frames)
     assert all(frame.label == str(frame.index) for frame in frames)
     # The age of what the reader gets never grows: a queue would have made each later than the one before.
@@ -111,7 +111,8 @@ def test_a_lost_connection_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     assert first.closed
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "rtsp://***@cam/1 gives no frames; reconnecting until it does."
-    assert said[1].startswith("rtsp://***@cam/1 is back after 0.")
+    assert said[1] == "still without rtsp://***@cam/1 after 0 s: not yet"
+    assert said[2].startswith("rtsp://***@cam/1 is back after 0.")
 
 
 def test_attempts_to_connect_grow_rarer() -> None:
