@@ -35,6 +35,7 @@ Loaded = TypeVar("Loaded")
 # TSN's multi-scale crop: sides of these parts of the whole, height and width at most one step apart, in the middle or
 # in a corner.
 MEASURED: Final = 200  # videos that the typical length is taken from
+MOST_WINDOWS: Final = 120  # of one background video: they are in memory together
 
 SCALES: Final = (1.0, 0.875, 0.75, 0.66)
 SIDES: Final = tuple((a, b) for i, a in enumerate(SCALES) for j, b in enumerate(SCALES) if abs(i - j) <= 1)
@@ -92,6 +93,26 @@ def load_draws(video: Path, *, draws: int, spec: PixelSpec, sampling: SamplingSe
     def plan(total: int) -> list[_View]:
         training = [_draw(total, sampling, draw, (seed, named, draw)) for draw in range(draws)]
         return [_test_view(total, sampling), *training]
+
+    return _render(video, plan, spec)
+
+
+def load_windows(video: Path, *, span: float, spec: PixelSpec, sampling: SamplingSettings) -> Clip:
+    """What a live window of `span` seconds sees while it slides over a video: `(W, T, *shape)`.
+
+    Half a span apart, or further where there would be more than MOST_WINDOWS; of a shorter video it is the test view.
+    Raises DataError as `load_clip` does.
+    """
+    info = probe(video)
+    length = min(info.frames, max(sampling.frames, round(span * info.fps)))
+    count = min(MOST_WINDOWS, 1 + (info.frames - length) * 2 // length)
+    starts = [round(place * (info.frames - length) / max(1, count - 1)) for place in range(count)]
+    frames = centre_frames(length, sampling.frames)
+
+    def plan(total: int) -> list[_View]:
+        del total  # announced; what was counted holds
+        views = [[min(start + frame, info.frames - 1) for frame in frames] for start in starts]
+        return [_View(indices, indices) for indices in views]
 
     return _render(video, plan, spec)
 

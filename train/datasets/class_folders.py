@@ -13,6 +13,7 @@ from stpr.runtime.contract.errors import DataError
 from stpr.train.datasets.annotations import SPLITS, Video, check_name, some
 from stpr.train.datasets.folder import Folder, class_folders, class_videos
 
+BACKGROUND: Final = "background"  # beside the classes: no class, but videos of what is none
 TESTED: Final = 0.25  # of a class's videos, about
 
 
@@ -28,11 +29,20 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
             raise DataError(fault)
         videos = listed.videos
     else:
-        found = [Video(path, folder.name, "train") for folder in class_folders(root) for path in class_videos(folder)]
+        folders = [folder for folder in class_folders(root) if folder.name != BACKGROUND]
+        found = [Video(path, folder.name, "train") for folder in folders for path in class_videos(folder)]
         videos, notes = split_by_recording(found)
     for video in videos:
         check_name(video.path)
     return videos, notes
+
+
+def background_of(root: Path) -> tuple[str, list[str]]:
+    """The folder of background videos in a folder of classes, "" where there is none; and what to say of it."""
+    folder = root / BACKGROUND
+    if not folder.is_dir():
+        return "", []
+    return str(folder), [f"{folder} is no class: its videos show what is none, so that events keep silent there"]
 
 
 def split_by_recording(videos: Sequence[Video]) -> tuple[list[Video], list[str]]:

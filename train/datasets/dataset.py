@@ -34,6 +34,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     root: str
     skip: str = ""  # a list of videos to leave out
+    background: str = ""  # a folder of videos in which nobody does anything that is to be learnt, as long as they like
 
     caution: ClassVar[str] = ""  # what must be said beside any figures
     caution_if_drawn: ClassVar[str] = ""  # what must be said beside figures of stages that a seed makes

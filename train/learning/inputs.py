@@ -67,6 +67,7 @@ class FrozenFeatures:
         self.features = features
         self.labels = labels
         self.recordings = torch.zeros_like(labels) if recordings is None else recordings
+        self.background: Tensor | None = None  # (m, T, F) of windows that show no class, where the user gave any
         self.processes = processes
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

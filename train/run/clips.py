@@ -17,6 +17,7 @@ from stpr.train.learning.distributed import Processes
 from stpr.train.learning.encode import encode_frozen
 from stpr.train.learning.inputs import Inputs, PixelClips
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.run.background import Background, background_of
 from stpr.train.run.progress import Progress
 from stpr.train.settings.recipe import Recipe
 
@@ -41,7 +42,13 @@ class VideoClips:
     processes: Processes
     progress: Progress
     cache: FeatureCache | None = None
+    span: float = 1.0  # seconds of a typical training clip
+    background: Background | None = field(init=False)
     _tests: dict[int, Inputs] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find the background videos. Raises RecipeError or DataError for what can't be used."""
+        self.background = background_of(self.recipe, self.span)
 
     def of(self, stage: Stage, split: Split) -> list[Video]:
         """The stage's videos of a split, sorted by path."""
@@ -64,15 +71,23 @@ class VideoClips:
         sampling, seed = self.recipe.sampling, self.recipe.seed
         clips = PixelClips(videos, labels, spec=encoder.pixels, sampling=sampling, seed=seed, processes=self.processes)
         if encoder.upstream_trains:
+            if self.background is not None:
+                raise RecipeError(
+                    '[data] background needs features that are encoded once, but with [adapter] place = "blocks" each'
+                    ' epoch encodes its own; leave background out, or set place = "feature".'
+                )
             return clips
         what = f"stage {stage.index} {split}"
-        return encode_frozen(
+        encoded = encode_frozen(
             clips,
             encoder,
             draws=sampling.draws if split == "train" else 0,
             advance=lambda done: self.progress.encoding(what, done, len(videos)),
             cache=self.cache,
         )
+        if split == "train" and self.background is not None:
+            encoded.background = self.background.encoded(encoder, sampling, self.progress)
+        return encoded
 
 
 def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:

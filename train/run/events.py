@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 from stpr.train.model.scores.wholeness import Fragments, fragments, slid
@@ -36,7 +37,8 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
 def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipScores, *, seed: int) -> None:
     """Learn how to weigh what tells a whole action from a part, on clips that the scores have not learnt from.
 
-    The weights go to `target`, the same scores before the stage; too few clips leave those that it has.
+    Background windows, where there are any, count as parts: none of them shows a whole action. The weights go to
+    `target`, the same scores before the stage; too few clips leave those that it has.
     """
     if not isinstance(scores, ClipStatistics) or not isinstance(target, ClipStatistics):
         return
@@ -47,9 +49,24 @@ def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipSco
     pointed, length, cosines = scores.resemble(clips)
     best = cosines.argmax(dim=1)
     right = whole & (best == labels.repeat(len(clips) // len(labels)))
+    numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best]
+    if (strange := _background(scores, held)) is not None:
+        numbers = torch.cat([numbers, strange])
+        right = torch.cat([right, right.new_zeros(len(strange))])
     if min(int(right.sum()), int((~right).sum())) >= FEWEST:
-        numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best]
         target.wholeness.calibrate(numbers, right)
+
+
+def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:
+    """The numbers `(m, 4)` of background windows in which enough happens for the class that they look like."""
+    inputs = held.inputs
+    if not isinstance(inputs, FrozenFeatures) or inputs.background is None or scores.wholeness is None:
+        return None
+    features = held.encoder(inputs.background.to(held.encoder.mean.device))
+    pointed, length, cosines = scores.resemble(features)
+    best = cosines.argmax(dim=1)
+    numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best]
+    return numbers[scores.describe.energy(features) > scores.wholeness.floors[best]]
 
 
 def energy_floors(energies: Tensor, labels: Tensor, classes: int) -> Tensor:

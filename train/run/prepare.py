@@ -71,12 +71,13 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
             return None
         plan = Plan(recipe, stages, last, lambda: build_model(recipe).to(processes.device))
         kept = open_cache(request.cache, recipe) if request.cache else None
+        lasting = span(listed.videos, past)
         torch.manual_seed(recipe.seed)
         return Prepared(
             plan=plan,
             model=learnt_model(request.out, past, recipe).to(processes.device) if past else plan.build(),
-            clips=VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept),
+            clips=VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept, lasting),
             past=past,
-            span=span(listed.videos, past),
+            span=lasting,
             lists=list_digests(recipe.data, listed),
         )

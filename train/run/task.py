@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
 from stpr.train.datasets.annotations import Video, carried, some
-from stpr.train.datasets.class_folders import read_class_folders
+from stpr.train.datasets.class_folders import background_of, read_class_folders
 from stpr.train.datasets.csv_list import CsvList, write_list
 from stpr.train.methods import check_names
 from stpr.train.methods.build import settle
@@ -90,11 +90,12 @@ def _folder(folder: Path, asked: Asked) -> Task:
         recipe = load_recipe(str(recipe_file(out)), changes=asked.changes, root=str(out))
         return Task(recipe, out, resume=True, videos=_found_again(out, folder))
     videos, notes = read_class_folders(folder.resolve())
+    background, said = background_of(folder.resolve())
     classes = sorted({video.label for video in videos})
-    data = {"kind": "csv", "root": str(out), "file": VIDEOS, "videos": ""}
+    data = {"kind": "csv", "root": str(out), "file": VIDEOS, "videos": "", "background": background}
     tables = {"name": name, "data": data, "stages": {"classes": [classes]}}
     recipe = folder_recipe(tables, changes=asked.changes)
-    return Task(recipe, out, asked.resume, videos, notes)
+    return Task(recipe, out, asked.resume, videos, [*notes, *said])
 
 
 def _found_again(run: Path, folder: Path) -> list[Video]:
@@ -119,6 +120,7 @@ def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
     learnt = past.record.stages
     known = set(chain.from_iterable(learnt))
     videos, notes = read_class_folders(folder.resolve())
+    background, said = _background_of(folder.resolve(), begun)
     new = tuple(sorted({video.label for video in videos} - known))
     if not new:
         raise DataError(f"{folder} has no class that is new to {run}, which knows {some(sorted(known))}; add one.")
@@ -129,10 +131,21 @@ def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
     listed = [video for video in kept if video.label not in new] + [video for video in videos if video.label in new]
     recipe = replace(
         begun,
-        data=CsvList(root=str(run), file=VIDEOS, videos=""),
+        data=CsvList(root=str(run), file=VIDEOS, videos="", background=background),
         stages=StageSettings(classes=(*learnt, new), seed=begun.stages.seed),
     )
-    return Task(recipe, run, resume=True, videos=listed, notes=notes)
+    return Task(recipe, run, resume=True, videos=listed, notes=[*notes, *said])
+
+
+def _background_of(folder: Path, begun: Recipe) -> tuple[str, list[str]]:
+    """The new folder's background videos, else those that the run was begun with, else none; and what to say of it."""
+    background, said = background_of(folder)
+    if background or not begun.data.background:
+        return background, said
+    kept = begun.data.path(begun.data.background)
+    if kept.is_dir():
+        return str(kept), said
+    return "", [f"the background videos in {kept} are gone: from here on events are told without them"]
 
 
 def _check_finished(begun: StageSettings, learnt: Sequence[tuple[str, ...]], new: tuple[str, ...], run: Path) -> None:

@@ -16,7 +16,7 @@ from stpr.runtime.contract.motion import MotionSpec, grey, pairs_before
 from stpr.runtime.contract.preprocess import PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data import clips
-from stpr.train.data.clips import SIDES, load_ahead, load_clip, load_draws, median_span
+from stpr.train.data.clips import MOST_WINDOWS, SIDES, load_ahead, load_clip, load_draws, load_windows, median_span
 from stpr.train.data.pixels import PixelSpec
 from stpr.train.data.videos import VideoFile
 from stpr.train.settings.learning import Augment, SamplingSettings
@@ -49,7 +49,7 @@ def write_video(path: Path, frames: int = TOTAL) -> Path:
     assert writer.isOpened()
     for index in range(frames):
         picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        picture[:, :, 2] = 5 * index
+        picture[:, :, 2] = 5 * index % 256
         picture[:, :, 1] = np.linspace(0, 250, WIDTH)
         picture[:, :, 0] = np.linspace(0, 250, HEIGHT)[:, None]
         writer.write(picture)
@@ -350,3 +350,21 @@ def test_real_clips_fill_a_batch(shared_data: Path) -> None:
     batch = np.stack(list(load_ahead(paths, load, workers=2)))
     assert batch.shape == (4, 3, 8, 224, 224, 3)
     assert median_span(paths) == pytest.approx(32 / 30, rel=0.01)
+
+
+def test_windows_slide_over_a_video_by_half_a_span(tmp_path: Path) -> None:
+    """A span of half a second at 20 frames a second: ten frames, and from one window to the next five."""
+    video, plain = write_video(tmp_path / "a.avi"), sampling(5, PLAIN)
+    windows = load_windows(video, span=0.5, spec=spec(), sampling=plain)
+    red = windows[..., 0].mean(axis=(2, 3)) / 5
+    expected = [[start + frame for frame in (1, 3, 5, 7, 9)] for start in range(0, 31, 5)]
+    np.testing.assert_allclose(red, expected, atol=1.0)
+    assert len(load_windows(video, span=5 / 20, spec=spec(), sampling=plain)) == 1 + 2 * 35 // 5
+    short = load_windows(video, span=9.0, spec=spec(), sampling=plain)
+    assert np.array_equal(short[0], load_clip(video, spec=spec(), sampling=plain, rng=None))
+    assert len(short) == 1
+
+
+def test_windows_of_a_long_video_are_further_apart(tmp_path: Path) -> None:
+    long = write_video(tmp_path / "long.avi", frames=300)
+    assert len(load_windows(long, span=0.1, spec=spec(), sampling=sampling(2, PLAIN))) == MOST_WINDOWS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import DataError
@@ -32,7 +33,7 @@ def write_csv(root: Path, *rows: str, header: str = "path,label,signer,split") -
 def read(
     file: Path, videos: Path, filters: Mapping[str, Filter] = BY_SPLIT, *, learnt: Learnt = (), skip: str = ""
 ) -> list[Video]:
-    data = CsvList(root=str(videos), file=str(file), videos=".", skip=skip, **filters)
+    data = msgspec.structs.replace(CsvList(root=str(videos), file=str(file), videos=".", skip=skip), **filters)
     return read_videos(data, lambda *_: None, learnt).videos
 
 

@@ -69,6 +69,28 @@ def test_a_folder_is_learnt_as_one_stage_and_all_is_written_down(learnt: Path) -
     assert "name of a training file" not in said
 
 
+def test_a_folder_called_background_is_no_class(tmp_path: Path) -> None:
+    videos = write_classes(tmp_path / "videos", "wave", "clap")
+    (videos / "background").mkdir()
+    make_video(videos / "background" / "room.avi", frames=40)
+    task = read_task(str(videos), Asked(out=tmp_path / "run", changes=QUICK))
+    assert task.recipe.stages.classes == (("clap", "wave"),)
+    assert task.recipe.data.background == str((videos / "background").resolve())
+    assert any("background is no class" in note for note in task.notes)
+    result = train(videos, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    more = write_classes(tmp_path / "more", "jump")
+    again = train(more, "--run", tmp_path / "run", sets=())
+    assert again.exit_code == 0, again.output
+    kept = read_resolved(tmp_path / "run" / "recipe.toml").data.background
+    assert kept == task.recipe.data.background  # what was said of it still holds
+    shutil.rmtree(videos)
+    last = train(write_classes(tmp_path / "last", "hop"), "--run", tmp_path / "run", sets=())
+    assert last.exit_code == 0, last.output
+    assert "are gone: from here on events are told without them" in " ".join(last.stderr.split())
+    assert read_resolved(tmp_path / "run" / "recipe.toml").data.background == ""
+
+
 def test_new_classes_are_added_without_the_old_videos(run: Path, tmp_path: Path) -> None:
     more = write_classes(tmp_path / "more", "jump", "wave")
     before = (run / "stage-1" / "model.safetensors").read_bytes()

@@ -87,7 +87,7 @@ def test_an_unknown_key_of_a_section_names_the_nearest_there(section: str) -> No
 
 def test_data_of_one_kind_does_not_offer_the_keys_of_another() -> None:
     said = message(data={"kind": "folder", "root": "x", "seed": 1})
-    assert said == "r.toml: [data] has no key 'seed'; it knows kind, root, skip."
+    assert said == "r.toml: [data] has no key 'seed'; it knows kind, root, skip, background."
 
 
 def test_a_renamed_key_is_answered_with_its_new_name() -> None:

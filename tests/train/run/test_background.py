@@ -1,0 +1,113 @@
+"""Videos in which nobody does anything that is learnt: what windows are made of them, and what they teach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stpr.runtime.contract.errors import DataError, RecipeError
+from stpr.train.data.source import read_videos
+from stpr.train.data.stages import Stage
+from stpr.train.learning.distributed import ALONE
+from stpr.train.learning.inputs import FrozenFeatures
+from stpr.train.methods.build import build_model
+from stpr.train.model.scores.statistics import ClipStatistics
+from stpr.train.run.background import background_of
+from stpr.train.run.clips import VideoClips
+from stpr.train.run.progress import ShownProgress
+from stpr.train.run.stage import learn_stage
+from stpr.train.settings.recipe import Recipe
+from tests.factories import make_video
+from tests.train.synthetic import FRAMES, STAGES, make_features, make_fit, make_inputs, make_recipe
+from tests.train.videos import TRAIN, recipe_of, write_videos
+
+EVENTS: dict[str, Any] = {
+    "class_vectors": {"kind": "codes"},
+    "statistics": {"likelihood": "cosine", "concentration": "learnt", "events": True, "draws": True},
+    "fusion": {"kind": "posteriors"},
+    "expert": {"layers": 0},
+    "unknown": {"holdout": 0.3},
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = write_videos(tmp_path / "set")
+    (root / "background").mkdir()
+    make_video(root / "background" / "long.avi", frames=60)
+    make_video(root / "background" / "short.avi", frames=4)
+    return root
+
+
+def recipe(root: Path, **tables: Any) -> Recipe:
+    return recipe_of(root, **{**EVENTS, **tables, "data": {"background": "background"}})
+
+
+def test_a_stage_is_learnt_beside_windows_of_the_background_which_are_encoded_once(root: Path) -> None:
+    told = recipe(root)
+    background = background_of(told, span=0.5)
+    assert background is not None
+    assert [video.name for video in background.videos] == ["long.avi", "short.avi"]
+    videos = read_videos(told.data, lambda *_: None).videos
+    clips = VideoClips(told, videos, ["jump", "wave"], ALONE, quiet(), None, 0.5)
+    encoder = build_model(told).encoder
+    train, again = (clips.train(encoder, Stage(1, ("jump",))) for _ in range(2))
+    assert isinstance(train, FrozenFeatures)
+    assert isinstance(again, FrozenFeatures)
+    assert train.background is not None
+    assert again.background is not None
+    assert train.background.shape[1:] == train.features.shape[2:]
+    assert len(train.background) > 3
+    assert torch.equal(train.background, again.background)
+    marked = torch.arange(TRAIN) == 0
+    assert train.take(marked).background is train.background
+    test = clips.test(encoder, Stage(1, ("jump",)))
+    assert isinstance(test, FrozenFeatures)
+    assert test.background is None
+
+
+def quiet() -> ShownProgress:
+    return ShownProgress(quiet=True)
+
+
+def test_without_a_folder_there_is_none(root: Path) -> None:
+    assert background_of(recipe_of(root, **EVENTS), span=0.5) is None
+
+
+def test_what_can_not_be_used_is_one_line(root: Path) -> None:
+    with pytest.raises(RecipeError, match=r"set \[statistics\] events = true or leave it out"):
+        background_of(recipe(root, statistics={"events": False}), span=0.5)
+    with pytest.raises(DataError, match=r"there is no folder .*gone"):
+        background_of(recipe_of(root, **{**EVENTS, "data": {"background": "gone"}}), span=0.5)
+    blocks = recipe(root, adapter={"place": "blocks"}, statistics={**EVENTS["statistics"], "draws": False})
+    videos = read_videos(blocks.data, lambda *_: None).videos
+    clips = VideoClips(blocks, videos, ["jump", "wave"], ALONE, quiet(), None, 0.5)
+    with pytest.raises(RecipeError, match=r"leave background out, or set place"):
+        clips.train(build_model(blocks).encoder, Stage(1, ("jump",)))
+
+
+def evidence(*, background: bool) -> tuple[float, float]:
+    """Mean evidence of test clips, and of windows like the background: half of one class and half of another."""
+    settings = make_recipe(**EVENTS)
+    model, inputs = build_model(settings), make_inputs(1, clips=40)
+    features, labels = make_features(1, clips=40, split=2)
+    strange = (features[labels == 0] + features[labels == 1]) / 2 + 0.3 * torch.randn(40, FRAMES, features.shape[2])
+    if background:
+        inputs.background = strange[:20]
+    learn_stage(model, STAGES[0], inputs, settings, make_fit(settings, 1))
+    statistics = model.head.combiner.statistics
+    assert isinstance(statistics, ClipStatistics)
+    with torch.no_grad():
+        own, other = (statistics.evidence(clips).amax(dim=1).mean() for clips in (features, strange[20:]))
+    return float(own), float(other)
+
+
+def test_what_looks_like_the_background_is_no_action_and_actions_still_are() -> None:
+    torch.manual_seed(0)
+    (own, strange), (taught, silent) = evidence(background=False), evidence(background=True)
+    assert silent < strange - 1
+    assert taught - silent > own - strange
+    assert taught > 0
