@@ -15,7 +15,8 @@ from stpr.runtime.contract.preprocess import Array
 
 TOP = 3
 STILL = -60.0  # evidence below this: less happens than in any clip of the likeliest class
-State: TypeAlias = Literal["known", "unknown", "warming_up"]
+# The last four are of the picture: a decision about it would mean nothing (filters/watchdog).
+State: TypeAlias = Literal["known", "unknown", "warming_up", "frozen", "black", "damaged", "slow"]
 
 
 class BundleId(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.filters.events import Events
 from stpr.runtime.filters.latest import Latest
+from stpr.runtime.filters.watchdog import Watchdog
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 
@@ -27,6 +28,7 @@ class Follower(Protocol):
 
 
 FILTERS: Mapping[str, Callable[[Settings, Manifest], Filter]] = {
+    "watchdog": lambda _, manifest: Watchdog(manifest),  # the first: what it takes away is no event
     "events": lambda settings, manifest: Events(manifest, settings.events),
     "latest": lambda *_: Latest(),  # stays the last: it holds what the others made of a prediction
 }

@@ -41,9 +41,9 @@ class Events:
         self._began = self._began or result.began
         if prediction is None:
             return []
-        said = self._decoder.flush() if self._began or prediction.state == "warming_up" else []
+        said = self._decoder.flush() if self._began or not prediction.top else []
         self._began = False
-        if prediction.state != "warming_up":
+        if prediction.top:
             said += self._decoder.see(self._moment(result, prediction))
         return said
 

@@ -81,8 +81,8 @@ def _draw_label(card: Canvas, prediction: Prediction | None, *, truth: str | Non
     speed = f"{fps:.0f} fps" + (f"  {prediction.latency_ms:.0f} ms" if prediction is not None else "")
     card.text_right(speed, (right, 54), size=11, colour=GREY)
     if label is None or prediction is None:
-        waiting = prediction is None or prediction.state == "warming_up"
-        card.text("warming up" if waiting else "unknown", (PADDING, 32), size=22, colour=GREY)
+        state = "warming up" if prediction is None else prediction.state.replace("_", " ")
+        card.text(state, (PADDING, 32), size=22, colour=GREY)
     else:
         card.text(plain(label), (PADDING, 32), size=22, colour=WHITE, room=right - PADDING - 80)
         card.text_right(f"{prediction.score:.0%}", (right, 32), size=22, colour=ACCENT)

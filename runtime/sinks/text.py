@@ -59,6 +59,6 @@ def _words(prediction: Prediction) -> str:
     if prediction.state == "unknown":
         return f"unknown, most like {prediction.top[0][0]}"
     if prediction.label is None:
-        return "warming up"
+        return prediction.state.replace("_", " ")
     stage = max(prediction.routing, key=prediction.routing.__getitem__)
     return f"{prediction.label} {prediction.score:.0%}  stage {stage}"

@@ -80,4 +80,4 @@ class Shadow:
 
 
 def _spoke(decision: Decision | Prediction | None) -> bool:
-    return decision is not None and decision.state != "warming_up"
+    return decision is not None and bool(decision.top)

@@ -265,7 +265,7 @@ def _entry(bundle: Bundle) -> Entry:
 
 
 def _spoke(result: Result) -> bool:
-    return result.prediction is not None and result.prediction.state != "warming_up"
+    return result.prediction is not None and bool(result.prediction.top)
 
 
 def _words(error: Exception) -> str:
