@@ -55,9 +55,12 @@ threads_option = click.option(
     help="Record what is seen to a .mp4 file, or to a folder in videos of a minute.",
 )
 @click.option(
+    "--clips", type=click.Path(path_type=Path), metavar="DIR", help="A short video of each action, to a folder."
+)
+@click.option(
     "--keep",
     metavar="SIZE,AGE",
-    help="Of a folder of videos, such as 20GB,7d: the oldest are removed. [default: all is kept]",
+    help="Of such folders of videos, for example as 20GB,7d: the oldest are removed. [default: all is kept]",
 )
 @click.option(
     "--mqtt",

@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     headless: bool = False  # no window
     json: str | None = None  # a file, or - for standard output
     record: Path | None = None  # a file, or a folder of videos
+    clips: Path | None = None  # a folder of a short video for each event
     keep: str | None = None  # how much and how long folders of videos are kept; None: nothing is removed
     mqtt: str | None = None  # mqtt://HOST:PORT/TOPIC, or mqtts://
     mqtt_login: Path | None = None  # a file of user and password; None: the environment's, if any

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.clips import open_clips
 from stpr.runtime.sinks.group import Sinks, open_all
 from stpr.runtime.sinks.json_lines import open_json_lines
 from stpr.runtime.sinks.mqtt import open_mqtt
@@ -26,6 +27,7 @@ SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
     "json": open_json_lines,
     "text": open_text,
     "record": open_recording,
+    "clips": open_clips,
     "mqtt": open_mqtt,
     "webhook": open_webhook,
     "window": open_window,

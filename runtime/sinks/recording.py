@@ -13,7 +13,7 @@ from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
 from stpr.runtime.sinks.store import LOOK_SECONDS, Store, has_room
 from stpr.runtime.sinks.targets import is_folder
-from stpr.runtime.sinks.video_file import VideoFile
+from stpr.runtime.sinks.video_file import VideoFile, rate_of
 
 MINUTE: Final = 60.0  # seconds of one video of a folder
 
@@ -55,7 +55,8 @@ class Recording:
         if name in self._videos and self._videos[name].seconds >= self._place.longest:
             self._videos.pop(name).close()
         if name not in self._videos:
-            self._videos[name] = VideoFile(self._place.new(name), result.frame, picture)
+            fps = rate_of(result.frame)
+            self._videos[name] = VideoFile(self._place.new(name), picture, captured_at, fps)
         self._videos[name].write(picture, captured_at)
 
     def close(self) -> None:

@@ -97,7 +97,8 @@ class Store:
         for path in self._folder.iterdir():
             with suppress(OSError):  # removed meanwhile
                 if OURS.fullmatch(path.name) and not path.is_symlink():
-                    videos.append((path.name, path, path.stat()))
+                    found = path.stat()
+                    videos.append((found.st_mtime_ns, path, found))
         total, now = sum(found.st_size for *_, found in videos), time.time()
         being_written = set(self._newest.values())
         for _, path, found in sorted(videos):
@@ -121,5 +122,5 @@ def has_room(folder: Path) -> bool:
 
 
 def plain(name: str) -> str:
-    """A name as a part of a file's name, or of a topic: letters, digits, dots and dashes."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", shown(name)).strip("-.")[:60] or "video"
+    """A name as a part of a file's name, or of a topic: letters of any script, digits, dots; dashes for the rest."""
+    return re.sub(r"[^\w.]+", "-", shown(name)).strip("-.")[:60] or "video"

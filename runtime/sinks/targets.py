@@ -36,15 +36,17 @@ def _targets(settings: Settings) -> dict[str, Path | int]:
         targets[f"--json {settings.json}"] = Path(settings.json)
     if settings.record is not None:
         targets[f"--record {settings.record}"] = settings.record
+    if settings.clips is not None:
+        targets[f"--clips {settings.clips}"] = settings.clips
     if sys.stdout is not None:
         targets["standard output"] = sys.stdout.fileno()
     return targets
 
 
 def _check_keep(settings: Settings) -> None:
-    folders = [target for target in (settings.record,) if target is not None and is_folder(target)]
+    folders = [target for target in (settings.record, settings.clips) if target is not None and is_folder(target)]
     if not folders:
-        raise StprError(f"--keep {settings.keep} goes with --record DIR; name a folder to record into.")
+        raise StprError(f"--keep {settings.keep} goes with --record DIR or --clips DIR; name a folder.")
     for folder in folders:
         if is_same_file(folder, Path(settings.source).parent):
             raise StprError(

@@ -28,14 +28,14 @@ LIVE_FPS: Final = 30.0  # a camera is recorded at this rate, frames repeated or 
 class VideoFile:
     """Pictures with their times become a file; it is there, and can be read, while it is written."""
 
-    def __init__(self, path: Path, first: Frame, picture: Image) -> None:
-        """`path` is there and empty, made by the caller, so that it is nobody else's; `first` decides on the rate.
+    def __init__(self, path: Path, picture: Image, captured_at: float, fps: float) -> None:
+        """`path` is there and empty, made by the caller, so that it is nobody else's; `picture` is the first to come.
 
         Raises StprError where no video can be written.
         """
         self._path = path
-        self._fps, self._size = _rate(first), (picture.shape[1], picture.shape[0])
-        self._start, self._written = first.captured_at, 0
+        self._fps, self._size = fps, (picture.shape[1], picture.shape[0])
+        self._start, self._written = captured_at, 0
         part = path.with_name(f".{secrets.token_hex(4)}.ismv")
         try:
             part.touch(exist_ok=False)
@@ -99,7 +99,10 @@ def _frames(path: Path) -> int:
     return found
 
 
-def _rate(first: Frame) -> float:
-    """As announced; where the rate varies, that is its mean, and frames may come as fast as the first two."""
+def rate_of(first: Frame) -> float:
+    """The rate of a video that begins with this frame: that of its source.
+
+    Where that varies it is announced as its mean, and frames may come as fast as the first two.
+    """
     announced = first.source.fps or LIVE_FPS
     return round(1 / first.stands) if 0 < first.stands * announced < STEADY else announced

@@ -40,7 +40,7 @@ def test_an_output_onto_the_source_is_refused(source: str) -> None:
 
 def test_what_is_kept_is_of_a_folder_that_holds_not_the_source() -> None:
     for record in (None, Path("new.mp4")):
-        with pytest.raises(StprError, match=r"^--keep 7d goes with --record DIR"):
+        with pytest.raises(StprError, match=r"^--keep 7d goes with --record DIR or --clips DIR; name a folder"):
             check_targets(Settings(source="0", record=record, keep="7d"))
     Path("days").mkdir()
     Path("days/film.mp4").write_bytes(b"a film")
