@@ -12,15 +12,13 @@ from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.background import Background
 from stpr.runtime.sinks.sink import Counts, Guarded, Sink
 
-ON_THE_MAIN_THREAD: Final = frozenset({"window"})  # toolkits ask for it; all others run in the background
-
 EVENTS_ALONE: Final = frozenset({"webhook"})  # predictions would drive its events out while a server is slow
 
 
 class Sinks:
     """All sinks of a run as one."""
 
-    def __init__(self, sinks: Sequence[Guarded | Background]) -> None:
+    def __init__(self, sinks: Sequence[Background]) -> None:
         self._sinks = sinks
 
     @property
@@ -67,12 +65,11 @@ class Sinks:
 
 def open_all(openers: Mapping[str, Callable[[Settings], Sink | None]], settings: Settings) -> Sinks:
     """What the settings ask for. Raises StprError when one can't be opened, and leaves none open then."""
-    opened: list[Guarded | Background] = []
+    opened: list[Background] = []
     with ExitStack() as failing:
         for name, open_sink in openers.items():
             if (sink := open_sink(settings)) is not None:
-                guarded = Guarded(name, sink)
-                opened.append(guarded if name in ON_THE_MAIN_THREAD else Background(guarded))
+                opened.append(Background(Guarded(name, sink)))
                 failing.callback(opened[-1].close)
         failing.pop_all()
     return Sinks(opened)

@@ -110,12 +110,6 @@ class Guarded:
             self._break(error)
         self._failed += 1
 
-    def stop(self) -> None:
-        """Nothing to hurry: what was handed on was taken."""
-
-    def finish(self) -> None:
-        """Nothing to do before `close`."""
-
     def close(self) -> None:
         """Close the sink, the broken one too."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,13 +10,16 @@ from typing import Final
 
 import cv2
 
+from stpr.runtime.contract.errors import StprError
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
+from stpr.runtime.sinks.raw_file import write_whole
 from stpr.runtime.sinks.sink import StopRun
+from stpr.runtime.sinks.window_process import HEADER, QUIT, WINDOW
 
-WINDOW = "stpr"
-QUIT_KEYS = frozenset({ord("q"), 27})
+SHOW: Final = "import sys; from stpr.runtime.sinks.window_process import main; raise SystemExit(main(sys.argv[1]))"
+CLOSE_SECONDS: Final = 0.5  # for the window to close
 NO_WINDOWS: Final = 3  # the exit code of TRY
 TRY: Final = f"""
 import cv2
@@ -30,30 +34,43 @@ TRY_SECONDS: Final = 10.0
 
 
 class Window:
-    """Shows every frame; q, Esc or closing it ends the run."""
+    """Shows every frame, in a process of its own; q, Esc or closing it ends the run."""
 
     every_frame = True
 
     def __init__(self, name: str = WINDOW) -> None:
-        cv2.namedWindow(name, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        self._name = name
+        # Ctrl-C of a terminal is for this process alone; the other ends with its standard input.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SHOW, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        self._pictures = io.FileIO(self._process.stdin.fileno(), "wb", closefd=False)
         self._overlay = Overlay()
-        self._sized = False
 
     def write(self, result: Result) -> None:
-        """Show the frame and look at the keyboard."""
-        picture = self._overlay.draw(result)
-        if not self._sized:
-            cv2.resizeWindow(self._name, picture.shape[1], picture.shape[0])
-            self._sized = True
-        cv2.imshow(self._name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        pressed = cv2.waitKey(1) & 0xFF
-        if pressed in QUIT_KEYS or cv2.getWindowProperty(self._name, cv2.WND_PROP_VISIBLE) < 1:
-            raise StopRun
+        """Show the frame. Raises StopRun when the user has seen enough, StprError when the window is gone."""
+        picture = cv2.cvtColor(self._overlay.draw(result), cv2.COLOR_RGB2BGR)
+        try:
+            write_whole(self._pictures, HEADER.pack(*picture.shape[:2]) + picture.tobytes())
+        except BrokenPipeError as error:
+            if self._process.wait() == QUIT:
+                raise StopRun from error
+            raise StprError(f"its display {_display()} has gone; run again where there is one.") from error
 
     def close(self) -> None:
         """Close the window."""
-        cv2.destroyWindow(self._name)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class Windows:

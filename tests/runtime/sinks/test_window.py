@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
 
-from stpr.runtime.sinks.window import why_no_window
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.sinks.sink import StopRun
+from stpr.runtime.sinks.window import Window, why_no_window
+from stpr.runtime.sinks.window_process import QUIT
+from tests.runtime.sinks.results import make_result
 
 HAS_WINDOWS = not re.search(r"GUI: +NONE", cv2.getBuildInformation())
 windows = pytest.mark.skipif(not HAS_WINDOWS, reason="the OpenCV here has no windows")
@@ -59,27 +63,59 @@ def test_a_display_that_never_answers_is_not_waited_for(monkeypatch: pytest.Monk
             Path("/tmp/.X11-unix/X78").unlink()
 
 
-SHOW = """
-from stpr.runtime.settings import Settings
-from stpr.runtime.sinks.window import open_window, why_no_window
-from tests.runtime.sinks.results import make_result
-assert why_no_window() is None, why_no_window()
-window = open_window(Settings(source="0"))
-for index in range(5):
-    window.write(make_result(index))
-window.close()
-"""
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A display of our own, which DISPLAY names."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed")
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdout is not None
+        monkeypatch.setenv("DISPLAY", f":{server.stdout.readline().decode().strip()}")
+        yield server
+        server.kill()
+
+
+def write_until_it_raises(window: Window) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        window.write(make_result(0))
+        time.sleep(0.01)
 
 
 @windows
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed")
-def test_a_window_is_shown_where_a_display_is() -> None:
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as display:
-        try:
-            assert display.stdout is not None
-            there = os.environ | {"DISPLAY": f":{display.stdout.readline().decode().strip()}"}
-            done = subprocess.run([sys.executable, "-c", SHOW], env=there, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-        finally:
-            display.kill()
+def test_a_window_takes_pictures_and_closes(display: subprocess.Popen[bytes]) -> None:
+    assert display.poll() is None
+    assert why_no_window() is None
+    window = Window()
+    for index in range(50):
+        window.write(make_result(index))
+    window.close()
+    assert window._process.returncode == 0
+
+
+@windows
+def test_a_display_that_dies_ends_the_window_alone(display: subprocess.Popen[bytes]) -> None:
+    window = Window()
+    for index in range(50):
+        window.write(make_result(index))
+    display.kill()
+    with pytest.raises(StprError, match=r"^its display :\d+ has gone; run again where there is one\.$"):
+        write_until_it_raises(window)
+    window.close()
+
+
+def test_a_window_that_can_not_be_opened_after_all_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":77")
+    window = Window()
+    with pytest.raises(StprError, match="its display :77 has gone"):
+        write_until_it_raises(window)
+    window.close()
+
+
+def test_who_has_seen_enough_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stpr.runtime.sinks.window.SHOW", f"raise SystemExit({QUIT})")
+    window = Window()
+    with pytest.raises(StopRun):
+        write_until_it_raises(window)
+    window.close()
