@@ -160,6 +160,23 @@ def test_an_output_that_hangs_does_not_spoil_the_other(bundle: Path, tmp_path: P
     assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
 
+def test_a_broker_that_never_says_a_word(bundle: Path) -> None:
+    with (
+        silent_server() as (address, connections),
+        running(
+            bundle,
+            "--source",
+            "synthetic:motions",
+            "--mqtt",
+            address.replace("http", "mqtt"),
+            stdout=subprocess.DEVNULL,
+        ) as process,
+    ):
+        wait_for(lambda: connections)
+        time.sleep(1)
+        assert re.fullmatch(SUMMARY, stopped(process)[-1])
+
+
 def test_a_terminal_that_hangs(bundle: Path) -> None:
     """Standard output and standard error are one pipe, which nobody reads."""
     with full_pipe() as writing:
