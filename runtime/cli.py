@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from stpr.runtime.config import ConfiguredCommand
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.settings import ENGINE, Settings
@@ -30,7 +31,7 @@ threads_option = click.option(
 )
 
 
-@click.command(cls=Command)
+@click.command(cls=ConfiguredCommand, either=[("camera", "source")])
 @click.option("--camera", type=click.IntRange(min=0), metavar="N", multiple=True, help="A camera by its number.")
 @click.option(
     "--source",

@@ -49,7 +49,11 @@ def stpr_run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
 
 
 def test_every_option_is_a_setting_and_the_other_way_round() -> None:
-    options = {parameter.name for parameter in run.params} - {"camera", "version"}  # a camera is a source by its number
+    options = {parameter.name for parameter in run.params} - {
+        "camera",
+        "config",
+        "version",
+    }  # a camera is a source by its number
     tables = {"events", "updates"}  # for whoever calls from Python: their defaults were measured
     again = {"more_sources"}  # what --source and --camera name when they are given again
     assert options == set(Settings.__struct_fields__) - tables - again
