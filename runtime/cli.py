@@ -1,4 +1,4 @@
-"""The commands of a device: `stpr-run`, `stpr-check`, `stpr-bench` and `stpr-update`. Options here, the work elsewhere.
+"""The commands of a device, `stpr-run` and those around it. Options here, the work elsewhere.
 
 OpenCV, numpy and the engines are imported when a command runs: `--help` is quick, and a missing library is one line.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from stpr.runtime.config import ConfiguredCommand
 from stpr.runtime.contract.command import Command
@@ -116,14 +117,19 @@ def run(*, camera: tuple[int, ...], source: tuple[str, ...], **options: Any) -> 
 @click.argument("bundle", type=click.Path(path_type=Path))
 @engine_option
 @threads_option
-def check(*, bundle: Path, engine: str, threads: int | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="What was checked as JSON.")
+def check(*, bundle: Path, engine: str, threads: int | None, as_json: bool) -> None:
     """Prove that BUNDLE is whole and does on this machine what it did where it was exported."""
     _quiet_opencv()
     from stpr.runtime.check import check_bundle
 
     lines = check_bundle(bundle, engine, threads=threads)
+    if as_json:
+        click.echo(
+            msgspec.json.format(msgspec.json.encode({"bundle": str(bundle), "checks": lines}), indent=1).decode()
+        )
     width = max(len(line.what) for line in lines)
-    for line in lines:
+    for line in () if as_json else lines:
         click.echo(f"{'ok  ' if line.holds else 'FAIL'}  {line.what:<{width}}  {line.found}")
     if not all(line.holds for line in lines):
         raise BundleError(
@@ -242,6 +248,15 @@ def record(*, camera: int | None, source: str | None, **options: Any) -> None:
 
         # Every other option is a field of RecordSettings, under the same name; what is left out has its default there.
         run_record(RecordSettings(source=str(camera) if source is None else source, **given), stopping)
+
+
+@click.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Say what this machine has and lacks for stpr, with the fix for each; exit code 2 where something is broken."""
+    from stpr.runtime.doctor import run_doctor
+
+    run_doctor(as_json=as_json)
 
 
 def _quiet_opencv() -> None:

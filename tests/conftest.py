@@ -20,6 +20,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "runtime/contract/test_durable.py",
     "runtime/sinks/test_mqtt.py",
     "runtime/sinks/test_webhook.py",
+    "runtime/doctor",
     "runtime/record/test_record.py",
     "runtime/sources/test_stream.py",
     "runtime/test_cli.py",

@@ -108,6 +108,20 @@ def test_the_command_prints_a_table_and_exits_by_it(tmp_path: Path) -> None:
     assert "does not do on onnxruntime what it was exported to do" in bad.output.splitlines()[-1]
 
 
+def test_the_command_writes_json_and_exits_by_it(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    done = CliRunner().invoke(check, [str(bundle), "--json"])
+    assert done.exit_code == 0
+    said = msgspec.json.decode(done.stdout)
+    assert said["bundle"] == str(bundle)
+    assert all(line["holds"] for line in said["checks"])
+    replace_golden(bundle, logits=1)
+    done = CliRunner().invoke(check, [str(bundle), "--json"])
+    assert done.exit_code == 2
+    failing = [line["what"] for line in msgspec.json.decode(done.stdout)["checks"] if not line["holds"]]
+    assert failing == ["head: logits", "clip: logits"]
+
+
 def test_a_damaged_bundle_is_one_line(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path)
     (bundle / "head.onnx").write_bytes(b"something else")

@@ -1,0 +1,48 @@
+"""Which engines really run a graph here."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.doctor.finding import Finding, broken, note, ok
+from stpr.runtime.doctor.libraries import version_of
+from stpr.runtime.engines import DEFAULTS, ENGINES, open_engine
+from stpr.runtime.settings import ENGINE
+
+# y = x + x for four numbers, opset 18, IR 10, as bundles have it: tests/runtime/doctor makes it with the onnx package.
+TINY: Final = bytes.fromhex(
+    "080a12003a350a0e0a01780a017812017922034164641201675a0f0a0178120a0a08080112040a020804620f0a0179120a0a08080112040a02"
+    "080442040a001012"
+)
+
+
+def check_engines(root: Path) -> Iterator[Finding]:  # noqa: ARG001
+    """Each engine runs a graph of one node, and only what it then says of itself counts.
+
+    onnxruntime's get_available_providers() lists what was compiled in, not what can be loaded.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "tiny.onnx"
+        graph.write_bytes(TINY)
+        for name in ENGINES:
+            what = f"engine {name}"
+            try:
+                engine = open_engine(name, graph, DEFAULTS)
+                summed = engine.run({"x": np.ones(4, np.float32)})["y"]
+                used = engine.name
+                engine.close()
+            except EngineError as error:
+                # Whoever has the flavour for a GPU wants it used.
+                wanted = name == ENGINE or (name.endswith("-cuda") and version_of("onnxruntime-gpu"))
+                say = broken if wanted else note
+                cause, _, fix = " ".join(str(error).replace(f"{graph} ", "").split()).rpartition(": ")
+                yield say(what, cause or "can't be used", fix)
+            else:
+                right = bool((summed == 2).all())
+                yield ok(what, f"runs on {used}") if right else broken(what, f"1 + 1 is {summed[0]:g}", "don't use it")
