@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 
@@ -16,11 +16,11 @@ from stpr.runtime.contract.errors import StprError
 from stpr.runtime.filters import open_filters
 from stpr.runtime.recognizer import run, run_all
 from stpr.runtime.result import Result
+from stpr.runtime.service import under_systemd
 from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
-from stpr.runtime.sinks import Sinks, StopRun, open_sinks
-from stpr.runtime.sinks.window import why_no_window
-from stpr.runtime.sources import Source, SourceOptions, open_source
+from stpr.runtime.sinks import Sinks, StopRun, open_sinks, why_no_window
+from stpr.runtime.sources import Frame, Source, SourceOptions, open_source
 from stpr.runtime.stopping import Stopping
 from stpr.runtime.updates import Models, Updater
 
@@ -44,16 +44,22 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
         cameras = Cameras(sources) if len(sources) > 1 else None
         stop = sources[0].stop if cameras is None else cameras.stop
         with stopping.by(stop, sinks.stop, finish=sinks.finish, words=words), closing(sinks), suppress(StopRun):
-            for session, result in _alone(sessions[0], sources[0]) if cameras is None else run_all(sessions, cameras):
+            pulse = opened.enter_context(under_systemd(f"watching {names}"))
+            results = (
+                _alone(sessions[0], pulse.through(sources[0]))
+                if cameras is None
+                else run_all(sessions, pulse.through(cameras))
+            )
+            for session, result in results:
                 sinks.write(result)
                 updater.after([(session, result)])
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")
 
 
-def _alone(session: Session, source: Source) -> Iterator[tuple[Session, Result]]:
+def _alone(session: Session, frames: Iterable[Frame]) -> Iterator[tuple[Session, Result]]:
     """One camera needs no thread between its source and the loop."""
-    for result in run(session, source):
+    for result in run(session, frames):
         yield session, result
 
 

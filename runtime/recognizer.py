@@ -11,13 +11,12 @@ count the cameras whose frame is wanted and whose window is full: they share one
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
-from stpr.runtime.cameras import Cameras
 from stpr.runtime.decision import WARMING_UP, Decision, Prediction, loudest
 from stpr.runtime.model import Model
 from stpr.runtime.result import Result
@@ -25,6 +24,7 @@ from stpr.runtime.session import Session
 from stpr.runtime.sources.frame import Frame, Source
 
 Shot: TypeAlias = tuple[Session, Frame]
+Round: TypeAlias = Mapping[int, Frame | None]  # by the number of the camera; None: it has ended
 
 
 def predictions(model: Model, source: Source) -> Iterator[Prediction]:
@@ -37,17 +37,17 @@ def predictions(model: Model, source: Source) -> Iterator[Prediction]:
             yield result.prediction
 
 
-def run(session: Session, source: Source) -> Iterator[Result]:
+def run(session: Session, frames: Iterable[Frame]) -> Iterator[Result]:
     """The result of every frame of one camera until its source ends."""
-    for frame in source:
+    for frame in frames:
         yield from step([(session, frame)])
     if (last := session.end()) is not None:
         yield last
 
 
-def run_all(sessions: Sequence[Session], cameras: Cameras) -> Iterator[tuple[Session, Result]]:
+def run_all(sessions: Sequence[Session], rounds: Iterable[Round]) -> Iterator[tuple[Session, Result]]:
     """The results of all cameras, each with its session: frames that have come at one time share the graphs' calls."""
-    for taken in cameras:
+    for taken in rounds:
         shots = [(sessions[number], frame) for number, frame in taken.items() if frame is not None]
         yield from zip((session for session, _ in shots), step(shots), strict=True)
         for number, frame in taken.items():

@@ -18,9 +18,9 @@ from stpr.runtime.sinks.sink import Counts, Sink, StopRun
 from stpr.runtime.sinks.targets import check_targets
 from stpr.runtime.sinks.text import open_text
 from stpr.runtime.sinks.webhook import open_webhook
-from stpr.runtime.sinks.window import open_window
+from stpr.runtime.sinks.window import open_window, why_no_window
 
-__all__ = ["SINKS", "Counts", "Sinks", "StopRun", "open_sinks"]
+__all__ = ["SINKS", "Counts", "Sinks", "StopRun", "open_sinks", "why_no_window"]
 
 # Each opens what the settings ask of it, or gives None.
 SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
