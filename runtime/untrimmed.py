@@ -1,7 +1,7 @@
 """What a camera should have said of untrimmed videos, and how well it did: annotations, and scores of events.
 
 An event is right when its label is right and it starts between the action's start and `tolerance` after its end; an
-action makes one event right, every other event is false (method §13.4). A false event that starts so about an action
+action makes one event right, every other event is false (method §13.3). A false event that starts so about an action
 that nothing told was said in its place: the action was heard as another. Pure functions: seconds and labels in, figures
 out.
 """

@@ -36,6 +36,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/report/test_run.py",
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
+    "architecture/test_site.py",
     "end_to_end/test_readme.py",
     "export/graphs/test_grid.py",
 )

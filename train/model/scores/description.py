@@ -1,4 +1,4 @@
-"""What is said of a clip in a few numbers: its mean, and what its frames do around the mean (method §12.1 (7), §13)."""
+"""What is said of a clip in a few numbers: its mean, and what its frames do around the mean (method §12.1, §13)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 `ClipScores` is what every kind of score has; `ClipStatistics` scores under one covariance shared by all stages: closed
 form, exemplar-free, comparable across stages. A clip's description is Gaussian per class with one within-class
-covariance (streaming LDA; method §12.1 (7)), or points in its class's direction once that covariance is whitened; then
+covariance (streaming LDA; method §12.1), or points in its class's direction once that covariance is whitened; then
 each view of the clip (appearance, inner layers, motion, rhythm) has a covariance and a weight of its own (method §13).
 Means and scatter are sums over clips: their size does not depend on how many there were.
 """
