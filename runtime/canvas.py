@@ -18,18 +18,19 @@ FONT: Final = cv2.FONT_HERSHEY_DUPLEX
 FONT_HEIGHT: Final = 22  # of its capitals, in pixels, at scale 1
 SMALLEST_TEXT: Final = 0.75  # of the size that was meant
 WHITE, GREY, TRACK = (245, 247, 250), (168, 176, 188), (58, 64, 74)  # on a darkened picture
-# Of the classes of a stage, wherever a stage has a colour; the eleventh stage has the first one's again.
+# Of the classes of a stage, wherever a stage has a colour; the eleventh stage has the first one's again. No two are
+# alike to a deuteranope or protanope, and the first five are far apart (tests/runtime/test_canvas.py).
 STAGES: Final[tuple[Colour, ...]] = (
     (64, 196, 255),
     (255, 183, 77),
     (124, 211, 128),
     (244, 130, 176),
-    (178, 148, 255),
-    (255, 138, 101),
-    (72, 209, 190),
-    (232, 220, 108),
-    (140, 162, 255),
-    (206, 164, 132),
+    (124, 113, 231),
+    (205, 158, 71),
+    (104, 255, 217),
+    (222, 255, 169),
+    (125, 132, 221),
+    (115, 192, 220),
 )
 
 

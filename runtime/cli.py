@@ -17,7 +17,7 @@ import msgspec
 from stpr.runtime.config import ConfiguredCommand
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.settings import ENGINE, Settings
+from stpr.runtime.settings import ENGINE, PAGE_ADDRESS, Settings
 from stpr.runtime.stopping import stop_on_signals
 
 engine_option = click.option(
@@ -84,6 +84,19 @@ threads_option = click.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="A header for it in one line, such as Authorization: Bearer SECRET.",
+)
+@click.option(
+    "--serve",
+    is_flag=False,
+    flag_value=PAGE_ADDRESS,
+    metavar="[HOST:PORT]",
+    help=f"A live page, /metrics, /healthz and /readyz, at {PAGE_ADDRESS} unless told; other machines need a token.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Holds the token of the page. [default: the environment's STPR_TOKEN]",
 )
 @click.option(
     "--watch",

@@ -16,6 +16,7 @@ from stpr.runtime.contract.errors import StprError
 from stpr.runtime.filters import open_filters
 from stpr.runtime.recognizer import run, run_all
 from stpr.runtime.result import Result
+from stpr.runtime.serve import Board, serving
 from stpr.runtime.service import under_systemd
 from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
@@ -36,10 +37,12 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
         sessions = [Session(model, source.origin, open_filters(settings, model.manifest)) for source in sources]
         names = ", ".join(source.origin.name for source in sources)
         click.echo(f"{model.bundle.path}: stage {model.id.stage} on {model.engine}, watching {names}", err=True)
-        sinks = open_sinks(_with_a_window_or_headless(settings))
         updater = opened.enter_context(closing(Updater(models, sessions, settings)))
         if settings.watch is not None:
             signal.signal(signal.SIGUSR1, updater.on_signal)
+        board = Board(dict(zip(sessions, sources, strict=True)), updater)
+        see = opened.enter_context(serving(settings, board))
+        board.sinks = sinks = open_sinks(_with_a_window_or_headless(settings))
         words = partial(summaries, sessions, sources, sinks)
         cameras = Cameras(sources) if len(sources) > 1 else None
         stop = sources[0].stop if cameras is None else cameras.stop
@@ -52,6 +55,7 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
             )
             for session, result in results:
                 sinks.write(result)
+                see(session, result)
                 updater.after([(session, result)])
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")

@@ -11,6 +11,7 @@ from stpr.runtime.contract.errors import ContractError
 from stpr.runtime.events import EventSettings
 
 ENGINE: Final = "onnxruntime"
+PAGE_ADDRESS: Final = "localhost:8080"
 
 
 class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mqtt_ca: Path | None = None  # a file of authorities to believe; None: the system's
     webhook: str | None = None  # where events are posted
     webhook_header: Path | None = None  # a file of one line, such as Authorization: Bearer …
+    serve: str | None = None  # HOST:PORT of the page, with health and metrics
+    token_file: Path | None = None  # holds what changes are made with; None: the environment's STPR_TOKEN, if any
     watch: Path | None = None  # a folder in which newer bundles and updates appear
     events: EventSettings = EventSettings()
     updates: UpdateSettings = UpdateSettings()

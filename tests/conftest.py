@@ -24,6 +24,8 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "runtime/record/test_record.py",
     "runtime/sources/test_stream.py",
     "runtime/test_cli.py",
+    "runtime/serve/test_page.py",
+    "runtime/serve/test_server.py",
     "runtime/test_stopping.py",
     "runtime/updates/test_updater.py",
     "train/cli",

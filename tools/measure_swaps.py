@@ -19,6 +19,8 @@ from stpr.runtime.settings import Settings, UpdateSettings
 from stpr.runtime.sources import SYNTHETIC, open_source
 from stpr.runtime.updates import Models, Updater
 
+QUIET = 960  # frames: a minute
+
 
 @click.command(cls=Command)
 @click.argument("old", type=click.Path(path_type=Path))
@@ -26,10 +28,10 @@ from stpr.runtime.updates import Models, Updater
 @click.option("--swaps", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--predictions", type=click.IntRange(min=1), default=4, show_default=True, help="Compared before each.")
 def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
-    """Go from OLD to NEW and back under the embedded stream, live, and count."""
+    """Go from OLD to NEW and back under the embedded stream, live, and count; a minute without swaps comes first."""
     classes = {bundle.digest: bundle.manifest.class_names for bundle in map(open_bundle, (old, new))}
     counts: Counter[str] = Counter()
-    last, longest, warming = -1, 0.0, 0
+    last, longest, warming, quiet = -1, 0.0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         rules = UpdateSettings(predictions=predictions, disagreement=0.9)  # few windows, and actions change in them
         settings = Settings(source=SYNTHETIC, bundle=old, watch=Path(folder), updates=rules)
@@ -45,6 +47,9 @@ def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
                     counts["frames"] += 1
                     counts["lost"] += result.frame.index - last - 1
                     last, status = result.frame.index, updater.status
+                    if last <= QUIET:
+                        quiet = counts["lost"]
+                        continue
                     if (said := result.prediction) is not None:
                         counts["predictions"] += 1
                         warming += said.state == "warming_up"
@@ -54,8 +59,9 @@ def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
                     if status.phase == "idle" and asked_at < status.swaps:
                         asked_at = status.swaps
                         updater.ask(new) if asked_at % 2 == 0 else updater.roll_back()
+    click.echo(f"without swaps: {QUIET} frames, {quiet} dropped by a busy machine")
     click.echo(
-        f"{swaps} swaps, {counts['frames']} frames, {counts['lost']} lost, {source.dropped} dropped,"
+        f"{swaps} swaps: {last - QUIET} frames, {counts['lost'] - quiet} dropped,"
         f" {counts['predictions']} predictions, {counts['wrong']} of classes that their bundle does not know,"
         f" {warming} warming up; longest hold between two frames {1000 * longest:.1f} ms"
     )

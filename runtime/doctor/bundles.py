@@ -9,8 +9,8 @@ from stpr.runtime.check import check_bundle
 from stpr.runtime.contract.bundle import newest_bundle
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.doctor.finding import Finding, broken, note, ok
-from stpr.runtime.live import BUNDLES
 from stpr.runtime.settings import ENGINE
+from stpr.runtime.updates.models import BUNDLES
 
 
 def check_newest_bundle(root: Path) -> Iterator[Finding]:  # noqa: ARG001

@@ -33,7 +33,7 @@ def prepare(path: Path, running: Bundle, models: Models, *, is_return: bool = Fa
     if not is_return:
         check_succeeds(bundle, running)
     check_memory(bundle)
-    for line in check_bundle(bundle.path, models.engine, threads=models.options.threads):
+    for line in check_bundle(bundle.path, models.engine, threads=1):  # the other cores are the running bundle's
         if not line.holds:
             raise BundleError(
                 f"{bundle.path} does not do here what it was exported to do ({line.what}: {line.found});"

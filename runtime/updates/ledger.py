@@ -44,9 +44,13 @@ class Ledger:
     """The book in a watched folder; without a folder it lasts as long as the run."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Raises BundleError for a book that can't be read. A trial that was never marked good is refused from now."""
+        """Raises BundleError for a book that can't be read. A trial that was never marked good is refused from now.
+
+        What changes the book takes no time; `save` brings it to the disk, which may.
+        """
         self._file = None if folder is None else folder / LEDGER
         self.book = Book() if self._file is None or not self._file.is_file() else _read(self._file)
+        self._saved = self.book
         if self.book.trial is not None:
             self.refuse(self.book.trial.digest, UNFINISHED)
 
@@ -57,7 +61,7 @@ class Ledger:
 
     def put_on_trial(self, entry: Entry | None) -> None:
         """A bundle was swapped in; None: the trial was broken off by who ended the run."""
-        self._write(msgspec.structs.replace(self.book, trial=entry))
+        self.book = msgspec.structs.replace(self.book, trial=entry)
 
     def mark_good(self, entry: Entry, *, is_return: bool = False) -> None:
         """This bundle runs, and a restart begins with it; a roll-back leads to the last good one, but not twice."""
@@ -65,26 +69,27 @@ class Ledger:
         before = book.before
         if book.running is not None and book.running.digest != entry.digest:
             before = None if is_return else book.running
-        self._write(msgspec.structs.replace(book, running=entry, before=before, trial=None))
+        self.book = msgspec.structs.replace(book, running=entry, before=before, trial=None)
 
     def refuse(self, digest: str, why: str) -> None:
         """Remember that a bundle is not to be tried again by itself."""
-        self._write(msgspec.structs.replace(self.book, trial=None, refused=self.book.refused | {digest: why}))
+        self.book = msgspec.structs.replace(self.book, trial=None, refused=self.book.refused | {digest: why})
 
     def forgive(self, digest: str) -> None:
         """Let a refused bundle be tried again: somebody asked for it."""
         others = {key: why for key, why in self.book.refused.items() if key != digest}
-        self._write(msgspec.structs.replace(self.book, refused=others))
+        self.book = msgspec.structs.replace(self.book, refused=others)
 
-    def _write(self, book: Book) -> None:
-        if book == self.book:
+    def save(self) -> None:
+        """Write the book down, if it has changed; where that can't be done it is said, and the run goes on."""
+        book = self.book
+        if self._file is None or book == self._saved:
             return
-        self.book = book
-        if self._file is not None:
-            try:
-                write_file(self._file, msgspec.json.format(msgspec.json.encode(book), indent=1) + b"\n")
-            except OSError as error:
-                log.warning("%s can't be written (%s): a restart will not know of this update.", self._file, error)
+        self._saved = book
+        try:
+            write_file(self._file, msgspec.json.format(msgspec.json.encode(book), indent=1) + b"\n")
+        except OSError as error:
+            log.warning("%s can't be written (%s): a restart will not know of this update.", self._file, error)
 
 
 def _read(file: Path) -> Book:

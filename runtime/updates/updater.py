@@ -79,6 +79,7 @@ class Updater:
         self._thread = threading.Thread(target=self._work, name="updates", daemon=True)
         if self._folder is not None:
             models.ledger.start(_entry(self._running.bundle))
+            models.ledger.save()
             self._thread.start()
 
     @property
@@ -146,6 +147,7 @@ class Updater:
             self._thread.join(JOIN_SECONDS)
         if self._trial:
             self._models.ledger.put_on_trial(None)
+        self._models.ledger.save()
         for candidate in (self._offered, self._shadow.candidate if self._shadow else None):
             if candidate is not None:
                 candidate.model.close()
@@ -229,6 +231,7 @@ class Updater:
     def _work(self) -> None:
         assert self._folder is not None
         while not self._closing:
+            self._models.ledger.save()  # here: a disk may take its time, and a frame has none
             try:
                 ask = self._asks.get(timeout=LOOK_SECONDS)
                 self._try(ask, is_asked=True)

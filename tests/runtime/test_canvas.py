@@ -63,6 +63,29 @@ def test_stages_have_colours_of_their_own_until_there_are_no_more() -> None:
     assert colours[len(STAGES)] == colours[0]
 
 
+# What is left of a colour's light to who lacks the cones for green or red (Machado and others, 2009).
+SIGHTS = {
+    "full": np.eye(3),
+    "deutan": np.array([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]),
+    "protan": np.array([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]),
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_colours_of_stages_are_told_apart_by_all(sight: str) -> None:
+    """Distances in CIELAB: 2 is just seen by who compares, 10 at a glance."""
+    shares = np.array(STAGES) / 255
+    light = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(light @ SIGHTS[sight].T, 0, 1) @ TO_XYZ.T / np.array([0.9505, 1, 1.089])
+    roots = np.where(seen > 0.008856, np.cbrt(seen), 7.787 * seen + 16 / 116)
+    x, y, z = roots.T
+    places = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2) + 1000 * np.eye(len(STAGES))
+    assert apart[:5, :5].min() > 20
+    assert apart.min() > 11
+
+
 def test_names_are_read_without_underscores() -> None:
     assert plain("rise_then_fall") == "rise then fall"
 

@@ -25,6 +25,7 @@ def test_a_roll_back_leads_to_the_last_good_one_and_not_further(tmp_path: Path) 
         assert ledger.book.way_back == entry(stage - 1)
     ledger.put_on_trial(entry(4))
     ledger.mark_good(entry(4), is_return=True)
+    ledger.save()
     assert Ledger(tmp_path).book == ledger.book
     assert (ledger.book.running, ledger.book.way_back) == (entry(4), None)
 
@@ -43,6 +44,7 @@ def test_what_is_asked_for_again_is_forgiven(tmp_path: Path) -> None:
     ledger.refuse("a", "it differs")
     ledger.refuse("b", "it differs too")
     ledger.forgive("a")
+    ledger.save()
     assert Ledger(tmp_path).book.refused == {"b": "it differs too"}
 
 
@@ -61,5 +63,6 @@ def test_a_folder_that_can_not_be_written_is_said_and_the_run_goes_on(
     (tmp_path / LEDGER).mkdir()
     ledger = Ledger(tmp_path)
     ledger.start(entry(3))
+    ledger.save()
     assert ledger.book.running == entry(3)
     assert "a restart will not know of this update" in caplog.text

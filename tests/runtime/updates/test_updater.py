@@ -232,7 +232,9 @@ def test_a_bundle_that_the_run_did_not_survive_is_not_tried_again(tmp_path: Path
     new = make_next(old, tmp_path / "watched" / "stage-3")
     watched = tmp_path / "watched"
     with running(watched, predictions=10) as stream:
-        stream.until(lambda: stream.updater.status.phase == "on trial")
+        stream.until(
+            lambda: stream.updater.status.phase == "on trial" and b'"trial": {' in (watched / LEDGER).read_bytes()
+        )
         book = (watched / LEDGER).read_bytes()
     (watched / LEDGER).write_bytes(book)  # as a kill would have left it
     with running(watched) as stream:

@@ -1,0 +1,77 @@
+"""The server on a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+import click
+
+from stpr.runtime.contract.command import one_line_errors
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.result import Result
+from stpr.runtime.serve.access import Access, Address, read_address, read_token
+from stpr.runtime.serve.board import Board
+from stpr.runtime.session import Session
+from stpr.runtime.settings import Settings
+
+MOST_AT_ONCE: Final = 64  # requests; more are told to come later
+JOIN_SECONDS: Final = 1.0
+
+See: TypeAlias = Callable[[Session, Result], None]
+
+
+@contextmanager
+def serving(settings: Settings, board: Board) -> Iterator[See]:
+    """Serve while the block runs, if that was asked for; the caller shows each result to what this gives.
+
+    Raises StprError where it can't be served there, or must not be.
+    """
+    if settings.serve is None:
+        yield lambda *_: None
+        return
+    address = read_address(settings.serve)
+    access = Access(address, read_token(settings.token_file))
+    with one_line_errors("serve"):
+        import uvicorn
+
+        from stpr.runtime.serve import app
+
+    config = uvicorn.Config(
+        app.make_app(board, access),
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MOST_AT_ONCE,
+    )
+    server = uvicorn.Server(config)
+    with _listening(address) as listening:
+        host, port = listening.getsockname()[:2]
+        click.echo(f"page at http://{f'[{host}]' if ':' in host else host}:{port}/", err=True)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="page", daemon=True)
+        thread.start()
+        try:
+            yield board.see
+        finally:
+            board.is_over = server.should_exit = True
+            thread.join(JOIN_SECONDS)
+
+
+def _listening(address: Address) -> socket.socket:
+    try:
+        host = "127.0.0.1" if address.host == "localhost" else address.host  # what browsers try in the end, everywhere
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, where = found[0]
+        return socket.create_server(where[:2], family=family, backlog=MOST_AT_ONCE)
+    except OSError as error:
+        why = (error.strerror or str(error)).partition(" (")[0]
+        raise StprError(
+            f"can't serve on {address.host}:{address.port} ({why}); choose another with --serve HOST:PORT."
+        ) from error
