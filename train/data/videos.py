@@ -26,6 +26,8 @@ from stpr.runtime.contract.preprocess import Image
 # harmless, while a false alarm stops a run.
 SLACK_FRAMES: Final = 2
 SLACK_PART: Final = 0.05
+LEAD: Final = 10  # an AVI's first frame that lasts as long as so many others has a gap behind it
+CODECS: Final = {"AV01": "AV1", "av01": "AV1"}
 FASTEST: Final = 1000.0  # frames a second; more is no rate but a mistake
 
 
@@ -50,8 +52,10 @@ class VideoFile:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise DataError(f"the video {path} is missing; copy it there or put it on the skip list.")
+        with reading(path):
+            if not path.is_file():
+                raise DataError(f"the video {path} is missing; copy it there or put it on the skip list.")
+            path.open("rb").close()  # what may not be read is not damaged
         self.path = path
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
@@ -60,7 +64,8 @@ class VideoFile:
         self._rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = self._rate if 0 < self._rate <= FASTEST else 15.0  # frames a second
         self._decoded = 0
-        self._last_second = 0.0
+        self._last_second = self._second = 0.0  # of the last frame and of the second one, from the first on
+        self._reached = 0.0  # the last frame by the file's own clock, in frames
 
     def __enter__(self) -> VideoFile:
         """The video itself."""
@@ -78,26 +83,45 @@ class VideoFile:
         while self._capture.grab():
             # The greatest one: the decoder gives the last frames of an AVI with B-frames the timestamp 0.
             self._last_second = max(self._last_second, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            self._reached = max(self._reached, self._capture.get(cv2.CAP_PROP_PTS) + 1)
             self._decoded += 1
+            if self._decoded == 2:
+                self._second = self._last_second
             if self._decoded - 1 in wanted:
                 yield self._decoded - 1, self._picture()
 
     def info(self) -> VideoInfo:
         """What the finished pass found. Raises DataError for a video that ends before its announced end."""
         if self._decoded == 0:
-            raise DataError(f"the video {self.path} holds no frame that can be decoded; {_FIX}")
-        timed = self._decoded > 1 and self._last_second > 0
-        rate = (self._decoded - 1) / self._last_second if timed else self._rate
+            raise DataError(f"the video {self.path} holds no frame that can be decoded{self._codec()}; {_FIX}")
+        last_second = self._last_second - self._lead()
+        timed = self._decoded > 1 and last_second > 0
+        rate = (self._decoded - 1) / last_second if timed else self._rate
         if not 0 < rate <= FASTEST:
             raise DataError(f"the video {self.path} has no usable frame rate ({rate}); {_FIX}")
         # Counted frames or elapsed time: at a varying rate the announced count is wrong, but the end is right.
-        reached = max(self._decoded, self._last_second * self._rate + 1)
+        # What was cut out without re-encoding may keep the clock of the whole, and announce that one's end.
+        reached = max(self._decoded, last_second * self._rate + 1, self._reached)
         if self.announced - reached > max(SLACK_FRAMES, SLACK_PART * self.announced):
             raise DataError(
                 f"the video {self.path} announces {self.announced} frames but ends after {self._decoded}:"
                 f" it is cut off, damaged, or was trimmed without re-encoding; {_FIX}"
             )
         return VideoInfo(self._decoded, rate)
+
+    def _lead(self) -> float:
+        """Seconds of nothing behind an AVI's first frame: it has no clock, so a cut fills up what lay before it."""
+        if self.path.suffix.lower() != ".avi" or self._decoded < 3:
+            return 0.0
+        usual = (self._last_second - self._second) / (self._decoded - 2)
+        return self._second - usual if self._second > LEAD * usual > 0 else 0.0
+
+    def _codec(self) -> str:
+        """In words, where the file says it; empty where not."""
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC))
+        name = code.to_bytes(4, "little").decode("ascii", "replace").strip() if code > 0 else ""
+        known = name and name.isprintable()
+        return f": it is in the codec {CODECS.get(name, name)}, which OpenCV may not know here" if known else ""
 
     def _picture(self) -> Image:
         intact, picture = self._capture.retrieve()

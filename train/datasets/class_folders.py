@@ -11,7 +11,7 @@ from typing import Final
 
 from stpr.runtime.contract.errors import DataError
 from stpr.train.datasets.annotations import SPLITS, Video, check_name, some
-from stpr.train.datasets.folder import Folder, class_folders, class_videos
+from stpr.train.datasets.folder import Folder, class_folders, class_videos, visible
 
 BACKGROUND: Final = "background"  # beside the classes: no class, but videos of what is none
 TESTED: Final = 0.25  # of a class's videos, about
@@ -34,6 +34,9 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
         videos, notes = split_by_recording(found)
     for video in videos:
         check_name(video.path)
+    there = {path for folder in {video.path.parent for video in videos} for path in visible(folder)}
+    if odd := sorted(path.name for path in there - {video.path for video in videos}):
+        notes = [*notes, f"left out, since their names are not those of videos: {some(odd)}"]
     return videos, notes
 
 

@@ -10,7 +10,10 @@ from stpr.train.datasets.annotations import SPLITS, Video
 from stpr.train.datasets.dataset import Dataset, Listed
 
 VIDEO_SUFFIXES: Final = frozenset(
-    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+    {
+        *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+        *(".mts", ".ogg", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    }
 )
 
 
@@ -29,7 +32,7 @@ class Folder(Dataset, tag="folder", frozen=True):
                 try:
                     videos += [Video(path, folder.name, split) for path in class_videos(folder)]
                 except DataError as error:
-                    if split == "test" and _visible(folder):
+                    if split == "test" and visible(folder):
                         raise  # there is something to test on, be the class learnt or not
                     faults[folder.name] = error.message
         return Listed(root, videos, faults=faults)
@@ -40,7 +43,7 @@ def class_folders(folder: Path) -> list[Path]:
     split = folder.name
     if not folder.is_dir():
         raise DataError(f"{folder.parent} has no folder {split}/; put each class's videos into {split}/<class>/.")
-    entries = _visible(folder)
+    entries = visible(folder)
     if not entries:
         raise DataError(f"{folder} is empty; put each class's videos into {split}/<class>/.")
     stray = [entry for entry in entries if not entry.is_dir()]
@@ -51,7 +54,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 def class_videos(folder: Path) -> list[Path]:
     """The videos of a class, by name; raises DataError for none, and for a folder among them."""
-    entries = _visible(folder)
+    entries = visible(folder)
     if not entries:
         raise DataError(f"the class folder {folder} is empty; add videos or remove the folder.")
     nested = [entry for entry in entries if entry.is_dir()]
@@ -65,6 +68,6 @@ def class_videos(folder: Path) -> list[Path]:
     return videos
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
     """Desktops leave hidden files such as .DS_Store behind."""
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

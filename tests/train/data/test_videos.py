@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -229,3 +230,55 @@ def test_a_real_video_cut_off_is_named(shared_data: Path, tmp_path: Path, name: 
 def test_real_clips_are_all_alike(shared_data: Path) -> None:
     for folder in sorted((shared_data / "asl24" / "clips").iterdir()):
         assert facts(probe(min(folder.iterdir()))) == pytest.approx((32, 30.0), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds, a key frame every two."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg here")
+    file = tmp_path_factory.mktemp("whole") / "whole.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=12", "-c:v", "mpeg4", "-g", "50", str(file))
+    return file
+
+
+def ffmpeg(*arguments: str) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments], check=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi", "mov", "mp4"])
+def test_pieces_that_were_cut_without_re_encoding_are_intact_and_last_as_long_as_they_do(
+    whole: Path, tmp_path: Path, suffix: str
+) -> None:
+    pieces = tmp_path / f"%d.{suffix}"
+    ffmpeg("-i", str(whole), "-c", "copy", "-f", "segment", "-segment_time", "4", str(pieces))
+    for piece in sorted(tmp_path.iterdir()):
+        info = probe(piece)
+        assert (info.frames, round(info.seconds, 2)) == (100, 4.0), piece.name
+
+
+def test_a_piece_that_is_cut_off_is_still_noticed(whole: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", str(whole), "-c", "copy", "-f", "segment", "-segment_time", "4", str(tmp_path / "%d.mkv"))
+    with pytest.raises(DataError, match="announces 200 frames but ends after"):
+        probe(cut(tmp_path / "1.mkv", 0.5))
+
+
+def test_a_codec_that_can_not_be_decoded_is_named(whole: Path, tmp_path: Path) -> None:
+    video = tmp_path / "video.mp4"
+    try:
+        ffmpeg("-i", str(whole), "-frames:v", "5", "-c:v", "libaom-av1", "-cpu-used", "8", str(video))
+    except subprocess.CalledProcessError:
+        pytest.skip("this ffmpeg can't write AV1")
+    try:
+        probe(video)
+    except DataError as error:  # not every OpenCV lacks the codec
+        assert "no frame that can be decoded: it is in the codec AV1, which OpenCV" in error.message  # noqa: PT017
+
+
+def test_what_can_not_be_read_is_not_called_damaged(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(video))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    with pytest.raises(DataError, match=r"can't be read \(Permission denied\)"):
+        probe(video)

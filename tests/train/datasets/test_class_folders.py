@@ -107,3 +107,12 @@ def test_what_is_written_down_is_read_again(tmp_path: Path) -> None:
     write_list(tmp_path / "run" / "videos.csv", videos)
     again = CsvList(root=str(tmp_path / "run"), file="videos.csv", videos="").listed().videos
     assert sorted(again, key=str) == sorted(videos, key=str)
+
+
+def test_what_is_no_video_by_its_name_is_said(tmp_path: Path) -> None:
+    (tmp_path / "wave").mkdir()
+    for name in ("a.3gp", "b.MTS", "c.ogv", "d.gif", "notes.txt"):
+        (tmp_path / "wave" / name).touch()
+    videos, notes = read_class_folders(tmp_path)
+    assert sorted(video.path.name for video in videos) == ["a.3gp", "b.MTS", "c.ogv", "d.gif"]
+    assert notes[-1] == "left out, since their names are not those of videos: 'notes.txt'"

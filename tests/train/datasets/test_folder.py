@@ -98,8 +98,8 @@ def test_of_learnt_classes_a_folder_gives_what_is_left_to_test(tmp_path: Path) -
 
 
 def test_of_a_learnt_class_what_is_there_to_test_must_be_videos(tmp_path: Path) -> None:
-    data = place(tmp_path, "train/run/a.mp4", "test/run/b.mp4", "test/wave/c.gif")
-    with pytest.raises(DataError, match=r"test/wave has no video, only files with \.gif"):
+    data = place(tmp_path, "train/run/a.mp4", "test/run/b.mp4", "test/wave/c.txt")
+    with pytest.raises(DataError, match=r"test/wave has no video, only files with \.txt"):
         read_lists(data, learnt=[("wave",)])
 
 
