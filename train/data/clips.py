@@ -25,7 +25,7 @@ from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames, random_frames
 from stpr.train.data.pixels import PixelSpec
 from stpr.train.data.vary import Variation, draw_variation
-from stpr.train.data.videos import VideoFile, probe
+from stpr.train.data.videos import VideoFile, check_all, probe
 from stpr.train.settings.learning import SamplingSettings
 
 Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, *shape) of a PixelSpec, or (views, T, *shape) where said
@@ -146,7 +146,14 @@ def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
     if not videos:
         raise DataError("there is no training video to take the typical length from; add some.")
     chosen = centre_frames(len(videos), min(at_most, len(videos)))
-    return statistics.median(probe(videos[index]).seconds for index in chosen)
+    lengths, faults = [], []
+    for index in chosen:
+        try:
+            lengths.append(probe(videos[index]).seconds)
+        except DataError as error:
+            faults.append(error)
+    check_all(faults)
+    return statistics.median(lengths)
 
 
 def _test_view(total: int, sampling: SamplingSettings) -> _View:

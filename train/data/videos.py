@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ SLACK_FRAMES: Final = 2
 SLACK_PART: Final = 0.05
 LEAD: Final = 10  # an AVI's first frame that lasts as long as so many others has a gap behind it
 CODECS: Final = {"AV01": "AV1", "av01": "AV1"}
+NAMED: Final = 20  # faults that one message holds
 FASTEST: Final = 1000.0  # frames a second; more is no rate but a mistake
 
 
@@ -142,6 +143,16 @@ def probe(path: Path) -> VideoInfo:
         for _ in video.frames(()):
             pass
         return video.info()
+
+
+def check_all(faults: Sequence[DataError]) -> None:
+    """Raise one DataError for all that was wrong with single videos: mending one a run would take as many runs."""
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        causes = [fault.message.partition(";")[0] for fault in faults]
+        more = f", and {len(causes) - NAMED} more" if len(causes) > NAMED else ""
+        raise DataError(f"{len(causes)} videos can't be used: {', '.join(causes[:NAMED])}{more}; {_FIX}")
 
 
 def content_digest(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from stpr.runtime.contract.errors import DataError
 from stpr.train.data.cache import Encoding, FeatureCache
 from stpr.train.data.clips import load_ahead
+from stpr.train.data.videos import check_all
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.model.encoder import FrameEncoder
@@ -33,31 +35,47 @@ def encode_frozen(
     how = _encoding(clips, encoder, draws)
     features = torch.empty(len(videos), draws + 1, how.frames, how.width)
 
-    def load(video: Video) -> tuple[Path | None, Tensor]:
-        """The cache entry of a video, and its cached features if there are any, else its pixels."""
-        entry = cache.entry(video.path, how) if cache else None
-        kept = cache.read(entry, how) if cache and entry else None
-        return entry, torch.from_numpy(clips.views(video, draws=draws, seed=clips.seed)) if kept is None else kept
+    faults: list[DataError] = []
 
     def encoded() -> Iterator[Tensor]:
-        ahead = load_ahead(videos, load, workers=clips.sampling.workers)
+        ahead = load_ahead(videos, partial(_load, clips, cache, how), workers=clips.sampling.workers)
         for video, (entry, loaded) in zip(videos, ahead, strict=True):
+            if isinstance(loaded, DataError):
+                faults.append(loaded)
+                yield torch.zeros_like(features[0])  # the rest is only looked at, so that all faults are told at once
+                continue
             pixels = loaded.dtype == torch.uint8
-            row = _encode(encoder, video, loaded) if pixels else loaded
-            if cache and entry and pixels:
+            row = _encode(encoder, video, loaded) if pixels and not faults else loaded
+            if cache and entry and pixels and not faults:
                 cache.write(entry, row)
             elif cache:
                 cache.served += 1
-            yield row
+            yield torch.zeros_like(features[0]) if faults else row
 
     try:
         for place, row in enumerate(processes.lockstep(encoded(), processes.rounds(total))):
             features[place] = row
             advance(min(total, (place + 1) * processes.count))
+        with processes.together():
+            check_all(faults)
     finally:
         if cache:
             cache.remember()
     return FrozenFeatures(processes.join(features, total), clips.labels, processes, clips.recordings)
+
+
+def _load(
+    clips: PixelClips, cache: FeatureCache | None, how: Encoding, video: Video
+) -> tuple[Path | None, Tensor | DataError]:
+    """The cache entry of a video, and its cached features if there are any, else its pixels or what is wrong."""
+    entry = cache.entry(video.path, how) if cache else None
+    kept = cache.read(entry, how) if cache and entry else None
+    if kept is not None:
+        return entry, kept
+    try:
+        return entry, torch.from_numpy(clips.views(video, draws=how.draws, seed=clips.seed))
+    except DataError as error:
+        return entry, error
 
 
 def _encode(encoder: FrameEncoder, video: Video, pixels: Tensor) -> Tensor:
