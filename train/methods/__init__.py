@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.methods import (
     ewc,
     finetune,
@@ -20,6 +21,7 @@ from stpr.train.methods import (
     stpr,
     streaming_lda,
 )
+from stpr.train.methods.heads import single_expert
 from stpr.train.methods.method import Method
 from stpr.train.model.routing import router_of
 from stpr.train.settings.messages import entry_of
@@ -45,8 +47,11 @@ def method_of(recipe: Recipe) -> Method:
 
 
 def check_names(recipe: Recipe) -> None:
-    """Raise RecipeError for a method or a router that nobody knows: for commands, before any work."""
-    method_of(recipe)
+    """Raise RecipeError for a method or a router that nobody knows, or that has no part to learn: before any work."""
+    if method_of(recipe).head is single_expert and not recipe.expert.layers:
+        raise RecipeError(
+            f'[expert] layers = 0 leaves method = "{recipe.method}" nothing to learn; use 1 or more layers.'
+        )
     router_of(recipe.router)
 
 

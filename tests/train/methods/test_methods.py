@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.losses.preservation import importance, preservation
-from stpr.train.methods import METHODS, method_of
+from stpr.train.methods import METHODS, check_names, method_of
 from stpr.train.methods.build import build_model
+from stpr.train.methods.heads import single_expert
 from stpr.train.methods.objective import ImportanceMemory, Objective
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import kept_tensors
@@ -283,3 +284,11 @@ def test_one_class_at_a_time_can_be_learnt() -> None:
         learn_one(model, (name,), inputs, recipe, stage)
     assert len(STAGES[0]) == len(fusion_of(model).class_vectors) == len(model.head.experts)
     assert accuracy(model.eval(), 1) > 0.9
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.head is single_expert])
+def test_a_method_of_one_expert_without_layers_is_refused_before_any_work(method: str) -> None:
+    recipe = make_recipe(method=method, expert={"layers": 0}, fusion={"kind": "posteriors"})
+    with pytest.raises(RecipeError, match=rf'layers = 0 leaves method = "{method}" nothing to learn'):
+        check_names(recipe)
+    check_names(make_recipe(method="stpr", expert={"layers": 0}, fusion={"kind": "posteriors"}))
