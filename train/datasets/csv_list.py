@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -45,14 +46,19 @@ class CsvList(Dataset, tag="csv", frozen=True, kw_only=True):
                 f"{file}, line {both[0]}: {rows[both[0]]['path']} is selected for both training and testing"
                 f" ({len(both)} such rows); make the filters exclude each other."
             )
-        lines: dict[Path, int] = {}
+        lines: dict[str, int] = {}
         videos: list[Video] = []
         for split in SPLITS:
             for line, row in chosen[split].items():
                 path = folder / row["path"]
-                if path in lines:
-                    raise DataError(f"{file} lists {row['path']} twice, on lines {lines[path]} and {line}; keep one.")
-                lines[path] = line
+                whole = os.path.normpath(path)  # a/../b.mp4 is b.mp4
+                if "\\" in row["path"] and not path.is_file():
+                    raise DataError(
+                        f"{file}, line {line}: {row['path']} has the backslashes of Windows; write paths with /."
+                    )
+                if whole in lines:
+                    raise DataError(f"{file} lists {row['path']} twice, on lines {lines[whole]} and {line}; keep one.")
+                lines[whole] = line
                 videos.append(Video(path, row["label"], split))
         return Listed(folder, videos, (file,))
 

@@ -68,7 +68,7 @@ def _change(tables: dict[str, Any], changes: Sequence[str]) -> None:
 
 def _read_tables(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file} can't be read as TOML: {error}.") from error
 

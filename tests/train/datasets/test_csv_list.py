@@ -159,3 +159,17 @@ def test_the_two_protocols_of_asl24(shared_data: Path, train: Filter, test: Filt
     found = read_lists(CsvList(root=str(shared_data / "asl24"), train=train, test=test)).videos
     assert tuple(sum(video.split == split for video in found) for split in ("train", "test")) == counts
     assert len({video.label for video in found}) == 24
+
+
+def test_a_video_under_two_spellings_is_listed_twice(tmp_path: Path) -> None:
+    place(tmp_path, "a.mp4", "x/b.mp4")
+    file = write_csv(tmp_path, "a.mp4,wave,tom,train", "x/../a.mp4,wave,tom,late")
+    with pytest.raises(DataError, match=r"lists x/\.\./a\.mp4 twice, on lines 2 and 3; keep one"):
+        read(file, tmp_path)
+
+
+def test_the_backslashes_of_windows_are_named(tmp_path: Path) -> None:
+    place(tmp_path, "x/a.mp4")
+    file = write_csv(tmp_path, r"x\a.mp4,wave,tom,train", "x/a.mp4,wave,tom,late")
+    with pytest.raises(DataError, match=r"line 2: x\\a\.mp4 has the backslashes of Windows; write paths with /"):
+        read(file, tmp_path)

@@ -334,3 +334,10 @@ def test_a_recipe_is_read_without_what_takes_long_to_load() -> None:
 def test_numbers_that_nothing_can_be_computed_with_are_refused(change: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         load_recipe("motions", changes=[change])
+
+
+def test_a_recipe_may_begin_with_a_mark_of_byte_order(tmp_path: Path) -> None:
+    file = tmp_path / "small.toml"
+    write_recipe(parse_recipe(SMALL, where="here"), file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_recipe(str(file)) == parse_recipe(SMALL, where="here")
