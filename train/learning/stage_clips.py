@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -78,15 +79,20 @@ class StageClips:
         object.__setattr__(self, "centre", CentreViews(self.inputs, self.encoder))
 
     @torch.no_grad()
-    def samples(self, offset: int, *, draws: bool) -> Samples:
+    def samples(self, offset: int, *, draws: bool | Literal["together"]) -> Samples:
         """What statistics are learnt from: the centre views, their labels counted from `offset`.
 
-        With `draws`, also the random draws of each clip, all counted alike. Raises RecipeError where there are none.
+        With `draws`, also the random draws of each clip, each counted as a centre view is, or all of a clip together.
+        Raises RecipeError where there are none.
         """
         features, labels = self.centre.features(), self.labels_from(offset)
         drawn = [self.encoder(part.to(features.device)) for part in self.inputs.draws()] if draws else []
         rows, views = torch.arange(len(labels), device=labels.device), 1 + len(drawn)
-        return Samples(torch.cat([features, *drawn]), labels.repeat(views), rows.repeat(views))
+        weights = None
+        if draws == "together" and drawn:
+            weights = torch.full((len(labels) * views,), 1 / len(drawn), device=labels.device)
+            weights[: len(labels)] = 1
+        return Samples(torch.cat([features, *drawn]), labels.repeat(views), rows.repeat(views), weights)
 
     def labels_from(self, offset: int) -> Tensor:
         """Labels `(n,)` counted from `offset`, on the encoder's device."""

@@ -69,7 +69,7 @@ def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | 
     """
     statistics, found = model.head.combiner.statistics, []
     few = len(held.inputs.labels) < FEWEST
-    samples = held.samples(0, draws=few and statistics is not None and statistics.settings.draws)
+    samples = held.samples(0, draws=few and statistics is not None and bool(statistics.settings.draws))
     for features in torch.split(samples.features, BATCH):
         logits, _ = model.head(features)
         found.append(model.head.combiner.familiarity(features, logits))

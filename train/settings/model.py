@@ -108,7 +108,9 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     # looks strange in every new clip. Where random draws show well how clips vary, little tells far better.
     unknown_shrinkage: Share = 0.8
     rhythm: bool = False  # a view of how the motion's four signals recur, from pair to pair
-    draws: bool = False  # learn means and covariance from the training draws too, not from the centre views alone
+    # Learn means and covariance from the training draws too, not from the centre views alone: true counts each draw as
+    # much as a centre view, "together" all draws of a clip as much as its centre view.
+    draws: bool | Literal["together"] = False
     likelihood: Literal["gaussian", "cosine"] = "gaussian"
     concentration: Positive | Literal["learnt"] = 64.0  # κ
     events: bool = False  # learn what parts of actions and pauses look like, so that a live run can tell events

@@ -162,8 +162,8 @@ class ClipStatistics(ClipScores):
         """Add a stage's `classes` new classes."""
         described, halves = self.describe(samples.features), _halves(samples, classes)
         for view, place in zip(self._views(), self.places, strict=True):
-            view.update(described[:, place], samples.labels, halves, classes)
-        self.count = self.count + len(described)
+            view.update(described[:, place], samples, halves, classes)
+        self.count = self.count + (len(described) if samples.weights is None else samples.weights.sum())
         if self.learns_weights:
             self.units = torch.cat([self.units, _units(samples, halves, classes).to(self.units)])
             rows, clips = self.units.unbind(dim=2)
@@ -218,10 +218,11 @@ def _halves(samples: Samples, classes: int) -> Tensor:
 
 
 def _units(samples: Samples, halves: Tensor, classes: int) -> Tensor:
-    """How many rows, and how many clips, each half of each class has: `(C, 2, 2)`."""
+    """How many rows, by their weights, and how many clips each half of each class has: `(C, 2, 2)`."""
     found = torch.zeros(classes, 2, 2)
     for label in range(classes):
         for half in (0, 1):
             rows = (samples.labels == label) & (halves == half)
-            found[label, half] = torch.tensor([float(rows.sum()), float(len(torch.unique(samples.clips[rows])))])
+            counted = rows if samples.weights is None else samples.weights[rows]
+            found[label, half] = torch.tensor([float(counted.sum()), float(len(torch.unique(samples.clips[rows])))])
     return found

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.train.model.directions import unit
+from stpr.train.model.scores.samples import Samples
 
 
 class Spread(NamedTuple):
@@ -44,9 +45,15 @@ class View(nn.Module):
         self.register_buffer("gains", torch.zeros(size), persistent=False)
         self.register_buffer("directions", torch.zeros(0, size), persistent=False)
 
-    def update(self, described: Tensor, labels: Tensor, halves: Tensor, classes: int) -> None:
-        """Add a stage's `classes` classes; `halves` `(n,)` says in which half of its class each row is, 0 or 1."""
+    def update(self, described: Tensor, samples: Samples, halves: Tensor, classes: int) -> None:
+        """Add a stage's `classes` classes; `described` `(n, S)` are the samples' descriptions.
+
+        `halves` `(n,)` says in which half of its class each row is, 0 or 1.
+        """
+        labels, weights = samples.labels, samples.weights
         one_hot = F.one_hot(labels, classes).to(described)
+        if weights is not None:
+            one_hot = one_hot * weights[:, None].to(described)
         means = (one_hot.T @ described) / one_hot.sum(dim=0)[:, None]
         self.means = torch.cat([self.means, means])
         around = means[labels]
@@ -56,6 +63,8 @@ class View(nn.Module):
             self.differences = torch.cat([self.differences, split[0] - split[1]])
             around = split[halves, labels]
         centred = (described - around).double()
+        if weights is not None:
+            centred = centred * weights[:, None].to(centred).sqrt()
         self.scatter = self.scatter + (centred.T @ centred).float()
 
     def resize(self, classes: int) -> None:

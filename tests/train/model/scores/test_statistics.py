@@ -192,6 +192,21 @@ def test_draws_are_counted_like_the_centre_views() -> None:
     torch.testing.assert_close(here.scatter, there.scatter)
 
 
+def test_draws_of_a_clip_that_count_together_count_like_its_centre_view() -> None:
+    model = build_model(make_recipe())
+    clips = StageClips(STAGES[0], make_inputs(1), model.encoder)
+    alike, together = (clips.samples(0, draws=draws) for draws in (True, "together"))
+    assert torch.equal(alike.features, together.features)
+    assert alike.weights is None
+    assert together.weights is not None
+    count = len(clips.inputs.labels)
+    assert together.weights.tolist() == [1.0] * count + [0.5] * 2 * count
+    assert joined([together, together]).weights is not None
+    statistics = ClipStatistics(4, Columns(64), make_recipe(**OURS).statistics)
+    statistics.update(together, 2)
+    assert float(statistics.count) == 2 * count
+
+
 def test_clips_that_are_drawn_anew_have_no_draws_to_count() -> None:
     model = build_model(make_recipe())
     features, labels = make_features(1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.view import View
 
 SIZE, SHRINKAGE = 5, 0.2
@@ -26,12 +27,17 @@ def stage(seed: int, classes: int = 3, clips: int = 9) -> tuple[Tensor, Tensor, 
     return torch.from_numpy(made).float(), torch.from_numpy(labels), torch.from_numpy(halves)
 
 
+def plain(described: Tensor, labels: Tensor) -> Samples:
+    """Every row a clip of its own, all counted alike."""
+    return Samples(described, labels, torch.arange(len(labels)))
+
+
 def filled(*, in_halves: bool, stages: int = 2) -> tuple[View, Tensor, list[tuple[Floats, Floats]]]:
     """A view that learnt two stages, the rows in each class's halves `(C, 2)`, and each class's own rows by half."""
     view, counts, rows = View(SIZE, SHRINKAGE, in_halves=in_halves), [], []
     for seed in range(stages):
         described, labels, halves = stage(seed)
-        view.update(described, labels, halves, 3)
+        view.update(described, plain(described, labels), halves, 3)
         for label in range(3):
             first, second = (described[(labels == label) & (halves == half)].double().numpy() for half in (0, 1))
             rows.append((first, second))
@@ -91,8 +97,8 @@ def test_clips_and_directions_are_seen_from_the_middle_of_the_classes_up_to_a_tu
 def test_a_half_without_rows_leaves_the_covariance_of_the_other() -> None:
     described, labels, _ = stage(0)
     whole, halved = View(SIZE, SHRINKAGE, in_halves=False), View(SIZE, SHRINKAGE, in_halves=True)
-    whole.update(described, labels, torch.zeros_like(labels), 3)
-    halved.update(described, labels, torch.zeros_like(labels), 3)
+    for view in (whole, halved):
+        view.update(described, plain(described, labels), torch.zeros_like(labels), 3)
     counts = torch.tensor([[9.0, 0.0]] * 3)
     torch.testing.assert_close(halved.covariance(counts), whole.covariance(counts.sum()))
 
@@ -105,3 +111,14 @@ def test_it_grows_with_the_classes_as_a_checkpoint_must() -> None:
         name: value.shape for name, value in view.state_dict().items()
     }
     assert set(blank.state_dict()) == {"means", "scatter", "differences"}
+
+
+def test_a_row_of_weight_two_counts_like_two() -> None:
+    described, labels, halves = stage(0)
+    weighted, doubled = (View(SIZE, SHRINKAGE, in_halves=True) for _ in range(2))
+    weights = 1.0 + (torch.arange(len(labels)) % 3 == 0)
+    weighted.update(described, plain(described, labels)._replace(weights=weights), halves, 3)
+    rows = torch.arange(len(labels)).repeat_interleave(weights.long())
+    doubled.update(described[rows], plain(described[rows], labels[rows]), halves[rows], 3)
+    for kept in ("means", "scatter", "differences"):
+        torch.testing.assert_close(getattr(weighted, kept), getattr(doubled, kept), rtol=1e-4, atol=1e-4)
