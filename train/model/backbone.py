@@ -38,6 +38,7 @@ class Backbone(nn.Module):
         self.spec = spec
         self.source = source
         self.text = text
+        self.swaps = False  # whether it wants blue first, as its processor says
         self._digest: str | None = None
         self.inner: tuple[int, ...] = ()
         blank = torch.zeros(1, 3, spec.height, spec.width)
@@ -54,6 +55,8 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The projected CLS token of CLIP (the paper), the pooled features of any other network: `(N, W + I)`."""
+        if self.swaps:
+            pixels = pixels[:, [2, 1, 0]]
         output = self.network(pixels, output_hidden_states=True) if self.inner else self.network(pixels)
         embeds = getattr(output, "image_embeds", None)
         pooled: Tensor = output.pooler_output if embeds is None else embeds
@@ -139,13 +142,18 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
         config = transformers.AutoConfig.from_pretrained(place)
         network = _network(place, config)
         processor, _ = ImageProcessingMixin.get_image_processor_dict(place)
+        if "do_normalize" not in processor and "image_processor_type" in processor:
+            own = transformers.AutoImageProcessor.from_pretrained(place)  # what a kind does by default, it alone knows
+            processor["do_normalize"] = bool(getattr(own, "do_normalize", True))
         spec = preprocess_spec(processor)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise RecipeError(
             f"[backbone] source {source!r} can't be loaded ({first_line(error)}); give a local folder or hub id:"
             " --set backbone.source=DIR."
         ) from error
-    return Backbone(network, spec, source=source, inner=inner, text=config.model_type == "clip")
+    backbone = Backbone(network, spec, source=source, inner=inner, text=config.model_type == "clip")
+    backbone.swaps = bool(processor.get("do_flip_channel_order", False))
+    return backbone
 
 
 def load_pretrained(kind: Any, place: str) -> nn.Module:
@@ -198,13 +206,14 @@ def preprocess_spec(processor: dict[str, Any]) -> PreprocessSpec:
     cuts = not stretches or (processor.get("do_center_crop", False) and crop != size)
     height, width = crop if cuts else size
     kept = min(crop) / min(size) if processor.get("crop_size") else processor.get("crop_pct") or 1.0
+    normalises = processor.get("do_normalize", True)
     return PreprocessSpec(
         height=height,
         width=width,
         resize="crop" if cuts else "stretch",
         crop_fraction=kept if cuts else 1.0,
-        mean=tuple(processor["image_mean"]),
-        std=tuple(processor["image_std"]),
+        mean=tuple(processor["image_mean"]) if normalises else (0.0, 0.0, 0.0),
+        std=tuple(processor["image_std"]) if normalises else (1.0, 1.0, 1.0),
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -275,3 +276,21 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, resnet_folder: 
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RecipeError, match=r"can't be loaded \(its weights hold what is no number, in "):
         load_backbone(str(folder))
+
+
+def test_a_network_that_wants_blue_first_sees_what_its_processor_shows_it(tmp_path: Path) -> None:
+    config = transformers.MobileViTConfig(
+        image_size=64, hidden_sizes=[16, 16, 16], neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 16], num_attention_heads=1
+    )
+    network = transformers.MobileViTModel(config).eval()
+    network.save_pretrained(tmp_path)
+    processor = transformers.MobileViTImageProcessor(
+        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}, do_flip_channel_order=True
+    )
+    processor.save_pretrained(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)  # of its size: nothing is resized
+    encoder = FrameEncoder(backbone=load_backbone(str(tmp_path)), adapter=AdapterSettings(place="none"), projection=0)
+    seen: list[torch.Tensor] = []
+    encoder.backbone.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    encoder(torch.from_numpy(picture[None]))
+    assert torch.allclose(seen[0], processor(picture, return_tensors="pt").pixel_values, atol=1e-6)
