@@ -38,8 +38,8 @@ threads_option = click.option(
     "--source",
     metavar="URI",
     multiple=True,
-    help="v4l2://DEV, csi://N, rtsp://…, http(s)://…, a video, a folder of images, or synthetic:motions;"
-    " several, as with --camera, are watched at once.",
+    help="v4l2://DEV, csi://N, rtsp://…, http(s)://…, rtmp://…, srt://…, udp://…, a video, a folder of images,"
+    " or synthetic:motions; several, as with --camera, are watched at once.",
 )
 @click.option(
     "--bundle",
@@ -103,6 +103,15 @@ threads_option = click.option(
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Take over newer bundles and updates that appear in DIR, without losing a frame; SIGUSR1 rolls back.",
+)
+@click.option(
+    "--login",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="User and password of streams, a line each. [default: STPR_SOURCE_USER and STPR_SOURCE_PASSWORD, if set]",
+)
+@click.option(
+    "--transport", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True, help="What RTSP goes over."
 )
 @click.option(
     "--wait/--no-wait",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -13,7 +12,7 @@ import msgspec
 
 from stpr.runtime.cameras import Cameras
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.filters import open_filters
+from stpr.runtime.opening import Frame, Source, open_for, session_for
 from stpr.runtime.recognizer import run, run_all
 from stpr.runtime.result import Result
 from stpr.runtime.serve import Board, serving
@@ -21,7 +20,6 @@ from stpr.runtime.service import under_systemd
 from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks import Sinks, StopRun, open_sinks, why_no_window
-from stpr.runtime.sources import Frame, Source, SourceOptions, open_source
 from stpr.runtime.stopping import Stopping
 from stpr.runtime.updates import Models, Updater
 
@@ -31,10 +29,8 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
     models = Models(settings)
     with ExitStack() as opened:
         model = opened.enter_context(models.first())
-        sources = [
-            opened.enter_context(closing(open_source(uri, source_options(settings)))) for uri in settings.sources
-        ]
-        sessions = [Session(model, source.origin, open_filters(settings, model.manifest)) for source in sources]
+        sources = [opened.enter_context(closing(open_for(settings, uri))) for uri in settings.sources]
+        sessions = [session_for(source, model, settings) for source in sources]
         names = ", ".join(source.origin.name for source in sources)
         click.echo(f"{model.bundle.path}: stage {model.id.stage} on {model.engine}, watching {names}", err=True)
         updater = opened.enter_context(closing(Updater(models, sessions, settings)))
@@ -65,13 +61,6 @@ def _alone(session: Session, frames: Iterable[Frame]) -> Iterator[tuple[Session,
     """One camera needs no thread between its source and the loop."""
     for result in run(session, frames):
         yield session, result
-
-
-def source_options(settings: Settings) -> SourceOptions:
-    """How sources are to be opened."""
-    # systemd gives every service a number of its own.
-    wait = "INVOCATION_ID" in os.environ if settings.wait is None else settings.wait
-    return SourceOptions(threads=settings.threads, wait=wait)
 
 
 def summaries(sessions: Sequence[Session], sources: Sequence[Source], sinks: Sinks) -> str:

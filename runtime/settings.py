@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     source: str
     more_sources: tuple[str, ...] = ()  # watched beside it
+    login: Path | None = None  # a file of user and password for streams; None: the environment's, if any
+    transport: Literal["tcp", "udp"] = "tcp"  # of RTSP
     wait: bool | None = None  # for cameras and streams that are not up yet; None: under a service
     bundle: Path | None = None  # None: the newest one under bundles/
     engine: str = ENGINE

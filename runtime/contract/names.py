@@ -43,10 +43,19 @@ def is_text(name: str) -> bool:
     return True
 
 
+# What names a secret somewhere within an address, as in ;password=… or /user=admin_password=…_channel=1.
+SECRET = re.compile(r"(?i)(user(?:name)?|login|usr|pass(?:word|wd)?|pwd|token|key|auth|secret)=[^/&?]*")
+
+
 def masked(url: str) -> str:
-    """The address without user, password and query: fit for messages and logs."""
+    """The address without user, password and query, whatever shape they have: fit for messages and logs."""
     # Greedy to the last @: passwords hold @ and / more often than paths hold @.
-    return re.sub(r"\?.*", "?***", re.sub(r"://.*@", "://***@", url))
+    scheme, separator, rest = url.partition("://")
+    if not separator:  # a forgotten scheme
+        scheme, rest = "", url
+    if "@" in rest:
+        rest = "***@" + rest.rpartition("@")[2]
+    return scheme + separator + SECRET.sub(r"\1=***", re.sub(r"\?.*", "?***", rest))
 
 
 def address_text(given: str) -> str:

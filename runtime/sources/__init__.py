@@ -1,8 +1,8 @@
 """Frames in, from anywhere. Read in this order: frame, files (recorded), capture, network, live (a thread around one).
 
-A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, a file, a folder of images, or
-`synthetic:motions` (the embedded set as an endless stream, with the true label on each frame). What is behind an
-address is a recording (fetched: a thread around one) where it has an end, and live otherwise.
+A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, `rtmp://`, `srt://`, `udp://`, `file://`, a
+file, a folder of images, or `synthetic:motions` (the embedded set as an endless stream, with the true label on each
+frame). What is behind an address is a recording (fetched: a thread around one) where it has an end, and live otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
+from urllib.parse import unquote
 
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
@@ -20,10 +21,10 @@ from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource
-from stpr.runtime.sources.network import SourceOptions, connect_stream, live_capture, open_address
+from stpr.runtime.sources.network import SourceOptions, connect_stream, live_capture, open_address, with_login
 from stpr.runtime.sources.waiting import Waiting
 
-__all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehind", "open_source"]
+__all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehind", "open_source", "shows_login"]
 
 SYNTHETIC = "synthetic:motions"
 DEFAULTS = SourceOptions()
@@ -38,6 +39,11 @@ def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
     return _open_now(uri, options)
 
 
+def shows_login(uri: str) -> bool:
+    """Whether an address holds a password, which whoever may list processes can read."""
+    return "://" in uri and not uri.startswith(PATHS) and "***" in masked(uri).partition("?")[0]
+
+
 def _open_now(uri: str, options: SourceOptions) -> Source:
     if uri.isdecimal():
         return LiveSource(f"camera {uri}", partial(connect_camera, int(uri)))
@@ -50,12 +56,23 @@ def _open_now(uri: str, options: SourceOptions) -> Source:
         return _SCHEMES[scheme](uri, rest, options)
     path = Path(uri)
     if not path.is_dir() and not path.is_file():
-        raise SourceError(f"there is no file or folder {shown(uri)}; check the path, or try --source {SYNTHETIC}.")
+        raise SourceError(
+            f"there is no file or folder {masked(shown(uri))}; check the path (an address begins with its kind, such as"
+            f" rtsp://), or try --source {SYNTHETIC}."
+        )
     return open_recorded(path, options.threads)
 
 
+def _open_file(uri: str, rest: str, options: SourceOptions) -> Source:
+    host, slash, path = rest.partition("/")
+    if host not in {"", "localhost"} or not slash:
+        raise SourceError(f"{shown(uri)} names no file of this machine; write file:///PATH.")
+    return open_recorded(Path(unquote(f"/{path}")), options.threads)
+
+
 def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
-    name, found = masked(uri), open_address(uri, options)
+    name, uri = masked(uri), with_login(uri, options.login)
+    found = open_address(uri, options)
     if not isinstance(found, HTTPResponse) and frames_announced(found):
         return Fetched(open_video(found, name))
     opened: list[Capture] = [live_capture(uri, found, options)]
@@ -77,4 +94,8 @@ _SCHEMES: Mapping[str, Callable[[str, str, SourceOptions], Source]] = {
     "rtsps": _open_stream,
     "http": _open_stream,
     "https": _open_stream,
+    "rtmp": _open_stream,
+    "srt": _open_stream,
+    "udp": _open_stream,
+    "file": _open_file,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from http.client import HTTPResponse
 from typing import Final, Literal
+from urllib.parse import quote
 
 import cv2
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.sources.capture import Capture
 from stpr.runtime.sources.jpegs import BEGIN, JpegCapture
-from stpr.runtime.sources.reasons import ask_http, no_stream, why_no_stream
+from stpr.runtime.sources.reasons import PORTS, ask_http, no_stream, parted, why_no_stream
 from stpr.runtime.sources.stream import StreamCapture
 
 STALL_SECONDS: Final = 5.0  # a stream without a frame for so long is lost
@@ -27,8 +28,18 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     threads: int | None = None  # that decode; None: one for a stream, since more hold frames back; all cores for files
     transport: Literal["tcp", "udp"] = "tcp"  # of RTSP
+    login: tuple[str, str] | None = None  # user and password of streams whose address holds none
     stall_seconds: float = STALL_SECONDS
     wait: bool = False  # for cameras and streams that are not up yet
+
+
+def with_login(url: str, login: tuple[str, str] | None) -> str:
+    """The address with user and password, where there are some and it is of a kind that has them and holds none."""
+    scheme, _, rest = url.partition("://")
+    if login is None or scheme not in PORTS or parted(url)[1] is not None:
+        return url
+    user, password = (quote(part, safe="") for part in login)
+    return f"{scheme}://{user}:{password}@{rest}"
 
 
 def connect_stream(url: str, options: SourceOptions) -> Capture:

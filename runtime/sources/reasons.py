@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from http.client import HTTPException, HTTPResponse
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from typing import Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote
 from urllib.request import HTTPSHandler, Request, build_opener, parse_http_list, parse_keqv_list
+
+import cv2
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import masked
@@ -79,6 +82,8 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
                 return no_stream(url, *_status(status))
         elif scheme in PORTS:
             _connected(url, seconds).close()
+        elif not _speaks(scheme):
+            return no_stream(url, "codec", f"the OpenCV here ({cv2.__version__}) does not speak {scheme}")
         else:
             return no_stream(url, "timeout", f"nothing came within {seconds:g} s")
     except SourceError as error:
@@ -86,6 +91,14 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
     except (OSError, ValueError) as error:
         return no_stream(url, *_fault(error, url, seconds))
     return no_stream(url, "codec", "the server answers, but what it sends can't be decoded here")
+
+
+def _speaks(scheme: str) -> bool:
+    """Whether OpenCV's FFmpeg knows this kind of address: what it does not know fails at once, without a wait."""
+    begun = time.monotonic()
+    device = cv2.VideoCapture(f"{scheme}://127.0.0.1:9", cv2.CAP_FFMPEG, [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 200])
+    device.release()
+    return time.monotonic() - begun > 0.1
 
 
 def parted(url: str) -> tuple[str, tuple[str, str] | None]:

@@ -404,3 +404,17 @@ def test_several_are_not_recorded_into_one(bundle: Path, video: Path, tmp_path: 
     assert done.returncode == 2
     assert "--record takes one source" in done.stderr
     assert not out.exists()
+
+
+def test_a_password_on_the_command_line_is_warned_of_and_a_login_is_read_from_a_file(
+    bundle: Path, tmp_path: Path
+) -> None:
+    done = stpr_run("--source", "http://me:secret@127.0.0.1:9/live", "--bundle", bundle, "--headless")
+    assert done.returncode == 2
+    assert "can be read by every user of this machine (ps); name it with --login FILE" in done.stderr
+    assert "refused, nothing listens at 127.0.0.1:9" in done.stderr
+    assert "secret" not in done.stderr
+    (tmp_path / "login").write_text("me\n")
+    source = ("--source", "http://127.0.0.1:9/live", "--login", tmp_path / "login")
+    done = stpr_run(*source, "--bundle", bundle, "--headless")
+    assert "login holds 1 lines; write 2 lines there" in done.stderr

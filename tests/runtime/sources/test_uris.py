@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import masked
-from stpr.runtime.sources import open_source
+from stpr.runtime.sources import SourceOptions, open_source, shows_login
+from stpr.runtime.sources.network import with_login
+from tests.factories import make_video
+from tests.runtime.sources.test_reasons import web
 
 
 def no_camera() -> None:
@@ -49,6 +53,10 @@ def test_a_source_that_names_nothing_says_what_would(uri: str, message: str) -> 
         ("rtsp://user:se@cr/et@cam/1", "rtsp://***@cam/1"),
         ("http://cam/video?user=me&pwd=secret", "http://cam/video?***"),
         ("http://me:secret@cam/video?key=secret", "http://***@cam/video?***"),
+        ("user:secret@cam/1", "***@cam/1"),
+        ("rtsp://cam/live;user=me;password=secret", "rtsp://cam/live;user=***"),
+        ("rtsp://cam/user=me_password=secret_channel=1/live.sdp", "rtsp://cam/user=***/live.sdp"),
+        ("http://monkey:8080/live", "http://monkey:8080/live"),
     ],
 )
 def test_credentials_are_never_shown(uri: str, shown: str) -> None:
@@ -60,3 +68,50 @@ def test_a_stream_that_is_not_there_is_one_line_without_credentials(scheme: str)
     with pytest.raises(SourceError, match=rf"no stream at {scheme}://\*\*\*@127\.0\.0\.1:9/live:") as caught:
         open_source(f"{scheme}://user:secret@127.0.0.1:9/live")
     assert "secret" not in str(caught.value)
+
+
+def test_a_forgotten_scheme_shows_no_password() -> None:
+    with pytest.raises(
+        SourceError, match=r"no file or folder \*\*\*@cam/1; check the path \(an address begins"
+    ) as caught:
+        open_source("me:secret@cam/1")
+    assert "secret" not in caught.value.message
+
+
+def test_a_login_goes_into_addresses_that_hold_none() -> None:
+    assert with_login("rtsp://cam/a@b", ("me", "p@ss:/")) == "rtsp://me:p%40ss%3A%2F@cam/a@b"
+    assert with_login("rtsp://you:x@cam", ("me", "secret")) == "rtsp://you:x@cam"
+    assert with_login("udp://0.0.0.0:5000", ("me", "secret")) == "udp://0.0.0.0:5000"
+    assert with_login("rtsp://cam", None) == "rtsp://cam"
+
+
+def test_a_login_of_the_options_opens_a_camera() -> None:
+    with (
+        web() as place,
+        closing(open_source(f"http://{place}/digest", SourceOptions(login=("me", "s:ecret")))) as source,
+    ):
+        assert source.origin.name == f"http://{place}/digest"
+        assert next(iter(source)).index == 0
+
+
+@pytest.mark.parametrize(("uri", "shows"), [("rtsp://a:b@cam", True), ("rtsp://cam", False), ("./a:b@c", False)])
+def test_a_password_on_the_command_line_is_noticed(uri: str, shows: bool) -> None:
+    assert shows_login(uri) is shows
+
+
+def test_a_file_by_its_address(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a b.avi", frames=8, fps=8)
+    with closing(open_source(f"file://{str(video).replace(' ', '%20')}")) as source:
+        assert len(list(source)) == 8
+    with pytest.raises(SourceError, match=r"file://elsewhere/a names no file of this machine; write file:///PATH"):
+        open_source("file://elsewhere/a")
+
+
+def test_a_kind_that_opencv_does_not_speak_or_where_nothing_comes() -> None:
+    soon = SourceOptions(stall_seconds=0.5)
+    with pytest.raises(SourceError) as caught:
+        open_source("udp://127.0.0.1:5998", soon)
+    assert caught.value.code == "timeout"
+    with pytest.raises(SourceError) as caught:
+        open_source("srt://127.0.0.1:5998", soon)
+    assert caught.value.code in {"codec", "timeout"}

@@ -1,0 +1,49 @@
+"""The sources of a run and their sessions, opened as its settings say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from stpr.runtime.filters import open_filters
+from stpr.runtime.model import Model
+from stpr.runtime.session import Session
+from stpr.runtime.settings import Settings
+from stpr.runtime.sinks.credentials import read_secret
+from stpr.runtime.sources import Frame, Source, SourceOptions, open_source, shows_login
+
+__all__ = ["Frame", "Source", "open_for", "session_for"]
+
+
+def open_for(settings: Settings, uri: str) -> Source:
+    """One of the sources. Raises SourceError where it can't be opened, StprError for a login that can't be read."""
+    if shows_login(uri):
+        click.echo(
+            "the password in an address can be read by every user of this machine (ps); name it with --login FILE.",
+            err=True,
+        )
+    return open_source(uri, source_options(settings))
+
+
+def session_for(source: Source, model: Model, settings: Settings) -> Session:
+    """What is remembered of a source under a model, with filters of its own."""
+    return Session(model, source.origin, open_filters(settings, model.manifest))
+
+
+def source_options(settings: Settings) -> SourceOptions:
+    """How sources are to be opened."""
+    # systemd gives every service a number of its own.
+    wait = "INVOCATION_ID" in os.environ if settings.wait is None else settings.wait
+    login = _login(settings.login)
+    return SourceOptions(threads=settings.threads, transport=settings.transport, login=login, wait=wait)
+
+
+def _login(path: Path | None) -> tuple[str, str] | None:
+    """User and password of streams, of a file or else of the environment."""
+    if path is not None:
+        user, password = read_secret(path, "--login", 2)
+        return user, password
+    user = os.environ.get("STPR_SOURCE_USER", "")
+    return (user, os.environ.get("STPR_SOURCE_PASSWORD", "")) if user else None
