@@ -56,6 +56,11 @@ def _clips(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     default="onnx",
     help="tensorrt: also build the engines that --engine tensorrt keeps, for this very machine.",
 )
+@click.option("--emit", type=click.Choice(["triton"]), help="Also write a model repository of Triton beside it.")
+@click.option(
+    "--single-file", is_flag=True, help="Also write each graph with its weights inside, in a folder beside it."
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Of what these two write: fixed to N.  [default: any]")
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
     stage: int,
@@ -66,10 +71,14 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     changes: tuple[str, ...],
     since: Path | None,
     form: str,
+    emit: str | None,
+    single_file: bool,
+    batch: int | None,
 ) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
     from stpr.export.package.pipeline import Carried, export_stage
+    from stpr.export.served import emit as emit_form
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
     from stpr.runtime.engines.cudart import open_gpu
@@ -77,6 +86,9 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     from stpr.train.run.folder import RECIPE
     from stpr.train.run.resume import carried_recipe
 
+    forms = [*([emit] if emit else []), *(["single-file"] if single_file else [])]
+    if batch is not None and not forms:
+        raise click.UsageError("--batch goes with --emit or --single-file: a bundle's own graphs take any batch.")
     console = new_console()
     step = ShownSteps(console)
     folder = newest_run(Path("runs")) if run is None else run
@@ -92,6 +104,8 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     bundle = export_stage(here, stage, out, clips=clips, step=step)
     if form == "tensorrt":
         build_engines(bundle, step)
+    for served in forms:
+        console.print(f"{served}: {emit_form(open_bundle(bundle), served, batch)}", soft_wrap=True)
     show_bundle(console, bundle)
     if base is not None:
         made = open_bundle(bundle)

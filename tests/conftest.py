@@ -15,6 +15,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/graphs",
     "export/package",
     "export/parity/test_gate.py",
+    "export/served",
     "export/test_cli.py",
     "export/test_measure_engines.py",
     "runtime/contract/test_durable.py",
@@ -41,6 +42,8 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "architecture/test_site.py",
     "end_to_end/test_readme.py",
     "export/graphs/test_grid.py",
+    "export/package/test_large.py",
+    "export/served/test_web.py",
 )
 
 

@@ -44,7 +44,7 @@ VIEWS: dict[str, Any] = {  # motion and inner layers seen, several views believe
 
 
 def write_run(root: Path, **tables: Any) -> Path:
-    """A run of three stages whose old experts stay and whose adapters change; `tables` replace those of the recipe."""
+    """A run of stages whose old experts stay and whose adapters change; `tables` replace those of the recipe."""
     data = write_motions(root / "data", train_per_class=1, test_per_class=2, seed=0)
     folder = root / "runs" / "by-chance"
     folder.mkdir(parents=True)
@@ -54,7 +54,7 @@ def write_run(root: Path, **tables: Any) -> Path:
     torch.manual_seed(0)
     model = build_model(recipe)
     stages: list[tuple[str, ...]] = []
-    for stage in range(STAGES):
+    for stage in range(len(recipe.stages.sizes)):
         stages.append(tuple(CLASSES[2 * stage : 2 * stage + 2]))
         add_random_stage(model)
         save_stage(folder, model, _record(tuple(stages), model), _predictions(data, stages))
@@ -66,7 +66,7 @@ def _record(stages: tuple[tuple[str, ...], ...], model: StPR) -> StageRecord:
     return StageRecord(
         stage=len(stages),
         stages=stages,
-        clip=ClipSpec(frames=4, span_seconds=2.0),
+        clip=ClipSpec(frames=model.head.frames, span_seconds=2.0),
         preprocess=backbone.spec,
         motion=model.encoder.pixels.motion,
         temperature=0.05,
