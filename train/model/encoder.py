@@ -90,6 +90,9 @@ class FrameEncoder(nn.Module):
         """Pixels of frames -> frozen features `(…, F)`; constant over a run unless adapters sit inside."""
         lead = pixels.shape[: pixels.ndim - len(self.pixels.shape)]
         rows = pixels.reshape(-1, *self.pixels.shape)
+        if torch.compiler.is_exporting():  # a graph takes the batch that it is given
+            features = self.see(*self.pixels.split(rows))
+            return features.reshape(*lead, -1)
         at_once = FRAMES_AT_ONCE if rows.device.type == "cpu" and not torch.is_grad_enabled() else max(1, len(rows))
         features = torch.cat([self.see(*self.pixels.split(part)) for part in torch.split(rows, at_once)])
         return features.reshape(*lead, -1)
