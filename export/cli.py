@@ -81,8 +81,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     from stpr.export.served import emit as emit_form
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
-    from stpr.runtime.engines.cudart import open_gpu
-    from stpr.runtime.engines.tensorrt_builder import find_library
+    from stpr.runtime.engines.tensorrt import check_here
     from stpr.train.run.folder import RECIPE
     from stpr.train.run.resume import carried_recipe
 
@@ -98,8 +97,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
         )
     base = None if since is None else open_bundle(since)
     if form == "tensorrt":  # what lacks is told before the work
-        find_library()
-        open_gpu().close()
+        check_here()
     here = Carried(folder, carried_recipe(folder, changes), data)
     bundle = export_stage(here, stage, out, clips=clips, step=step)
     if form == "tensorrt":

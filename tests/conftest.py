@@ -42,7 +42,6 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "architecture/test_site.py",
     "end_to_end/test_readme.py",
     "export/graphs/test_grid.py",
-    "export/package/test_large.py",
     "export/served/test_web.py",
 )
 

@@ -43,6 +43,12 @@ def open_native(graph: Path, options: EngineOptions) -> Engine:
     return TensorRTEngine(graph)
 
 
+def check_here() -> None:
+    """Raise EngineError unless library and GPU are there."""
+    find_library()
+    open_gpu().close()
+
+
 class TensorRTEngine:
     """One engine with its memory on the GPU."""
 
