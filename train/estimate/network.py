@@ -62,7 +62,7 @@ class Network:
         """One with values, random ones where it is not here; it may be used up."""
         if self.here or self.form is None:
             return self.form
-        with torch.device(accelerate.Accelerator().device):
+        with torch.device(accelerate.PartialState().device):
             return build_model(self.recipe, _in_form(self.recipe))
 
     def check(self, classes: Sequence[Sequence[str]]) -> None:

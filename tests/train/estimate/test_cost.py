@@ -11,8 +11,11 @@ from accelerate.state import AcceleratorState
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import load_draws
+from stpr.train.estimate import network
 from stpr.train.estimate.cost import checkpoint_bytes, measure
+from stpr.train.estimate.network import Network
 from stpr.train.methods.build import build_model
+from stpr.train.model.backbone import load_backbone
 from stpr.train.run.checkpoint import kept_tensors
 from stpr.train.settings.learning import SamplingSettings
 from stpr.train.settings.recipe import Recipe
@@ -59,10 +62,12 @@ def test_rates_are_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_step_is_timed_in_the_recipes_precision(precision: str) -> None:
+def test_a_step_is_timed_in_the_recipes_precision(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)  # within a process the library keeps to its first precision
     recipe = make_recipe(adapter={"place": "feature", "bottleneck": 8}, optimizer={"precision": precision})
-    model, mixed = build_model(recipe), set()
+    monkeypatch.setattr(network, "_in_form", lambda recipe: load_backbone(recipe.backbone.source))
+    model, mixed = Network(recipe, here=False, form=build_model(recipe)).to_measure(), set()
+    assert model is not None
     model.encoder.register_forward_hook(lambda *_: mixed.add(torch.is_autocast_enabled("cpu")))
     measure(recipe, model, None)
     AcceleratorState._reset_state(reset_partial_state=True)
