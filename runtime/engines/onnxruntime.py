@@ -132,6 +132,7 @@ def _load(wanted: str) -> Any:
         raise EngineError(f"the onnxruntime that is installed here is damaged: {_remedy(wanted)}")
     if wanted not in library.get_available_providers():
         raise EngineError(f"the onnxruntime {library.__version__} here has no {wanted}: {_remedy(wanted)}")
+    library.set_default_logger_severity(4)  # as the session's below: what goes wrong is raised, and said once
     if wanted != CPU:
         _load_cuda(library)
     return library
