@@ -16,16 +16,16 @@ from stpr.runtime.contract.errors import CheckpointError
 
 if TYPE_CHECKING:
     from stpr.export.package.pipeline import Steps
+    from stpr.runtime.contract.manifest import Precision
 
 
-def _clips(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
-    """A number of clips, or "all", which is None."""
+def _number_or_all(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A number of clips, None for all; raises BadParameter for anything else."""
     if value == "all":
         return None
-    try:
-        return click.IntRange(min=1)(value, param, ctx)
-    except click.BadParameter as error:
-        raise click.BadParameter(f"{error.message.rstrip('.')}, nor is it all.", ctx, param) from error
+    if not value.isdecimal() or int(value) == 0:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 on nor all.", context, parameter)
+    return int(value)
 
 
 @click.command(cls=Command, extra="export", context_settings={"show_default": True})
@@ -34,7 +34,7 @@ def _clips(ctx: click.Context, param: click.Parameter, value: str) -> int | None
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
 @click.option(
     "--clips",
-    callback=_clips,
+    callback=_number_or_all,
     metavar="N|all",
     default=str(CLIPS),
     help="Prove it on so many test clips, spread over the classes, or on all.",
@@ -42,6 +42,12 @@ def _clips(ctx: click.Context, param: click.Parameter, value: str) -> int | None
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's videos lie here.")
 @click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="What lies elsewhere here: backbone.source=DIR"
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    help="fp16 is for GPUs, int8 quantises the encoder for CPUs; either is proved, or there is no bundle.",
 )
 @click.option(
     "--since",
@@ -74,10 +80,11 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     emit: str | None,
     single_file: bool,
     batch: int | None,
+    precision: Precision,
 ) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
-    from stpr.export.package.pipeline import Carried, export_stage
+    from stpr.export.package.pipeline import Carried, Options, export_stage
     from stpr.export.served import emit as emit_form
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
@@ -99,7 +106,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     if form == "tensorrt":  # what lacks is told before the work
         check_here()
     here = Carried(folder, carried_recipe(folder, changes), data)
-    bundle = export_stage(here, stage, out, clips=clips, step=step)
+    bundle = export_stage(here, stage, out, options=Options(precision=precision, clips=clips), step=step)
     if form == "tensorrt":
         build_engines(bundle, step)
     for served in forms:

@@ -125,7 +125,7 @@ def _worst_expert_only(differences: tuple[Difference, ...]) -> list[Difference]:
 
 
 def _decisions(certificate: Certificate) -> list[str]:
-    clips, accuracy = len(certificate.real_clips), certificate.accuracy
+    clips = len(certificate.real_clips)
     parts = [
         f"{one.decision} {one.share:.0%} ({one.part}{f', {one.undecided} undecided' if one.undecided else ''})"
         for one in certificate.agreements
@@ -133,6 +133,17 @@ def _decisions(certificate: Certificate) -> list[str]:
     return [
         f"agrees with PyTorch: {', '.join(parts)}; {clips} of {certificate.test_clips} test clips,"
         f" {len(certificate.random_seeds)} random",
-        f"accuracy on these clips: {accuracy.engine:.1%} here, {accuracy.pytorch:.1%} in PyTorch"
-        f" ({certificate.engine}, {certificate.precision})",
+        *(f"{one.what}: {one.engine:.1%} here, {one.pytorch:.1%} in PyTorch" for one in certificate.rates),
+        f"{certificate.engine}, {certificate.precision}: {_kinds(certificate)}",
     ]
+
+
+def _kinds(certificate: Certificate) -> str:
+    """What is really in the files, by type."""
+    layers = [
+        f"{count} layers of the {part} in {kind}"
+        for part, kinds in certificate.layers.items()
+        for kind, count in kinds.items()
+    ]
+    sizes = [f"{size:,} bytes of {kind}" for kind, size in certificate.bytes.items()]
+    return ", ".join([*layers, *sizes])

@@ -31,12 +31,16 @@ def stored(weights: Sequence[Weight], tensors: Mapping[str, Tensor], prefix: str
 
 def write_weights(root: Path, location: str, weights: Iterable[tuple[str, Tensor]]) -> list[TensorProto]:
     """Write `root/location` in the order given; returns what a graph says of each tensor: its name, type and place."""
+    return write_arrays(root, location, ((name, tensor.numpy()) for name, tensor in weights))
+
+
+def write_arrays(root: Path, location: str, weights: Iterable[tuple[str, npt.NDArray[Any]]]) -> list[TensorProto]:
+    """The same of numpy's arrays."""
     file = root / location
     file.parent.mkdir(parents=True, exist_ok=True)
     entries = []
     with file.open("wb") as out:
-        for name, tensor in weights:
-            array = tensor.numpy()
+        for name, array in weights:
             out.write(b"\0" * (-out.tell() % ALIGNMENT))
             entries.append(_entry(name, array, location, out.tell()))
             out.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())

@@ -54,11 +54,26 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
         return self.disagreeing == 0
 
 
-class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """Share of the real clips whose label is the first choice."""
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of the real clips: on which both choose the same, that are labelled right, or that are known."""
 
+    what: str  # top-1 agreement, routing agreement, accuracy, known recall
+    clips: int
     pytorch: float
     engine: float
+    loss: float | None = None  # the most that may be lost, or one clip where that is more; None: told, not judged
+
+    @property
+    def holds(self) -> bool:
+        """Whether no more is lost than is allowed."""
+        return self.loss is None or self.pytorch - self.engine <= max(self.loss, 1 / max(1, self.clips)) + 1e-9
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """Training clips of the stage that ranges were taken from: how many, and a digest of their content, in order."""
+
+    clips: int
+    sha256: str
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,8 +87,15 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     batches: tuple[int, ...]
     differences: tuple[Difference, ...]
     agreements: tuple[Agreement, ...]
-    accuracy: Accuracy
+    rates: tuple[Rate, ...]
     versions: dict[str, str]
+    calibration: Calibration | None = None
+    layers: dict[str, dict[str, int]] = {}  # part -> element type of weights -> layers; as found in the files
+    bytes: dict[str, int] = {}  # element type -> bytes of weights
+
+    def rate(self, what: str) -> Rate | None:
+        """The rate of that name, None where it could not be measured."""
+        return next((one for one in self.rates if one.what == what), None)
 
 
 def certificate_file(precision: Precision, first: Precision) -> str:
@@ -86,6 +108,7 @@ def summary(certificate: Certificate) -> ParitySummary:
     # A device runs no expert alone.
     seen = [one for one in certificate.differences if not one.part.startswith("expert")]
     by_output = {output: [one for one in seen if one.output == output] for output in {one.output for one in seen}}
+    golden = {one.output: one.relative_tolerance for one in seen if one.part == "golden"}
     worst = {output: max(one.worst for one in found) for output, found in by_output.items()}
     return ParitySummary(
         clips=len(certificate.real_clips),
@@ -94,5 +117,5 @@ def summary(certificate: Certificate) -> ParitySummary:
         worst_familiarity=worst["familiarity"],
         top1_agreement=min(one.share for one in certificate.agreements if one.decision == "top-1"),
         routing_agreement=min(one.share for one in certificate.agreements if one.decision == "routing"),
-        tolerances={output: max(one.relative_tolerance for one in found) for output, found in by_output.items()},
+        tolerances={name: max(one.relative_tolerance for one in found) for name, found in by_output.items()} | golden,
     )

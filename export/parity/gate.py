@@ -7,7 +7,7 @@ in batches that an encoder is quick at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import islice
@@ -17,9 +17,9 @@ import numpy as np
 
 from stpr.export.graphs.cut import DECISION
 from stpr.export.parity.candidate import Candidate
-from stpr.export.parity.certificate import Accuracy, Certificate
+from stpr.export.parity.certificate import Certificate
 from stpr.export.parity.clips import NamedClip
-from stpr.export.parity.measurements import Measurements, Where
+from stpr.export.parity.measurements import GOLDEN, Measurements, Where
 from stpr.export.parity.policy import DECISIONS, Judgement, Policy
 from stpr.export.parity.reference import Answers, Reference
 from stpr.runtime.contract.errors import ParityError
@@ -29,17 +29,27 @@ BATCH: Final = 3  # of a close look
 MANY: Final = 8  # of all other clips
 RANDOM_SEEDS: Final = (0, 1, 2)
 FEATURES: Final = Where("encoder", "features")
-PARTS: Final = ("encoder", "expert", "head", "live", "clip")  # from pixels to logits
+PARTS: Final = ("encoder", "expert", "head", "live", "clip", GOLDEN)  # from pixels to logits
 
 
-def prove(
-    reference: Reference, candidate: Candidate, policy: Policy, clips: Iterable[NamedClip], of: int | None = None
-) -> Certificate:
-    """Compare a candidate with PyTorch on random clips and `clips`; raises ParityError naming the part that differs.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be proved: a candidate, held to a policy, in a `stage`'s words.
 
-    `of` is how many clips `clips` were chosen from, where they are not all.
+    `thresholds` are those of familiarity for each class `(C,)`, None where clips are never unknown; `of` is how many
+    test clips there are, None if all are looked at.
     """
-    comparison, rest = _Comparison(reference, candidate), iter(clips)
+
+    candidate: Candidate
+    policy: Policy
+    thresholds: Array | None = None
+    of: int | None = None
+
+
+def prove(reference: Reference, question: Question, clips: Iterable[NamedClip]) -> Certificate:
+    """Compare a candidate with PyTorch on random clips and `clips`; raises ParityError naming the part that differs."""
+    policy, of = question.policy, question.of
+    comparison, rest = _Comparison(reference, question.candidate, question.thresholds), iter(clips)
     for batch in (_random_clips(reference), list(islice(rest, BATCH))):
         if batch:
             comparison.look_closely(batch)
@@ -57,6 +67,7 @@ class _Comparison:
 
     reference: Reference
     candidate: Candidate
+    thresholds: Array | None
     measured: Measurements = field(default_factory=Measurements)
     batches: set[int] = field(default_factory=set)
 
@@ -72,7 +83,9 @@ class _Comparison:
             for output in DECISIONS:
                 choices = (outputs[output], getattr(wanted, output), getattr(exact, output))
                 self.measured.add_choices(Where(part, output), *choices)
-        self._add_accuracy(batch, wanted.logits, found["live"]["logits"])
+        if any(clip.label is not None for clip in batch):
+            self._add_golden(wanted, found["clip"])
+        self._add_rates(batch, wanted, found["live"])
         return wanted
 
     def look_closely(self, batch: Sequence[NamedClip]) -> None:
@@ -118,12 +131,26 @@ class _Comparison:
                 values = getattr(one, output)[stable], getattr(other, output)[stable]
                 self.measured.add_noise(Where(part, output), *values)
 
-    def _add_accuracy(self, batch: Sequence[NamedClip], wanted: Array, found: Array) -> None:
-        for clip, pytorch, engine in zip(batch, wanted, found, strict=True):
-            if clip.label is not None:
-                self.measured.clips.append(clip.name)
-                self.measured.right["pytorch"] += int(pytorch.argmax() == clip.label)
-                self.measured.right["engine"] += int(engine.argmax() == clip.label)
+    def _add_golden(self, wanted: Answers, found: Mapping[str, Array]) -> None:
+        """The first real clip alone: its logits have a bound of their own in some precisions."""
+        where = Where(GOLDEN, "logits")
+        if where not in self.measured.numbers:
+            self.measured.compare(where, found["logits"][:1], wanted.logits[:1])
+
+    def _add_rates(self, batch: Sequence[NamedClip], wanted: Answers, found: Mapping[str, Array]) -> None:
+        measured, given = self.measured, {name: getattr(wanted, name) for name in DECISION}
+        for index, clip in enumerate(batch):
+            if clip.label is None:
+                continue
+            measured.clips.append(clip.name)
+            for output in measured.same:
+                measured.same[output] += int(found[output][index].argmax() == given[output][index].argmax())
+            for who, said in (("pytorch", given), ("engine", found)):
+                choice = int(said["logits"][index].argmax())
+                measured.right[who] += int(choice == clip.label)
+                if self.thresholds is not None:
+                    measured.known = measured.known or {"pytorch": 0, "engine": 0}
+                    measured.known[who] += int(said["familiarity"][index] >= self.thresholds[choice])
 
 
 def _stable(wanted: Answers, exact: Answers) -> Array:
@@ -149,11 +176,16 @@ def _refuse_differences(judgement: Judgement) -> None:
                 f" {choice.clips} clips ({choice.undecided} undecided); no bundle was written: report this with"
                 f" {_told_versions()}."
             )
+    for rate in judgement.rates:
+        if not rate.holds:
+            raise ParityError(
+                f"{rate.what} falls from {rate.pytorch:.1%} to {rate.engine:.1%} on {rate.clips} clips, more than"
+                f" the {rate.loss:.1%} allowed; no bundle was written: export with --precision fp32."
+            )
 
 
 def _certificate(comparison: _Comparison, judgement: Judgement, of: int) -> Certificate:
     measured = comparison.measured
-    real = max(1, len(measured.clips))
     return Certificate(
         precision=comparison.candidate.precision,
         engine=comparison.candidate.engine,
@@ -163,7 +195,7 @@ def _certificate(comparison: _Comparison, judgement: Judgement, of: int) -> Cert
         batches=tuple(sorted(comparison.batches)),
         differences=judgement.differences,
         agreements=judgement.agreements,
-        accuracy=Accuracy(pytorch=measured.right["pytorch"] / real, engine=measured.right["engine"] / real),
+        rates=judgement.rates,
         versions=_versions(),
     )
 

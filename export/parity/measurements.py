@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from stpr.runtime.contract.preprocess import Array
 
+GOLDEN: Final = "golden"  # the first real clip through the clip graph: what a bundle carries, and a device repeats
+
 
 class Where(NamedTuple):
-    """An output of a part: encoder, expert K, head, live (encoder, then head) or clip."""
+    """An output of a part: encoder, expert K, head, live (encoder, then head), clip or golden."""
 
     part: str
     output: str
@@ -44,6 +46,8 @@ class Measurements:
     choices: defaultdict[Where, Choices] = field(default_factory=lambda: defaultdict(Choices))
     clips: list[str] = field(default_factory=list)  # names of the real ones
     right: dict[str, int] = field(default_factory=lambda: {"pytorch": 0, "engine": 0})
+    known: dict[str, int] | None = None  # clips above their thresholds; None where there are no thresholds
+    same: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("logits", "routing"), 0))  # of the real clips
 
     def compare(self, where: Where, found: Array, wanted: Array) -> None:
         """Add how far the candidate's output is from PyTorch's; another shape, NaN or infinity is infinitely far."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from stpr.export.parity.certificate import Agreement, Difference
-from stpr.export.parity.measurements import Measurements, Where
+from stpr.export.parity.certificate import Agreement, Difference, Rate
+from stpr.export.parity.measurements import GOLDEN, Measurements, Where
 
 DECISIONS: Final[Mapping[str, str]] = {"logits": "top-1", "routing": "routing"}  # an output's first choice, by name
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Every difference with its tolerance, and every decision."""
+    """Every difference with its tolerance, every decision, and every rate."""
 
     differences: tuple[Difference, ...]
     agreements: tuple[Agreement, ...]
+    rates: tuple[Rate, ...] = ()
 
 
 class Policy(Protocol):
@@ -44,3 +46,65 @@ def agreements(measured: Measurements, margins: Mapping[Where, float]) -> tuple[
             )
         )
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a precision may lose against PyTorch's float32; None: anything."""
+
+    margin: float = 0.0  # of the first choice over the second, from which on decisions must agree
+    top1: float | None = None  # the least share of real clips with the same first choice
+    routing: float | None = None  # the same of the expert with the largest weight
+    accuracy: float | None = None  # the most that the share of right clips may fall
+    recall: float | None = None  # the same of the clips that are known
+    logits: float = 0.0  # the most that a logit of a clip may be off, relative to the largest where that exceeds 1
+
+
+NO_LIMITS: Final = Limits()
+ROOM: Final = 2.0  # times what was measured here: another machine multiplies in another order
+
+
+@dataclass(frozen=True, slots=True)
+class ByMargin:
+    """Decisions that are clear must agree, and rates may fall a little; numbers are bounded by what was measured."""
+
+    limits: Limits
+
+    def judge(self, measured: Measurements) -> Judgement:
+        """Of the numbers, the golden clip's logits alone have a bound; a device repeats that clip."""
+        differences = []
+        for where, one in measured.numbers.items():
+            bound = self.limits.logits * max(1.0, one.scale) if where.part == GOLDEN else ROOM * one.worst
+            differences.append(
+                Difference(
+                    part=where.part,
+                    output=where.output,
+                    worst=one.worst,
+                    scale=one.scale,
+                    noise=one.noise,
+                    tolerance=bound if math.isfinite(one.worst) else 0.0,
+                )
+            )
+        return Judgement(
+            tuple(differences),
+            agreements(measured, dict.fromkeys(measured.choices, self.limits.margin)),
+            rates(measured, self.limits),
+        )
+
+
+def rates(measured: Measurements, limits: Limits) -> tuple[Rate, ...]:
+    """Every rate over the real clips, with what it may lose."""
+    clips = len(measured.clips)
+    if not clips:
+        return ()
+    counts = {
+        "top-1 agreement": (clips, measured.same["logits"], limits.top1 and 1 - limits.top1),
+        "routing agreement": (clips, measured.same["routing"], limits.routing and 1 - limits.routing),
+        "accuracy": (measured.right["pytorch"], measured.right["engine"], limits.accuracy),
+    }
+    if measured.known is not None:
+        counts["known recall"] = (measured.known["pytorch"], measured.known["engine"], limits.recall)
+    return tuple(
+        Rate(what=what, clips=clips, pytorch=pytorch / clips, engine=engine / clips, loss=loss)
+        for what, (pytorch, engine, loss) in counts.items()
+    )

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from stpr.export.graphs.cut import FILES
 from stpr.export.parity.certificate import Difference
 from stpr.export.parity.measurements import Measurements, Numbers
-from stpr.export.parity.policy import Judgement, agreements
-from stpr.runtime.contract.manifest import GraphName
+from stpr.export.parity.policy import NO_LIMITS, Judgement, agreements, rates
+from stpr.export.precisions.variant import Training, Variant, Written
 
 FLOOR: Final = 1e-4  # of the output's largest value
 CEILING: Final = 5e-2  # more than that is no rounding, whatever PyTorch's own noise
 NOISE_FACTOR: Final = 32  # another order of summation, and many more clips than the noise was measured on
 
 
-def write(folder: Path) -> Mapping[GraphName, str]:
+def write(folder: Path, training: Callable[[], Training]) -> Written:
     """The traced graphs themselves."""
-    del folder
-    return FILES
+    del folder, training
+    return Written(FILES)
 
 
 class SameNumbers:
@@ -41,9 +41,13 @@ class SameNumbers:
                 for where, one in measured.numbers.items()
             ),
             agreements=agreements(measured, {where: 2 * one.noise for where, one in measured.numbers.items()}),
+            rates=rates(measured, NO_LIMITS),
         )
 
 
 def tolerance(numbers: Numbers) -> float:
     """What may be off: a ten-thousandth of the scale, or several times PyTorch's own noise."""
     return min(max(FLOOR * numbers.scale, NOISE_FACTOR * numbers.noise), CEILING * numbers.scale)
+
+
+VARIANT: Final = Variant(write, SameNumbers(), kinds={})

@@ -20,6 +20,8 @@ from stpr.runtime.engines.plans import Plans
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 # A bundle's precision is that of its graphs: else float32 is rounded to 10 bits of mantissa (TF32) on newer GPUs.
 PROVIDER_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {CUDA: {"use_tf32": "0"}}
+# It quantises convolutions that a graph keeps in float, with one scale for all channels, wherever their input is int8.
+DISABLED: Final = ("WeightBiasQuantization",)
 TF32_OVERRIDE: Final = "NVIDIA_TF32_OVERRIDE"
 
 
@@ -104,7 +106,11 @@ def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -
         asked = with_options(providers, graph)
         with openable(graph.parent) as folder:  # the weights are found beside the graph
             session = library.InferenceSession(
-                f"{folder}/{graph.name}", settings, providers=asked, enable_fallback=False
+                f"{folder}/{graph.name}",
+                settings,
+                providers=asked,
+                enable_fallback=False,
+                disabled_optimizers=[*DISABLED],
             )
     except _errors(library) as error:
         raise EngineError(f"{graph} can't run on {wanted}: {why_not_started(error, wanted)}") from error

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from stpr.export.package.pipeline import export_stage
+from stpr.export.package.pipeline import Options, export_stage
 from stpr.runtime.cli import check
 from stpr.runtime.contract.bundle import Bundle, open_bundle
 from stpr.runtime.contract.manifest import GraphName
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return open_bundle(export_stage(run, STAGES, tmp_path_factory.mktemp("bundles"), clips=3))
+    return open_bundle(export_stage(run, STAGES, tmp_path_factory.mktemp("bundles"), options=Options(clips=3)))
 
 
 def taken(run: Path, video: Path) -> dict[str, Array]:

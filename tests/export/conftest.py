@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stpr.export.package.pipeline import export_stage
+from stpr.export.package.pipeline import Options, export_stage
 from tests.export.runs import STAGES, write_run
 
 
@@ -26,4 +26,4 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundles(run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The bundles of stages 1, 2 and 3, each exported for itself."""
     out = tmp_path_factory.mktemp("bundles")
-    return [export_stage(run, stage, out, clips=6) for stage in range(1, STAGES + 1)]
+    return [export_stage(run, stage, out, options=Options(clips=6)) for stage in range(1, STAGES + 1)]

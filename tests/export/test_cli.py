@@ -65,8 +65,8 @@ def test_a_run_of_any_name_is_exported_and_the_next_command_can_be_pasted(
         (("--stage", 0), r"'--stage': 0 is not in the range"),
         (("--stage", 1, "--format", "onxx"), r"'onxx' is not one of 'onnx', 'tensorrt'"),
         ((), r"Missing option '--stage'"),
-        (("--stage", 1, "--clips", 0), r"'--clips': 0 is not in the range x>=1, nor is it all."),
-        (("--stage", 1, "--clips", "some"), r"'--clips': 'some' is not a valid integer range, nor is it all."),
+        (("--stage", 1, "--clips", 0), r"'--clips': '0' is neither a number from 1 on nor all."),
+        (("--stage", 1, "--clips", "some"), r"'--clips': 'some' is neither a number from 1 on nor all."),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stpr.export.package.pipeline import export_stage
+from stpr.export.package.pipeline import Options, export_stage
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines import open_engine
@@ -32,7 +32,7 @@ def test_its_last_stage_is_exported_and_says_the_same(
         for row in csv.DictReader(lines):
             Path(row["path"]).parent.mkdir(parents=True, exist_ok=True)
             make_video(Path(row["path"]), frames=8)
-    bundle = open_bundle(export_stage(begun, 2, tmp_path / "bundles", clips=2))
+    bundle = open_bundle(export_stage(begun, 2, tmp_path / "bundles", options=Options(clips=2)))
     engine = open_engine("onnxruntime", bundle.graph(GraphName.CLIP), EngineOptions())
     said = json.loads((run / "said.json").read_bytes())[1]
     np.testing.assert_allclose(engine.run({"frames": frames()})["logits"], said["logits"], atol=1e-3, rtol=1e-3)

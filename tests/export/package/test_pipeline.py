@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from stpr.export.package.pipeline import export_stage
-from stpr.export.parity.certificate import Certificate, certificate_file
-from stpr.export.precisions import PRECISIONS
+from stpr.export.package.pipeline import Options, export_stage
+from stpr.export.parity.certificate import Certificate
+from stpr.runtime.check import check_bundle
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, newest_bundle, open_bundle
 from stpr.runtime.contract.durable import locked
 from stpr.runtime.contract.errors import BundleError, CheckpointError, DataError, RecipeError
@@ -37,9 +37,8 @@ def test_a_bundle_holds_what_is_promised_and_nothing_else(bundles: list[Path]) -
     found = {path.relative_to(bundle.path).as_posix() for path in bundle.path.rglob("*") if path.is_file()}
     weights = {f"weights/{name}.bin" for name in ("backbone", "stage", "expert-1", "expert-2", "expert-3")}
     graphs = {file for graph in bundle.manifest.graphs.values() for file in graph.variants.values()}
-    certificates = {certificate_file(precision, "fp32") for precision in PRECISIONS}
     assert {"clip.onnx", "encoder.onnx", "head.onnx"} <= graphs
-    assert {name for name in found if not name.startswith("weights/")} == graphs | certificates | {GOLDEN, MANIFEST}
+    assert {name for name in found if not name.startswith("weights/")} == graphs | {PARITY, GOLDEN, MANIFEST}
     assert weights <= found
     assert found - {MANIFEST} == set(bundle.manifest.files)
     assert [(entry.name, entry.stage) for entry in bundle.manifest.classes] == [
@@ -60,7 +59,7 @@ def test_a_bundle_is_the_same_bytes_whatever_the_number_of_threads(
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        again = export_stage(run, len(bundles), tmp_path, clips=6)
+        again = export_stage(run, len(bundles), tmp_path, options=Options(clips=6))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -83,12 +82,20 @@ def test_old_experts_and_the_backbone_are_the_same_bytes_at_every_stage(bundles:
     assert len({files[-1][f"weights/expert-{stage}.bin"] for stage in (1, 2, 3)}) == 3
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.fixture(scope="module")
+def halved(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last stage in fp16."""
+    return export_stage(run, 3, tmp_path_factory.mktemp("halved"), options=Options(precision="fp16", clips=6))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_each_precision_is_proved_and_gives_what_pytorch_gave_for_the_golden_clip(
-    bundles: list[Path], precision: Precision
+    bundles: list[Path], halved: Path, precision: Precision
 ) -> None:
-    bundle = open_bundle(bundles[-1])
-    raw = (bundle.path / certificate_file(precision, "fp32")).read_bytes()
+    bundle = open_bundle(bundles[-1] if precision == "fp32" else halved)
+    assert bundle.manifest.precision == precision
+    assert list(bundle.manifest.parity) == [precision]
+    raw = (bundle.path / PARITY).read_bytes()
     assert msgspec.json.decode(raw, type=Certificate).precision == precision
     golden = bundle.golden()
     allowed = bundle.manifest.parity[precision].tolerances
@@ -103,6 +110,30 @@ def test_each_precision_is_proved_and_gives_what_pytorch_gave_for_the_golden_cli
         np.testing.assert_allclose(outputs["logits"], golden.logits, atol=allowed["logits"])
         np.testing.assert_allclose(outputs["routing"], golden.routing, atol=allowed["routing"])
         np.testing.assert_allclose(outputs["familiarity"], golden.familiarity, atol=allowed["familiarity"])
+
+
+def test_half_precision_is_half_the_weights_and_combines_in_full(halved: Path, bundles: list[Path]) -> None:
+    assert halved.name == "stage-3-fp16"
+    certificate = msgspec.json.decode((halved / PARITY).read_bytes(), type=Certificate)
+    assert {part: list(kinds) for part, kinds in certificate.layers.items()} == {
+        "encoder": ["float16"],
+        "expert": ["float16"],
+    }
+    whole, half = (
+        {name: entry.bytes for name, entry in open_bundle(path).manifest.files.items() if name.startswith("weights/")}
+        for path in (bundles[-1], halved)
+    )
+    assert half["weights/expert-2-fp16.bin"] < 0.6 * whole["weights/expert-2.bin"]
+    assert {name.replace("-fp16", "") for name in half} == set(whole)
+    assert [line.holds for line in check_bundle(halved, "onnxruntime")] == [True] * 11
+
+
+def test_too_few_clips_to_calibrate_int8_are_said(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"int8 is calibrated on at least 48 training clips of the stage, and there are 2"
+    ):
+        export_stage(run, 3, tmp_path, options=Options(precision="int8", clips=1))
+    assert not list(tmp_path.rglob("manifest.json"))
 
 
 def test_real_clips_are_spread_over_the_classes_and_named_without_a_folder_of_the_machine(bundles: list[Path]) -> None:

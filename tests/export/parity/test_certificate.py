@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stpr.export.parity.certificate import Accuracy, Agreement, Certificate, Difference, summary
+from stpr.export.parity.certificate import Agreement, Certificate, Difference, summary
 
 
 def difference(part: str, output: str, *, worst: float, scale: float, tolerance: float) -> Difference:
@@ -37,7 +37,7 @@ def test_the_manifest_carries_the_worst_of_each_output_and_what_a_device_must_re
             Agreement(part="clip", decision="top-1", clips=10, undecided=0, disagreeing=0),
             Agreement(part="clip", decision="routing", clips=10, undecided=5, disagreeing=1),
         ),
-        accuracy=Accuracy(pytorch=1.0, engine=1.0),
+        rates=(),
         versions={},
     )
     found = summary(certificate)

@@ -1,0 +1,68 @@
+"""What precision files really have: the element types of the weights in them, whatever they are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from onnx import GraphProto, NodeProto, TensorProto, helper
+
+from stpr.runtime.contract.errors import ParityError
+from stpr.runtime.contract.manifest import GraphName, Precision
+
+LAYERS: Final = ("Conv", "Gemm", "MatMul")
+HERE: Final = (GraphName.ENCODER, GraphName.HEAD)  # the clip graph is both once more
+Layers = dict[str, dict[str, int]]
+
+
+def inspect(folder: Path, files: Mapping[GraphName, str]) -> tuple[Layers, dict[str, int]]:
+    """The layers with weights of each part by element type, and the bytes of all weights by element type."""
+    layers: dict[str, Counter[str]] = {}
+    sizes: dict[str, TensorProto] = {}
+    for name in HERE:
+        graph = onnx.load(str(folder / files[name]), load_external_data=False).graph
+        held = {tensor.name: tensor for tensor in graph.initializer}
+        sizes |= held
+        for part, kind in _layers(graph, held):
+            layers.setdefault(part, Counter())[kind] += 1
+    totals: Counter[str] = Counter()
+    for tensor in sizes.values():
+        totals[_kind(tensor)] += int(np.prod(tensor.dims)) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return {part: dict(sorted(kinds.items())) for part, kinds in layers.items()}, dict(sorted(totals.items()))
+
+
+def refuse_other(precision: Precision, kinds: Mapping[str, str], layers: Layers) -> None:
+    """Raise ParityError unless most layers of each part in `kinds` are of its type, and no other part has any."""
+    for part, found in layers.items():
+        wanted, total = kinds.get(part, "float32"), sum(found.values())
+        if 2 * found.get(wanted, 0) <= total or (part not in kinds and found.keys() != {wanted}):
+            raise ParityError(
+                f"asked for {precision}, got {found} layers in the {part}, which is to be {wanted}; no bundle was"
+                " written: report this, or export with --precision fp32."
+            )
+
+
+def _layers(graph: GraphProto, held: Mapping[str, TensorProto]) -> Iterable[tuple[str, str]]:
+    """Part and element type of each layer whose weights lie in the graph's files."""
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type in LAYERS and (weight := _weight(node, makers, held)) is not None:
+            yield node.name.split("/")[0].split("_")[0], _kind(weight)
+
+
+def _weight(node: NodeProto, makers: Mapping[str, NodeProto], held: Mapping[str, TensorProto]) -> TensorProto | None:
+    """The weights of a layer, also behind what turns them back into floats or about; None for two activations."""
+    for name in reversed(node.input[:2]):
+        while name not in held and name in makers and makers[name].op_type in {"DequantizeLinear", "Cast", "Transpose"}:
+            name = makers[name].input[0]
+        if name in held:
+            return held[name]
+    return None
+
+
+def _kind(tensor: TensorProto) -> str:
+    return str(helper.tensor_dtype_to_np_dtype(tensor.data_type).name)

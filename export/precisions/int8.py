@@ -1,0 +1,162 @@
+"""int8: the encoder quantised for CPUs, activations u8, weights s8 for each channel; head and motion stay float32.
+
+By onnxruntime's `quantize_static`, calibrated on training clips of the stage (percentile 99.999), with batch norms
+folded into the convolutions before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+import onnxruntime
+from onnx import ModelProto, TensorProto, helper
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.calibrate import CalibrationDataReader
+
+from stpr.export.graphs.assemble import IR
+from stpr.export.graphs.cut import FILES
+from stpr.export.graphs.trace import OPSET
+from stpr.export.graphs.weights import STAGE
+from stpr.export.parity.policy import ByMargin, Limits
+from stpr.export.precisions.files import homes, is_of, save, seeing_motion
+from stpr.export.precisions.variant import Training, Variant, Written
+from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.manifest import GraphName
+from stpr.runtime.contract.preprocess import Array
+
+PERCENTILE: Final = 99.999
+OPERATORS: Final = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu")
+LIMITS: Final = Limits(margin=0.15, top1=0.99, routing=0.985, accuracy=0.005, recall=0.02, logits=0.10)
+FOLDED: Final = "folded.onnx"
+QUANTISED: Final = "quantised.onnx"
+
+
+def write(folder: Path, training: Callable[[], Training]) -> Written:
+    """Encoder and clip graph; the frozen network's weights stay the same bytes at every stage, ranges do not."""
+    given = training()
+    encoder = _quantised(folder, given)
+    clip = onnx.load(str(folder / FILES[GraphName.CLIP]), load_external_data=False)
+    _exchange_encoder(clip, encoder)
+    places = homes(folder / FILES[GraphName.CLIP])
+    frozen = {tensor.name: places[tensor.name] for tensor in _traced(folder) if len(tensor.dims) > 1}
+
+    def home(tensor: TensorProto) -> str | None:
+        if tensor.name in places:
+            return places[tensor.name]
+        source = next((name for name in frozen if name in tensor.name), None)
+        if tensor.data_type != TensorProto.INT32 and source is not None:
+            return frozen[source]
+        return STAGE if tensor.name.endswith(("_scale", "_zero_point", "_quantized")) else None
+
+    files = save(folder, {GraphName.ENCODER: encoder, GraphName.CLIP: clip}, "int8", home)
+    return Written({**FILES, **files}, given.record)
+
+
+def _traced(folder: Path) -> list[TensorProto]:
+    """The encoder's weights as they were traced."""
+    model = onnx.load(str(folder / FILES[GraphName.ENCODER]), load_external_data=False)
+    places = homes(folder / FILES[GraphName.ENCODER])
+    return [tensor for tensor in model.graph.initializer if tensor.name in places]
+
+
+def _quantised(folder: Path, training: Training) -> ModelProto:
+    """The encoder between QuantizeLinear and DequantizeLinear; motion is left as it is."""
+    folded, target = folder / FOLDED, folder / QUANTISED
+    try:
+        _fold(folder / FILES[GraphName.ENCODER], folded)
+        graph = onnx.load(str(folded), load_external_data=False).graph
+        with _silent():
+            quantize_static(
+                str(folded),
+                str(target),
+                _Reader(training.feeds(), training.record.clips),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(OPERATORS),
+                nodes_to_exclude=sorted(seeing_motion(graph)),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
+            )
+        model = onnx.load(str(target))
+    finally:
+        for file in (folded, target):
+            file.unlink(missing_ok=True)
+    foreign = {node.op_type for node in model.graph.node if node.domain not in {"", "ai.onnx"}}
+    if foreign:
+        raise BundleError(f"the int8 encoder needs operators that are onnxruntime's own ({foreign}); use fp32.")
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    model.ir_version, model.producer_name, model.producer_version = IR, "stpr", ""
+    del model.metadata_props[:]
+    return model
+
+
+def _fold(encoder: Path, target: Path) -> None:
+    """Let onnxruntime fold what is constant, batch norms above all, and write the graph that is left."""
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    settings.optimized_model_filepath = str(target)
+    settings.log_severity_level = 4
+    onnxruntime.InferenceSession(str(encoder), settings, providers=["CPUExecutionProvider"])
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds, one at a time: their activations are counted before the next, or they would fill the memory."""
+
+    def __init__(self, feeds: Iterator[dict[str, Array]], count: int) -> None:
+        self.feeds, self.count, self.left = feeds, count, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """How many are asked for now."""
+        self.left = end_index - start_index
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next, None at the end of what was asked for."""
+        self.left -= 1
+        return next(self.feeds, None) if self.left >= 0 else None
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the library's progress off the terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _exchange_encoder(clip: ModelProto, encoder: ModelProto) -> None:
+    """Put the quantised encoder in the place of the traced one in the clip graph."""
+    graph = clip.graph
+    ends = {value.name: f"join/{value.name}/rows" for value in encoder.graph.input} | {"features": "join/features"}
+    placed = []
+    for node in encoder.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [ends.get(name, name) for name in node.input]
+        copy.output[:] = [ends.get(name, name) for name in node.output]
+        placed.append(copy)
+    own = [index for index, node in enumerate(graph.node) if is_of(node, "encoder")]
+    nodes = [*graph.node[: own[0]], *placed, *graph.node[own[-1] + 1 :]]
+    tensors: dict[str, Any] = {tensor.name: tensor for tensor in (*graph.initializer, *encoder.graph.initializer)}
+    used = {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output}
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(tensor for name, tensor in tensors.items() if name in used)
+
+
+VARIANT: Final = Variant(write, ByMargin(LIMITS), kinds={"encoder": "int8"})

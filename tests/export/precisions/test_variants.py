@@ -1,0 +1,168 @@
+"""Every precision on small networks of every kind: the same decisions, smaller weights, and what it says it is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.graphs.cut import FILES
+from stpr.export.parity.certificate import Calibration, Rate
+from stpr.export.parity.measurements import GOLDEN, Measurements, Where
+from stpr.export.parity.policy import ByMargin, Limits
+from stpr.export.parity.reference import answers
+from stpr.export.precisions import PRECISIONS
+from stpr.export.precisions.files import used_files
+from stpr.export.precisions.inspection import inspect, refuse_other
+from stpr.export.precisions.variant import Training
+from stpr.runtime.contract.errors import ParityError
+from stpr.runtime.contract.manifest import GraphName, Precision
+from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
+from stpr.train.model.stpr import StPR
+from tests.export.models import MOTION, feeds, head_settings, random_backbone, random_model, views_settings
+
+LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != "fp32"]
+
+
+def network(kind: str) -> StPR:
+    torch.manual_seed(3)
+    if kind == "motion":
+        backbone = random_backbone("clip", "auto")
+        return random_model(backbone=backbone, stages=2, settings=views_settings(), motion=MOTION)
+    backbone = random_backbone("mobilenet" if kind == "mobilenet" else "clip")
+    return random_model(backbone=backbone, stages=2, place="feature", settings=head_settings("likelihood"))
+
+
+@pytest.fixture(scope="module", params=["mobilenet", "clip", "motion"])
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[StPR, Path]:
+    model, folder = network(request.param), tmp_path_factory.mktemp(request.param)
+    write_onnx(model, trace_pieces(model), folder)
+    return model, folder
+
+
+def pixels_of(model: StPR, clips: int) -> Array:
+    shape = (clips, model.head.frames, *model.encoder.pixels.shape)
+    return np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
+
+
+def training(model: StPR) -> Training:
+    def frames() -> Iterator[dict[str, Array]]:
+        for clip in pixels_of(model, 12):
+            frame = feeds(model, clip[None])
+            yield {name: seen[0, :1] for name, seen in frame.items()}
+
+    return Training(frames, Calibration(clips=12, sha256="made up"))
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_a_lower_precision_is_what_it_says_and_is_near_to_pytorch(
+    written: tuple[StPR, Path], precision: Precision, tmp_path: Path
+) -> None:
+    model, traced = written
+    folder = shutil.copytree(traced, tmp_path / "graphs")
+    variant = PRECISIONS[precision]
+    files = variant.write(folder, lambda: training(model)).files
+    layers, sizes = inspect(folder, files)
+    refuse_other(precision, variant.kinds, layers)
+    assert layers.get("combine", {}).keys() <= {"float32"}
+    assert sizes[variant.kinds["encoder"]] > 0
+    for name in used_files(traced, FILES.values()):
+        assert (folder / name).read_bytes() == (traced / name).read_bytes()
+    pixels = pixels_of(model, 2)
+    wanted, given = answers(model, pixels), feeds(model, pixels)
+    run = {
+        name: open_engine("onnxruntime", folder / file, EngineOptions(threads=1)).run for name, file in files.items()
+    }
+    rows = {name: seen.reshape(-1, *seen.shape[2:]) for name, seen in given.items()}
+    features = run[GraphName.ENCODER](rows)["features"].reshape(wanted.features.shape)
+    assert features.dtype == np.float32
+    scale = np.abs(wanted.features).max()
+    assert 0 < np.abs(features - wanted.features).max() < (0.01 if precision == "fp16" else 0.2) * scale
+    if model.encoder.pixels.motion:
+        moved = model.head.columns.appearance + model.head.columns.inner
+        np.testing.assert_allclose(features[..., moved:], wanted.features[..., moved:], rtol=1e-4, atol=1e-5)
+    live, clip = run[GraphName.HEAD]({"features": features}), run[GraphName.CLIP](given)
+    for output, value in live.items():
+        np.testing.assert_allclose(clip[output], value, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(value).max())))
+
+
+def test_the_frozen_network_is_the_same_int8_bytes_whatever_it_is_calibrated_on(tmp_path: Path) -> None:
+    model = network("mobilenet")
+    found = []
+    for clips in (3, 8):
+        folder = tmp_path / str(clips)
+        folder.mkdir()
+        write_onnx(model, trace_pieces(model), folder)
+
+        def frames(count: int = clips) -> Iterator[dict[str, Array]]:
+            for clip in pixels_of(model, 12)[:count]:
+                yield {"frames": clip[:1]}
+
+        PRECISIONS["int8"].write(folder, lambda count=clips: Training(frames, Calibration(clips=count, sha256="")))
+        found.append({file.name: file.read_bytes() for file in (folder / "weights").glob("*-int8.bin")})
+    assert found[0]["backbone-int8.bin"] == found[1]["backbone-int8.bin"]
+    assert found[0]["projection-int8.bin"] == found[1]["projection-int8.bin"]
+    assert found[0]["stage-int8.bin"] != found[1]["stage-int8.bin"]
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_float32_under_the_name_of_a_lower_precision_is_refused(
+    written: tuple[StPR, Path], precision: Precision
+) -> None:
+    layers, _ = inspect(written[1], FILES)
+    said = rf"^asked for {precision}, got {{'float32': \d+}} layers in the encoder, which is to be (float16|int8); no"
+    with pytest.raises(ParityError, match=said):
+        refuse_other(precision, PRECISIONS[precision].kinds, layers)
+
+
+def test_a_combination_of_experts_in_half_precision_is_refused() -> None:
+    with pytest.raises(
+        ParityError, match=r"^asked for fp16, got .*'float16': 1.* in the combine, which is to be float32"
+    ):
+        refuse_other(
+            "fp16", PRECISIONS["fp16"].kinds, {"encoder": {"float16": 9}, "combine": {"float16": 1, "float32": 5}}
+        )
+
+
+def test_no_cast_to_half_and_back_rounds_what_stays_whole(written: tuple[StPR, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(written[1], tmp_path / "graphs")
+    files = PRECISIONS["fp16"].write(folder, lambda: training(written[0])).files
+    graph = onnx.load(str(folder / files[GraphName.HEAD]), load_external_data=False).graph
+    readers = {name for node in graph.node if node.name.startswith("combine/") for name in node.input}
+    assert "features" in readers
+
+
+LIMITS = Limits(margin=0.1, top1=0.9, routing=0.9, accuracy=0.05, recall=0.05, logits=0.1)
+
+
+def test_the_golden_clips_logits_have_a_bound_of_their_own() -> None:
+    measured = Measurements()
+    for part in ("clip", GOLDEN):
+        measured.compare(Where(part, "logits"), np.array([[0.0, -1.5]]), np.array([[0.0, -2.0]]))
+    clip, golden = ByMargin(LIMITS).judge(measured).differences
+    assert clip.holds
+    assert golden.tolerance == pytest.approx(0.2)
+    assert not golden.holds
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_never_holds(bad: float) -> None:
+    measured = Measurements()
+    measured.compare(Where("clip", "features"), np.array([[bad]]), np.array([[1.0]]))
+    assert not ByMargin(LIMITS).judge(measured).differences[0].holds
+
+
+@pytest.mark.parametrize(
+    ("clips", "loss", "engine", "holds"),
+    [(1000, 0.01, 0.99, True), (1000, 0.01, 0.98, False), (50, 0.01, 0.98, True), (50, 0.01, 0.96, False)],
+)
+def test_a_rate_may_lose_what_is_allowed_or_one_clip(clips: int, loss: float, engine: float, holds: bool) -> None:
+    assert Rate(what="accuracy", clips=clips, pytorch=1.0, engine=engine, loss=loss).holds == holds

@@ -1,0 +1,83 @@
+"""What each precision costs and keeps: a stage exported and proved in all, their encoders timed side by side."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import click
+import msgspec
+
+from stpr.export.package.pipeline import Options, export_stage
+from stpr.export.parity.certificate import Certificate
+from stpr.export.precisions import PRECISIONS
+from stpr.runtime.contract.bundle import PARITY, Bundle, open_bundle
+from stpr.runtime.contract.command import Command
+from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.manifest import GraphName
+from stpr.runtime.engines import open_engine
+from stpr.runtime.engines.engine import EngineOptions
+
+
+@click.command(cls=Command, extra="export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--stage", type=click.IntRange(min=1), required=True)
+@click.option("--clips", type=click.IntRange(min=1), help="Prove each on so many test clips. [default: all]")
+@click.option("--engine", default="onnxruntime", show_default=True, help="What the encoders are timed on.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=100, show_default=True, help="Runs of each, in turns.")
+@click.option("--out", type=click.Path(path_type=Path), help="Keep the bundles here. [default: nowhere]")
+def main(  # noqa: PLR0913  (one parameter per option is click's way)
+    *, run: Path, stage: int, clips: int | None, engine: str, threads: int, runs: int, out: Path | None
+) -> None:
+    """Print a table of the precisions of a stage of RUN; one that does not hold is in it with the reason."""
+    work: dict[str, Callable[[], object]] = {}
+    lines, failed = {}, []
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
+        for precision in PRECISIONS:
+            try:
+                options = Options(precision=precision, clips=clips)
+                bundle = open_bundle(export_stage(run, stage, Path(folder), options=options))
+            except StprError as error:
+                failed.append(f"{precision}: {error.message}")
+                continue
+            lines[precision] = _figures(bundle)
+            frames = {name: given[0] for name, given in bundle.golden().feeds.items()}
+            opened = open_engine(engine, bundle.graph(GraphName.ENCODER), EngineOptions(threads=threads))
+            work[precision] = partial(opened.run, frames)
+        times = _timed(work, runs)
+    click.echo("| precision | top-1 as PyTorch | routing as PyTorch | accuracy | known recall | MB | time |")
+    click.echo("|---|---|---|---|---|---|---|")
+    for precision, figures in lines.items():
+        ratio = times[precision] / times[next(iter(times))]
+        click.echo(f"| {precision} | {' | '.join(figures)} | {1e3 * times[precision]:.1f} ms, {ratio:.2f} |")
+    for reason in failed:
+        click.echo(reason)
+
+
+def _figures(bundle: Bundle) -> list[str]:
+    """Rates and size, as they stand in the table."""
+    proof = msgspec.json.decode((bundle.path / PARITY).read_bytes(), type=Certificate)
+    rates = [proof.rate(what) for what in ("top-1 agreement", "routing agreement", "accuracy", "known recall")]
+    size = sum(entry.bytes for name, entry in bundle.manifest.files.items() if name.startswith("weights/"))
+    return [*("-" if rate is None else f"{100 * rate.engine:.2f} %" for rate in rates), f"{size / 1e6:.1f}"]
+
+
+def _timed(work: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    """Median seconds of each, run in turns."""
+    taken: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(runs):
+        for name, do in work.items():
+            start = time.perf_counter()
+            do()
+            taken[name].append(time.perf_counter() - start)
+    return {name: median(seconds) for name, seconds in taken.items()}
+
+
+if __name__ == "__main__":
+    main()
