@@ -12,10 +12,9 @@ import click
 
 from stpr.export import CLIPS
 from stpr.runtime.contract.command import Command
-from stpr.runtime.contract.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from stpr.export.package.pipeline import Steps
+    from stpr.export.package.request import Steps
     from stpr.runtime.contract.manifest import Precision
 
 
@@ -84,12 +83,12 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
 ) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
-    from stpr.export.package.pipeline import Carried, Options, export_stage
+    from stpr.export.package.pipeline import export_stage
+    from stpr.export.package.request import Carried, Options, find_run
     from stpr.export.served import emit as emit_form
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
     from stpr.runtime.engines.tensorrt import check_here
-    from stpr.train.run.folder import RECIPE
     from stpr.train.run.resume import carried_recipe
 
     forms = [*([emit] if emit else []), *(["single-file"] if single_file else [])]
@@ -97,11 +96,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
         raise click.UsageError("--batch goes with --emit or --single-file: a bundle's own graphs take any batch.")
     console = new_console()
     step = ShownSteps(console)
-    folder = newest_run(Path("runs")) if run is None else run
-    if not (folder / RECIPE).is_file():
-        raise CheckpointError(
-            f"{folder} is no run: it has no {RECIPE}; name a folder that stpr-train wrote with --run."
-        )
+    folder = find_run(run, Path("runs"))
     base = None if since is None else open_bundle(since)
     if form == "tensorrt":  # what lacks is told before the work
         check_here()
@@ -116,16 +111,6 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
         made = open_bundle(bundle)
         delta = write_delta(base, made, bundle.with_name(f"update-{base.manifest.stage}-to-{stage}"))
         show_delta(console, delta, base.path)
-
-
-def newest_run(root: Path) -> Path:
-    """The run under `root` whose last stage was written last; raises CheckpointError if there is none."""
-    from stpr.train.run.folder import RECORD
-
-    found = sorted(root.glob(f"*/stage-*/{RECORD}"), key=lambda file: file.stat().st_mtime_ns)
-    if not found:
-        raise CheckpointError(f"no run under {root}/: train one with `stpr-train motions`, or name one with --run DIR.")
-    return found[-1].parent.parent
 
 
 def build_engines(bundle: Path, step: Steps) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stpr.export.package.pipeline import Advance
+from stpr.export.package.request import Advance
 from stpr.export.parity.certificate import Certificate, Difference, certificate_file
 from stpr.runtime.contract.bundle import MANIFEST
 from stpr.runtime.contract.delta import bytes_of

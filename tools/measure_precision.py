@@ -13,7 +13,8 @@ from statistics import median
 import click
 import msgspec
 
-from stpr.export.package.pipeline import Options, export_stage
+from stpr.export.package.pipeline import export_stage
+from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Certificate
 from stpr.export.precisions import PRECISIONS
 from stpr.runtime.contract.bundle import PARITY, Bundle, open_bundle

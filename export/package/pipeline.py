@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
 
-from stpr.export import CLIPS
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.package.request import DEFAULTS, Advance, Carried, Options, Steps, bundle_name, silent
 from stpr.export.package.seal import Stage, seal
 from stpr.export.parity.candidate import open_candidate
 from stpr.export.parity.clips import NamedClip, coverage, load_all, tested_videos
 from stpr.export.parity.gate import Question, prove
 from stpr.export.parity.reference import Reference
-from stpr.export.precisions import PRECISIONS
-from stpr.export.precisions.files import used_files
-from stpr.export.precisions.inspection import inspect, refuse_other
-from stpr.export.precisions.training import training_clips
+from stpr.export.precisions.bring import bring
 from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
-from stpr.runtime.contract.manifest import Precision
 from stpr.runtime.contract.preprocess import Array
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord, load_stage
-from stpr.train.settings.recipe import Recipe
 
 GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
 EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a bundle is to be, and on how many test clips it is proved (None: on all)."""
-
-    precision: Precision = "fp32"
-    clips: int | None = CLIPS
-
-
-DEFAULTS: Final = Options()
-
-Advance: TypeAlias = Callable[[int], None]  # told how much of a step is done
-Steps: TypeAlias = Callable[[str], AbstractContextManager[Advance]]
-
-
-@contextmanager
-def silent(name: str) -> Iterator[Advance]:
-    """Show nothing of a step."""
-    del name
-    yield lambda _: None
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """A run from another machine: its recipe with this machine's places, and where its videos lie here."""
-
-    run: Path
-    recipe: Recipe | None = None
-    data: Path | None = None
 
 
 def export_stage(
@@ -78,7 +42,7 @@ def export_stage(
         loaded = Stage(here.run.resolve().name, *load_stage(here.run, stage, here.recipe))
         tested = tested_videos(here.run, stage, here.data)
         videos = tested[: options.clips]
-    precision, variant = options.precision, PRECISIONS[options.precision]
+    precision = options.precision
     target = out / loaded.name / bundle_name(stage, precision)
     with new_bundle_folder(target, needs=(1 if precision == "fp32" else 2) * _size(loaded.model)) as folder:
         with step("trace encoder, expert and combination"):
@@ -86,34 +50,19 @@ def export_stage(
         with step("write graphs and weights"):
             write_onnx(loaded.model, pieces, folder)
         with step(f"bring them to {precision}") if precision != "fp32" else nullcontext():
-            written = variant.write(folder, lambda: training_clips(loaded.recipe, loaded.record))
-            layers, sizes = inspect(folder, written.files)
-            refuse_other(precision, variant.kinds, layers)
-            _keep(folder, used_files(folder, written.files.values()))
+            brought = bring(folder, precision, loaded.recipe, loaded.record)
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
         (golden,) = load_all(videos[:1], loaded.record, sampling)
         with step(f"compare {precision} with PyTorch on {coverage(videos, tested)}") as advance:
             real = _counted(chain([golden], load_all(videos[1:], loaded.record, sampling)), advance)
-            with open_candidate(folder, written.files, pixels, precision) as candidate:
-                question = Question(candidate, variant.policy, _thresholds(loaded.record), len(tested))
+            with open_candidate(folder, brought.files, pixels, precision) as candidate:
+                question = Question(candidate, brought.policy, _thresholds(loaded.record), len(tested))
                 proof = prove(Reference(loaded.model), question, real)
-        proof = replace(proof, calibration=written.calibration, layers=layers, bytes=sizes)
+        proof = replace(proof, calibration=brought.calibration, layers=brought.layers, bytes=brought.bytes)
         with step("seal the bundle"):
-            seal(folder, loaded, {precision: written.files}, [proof], golden.pixels)
+            seal(folder, loaded, {precision: brought.files}, [proof], golden.pixels)
             open_bundle(folder)
     return target
-
-
-def bundle_name(stage: int, precision: Precision) -> str:
-    """The name of a bundle's folder."""
-    return f"stage-{stage}" if precision == "fp32" else f"stage-{stage}-{precision}"
-
-
-def _keep(folder: Path, used: Collection[str]) -> None:
-    """Remove the traced files that no graph of the precision reads."""
-    for file in [path for path in folder.rglob("*") if path.is_file()]:
-        if file.relative_to(folder).as_posix() not in used:
-            file.unlink()
 
 
 def _thresholds(record: StageRecord) -> Array | None:

@@ -58,6 +58,7 @@ class Limits:
     accuracy: float | None = None  # the most that the share of right clips may fall
     recall: float | None = None  # the same of the clips that are known
     logits: float = 0.0  # the most that a logit of a clip may be off, relative to the largest where that exceeds 1
+    others: float = 0.0  # what a device is allowed at least of the other outputs, relative likewise
 
 
 NO_LIMITS: Final = Limits()
@@ -74,7 +75,11 @@ class ByMargin:
         """Of the numbers, the golden clip's logits alone have a bound; a device repeats that clip."""
         differences = []
         for where, one in measured.numbers.items():
-            bound = self.limits.logits * max(1.0, one.scale) if where.part == GOLDEN else ROOM * one.worst
+            scale = max(1.0, one.scale)
+            if where.part == GOLDEN:
+                bound = self.limits.logits * scale
+            else:
+                bound = max(ROOM * one.worst, 0.0 if where.output == "logits" else self.limits.others * scale)
             differences.append(
                 Difference(
                     part=where.part,

@@ -22,7 +22,9 @@ from stpr.export.precisions.variant import Training, Variant, Written
 
 FULL: Final = ("combine", "join")  # parts that stay float32
 OWN: Final = "/full"  # the float32 copy of a tensor that both precisions read
-LIMITS: Final = Limits(margin=0.05, top1=0.995, routing=0.99, accuracy=0.003, recall=0.01, logits=0.05)
+# A CPU computes half precision in float32, a GPU rounds every product: features and familiarity of a MobileNetV2 bundle
+# were off by 0.087 and 0.092 on an H100, its logits by 0.013 and its choices by nothing.
+LIMITS: Final = Limits(margin=0.05, top1=0.995, routing=0.99, accuracy=0.003, recall=0.01, logits=0.05, others=0.15)
 
 
 def write(folder: Path, training: Callable[[], Training]) -> Written:

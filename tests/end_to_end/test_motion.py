@@ -9,7 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from stpr.export.package.pipeline import Options, export_stage
+from stpr.export.package.pipeline import export_stage
+from stpr.export.package.request import Options
 from stpr.runtime.cli import check
 from stpr.runtime.contract.bundle import Bundle, open_bundle
 from stpr.runtime.contract.manifest import GraphName

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stpr.export.package.pipeline import Options, export_stage
+from stpr.export.package.pipeline import export_stage
+from stpr.export.package.request import Options
 from tests.export.runs import STAGES, write_run
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from stpr.export.cli import main, newest_run
+from stpr.export.cli import main
+from stpr.export.package.request import newest_run
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.engines.tensorrt_builder import LIBRARIES

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stpr.export.package.pipeline import Options, export_stage
+from stpr.export.package.pipeline import export_stage
+from stpr.export.package.request import Options
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines import open_engine

@@ -1,0 +1,66 @@
+"""What is asked of an export: which run, in which precision, proved on what, and who is told of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from stpr.export import CLIPS
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.contract.manifest import Precision
+from stpr.train.run.folder import RECIPE, RECORD
+from stpr.train.settings.recipe import Recipe
+
+Advance: TypeAlias = Callable[[int], None]  # told how much of a step is done
+Steps: TypeAlias = Callable[[str], AbstractContextManager[Advance]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a bundle is to be, and on how many test clips it is proved (None: on all)."""
+
+    precision: Precision = "fp32"
+    clips: int | None = CLIPS
+
+
+DEFAULTS: Final = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A run from another machine: its recipe with this machine's places, and where its videos lie here."""
+
+    run: Path
+    recipe: Recipe | None = None
+    data: Path | None = None
+
+
+@contextmanager
+def silent(name: str) -> Iterator[Advance]:
+    """Show nothing of a step."""
+    del name
+    yield lambda _: None
+
+
+def bundle_name(stage: int, precision: Precision) -> str:
+    """The name of a bundle's folder."""
+    return f"stage-{stage}" if precision == "fp32" else f"stage-{stage}-{precision}"
+
+
+def find_run(asked: Path | None, root: Path) -> Path:
+    """The run that was asked for, else the newest under `root`; raises CheckpointError where it is none."""
+    run = newest_run(root) if asked is None else asked
+    if not (run / RECIPE).is_file():
+        raise CheckpointError(f"{run} is no run: it has no {RECIPE}; name a folder that stpr-train wrote with --run.")
+    return run
+
+
+def newest_run(root: Path) -> Path:
+    """The run under `root` whose last stage was written last; raises CheckpointError if there is none."""
+    found = sorted(root.glob(f"*/stage-*/{RECORD}"), key=lambda file: file.stat().st_mtime_ns)
+    if not found:
+        raise CheckpointError(f"no run under {root}/: train one with `stpr-train motions`, or name one with --run DIR.")
+    return found[-1].parent.parent
