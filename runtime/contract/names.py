@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 from stpr.runtime.contract.errors import SourceError
 
@@ -32,6 +33,13 @@ def openable(path: Path) -> Iterator[str]:
 def shown(name: Path | str) -> str:
     r"""The name as text: bytes that are no UTF-8 appear as `\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def local_path(address: str) -> Path:
+    """The file or folder that a source names: a path, or a file: address of this machine."""
+    if not address.startswith("file://"):
+        return Path(address)
+    return Path(unquote(f"/{address.removeprefix('file://').partition('/')[2]}"))
 
 
 def is_text(name: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stpr.runtime.contract.durable import is_same_file
 from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.names import local_path
 from stpr.runtime.settings import Settings
 
 
@@ -15,7 +16,7 @@ def check_targets(settings: Settings) -> None:
     """Raises StprError where an output is the source or another output, by whatever name or link."""
     targets = _targets(settings)
     for source, (name, target) in product(settings.sources, targets.items()):
-        if is_same_file(target, Path(source)):
+        if is_same_file(target, local_path(source)):
             raise StprError(f"{name} is the source {source}, which would be destroyed; name another file.")
     for (one, first), (other, second) in combinations(targets.items(), 2):
         if is_same_file(first, second):
@@ -47,8 +48,6 @@ def _check_keep(settings: Settings) -> None:
     folders = [target for target in (settings.record, settings.clips) if target is not None and is_folder(target)]
     if not folders:
         raise StprError(f"--keep {settings.keep} goes with --record DIR or --clips DIR; name a folder.")
-    for folder in folders:
-        if is_same_file(folder, Path(settings.source).parent):
-            raise StprError(
-                f"{settings.source} lies in {folder}, of which --keep may remove videos; name another folder."
-            )
+    for folder, source in product(folders, settings.sources):
+        if is_same_file(folder, local_path(source).parent):
+            raise StprError(f"{source} lies in {folder}, of which --keep may remove videos; name another folder.")

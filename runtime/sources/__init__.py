@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
-from urllib.parse import unquote
 
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.contract.names import masked, shown
+from stpr.runtime.contract.names import local_path, masked, shown
 from stpr.runtime.sources.capture import Capture, MotionsCapture, connect_camera, connect_csi, connect_v4l2
 from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
@@ -64,10 +63,10 @@ def _open_now(uri: str, options: SourceOptions) -> Source:
 
 
 def _open_file(uri: str, rest: str, options: SourceOptions) -> Source:
-    host, slash, path = rest.partition("/")
+    host, slash, _ = rest.partition("/")
     if host not in {"", "localhost"} or not slash:
         raise SourceError(f"{shown(uri)} names no file of this machine; write file:///PATH.")
-    return open_recorded(Path(unquote(f"/{path}")), options.threads)
+    return open_recorded(local_path(uri), options.threads)
 
 
 def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:

@@ -36,6 +36,9 @@ def test_an_output_onto_the_source_is_refused(source: str) -> None:
     for target in ("there", "soft", "hard"):
         with pytest.raises(StprError, match=f"^--json {target} is the source {source}, which would be destroyed"):
             check_targets(Settings(source=source, json=target))
+        address = f"file://{Path.cwd()}/{source}"
+        with pytest.raises(StprError, match=f"^--json {target} is the source {address}"):
+            check_targets(Settings(source="0", more_sources=(address,), json=target))
 
 
 def test_what_is_kept_is_of_a_folder_that_holds_not_the_source() -> None:
@@ -46,6 +49,9 @@ def test_what_is_kept_is_of_a_folder_that_holds_not_the_source() -> None:
     Path("days/film.mp4").write_bytes(b"a film")
     with pytest.raises(StprError, match=r"^days/film\.mp4 lies in days, of which --keep may remove"):
         check_targets(Settings(source="days/film.mp4", record=Path("days"), keep="7d"))
+    address = f"file://{Path.cwd()}/days/film.mp4"
+    with pytest.raises(StprError, match=r"film\.mp4 lies in days, of which --keep may remove"):
+        check_targets(Settings(source="0", more_sources=(address,), record=Path("days"), keep="7d"))
     check_targets(Settings(source="days/film.mp4", record=Path("days")))
     check_targets(Settings(source="0", record=Path("days"), keep="7d"))
 
