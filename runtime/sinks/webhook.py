@@ -61,8 +61,8 @@ class Webhook:
         """Whether to try again, and why the server did not take it."""
         connection, target = self._connection(), self._parts._replace(scheme="", netloc="", fragment="").geturl()
         late = threading.Timer(TIMEOUT, _hang_up, [connection])  # a server that says a byte now and then is late too
-        late.start()
         begun = time.monotonic()
+        late.start()
         try:
             connection.request("POST", target or "/", body, self._headers)
             answer = connection.getresponse()

@@ -177,10 +177,11 @@ def test_resuming_a_finished_run_changes_nothing(work: Path, whole: Path) -> Non
     assert metrics(run) == before
 
 
-def test_a_run_stopped_before_its_first_figures_can_be_resumed(work: Path, begun: Path) -> None:
+def test_lost_figures_are_made_again_also_where_no_stage_is_left(work: Path, begun: Path) -> None:
     run = Path(shutil.copytree(begun, work / "figureless"))
     (run / "metrics.json").unlink()
-    done(command(work, "figureless", "--resume", "--stages", "1"))
+    assert "metrics.json was lost and was made again" in done(command(work, "figureless", "--resume", "--stages", "1"))
+    assert (run / "metrics.json").is_file()
     assert same_tensors(run, begun, 1)
 
 

@@ -89,13 +89,12 @@ class FrameEncoder(nn.Module):
     def frozen(self, pixels: Tensor) -> Tensor:
         """Pixels of frames -> frozen features `(…, F)`; constant over a run unless adapters sit inside."""
         lead = pixels.shape[: pixels.ndim - len(self.pixels.shape)]
-        rows = pixels.reshape(-1, *self.pixels.shape)
-        if torch.compiler.is_exporting():  # a graph takes the batch that it is given
-            features = self.see(*self.pixels.split(rows))
-            return features.reshape(*lead, -1)
-        at_once = FRAMES_AT_ONCE if rows.device.type == "cpu" and not torch.is_grad_enabled() else max(1, len(rows))
-        features = torch.cat([self.see(*self.pixels.split(part)) for part in torch.split(rows, at_once)])
-        return features.reshape(*lead, -1)
+        rows = pixels.flatten(0, len(lead) - 1)
+        # A graph takes the batch that it is given, and TensorRT no reshaping of bytes.
+        whole = torch.compiler.is_exporting() or torch.is_grad_enabled() or rows.device.type != "cpu"
+        parts = [rows] if whole else torch.split(rows, FRAMES_AT_ONCE)
+        seen = [self.see(*self.pixels.split(part)) for part in parts]
+        return (seen[0] if whole else torch.cat(seen)).reshape(*lead, -1)
 
     def see(self, frames: Tensor, greys: Tensor | None) -> Tensor:
         """Pictures `(N, H, W, 3)` uint8 and, with motion, pairs `(N, K, 2, s, s)` uint8 -> frozen features `(N, F)`."""

@@ -17,7 +17,7 @@ from stpr.train.model.stpr import StPR
 from stpr.train.run.clips import VideoClips, open_cache
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.protocol import Plan
-from stpr.train.run.resume import Past, learnt_model, look_back, span
+from stpr.train.run.resume import Past, keep_figures, learnt_model, look_back, span
 from stpr.train.settings.recipe import Recipe
 
 
@@ -68,6 +68,8 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         stages = tuple(read_stages(recipe.stages, listed, learnt))
         last = min(request.last or len(stages), len(stages))
         if past and past.record.stage >= last:
+            if processes.is_main:
+                keep_figures(request.out, past)
             return None
         plan = Plan(recipe, stages, last, lambda: build_model(recipe).to(processes.device))
         kept = open_cache(request.cache, recipe) if request.cache else None

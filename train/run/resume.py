@@ -20,7 +20,7 @@ from stpr.train.run.folder import (
     recipe_file,
     snapshot_file,
 )
-from stpr.train.run.metrics import Metrics
+from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.repair import last_whole_stage
 from stpr.train.settings.load import load_recipe, read_resolved
 from stpr.train.settings.recipe import Recipe
@@ -57,6 +57,12 @@ def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
     check_deciding(read_resolved(recipe_file(out)), recipe, out)
     found = last_whole_stage(out)
     return None if found is None else Past(*found)
+
+
+def keep_figures(out: Path, past: Past) -> None:
+    """Put figures that were lost, and made again, back where no stage is left to be learnt with them."""
+    if not metrics_file(out).is_file():
+        write_metrics(out, past.metrics)
 
 
 def carried_recipe(run: Path, changes: Sequence[str]) -> Recipe:
