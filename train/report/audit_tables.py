@@ -9,7 +9,7 @@ from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
 from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import size
-from stpr.train.run.folder import PREDICTIONS, VIDEOS
+from stpr.train.run.folder import MISTAKES, PREDICTIONS, REPORT, VIDEOS
 
 
 def show_audit(found: Audit) -> None:
@@ -84,11 +84,15 @@ def verdict(found: Audit) -> Iterator[tuple[str, str]]:
     nothing = "frame or single clip's feature" if listed else "frame, single clip's feature or name of a training file"
     paths = f"all videos ({VIDEOS}) and of test clips" if listed else "test clips"
     but = " but for the cautions above" if found.cautions else ""
+    strips = f"{REPORT}/{MISTAKES}"
+    shown = any(file.path == strips for file in found.files)
+    seen = f" Frames of test clips that were got wrong are ({strips}, and in the page beside it)." if shown else ""
+    nothing = nothing.replace("frame", "frame of one", 1) if shown else nothing
     kept = (
         f"{last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means and sums"
         f" over clips. The recipe, the frozen network and the {last.classes} classes explain every shape; the number"
         f" of training clips enters none. No training video, {nothing}"
-        f" is kept here{but}. Paths of {paths} are ({PREDICTIONS})."
+        f" is kept here{but}. Paths of {paths} are ({PREDICTIONS}).{seen}"
     )
     yield "verdict", kept
     yield "limit", "this proves sizes; what trained weights may remember of single clips is not measured."

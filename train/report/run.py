@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from matplotlib.figure import Figure
 
 from stpr.runtime.contract.durable import whole_file
+from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.report.figures import (
     accuracy_figure,
     confusion_figure,
@@ -17,9 +18,11 @@ from stpr.train.report.figures import (
     losses_figure,
     routing_figure,
 )
+from stpr.train.report.mistakes import MOST_PAIRS, confused_pairs, most_telling, read_mistakes
 from stpr.train.report.page import write_page
 from stpr.train.report.quantities import duration, percent
-from stpr.train.run.folder import report_folder
+from stpr.train.report.strips import MOST_STRIPS, strips_figure
+from stpr.train.run.folder import MISTAKES, report_folder
 from stpr.train.run.metrics import Metrics, caveats, read_metrics, tested_on
 
 CAPTIONS: Final = {
@@ -70,8 +73,7 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
     for name in CAPTIONS:
         (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier report, which may have had more to show
     for name, figure in figures.items():
-        with whole_file(folder / f"{name}.png") as part:
-            figure.savefig(part, format="png")
+        _save(figure, folder / f"{name}.png")
     return write_page(
         "run.md",
         folder / "report.md",
@@ -83,6 +85,7 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
         ],
         caveats=[*caveats(metrics), *(f"{name}: {note}" for name, other in others.items() for note in other.notes)],
         figures=[(f"{name}.png", CAPTIONS[name]) for name in figures],
+        **_mistakes(run, metrics),
         unknown_headings=_unknown_headings(metrics),
         unknown=_unknown(metrics),
         calibration_headings=("after stage", "calibration error before", "calibration error after"),
@@ -109,6 +112,40 @@ def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:
     if any(epoch for epochs in metrics.curves for epoch in epochs):
         figures["losses"] = losses_figure(metrics)
     return figures
+
+
+def _mistakes(run: Path, metrics: Metrics) -> dict[str, Any]:
+    """What was got wrong after the last stage: the pairs of classes, and the clips themselves as film strips."""
+    picture, stage, pairs = report_folder(run) / MISTAKES, len(metrics.stages), confused_pairs(metrics)
+    picture.unlink(missing_ok=True)  # of an earlier report
+    wrong, tested = sum(pair.count for pair in pairs), sum(map(sum, metrics.confusion))
+    content = {
+        "wrong": f"{wrong} of {tested} test clips were taken for another class after stage {stage}.",
+        "pair_headings": ("class", "taken for", "clips", "of its test clips"),
+        "pairs": [(pair.label, pair.predicted, str(pair.count), str(pair.clips)) for pair in pairs[:MOST_PAIRS]],
+        "more_pairs": max(0, len(pairs) - MOST_PAIRS),
+        "strips": "",
+        "strips_caption": "",
+        "strips_missing": "",
+    }
+    try:
+        mistakes = read_mistakes(run, stage)
+    except CheckpointError as error:
+        return {**content, "strips_missing": error.message if wrong else ""}
+    if shown := most_telling(mistakes, MOST_STRIPS):
+        _save(strips_figure(shown), picture)
+        some = f"{len(shown)} of the {len(mistakes)} clips" if len(shown) < len(mistakes) else "The clips"
+        chosen = ", the surest of each pair of classes" if len(shown) < len(mistakes) else ""
+        content["strips_caption"] = (
+            f"{some} that were got wrong{chosen}: the class, what it was taken for and with which score, and the video."
+        )
+        content["strips"] = MISTAKES
+    return content
+
+
+def _save(figure: Figure, file: Path) -> None:
+    with whole_file(file) as part:
+        figure.savefig(part, format="png")
 
 
 def _result(name: str, metrics: Metrics) -> tuple[str, ...]:

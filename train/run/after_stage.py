@@ -87,7 +87,8 @@ def save(out: Path, finished: Finished, prepared: Prepared, metrics: Metrics) ->
     plan, clips = prepared.plan, prepared.clips
     stage, learnt = finished.stage, plan.stages[: finished.stage.index]
     videos = [video for one in learnt for video in clips.of(one, "test")]
-    predictions = predictions_csv(videos, _tested(finished).predicted, plan.classes)
+    tested = _tested(finished)
+    predictions = predictions_csv(videos, tested.predicted, tested.scores, plan.classes)
     try:
         save_stage(out, finished.model, _record(finished, prepared), predictions)
         write_metrics(out, metrics)

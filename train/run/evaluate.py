@@ -72,11 +72,14 @@ def _predict(model: StPR, inputs: StageInputs, stage: int) -> tuple[Tensor, ...]
     return (inputs.labels, torch.full((total,), stage), *columns)
 
 
-def predictions_csv(videos: Sequence[Video], predicted: Integers, names: Sequence[str]) -> str:
-    """`predictions.csv`: clip path, label, predicted label. Absolute paths: the exporter may run elsewhere."""
+def predictions_csv(videos: Sequence[Video], predicted: Integers, scores: Floats, names: Sequence[str]) -> str:
+    """`predictions.csv`: clip path, label, predicted label, score of the latter in 0..1.
+
+    Absolute paths: the exporter may run elsewhere.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted"])
-    for video, guess in zip(videos, predicted, strict=True):
-        writer.writerow([video.path.absolute(), video.label, names[guess]])
+    writer.writerow(["path", "label", "predicted", "score"])
+    for video, guess, score in zip(videos, predicted, scores, strict=True):
+        writer.writerow([video.path.absolute(), video.label, names[guess], f"{score:.4f}"])
     return text.getvalue()

@@ -21,6 +21,7 @@ TENSORS: Final = "model.safetensors"  # this and the next two: in the folder of 
 RECORD: Final = "stage.json"
 PREDICTIONS: Final = "predictions.csv"
 REPORT: Final = "report"
+MISTAKES: Final = "mistakes.png"  # in the report
 TENSORBOARD: Final = "tensorboard"
 
 FILES: Final[Mapping[str, str]] = {  # path in the run folder, or a pattern of paths: what it is
@@ -28,11 +29,12 @@ FILES: Final[Mapping[str, str]] = {  # path in the run folder, or a pattern of p
     VIDEOS: "paths of videos, their labels, which of them are tested on; of a run on a folder of videos",
     METRICS: "figures, losses, machine and command",
     f"{REPORT}/*.png": "report",
+    f"{REPORT}/{MISTAKES}": "frames of test clips that were got wrong",  # also in the page
     f"{REPORT}/*.md": "report",
     f"{REPORT}/*.html": "report",
     f"stage-*/{TENSORS}": "tensors",
     f"stage-*/{RECORD}": "record of the tensors",
-    f"stage-*/{PREDICTIONS}": "paths of test clips, true and predicted labels",
+    f"stage-*/{PREDICTIONS}": "paths of test clips, true and predicted labels, scores",
     f"{TENSORBOARD}/events.out.tfevents.*": "curves for TensorBoard",
     SNAPSHOT: "a stage half done; goes when the stage ends",
 }

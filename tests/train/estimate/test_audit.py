@@ -201,6 +201,14 @@ def test_the_command_prints_a_verdict_and_draws_a_picture(run: Path) -> None:
     assert msgspec.json.decode(again.output, type=Audit).faults == ()
 
 
+def test_frames_of_test_clips_in_the_report_are_said(run: Path) -> None:
+    assert "mistakes.png" not in run_audit(run).output
+    (run / "report" / "mistakes.png").touch()
+    said = " ".join(run_audit(run).output.split())
+    assert "Frames of test clips that were got wrong are (report/mistakes.png, and in the page beside it)." in said
+    assert "No training video, frame of one" in said
+
+
 def test_a_class_of_one_clip_is_named(tmp_path: Path) -> None:
     """Its mean is that clip's own feature, and the audit says so."""
     found = audit(write_run(tmp_path / "run", make_recipe(**OURS, **ONCE), ((3, 1), (2, 1))))

@@ -24,8 +24,10 @@ from stpr.train.report.figures import (
 )
 from stpr.train.report.run import CAPTIONS, finished_runs, summary, write_report
 from stpr.train.run.calibration import Calibration
+from stpr.train.run.folder import explained_files
 from stpr.train.run.metrics import UNKNOWN, Metrics, average_incremental, backward_forgetting, write_metrics
 from stpr.train.run.open_set_metrics import UnknownFigures
+from tests.factories import make_video
 
 
 def made_up(sizes: list[int], *, method: str = "stpr", learns_by_epochs: bool = True) -> Metrics:
@@ -141,7 +143,7 @@ def test_page_and_markdown_hold_the_same_results(run: Path) -> None:
     for name in CAPTIONS:
         assert f"({name}.png)" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3, 9}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3, 5, 9}
 
 
 def test_what_a_method_lacks_is_left_out(tmp_path: Path) -> None:
@@ -344,3 +346,50 @@ def test_names_with_markup_are_literal_on_pages_and_in_figures(tmp_path: Path) -
     for texts in (legend.get_texts()[1:], ticks.get_xticklabels(), ticks.get_yticklabels()):
         assert [text.get_text() for text in texts] == NAMES
         assert not any(text.get_parse_math() for text in texts)
+
+
+def with_mistakes(root: Path, count: int, metrics: Metrics | None = None) -> Path:
+    """A run of one stage in which so many clips of `count` were taken for another class; the video of one is there."""
+    metrics = metrics or msgspec.structs.replace(made_up([2]), confusion=[[3, count], [0, 4]])
+    run = save(root, f"run-{count}", metrics)
+    (run / "stage-1").mkdir()
+    there = make_video(root / f"{count}.avi", frames=8)
+    videos = [str(there), *(f"/gone/{number}.avi" for number in range(count - 1))]
+    rows = [f"{video},{metrics.classes[0]},{metrics.classes[1]},0.9\n" for video in videos]
+    text = "path,label,predicted,score\n/gone/right.avi,class_1,class_1,0.9\n" + "".join(rows)
+    (run / "stage-1" / "predictions.csv").write_text(text)
+    return run
+
+
+@pytest.mark.parametrize(("count", "said"), [(3, "The clips that"), (30, "24 of the 30 clips that")])
+def test_what_was_got_wrong_is_shown_as_strips_and_as_pairs(tmp_path: Path, count: int, said: str) -> None:
+    run = with_mistakes(tmp_path, count)
+    page = write_report(run)
+    picture = cv2.imread(str(run / "report" / "mistakes.png"))
+    assert picture is not None
+    assert picture.std() > 10
+    for file in (page, page.with_name("report.md")):
+        text = " ".join(Page.of(file).text.split())
+        assert f"{count} of {count + 7} test clips were taken for another class after stage 1." in text
+        assert f"class_0 class_1 {count} {count + 3}" in text
+        assert said in text
+    assert len(Page.of(page).images) == len(list(page.parent.glob("*.png")))
+    assert set(explained_files(run).values()) >= {"frames of test clips that were got wrong"}
+
+
+def test_a_run_without_mistakes_has_no_strips_and_one_without_a_list_says_so(tmp_path: Path) -> None:
+    perfect = msgspec.structs.replace(made_up([2]), confusion=[[5, 0], [0, 5]])
+    run = save(tmp_path, "perfect", perfect)
+    (run / "report").mkdir()
+    (run / "report" / "mistakes.png").touch()  # of an earlier stage
+    text = Page.of(write_report(run)).text
+    assert "0 of 10 test clips were taken for another class after stage 1." in text
+    assert "taken for\n" not in text
+    assert "predictions.csv" not in text
+    assert not (run / "report" / "mistakes.png").exists()
+    assert "predictions.csv can't be read" in Page.of(write_report(save(tmp_path, "lost", made_up([2])))).text
+
+
+def test_only_so_many_pairs_are_listed_and_the_rest_is_counted(tmp_path: Path) -> None:
+    text = Page.of(write_report(save(tmp_path, "many", made_up([5])))).text
+    assert "And 8 more pairs with fewer clips or as many." in text

@@ -73,11 +73,11 @@ def test_without_clips_there_is_nothing_to_say(model: StPR) -> None:
 def test_predictions_name_their_clips_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     videos = [Video(Path('a, "b"/1.avi'), "wave, twice", "test"), Video(Path("/data/2.avi"), "jump", "test")]
-    text = predictions_csv(videos, np.array([1, 0]), ["wave, twice", "jump"])
+    text = predictions_csv(videos, np.array([1, 0]), np.array([0.25, 0.99999]), ["wave, twice", "jump"])
     assert list(csv.reader(io.StringIO(text))) == [
-        ["path", "label", "predicted"],
-        [str(tmp_path / 'a, "b"/1.avi'), "wave, twice", "jump"],
-        ["/data/2.avi", "jump", "wave, twice"],
+        ["path", "label", "predicted", "score"],
+        [str(tmp_path / 'a, "b"/1.avi'), "wave, twice", "jump", "0.2500"],
+        ["/data/2.avi", "jump", "wave, twice", "1.0000"],
     ]
     with pytest.raises(ValueError, match="zip"):
-        predictions_csv(videos, np.array([1]), ["wave, twice", "jump"])
+        predictions_csv(videos, np.array([1]), np.array([0.5]), ["wave, twice", "jump"])

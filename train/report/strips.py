@@ -1,0 +1,88 @@
+"""One picture of test clips that were got wrong, each a strip of a few of its frames, decoded again from its video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.preprocess import Image
+from stpr.runtime.contract.sampling import centre_frames
+from stpr.train.data.videos import VideoFile, probe
+from stpr.train.report.figures import INK, LITERAL, blank_figure
+from stpr.train.report.mistakes import Mistake
+from stpr.train.report.quantities import percent
+
+MOST_STRIPS: Final = 24
+FRAMES: Final = 5  # of a strip
+WIDTH, HEIGHT, GAP = 112, 84, 2  # of a frame, and between two, in pixels
+COLUMNS: Final = 2
+MOST_LETTERS: Final = 34  # of a name
+BACKGROUND: Final = 236
+
+
+def strips_figure(mistakes: Sequence[Mistake]) -> Figure:
+    """A strip for each: what it is, what it was taken for and how surely, the video's name."""
+    columns = min(COLUMNS, len(mistakes))
+    rows = math.ceil(len(mistakes) / columns)
+    figure = blank_figure(5.2 * columns, 1.25 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, mistake in zip(figure.axes, mistakes, strict=False):
+        strip, why = _strip(mistake.video)
+        axes.imshow(strip, interpolation="antialiased")
+        score = "" if mistake.score is None else f", {percent(mistake.score)}"
+        words = f"{_short(mistake.label)} taken for {_short(mistake.predicted)}{score}"
+        axes.set_title(words, loc="left", fontsize=8, pad=13, color=INK, **LITERAL)
+        axes.text(0, 1.03, _short(mistake.video.name, 2 * MOST_LETTERS), transform=axes.transAxes, fontsize=6.5,
+                  color="#666666", va="bottom", **LITERAL)  # fmt: skip
+        axes.text(0.5, 0.5, why, transform=axes.transAxes, fontsize=9, color=INK, ha="center", va="center")
+    return figure
+
+
+def _strip(video: Path) -> tuple[Image, str]:
+    """Frames side by side, `(HEIGHT, W, 3)` RGB; empty ones and why if the video can't be shown any more."""
+    try:
+        return np.hstack(_spaced(_frames(video))), ""
+    except DataError:
+        blank = np.full((HEIGHT, FRAMES * (WIDTH + GAP) - GAP, 3), BACKGROUND, np.uint8)
+        return blank, "the video can't be decoded" if video.is_file() else "the video is gone"
+
+
+def _frames(path: Path) -> list[Image]:
+    """The middle frames of equal parts of a video, each made to fit its place. Raises DataError if it can't be read."""
+    wanted = centre_frames(probe(path).frames, FRAMES)
+    with VideoFile(path) as video:
+        found = {index: _fitted(picture) for index, picture in video.frames(wanted)}
+    return [found[index] for index in wanted]
+
+
+def _fitted(picture: Image) -> Image:
+    """A whole picture, as large as fits, in the middle of a frame's place `(HEIGHT, WIDTH, 3)`."""
+    height, width = picture.shape[:2]
+    scale = min(WIDTH / width, HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    place = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
+    top, left = (HEIGHT - size[1]) // 2, (WIDTH - size[0]) // 2
+    place[top : top + size[1], left : left + size[0]] = small
+    return place
+
+
+def _spaced(pictures: Sequence[Image]) -> list[Image]:
+    gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
+    return [part for picture in pictures for part in (gap, picture)][1:]
+
+
+def _short(name: str, most: int = MOST_LETTERS) -> str:
+    """A name whose middle goes where it is too long: what tells names apart is mostly at their ends."""
+    name = " ".join(name.split())
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
