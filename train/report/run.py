@@ -19,11 +19,12 @@ from stpr.train.report.figures import (
     routing_figure,
 )
 from stpr.train.report.mistakes import MOST_PAIRS, confused_pairs, most_telling, read_mistakes
+from stpr.train.report.needs import advice, class_figures, neediest
 from stpr.train.report.page import write_page
 from stpr.train.report.quantities import duration, percent
 from stpr.train.report.strips import MOST_STRIPS, strips_figure
 from stpr.train.run.folder import MISTAKES, report_folder
-from stpr.train.run.metrics import Metrics, caveats, read_metrics, tested_on
+from stpr.train.run.metrics import UNKNOWN, Metrics, caveats, read_metrics, tested_on
 
 CAPTIONS: Final = {
     "accuracy": "Accuracy after each stage: on all classes seen so far (left), and on each stage's classes (right).",
@@ -36,6 +37,8 @@ HEADINGS: Final = (
     "run", "final accuracy", "average incremental", "backward forgetting",
     "routing accuracy", "oracle accuracy", "seed", "time",
 )  # fmt: skip
+
+MOST_NEEDS: Final = 8  # classes that the report says need clips
 
 
 def finished_runs(folders: Sequence[Path]) -> dict[str, Metrics]:
@@ -86,6 +89,7 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
         caveats=[*caveats(metrics), *(f"{name}: {note}" for name, other in others.items() for note in other.notes)],
         figures=[(f"{name}.png", CAPTIONS[name]) for name in figures],
         **_mistakes(run, metrics),
+        **_needs(run, metrics),
         unknown_headings=_unknown_headings(metrics),
         unknown=_unknown(metrics),
         calibration_headings=("after stage", "calibration error before", "calibration error after"),
@@ -141,6 +145,19 @@ def _mistakes(run: Path, metrics: Metrics) -> dict[str, Any]:
         )
         content["strips"] = MISTAKES
     return content
+
+
+def _needs(run: Path, metrics: Metrics) -> dict[str, Any]:
+    """Which class needs more clips, as far as its test clips and the numbers of training clips tell."""
+    figures = class_figures(run, metrics)
+    return {
+        "advice": advice(figures),
+        "need_headings": ("class", "stage", "accuracy", "test clips", "training clips"),
+        "needs": [
+            (one.name, str(one.stage), percent(one.accuracy), str(one.tested), str(one.learnt or UNKNOWN))
+            for one in neediest(figures, MOST_NEEDS)
+        ],
+    }
 
 
 def _save(figure: Figure, file: Path) -> None:

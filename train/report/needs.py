@@ -1,0 +1,83 @@
+"""Which classes are recognised least after the last stage, beside how many clips each was learnt from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from stpr.runtime.contract.errors import CheckpointError
+from stpr.train.report.quantities import percent
+from stpr.train.run.checkpoint import read_record
+from stpr.train.run.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """A class: `right` of its `tested` test clips were recognised; learnt from `learnt` clips, None if not known."""
+
+    name: str
+    stage: int
+    right: int
+    tested: int
+    learnt: int | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of its test clips that was recognised; None where there is none."""
+        return self.right / self.tested if self.tested else None
+
+
+def class_figures(run: Path, metrics: Metrics) -> list[ClassFigures]:
+    """All classes in learning order."""
+    counts = learnt_from(run, metrics)
+    table = np.asarray(metrics.confusion)
+    stages = [stage for stage, names in enumerate(metrics.stages, start=1) for _ in names]
+    return [
+        ClassFigures(name, stage, int(row[place]), int(row.sum()), counts.get(name))
+        for place, (name, stage, row) in enumerate(zip(metrics.classes, stages, table, strict=True))
+    ]
+
+
+def learnt_from(run: Path, metrics: Metrics) -> dict[str, int]:
+    """The training clips of each class, as far as the stages' records are there and counted them."""
+    found: dict[str, int] = {}
+    for stage, names in enumerate(metrics.stages, start=1):
+        try:
+            clips = read_record(run, stage).clips
+        except CheckpointError:
+            continue  # older stages may be deleted to save disk
+        if len(clips) == len(names):
+            found.update(zip(names, clips, strict=True))
+    return found
+
+
+def neediest(figures: list[ClassFigures], most: int) -> list[ClassFigures]:
+    """The classes that lost test clips, least recognised first; of equals the one learnt from the fewest clips."""
+    lost = [one for one in figures if one.right < one.tested]
+    return sorted(lost, key=lambda one: (one.right / one.tested, one.learnt if one.learnt is not None else 0))[:most]
+
+
+def advice(figures: list[ClassFigures]) -> str:
+    """Which class more clips may help first, in a sentence that claims no more than the figures say."""
+    counts = [one.learnt for one in figures if one.learnt is not None]
+    needy = neediest(figures, 1)
+    if not needy:
+        fewest = [one for one in figures if one.learnt is not None and one.learnt == min(counts)]
+        few = f" {fewest[0].name} was learnt from the fewest: {min(counts)}." if len(fewest) == 1 < len(counts) else ""
+        return f"Every test clip was recognised, so they don't tell which class needs more clips.{few}"
+    (worst,) = needy
+    said = f"{worst.name} is recognised least: {percent(worst.accuracy)} of {worst.tested} test clips"
+    if worst.learnt is None or len(counts) < 2:
+        return f"{said}. More clips may help it; how many it was learnt from, the run doesn't know."
+    usual = median(counts)
+    if worst.learnt < usual:
+        return (
+            f"{said}. It was learnt from {worst.learnt} clips, half of the classes from {usual:g} or more: add clips."
+        )
+    return (
+        f"{said}. It was learnt from {worst.learnt} clips, no fewer than half of the classes, so it may lack variety"
+        " (people, places, ways of doing it) or right labels rather than number."
+    )
