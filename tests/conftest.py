@@ -35,6 +35,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/estimate/test_work.py",
     "train/methods",
     "train/model/test_backbone.py",
+    "train/model/test_processor.py",
     "train/model/test_tiny_backbone.py",
     "train/report/test_run.py",
 )
@@ -43,6 +44,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "end_to_end/test_readme.py",
     "export/graphs/test_grid.py",
     "export/served/test_web.py",
+    "train/model/test_any_network.py",
 )
 
 

@@ -24,7 +24,7 @@ class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     height: int
     width: int
     resize: Literal["crop", "stretch"]  # keep the shape and cut the middle, or squeeze the entire frame
-    crop_fraction: float  # of the largest centred box of the output's shape; 1 keeps all of it
+    crop_fraction: float  # of the largest centred box, of the output's shape or, to be squeezed, the frame's; 1: all
     mean: tuple[float, float, float]  # RGB, for pixels in [0, 1]
     std: tuple[float, float, float]
 
@@ -42,8 +42,7 @@ def preprocess(image: Image, spec: PreprocessSpec) -> Image:
     """Bring one frame `(H, W, 3)` uint8 RGB of any size to `(height, width, 3)` uint8 RGB."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ContractError(f"a frame must be uint8 (H, W, 3), got {image.dtype} {image.shape}.")
-    if spec.resize == "crop":
-        image = _centre_box(image, spec)
+    image = _centre_box(image, spec)
     height, width = image.shape[:2]
     if (height, width) == (spec.height, spec.width):
         return np.ascontiguousarray(image)
@@ -54,9 +53,12 @@ def preprocess(image: Image, spec: PreprocessSpec) -> Image:
 
 
 def _centre_box(image: Image, spec: PreprocessSpec) -> Image:
-    """The centred box of the output's shape, `crop_fraction` of the largest that fits."""
+    """The centred box of the output's shape, or the frame's where that is squeezed: `crop_fraction` of the largest."""
     height, width = image.shape[:2]
-    scale = min(height / spec.height, width / spec.width) * spec.crop_fraction
-    box_height, box_width = max(1, round(spec.height * scale)), max(1, round(spec.width * scale))
+    down, across = height / spec.height, width / spec.width
+    if spec.resize == "crop":
+        down = across = min(down, across)
+    box_height = max(1, round(spec.height * down * spec.crop_fraction))
+    box_width = max(1, round(spec.width * across * spec.crop_fraction))
     top, left = (height - box_height) // 2, (width - box_width) // 2
     return image[top : top + box_height, left : left + box_width]

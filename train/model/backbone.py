@@ -10,10 +10,11 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers.image_processing_base import ImageProcessingMixin
+from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.model.processor import read_processor
 from stpr.train.settings.automatic import Offers
 
 TINY = "tiny"
@@ -39,6 +40,7 @@ class Backbone(nn.Module):
         self.source = source
         self.text = text
         self.swaps = False  # whether it wants blue first, as its processor says
+        self.told = ""  # where pictures are a little different from its own processor's
         self._digest: str | None = None
         self.inner: tuple[int, ...] = ()
         blank = torch.zeros(1, 3, spec.height, spec.width)
@@ -140,20 +142,26 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
         )
     try:
         config = transformers.AutoConfig.from_pretrained(place)
+        _check_pictures(source, config)
         network = _network(place, config)
-        processor, _ = ImageProcessingMixin.get_image_processor_dict(place)
-        if "do_normalize" not in processor and "image_processor_type" in processor:
-            own = transformers.AutoImageProcessor.from_pretrained(place)  # what a kind does by default, it alone knows
-            processor["do_normalize"] = bool(getattr(own, "do_normalize", True))
-        spec = preprocess_spec(processor)
+        seen = read_processor(place, source)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise RecipeError(
             f"[backbone] source {source!r} can't be loaded ({first_line(error)}); give a local folder or hub id:"
             " --set backbone.source=DIR."
         ) from error
-    backbone = Backbone(network, spec, source=source, inner=inner, text=config.model_type == "clip")
-    backbone.swaps = bool(processor.get("do_flip_channel_order", False))
+    backbone = Backbone(network, seen.spec, source=source, inner=inner, text=config.model_type == "clip")
+    backbone.swaps, backbone.told = seen.swaps, seen.told
     return backbone
+
+
+def _check_pictures(source: str, config: Any) -> None:
+    """Raise RecipeError for a network that sees videos."""
+    if config.model_type in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES or hasattr(config, "num_frames"):
+        raise RecipeError(
+            f"[backbone] source {source!r} is a video network ({config.model_type}), and frames are encoded one by one"
+            " here; name a network of pictures, such as a ViT, DINOv2, CLIP or MobileNetV2."
+        )
 
 
 def load_pretrained(kind: Any, place: str) -> nn.Module:
@@ -193,34 +201,3 @@ def quiet() -> None:
     """Turn off the library's progress bars and reports; a network that can't be loaded still raises."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-
-
-def preprocess_spec(processor: dict[str, Any]) -> PreprocessSpec:
-    """The contract's form of an image processor's settings (`preprocessor_config.json`).
-
-    A middle cut out of a stretched frame has no counterpart in the contract: the frame then keeps its shape.
-    """
-    size = _sides(processor["size"])
-    crop = _sides(processor["crop_size"]) if processor.get("crop_size") else size
-    stretches = isinstance(processor["size"], dict) and "height" in processor["size"]
-    cuts = not stretches or (processor.get("do_center_crop", False) and crop != size)
-    height, width = crop if cuts else size
-    kept = min(crop) / min(size) if processor.get("crop_size") else processor.get("crop_pct") or 1.0
-    normalises = processor.get("do_normalize", True)
-    return PreprocessSpec(
-        height=height,
-        width=width,
-        resize="crop" if cuts else "stretch",
-        crop_fraction=kept if cuts else 1.0,
-        mean=tuple(processor["image_mean"]) if normalises else (0.0, 0.0, 0.0),
-        std=tuple(processor["image_std"]) if normalises else (1.0, 1.0, 1.0),
-    )
-
-
-def _sides(size: int | dict[str, int]) -> tuple[int, int]:
-    """Height and width, whichever way a processor writes them."""
-    if isinstance(size, int):
-        return size, size
-    if "shortest_edge" in size:
-        return size["shortest_edge"], size["shortest_edge"]
-    return size["height"], size["width"]

@@ -96,3 +96,10 @@ def test_what_is_no_rgb_frame_is_refused(image: Any) -> None:
 def test_impossible_specs_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ContractError, match=message):
         make_preprocess_spec(**changes)
+
+
+def test_the_middle_of_a_squeezed_frame() -> None:
+    image = np.zeros((80, 160, 3), np.uint8)
+    image[10:70, 20:140] = 200  # three quarters of each side
+    spec = make_preprocess_spec(height=30, width=30, resize="stretch", crop_fraction=0.75)
+    assert (preprocess(image, spec) == 200).all()

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.model.backbone import TINY_FOLDER, Backbone, Inner, load_backbone, preprocess_spec
+from stpr.train.model.backbone import TINY_FOLDER, Backbone, Inner, load_backbone
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.processor import preprocess_spec
 from stpr.train.settings.model import AdapterSettings
 from tests.train.networks import SIDE, WIDTH, write_clip, write_processor
 
@@ -163,7 +164,7 @@ def test_a_home_folder_is_understood(clip_folder: Path, monkeypatch: pytest.Monk
         ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, "crop", (224, 224), 0.875),
         (
             {"size": {"height": 256, "width": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True},
-            "crop",
+            "stretch",
             (224, 224),
             0.875,
         ),

@@ -1,0 +1,168 @@
+"""What a network's own image processor makes of a picture, in the contract's form, and how far the two are apart.
+
+Geometry is read from `preprocessor_config.json`; what becomes of values is seen on plain pictures; then both are held
+against each other on one picture, so that nothing that a processor does is left out in silence.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import transformers
+from msgspec.structs import replace
+from transformers.image_processing_base import ImageProcessingMixin
+
+from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
+
+LEAST: Final = 3.0  # of 255: with pictures of 224, interpolation makes 0.2 to 1.6, a middle cut 5 % too small 21
+TOLD: Final = 1.0  # of 255: rounding and related interpolations mostly stay below
+COARSE: Final = (9, 12)  # cells of the picture that is compared: detail that a small network's pictures still hold
+WHOLE_FROM: Final = 384  # pixels of ConvNeXt's pictures from which on it squeezes whole frames
+Values = npt.NDArray[np.floating[Any]]
+
+
+class Seen(NamedTuple):
+    """How a network wants its pictures."""
+
+    spec: PreprocessSpec
+    swaps: bool  # blue first
+    told: str = ""  # a sentence on what is a little different from its own processor
+
+
+def read_processor(place: str, source: str) -> Seen:
+    """How the network in a folder or behind a hub id wants its pictures.
+
+    Raises RecipeError where what is made of them here differs from its own processor by more than interpolation does.
+    """
+    settings, _ = ImageProcessingMixin.get_image_processor_dict(place)
+    try:
+        own = transformers.AutoImageProcessor.from_pretrained(place, backend="pil")
+    except (ImportError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        said = f"pictures are prepared as {source}'s settings say; its own processor can't be asked ({reason})"
+        return Seen(preprocess_spec(settings), bool(settings.get("do_flip_channel_order", False)), said)
+    spec = preprocess_spec({"image_mean": [0.0] * 3, "image_std": [1.0] * 3} | settings, type(own).__name__)
+    spec, swaps = _values(own, spec)
+    return Seen(spec, swaps, _compared(own, spec, swaps, source))
+
+
+def _values(own: Any, spec: PreprocessSpec) -> tuple[PreprocessSpec, bool]:
+    """Mean, deviation and order of the channels as the processor has them, whatever it calls them."""
+    side = 2 * max(spec.height, spec.width)
+    black, white, red = (_middle(own, np.full((side, side, 3), colour, np.uint8)) for colour in (0, 255, (255, 0, 0)))
+    swaps = bool(abs(red[2] - white[2]) < abs(red[0] - white[0]))
+    if swaps:
+        black, white = black[::-1], white[::-1]
+    std = 1 / (white - black)
+    mean = -black * std
+    if np.allclose(mean, spec.mean, atol=1e-4) and np.allclose(std, spec.std, rtol=1e-4):
+        return spec, swaps  # its own figures, which have no rounding
+    return replace(spec, mean=_three(mean), std=_three(std)), swaps
+
+
+def _three(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    red, green, blue = (round(float(value), 6) for value in values)
+    return red, green, blue
+
+
+def _middle(own: Any, image: Image) -> npt.NDArray[np.float64]:
+    """What becomes of the middle of a picture, `(3,)`."""
+    pixels = _own(own, image)
+    return pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2].astype(np.float64)
+
+
+def _own(own: Any, image: Image) -> Values:
+    """The processor's `(3, H, W)`."""
+    pixels: Values = np.asarray(own(image, return_tensors="np")["pixel_values"], np.float32)
+    return pixels.reshape(pixels.shape[-3:])
+
+
+def _compared(own: Any, spec: PreprocessSpec, swaps: bool, source: str) -> str:
+    """A sentence on a small difference, none where there is none; raises RecipeError for a large one."""
+    image = example(spec)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    ours: Values = ((preprocess(image, spec).astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)
+    theirs, kind = _own(own, image), type(own).__name__.removesuffix("Pil")
+    if theirs.shape != ours.shape:
+        raise RecipeError(
+            f"[backbone] source {source!r}: its {kind} makes pictures of {_size(theirs)}, and here they become"
+            f" {_size(ours)}; give one size in its preprocessor_config.json, as {{'height': N, 'width': N}}."
+        )
+    if swaps:
+        ours = ours[::-1]
+    off = float((np.abs(ours - theirs) * (std[::-1] if swaps else std)[:, None, None]).mean() * 255)
+    if off > (bound := max(LEAST, _one_pixel(ours, std))):
+        raise RecipeError(
+            f"[backbone] source {source!r}: pictures as prepared here differ from its {kind}'s by {off:.1f} of 255 on"
+            f" average (interpolation and rounding stay below {bound:.1f}), so its features would mean something else;"
+            f" {_cause(own)}, or name another network."
+        )
+    if off <= max(TOLD, bound / 4):
+        return ""
+    return f"pictures differ from {kind}'s by {off:.1f} of 255 on average: interpolation, and rounding to whole pixels"
+
+
+def _one_pixel(pixels: Values, std: Values) -> float:
+    """How far a picture `(3, H, W)` is from itself one pixel on, of 255: as much as rounding sizes may move it."""
+    return float((np.abs(pixels[:, 1:, 1:] - pixels[:, :-1, :-1]) * std[:, None, None]).mean() * 255)
+
+
+def _cause(own: Any) -> str:
+    """What in the processor has no counterpart here, and what to do about it."""
+    size, crop = getattr(own, "size", None), getattr(own, "crop_size", None)
+    if getattr(own, "do_center_crop", False) and size and crop and min(_sides(crop)) > min(_sides(size)):
+        padded = f"it pads pictures of {min(_sides(size))} to {min(_sides(crop))}"
+        return f"{padded}: set size to crop_size or more in its preprocessor_config.json"
+    return "set size, crop_size and do_center_crop in its preprocessor_config.json to a plain resize or a middle"
+
+
+def _size(pixels: Values) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[2]}"
+
+
+def example(spec: PreprocessSpec) -> Image:
+    """A picture that is not square, with colour and detail, twice as wide as what a network sees."""
+    side = max(spec.height, spec.width)
+    cells = np.random.default_rng(0).integers(0, 256, (*COARSE, 3), dtype=np.uint8)
+    picture = cv2.resize(cells, (2 * side, side * 3 // 2), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(picture, np.uint8)
+
+
+def preprocess_spec(processor: dict[str, Any], kind: str = "") -> PreprocessSpec:
+    """The contract's form of an image processor's settings (`preprocessor_config.json`); `kind` is its class."""
+    size = _sides(processor["size"])
+    crop = _sides(processor["crop_size"]) if processor.get("crop_size") else size
+    stretches = isinstance(processor["size"], dict) and "height" in processor["size"]
+    if kind.startswith("ConvNext"):
+        stretches, crop = stretches or min(size) >= WHOLE_FROM, size
+    cuts = bool(processor.get("do_center_crop", not stretches))
+    height, width = crop if cuts or not stretches else size
+    kept = min(crop) / min(size) if processor.get("crop_size") else processor.get("crop_pct") or 1.0
+    if kind.startswith("ConvNext"):
+        kept = processor.get("crop_pct") or 1.0
+    if stretches:
+        kept = min(crop) / min(size) if cuts and crop != size else 1.0
+    normalises = processor.get("do_normalize", True)
+    return PreprocessSpec(
+        height=height,
+        width=width,
+        resize="stretch" if stretches else "crop",
+        crop_fraction=min(1.0, kept),
+        mean=tuple(processor["image_mean"]) if normalises else (0.0, 0.0, 0.0),
+        std=tuple(processor["image_std"]) if normalises else (1.0, 1.0, 1.0),
+    )
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    """Height and width, whichever way a processor writes them."""
+    if isinstance(size, int):
+        return size, size
+    if not isinstance(size, dict):
+        size = {key: value for key, value in dict(size).items() if value}
+    if "shortest_edge" in size:
+        return int(size["shortest_edge"]), int(size["shortest_edge"])
+    return int(size["height"]), int(size["width"])
