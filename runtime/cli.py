@@ -39,7 +39,7 @@ threads_option = click.option(
     metavar="URI",
     multiple=True,
     help="v4l2://DEV, csi://N, rtsp://…, http(s)://…, rtmp://…, srt://…, udp://…, a video, a folder of images,"
-    " or synthetic:motions; several, as with --camera, are watched at once.",
+    " - (MJPEG on standard input) or synthetic:motions; several, as with --camera, are watched at once.",
 )
 @click.option(
     "--bundle",
@@ -263,6 +263,8 @@ def record(*, camera: int | None, source: str | None, **options: Any) -> None:
     """
     if (camera is None) == (source is None):
         raise click.UsageError("say what to record with --camera N or --source URI, one of the two.")
+    if source == "-":
+        raise click.UsageError("--source - takes the standard input that answers are read from; name a file.")
     given = {name: value for name, value in options.items() if value is not None}
     with stop_on_signals() as stopping:
         _quiet_opencv()

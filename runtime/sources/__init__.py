@@ -1,8 +1,9 @@
 """Frames in, from anywhere. Read in this order: frame, files (recorded), capture, network, live (a thread around one).
 
 A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, `rtmp://`, `srt://`, `udp://`, `file://`, a
-file, a folder of images, or `synthetic:motions` (the embedded set as an endless stream, with the true label on each
-frame). What is behind an address is a recording (fetched: a thread around one) where it has an end, and live otherwise.
+file, a folder of images, `-` (MJPEG on standard input), or `synthetic:motions` (the embedded set as an endless stream,
+with the true label on each frame). What is behind an address is a recording (fetched: a thread around one) where it has
+an end, and live otherwise.
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ from stpr.runtime.sources.capture import Capture, MotionsCapture, connect_camera
 from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
-from stpr.runtime.sources.live import LiveSource
-from stpr.runtime.sources.network import SourceOptions, connect_stream, live_capture, open_address, with_login
+from stpr.runtime.sources.live import LiveSource, PipedSource
+from stpr.runtime.sources.network import (
+    SourceOptions,
+    connect_pipe,
+    connect_stream,
+    live_capture,
+    open_address,
+    with_login,
+)
 from stpr.runtime.sources.waiting import Waiting
 
 __all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehind", "open_source", "shows_login"]
 
 SYNTHETIC = "synthetic:motions"
+PIPE = "-"
 DEFAULTS = SourceOptions()
 PATHS = ("/", "./", "../")  # what begins so is a path, whatever else it holds
 
@@ -46,6 +55,8 @@ def shows_login(uri: str) -> bool:
 def _open_now(uri: str, options: SourceOptions) -> Source:
     if uri.isdecimal():
         return LiveSource(f"camera {uri}", partial(connect_camera, int(uri)))
+    if uri == PIPE:
+        return PipedSource("standard input", connect_pipe)
     if uri == SYNTHETIC:
         return LiveSource(uri, MotionsCapture, fps=motions.FPS)
     scheme, separator, rest = uri.partition("://")

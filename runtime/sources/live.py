@@ -24,6 +24,8 @@ JOIN_SECONDS = 2.0  # a read that hangs in the driver must not keep the program 
 class LiveSource:
     """A camera or stream that stays up: never far behind, reconnecting when it is lost."""
 
+    ends = False  # what ends is over when it is lost
+
     def __init__(
         self,
         name: str,
@@ -79,6 +81,8 @@ class LiveSource:
                     index, pause = index + 1, self._first_pause
                     continue
                 capture.close()
+                if self.ends:
+                    return
                 self._outage.begins(reason)
                 if (found := self._reconnect(pause)) is None:
                     return
@@ -99,6 +103,12 @@ class LiveSource:
             self._outage.ends()
             return capture
         return None
+
+
+class PipedSource(LiveSource):
+    """What can't be connected again: standard input."""
+
+    ends = True
 
 
 def pause_after(error: SourceError, pause: float) -> float:

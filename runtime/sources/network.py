@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from http.client import HTTPResponse
 from typing import Final, Literal
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import cv2
 import msgspec
 
+from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.sources.capture import Capture
 from stpr.runtime.sources.jpegs import BEGIN, JpegCapture
@@ -21,6 +23,7 @@ PIECE: Final = 1 << 16
 FILMS: Final = (".avi", ".flv", ".m3u8", ".mkv", ".mov", ".mp4", ".mpd", ".ts", ".webm")  # never MJPEG
 FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to hand options on: read when it opens
 MJPEG: Final = "MJPG"
+PIPED: Final = "pipe it there, as in: ffmpeg -re -i FILM -f mjpeg -q:v 3 - | stpr-run --source -"
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,24 @@ def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: Sou
     # FFmpeg makes up the times of MJPEG over HTTP; over RTSP they are the camera's.
     made_up = url.startswith("http") and fourcc(opened) == MJPEG
     return StreamCapture(opened, threads=options.threads or 1, has_clock=not made_up)
+
+
+def connect_pipe(descriptor: int = 0) -> Capture:
+    """MJPEG on standard input; raises SourceError where nothing is piped into it, or no picture is."""
+    try:
+        typed = os.isatty(descriptor)
+        capture = None if typed else JpegCapture(partial(os.read, descriptor, PIECE), _nothing, stall_seconds=None)
+    except OSError as error:
+        raise SourceError(f"--source - can't read standard input ({error.strerror}); {PIPED}.") from error
+    if capture is None:
+        raise SourceError(f"--source - reads MJPEG from standard input, and nothing is piped into it; {PIPED}.")
+    if not capture.begins():
+        raise SourceError(f"--source - found no JPEG picture on standard input before its end; {PIPED}.")
+    return capture
+
+
+def _nothing() -> None:
+    """Standard input is not ours to close."""
 
 
 def open_address(url: str, options: SourceOptions) -> HTTPResponse | cv2.VideoCapture:

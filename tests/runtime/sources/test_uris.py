@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from stpr.runtime.contract.errors import SourceError
@@ -115,3 +119,19 @@ def test_a_kind_that_opencv_does_not_speak_or_where_nothing_comes() -> None:
     with pytest.raises(SourceError) as caught:
         open_source("srt://127.0.0.1:5998", soon)
     assert caught.value.code in {"codec", "timeout"}
+
+
+def test_standard_input_is_watched_to_its_end() -> None:
+    pictures = b"".join(cv2.imencode(".jpg", np.full((24, 32, 3), 40 * n, np.uint8))[1].tobytes() for n in range(5))
+    code = "from stpr.runtime.sources import open_source; print([f.image.shape for f in open_source('-')][-1])"
+    run = subprocess.run([sys.executable, "-c", code], input=pictures, capture_output=True, check=True, timeout=60)
+    assert run.stdout.decode().strip() == "(24, 32, 3)"
+
+
+def test_standard_input_without_a_picture_is_one_line() -> None:
+    code = "from stpr.runtime.sources import open_source; open_source('-')"
+    run = subprocess.run(
+        [sys.executable, "-c", code], input=b"no picture", capture_output=True, check=False, timeout=60
+    )
+    said = run.stderr.decode().strip().splitlines()[-1]
+    assert "--source - found no JPEG picture on standard input before its end; pipe it there, as in: ffmpeg" in said
