@@ -6,15 +6,14 @@ What is heavy is imported when the command runs: `--help` is quick, and a missin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from stpr.export import CLIPS
-from stpr.runtime.contract.command import Command
+from stpr.runtime.contract.command import Command, Group
 
 if TYPE_CHECKING:
-    from stpr.export.package.request import Steps
     from stpr.runtime.contract.manifest import Precision
 
 
@@ -27,7 +26,7 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     return int(value)
 
 
-@click.command(cls=Command, extra="export", context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--stage", type=click.IntRange(min=1), required=True, help="The stage to export, with all before it.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder.  [default: the newest under runs/]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
@@ -65,8 +64,15 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
 @click.option(
     "--single-file", is_flag=True, help="Also write each graph with its weights inside, in a folder beside it."
 )
+@click.option(
+    "--sign",
+    "key",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Sign it with the private key of this file (stpr-export keygen KEY).  [default: not signed]",
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Of what these two write: fixed to N.  [default: any]")
-def main(  # noqa: PLR0913  (one parameter per option is click's way)
+def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
     stage: int,
     run: Path | None,
@@ -77,18 +83,23 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     since: Path | None,
     form: str,
     emit: str | None,
+    key: Path | None,
     single_file: bool,
     batch: int | None,
     precision: Precision,
 ) -> None:
-    """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
+    """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place.
+
+    `stpr-export keygen KEY` makes a pair of keys for --sign.
+    """
+    from stpr.export.ahead import build_engines, check_here
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
     from stpr.export.package.pipeline import export_stage
     from stpr.export.package.request import Carried, Options, find_run
     from stpr.export.served import emit as emit_form
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
-    from stpr.runtime.engines.tensorrt import check_here
+    from stpr.runtime.contract.signature import read_private_key
     from stpr.train.run.resume import carried_recipe
 
     forms = [*([emit] if emit else []), *(["single-file"] if single_file else [])]
@@ -100,25 +111,43 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     base = None if since is None else open_bundle(since)
     if form == "tensorrt":  # what lacks is told before the work
         check_here()
+    signing = None if key is None else read_private_key(key)
     here = Carried(folder, carried_recipe(folder, changes), data)
-    bundle = export_stage(here, stage, out, options=Options(precision=precision, clips=clips), step=step)
+    options = Options(precision=precision, clips=clips, sign=signing)
+    made = export_stage(here, stage, out, options=options, step=step)
     if form == "tensorrt":
-        build_engines(bundle, step)
+        build_engines(made, step)
     for served in forms:
-        console.print(f"{served}: {emit_form(open_bundle(bundle), served, batch)}", soft_wrap=True)
-    show_bundle(console, bundle)
+        console.print(f"{served}: {emit_form(open_bundle(made), served, batch)}", soft_wrap=True)
+    show_bundle(console, made)
     if base is not None:
-        made = open_bundle(bundle)
-        delta = write_delta(base, made, bundle.with_name(f"update-{base.manifest.stage}-to-{stage}"))
+        delta = write_delta(base, open_bundle(made), made.with_name(f"update-{base.manifest.stage}-to-{stage}"))
         show_delta(console, delta, base.path)
 
 
-def build_engines(bundle: Path, step: Steps) -> None:
-    """Have each graph's TensorRT engine built and kept, as `--engine tensorrt` does when it is first asked for."""
-    from stpr.runtime.contract.bundle import open_bundle
-    from stpr.runtime.engines import open_engine
+@click.command(cls=Command)
+@click.argument("key", type=click.Path(path_type=Path))
+def keygen(*, key: Path) -> None:
+    """Make a pair of keys to sign bundles with: KEY, which stays secret, and KEY.pub for the devices."""
+    from stpr.runtime.contract.signature import new_keys, public_of
 
-    opened = open_bundle(bundle)
-    for name in opened.manifest.graphs:
-        with step(f"build a TensorRT engine of {name}.onnx"):
-            open_engine("tensorrt", opened.graph(name)).close()
+    made = new_keys(key)
+    click.echo(f"private: {key}, for `stpr-export --sign`; keep it secret, and keep a copy: it can't be made again")
+    click.echo(f"public:  {public_of(key)}, for `stpr-run --require-signature` on the devices")
+    click.echo(f"key:     {made}")
+
+
+DEFAULT: Final = "bundle"  # the command that needs no name
+COMMANDS: Final = {DEFAULT: bundle, "keygen": keygen}
+
+
+class _Commands(Group):
+    """`stpr-export --stage N` exports; whatever else there is to do has a name in front."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take anything but the name of a command for options of the export."""
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else [DEFAULT, *args])
+
+
+main = _Commands("stpr-export", commands=COMMANDS, extra="export", help="Export stages to bundles.")

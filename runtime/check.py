@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from stpr.runtime.contract.bundle import Bundle, open_bundle
+from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.contract.signature import MissingLibraryError, check_is_signed, read_public_key, signer
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions, check_feeds
 
@@ -24,13 +26,18 @@ class Line:
     holds: bool
 
 
-def check_bundle(path: Path, engine: str, *, threads: int | None = None) -> list[Line]:
-    """Check digests, then the golden clip through all three graphs. Raises BundleError or EngineError."""
+def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted: Path | None = None) -> list[Line]:
+    """Check digests and signature, then the golden clip through all three graphs.
+
+    Raises BundleError or EngineError; also where a key is trusted, by its file, and did not sign.
+    """
     bundle = open_bundle(path)
+    signature = _signature(bundle, trusted)
     golden, manifest = bundle.golden(), bundle.manifest
     files = manifest.files.values()
     megabytes = sum(entry.bytes for entry in files) / 1e6
     lines = [Line("digests", f"{len(files)} files, {megabytes:.1f} MB as exported", holds=True)]
+    lines += [] if signature is None else [signature]
     frames = {name: clip[0] for name, clip in golden.feeds.items()}
     encoded, used = _run(bundle, GraphName.ENCODER, engine, frames, threads)
     lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
@@ -43,6 +50,26 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None) -> list
         lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
         lines.append(_same_top(graph, outputs["logits"], golden.logits, manifest.class_names))
     return lines
+
+
+def _signature(bundle: Bundle, trusted: Path | None) -> Line | None:
+    """Who signed; None for a bundle that nobody signed, where no signature is asked for."""
+    try:
+        found = signer(bundle.path, None if trusted is None else read_public_key(trusted))
+    except MissingLibraryError as error:
+        if trusted is not None:
+            raise
+        return Line("signature", f"there, and not verified: {error.message}", holds=True)
+    except BundleError as error:
+        if trusted is not None:
+            raise
+        return Line("signature", error.message, holds=False)
+    if found is None:
+        return None
+    key, digest = found
+    check_is_signed(bundle, digest)
+    whose = "as required" if trusted is not None else "whose that is, --require-signature PUBKEY tells"
+    return Line("signature", f"by key {key}, {whose}", holds=True)
 
 
 def difference(found: Array, wanted: Array) -> float:

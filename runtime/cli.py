@@ -31,6 +31,13 @@ threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of one run [default: all cores]."
 )
 
+signature_option = click.option(
+    "--require-signature",
+    type=click.Path(path_type=Path),
+    metavar="PUBKEY",
+    help="Refuse a bundle that is not signed with the key of this file (KEY.pub of stpr-export keygen KEY).",
+)
+
 
 @click.command(cls=ConfiguredCommand, either=[("camera", "source")])
 @click.option("--camera", type=click.IntRange(min=0), metavar="N", multiple=True, help="A camera by its number.")
@@ -47,6 +54,7 @@ threads_option = click.option(
     metavar="DIR",
     help="A bundle from stpr-export [default: the newest under bundles/].",
 )
+@signature_option
 @engine_option
 @click.option("--headless", is_flag=True, help="No window.")
 @click.option("--json", metavar="FILE|-", help="Append predictions to FILE, or write them to standard output.")
@@ -137,15 +145,16 @@ def run(*, camera: tuple[int, ...], source: tuple[str, ...], **options: Any) -> 
 
 @click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
+@signature_option
 @engine_option
 @threads_option
 @click.option("--json", "as_json", is_flag=True, help="What was checked as JSON.")
-def check(*, bundle: Path, engine: str, threads: int | None, as_json: bool) -> None:
+def check(*, bundle: Path, require_signature: Path | None, engine: str, threads: int | None, as_json: bool) -> None:
     """Prove that BUNDLE is whole and does on this machine what it did where it was exported."""
     _quiet_opencv()
     from stpr.runtime.check import check_bundle
 
-    lines = check_bundle(bundle, engine, threads=threads)
+    lines = check_bundle(bundle, engine, threads=threads, trusted=require_signature)
     if as_json:
         click.echo(
             msgspec.json.format(msgspec.json.encode({"bundle": str(bundle), "checks": lines}), indent=1).decode()

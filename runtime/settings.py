@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     transport: Literal["tcp", "udp"] = "tcp"  # of RTSP
     wait: bool | None = None  # for cameras and streams that are not up yet; None: under a service
     bundle: Path | None = None  # None: the newest one under bundles/
+    require_signature: Path | None = None  # the public key that every bundle must be signed with
     engine: str = ENGINE
     threads: int | None = None  # CPU threads of one run; None: all cores
     headless: bool = False  # no window

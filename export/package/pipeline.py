@@ -14,13 +14,13 @@ from msgspec.structs import replace
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
 from stpr.export.package.request import DEFAULTS, Advance, Carried, Options, Steps, bundle_name, silent
-from stpr.export.package.seal import Stage, seal
+from stpr.export.package.seal import Stage, finish, seal
 from stpr.export.parity.candidate import open_candidate
 from stpr.export.parity.clips import NamedClip, coverage, load_all, tested_videos
 from stpr.export.parity.gate import Question, prove
 from stpr.export.parity.reference import Reference
 from stpr.export.precisions.bring import bring
-from stpr.runtime.contract.bundle import new_bundle_folder, open_bundle
+from stpr.runtime.contract.bundle import new_bundle_folder
 from stpr.runtime.contract.preprocess import Array
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord, load_stage
@@ -61,7 +61,7 @@ def export_stage(
         proof = replace(proof, calibration=brought.calibration, layers=brought.layers, bytes=brought.bytes)
         with step("seal the bundle"):
             seal(folder, loaded, {precision: brought.files}, [proof], golden.pixels)
-            open_bundle(folder)
+            finish(folder, options)
     return target
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stpr.export import CLIPS
 from stpr.runtime.contract.errors import CheckpointError
@@ -14,16 +14,20 @@ from stpr.runtime.contract.manifest import Precision
 from stpr.train.run.folder import RECIPE, RECORD
 from stpr.train.settings.recipe import Recipe
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 Advance: TypeAlias = Callable[[int], None]  # told how much of a step is done
 Steps: TypeAlias = Callable[[str], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a bundle is to be, and on how many test clips it is proved (None: on all)."""
+    """What a bundle is to be, on how many test clips it is proved (None: on all), and who signs it."""
 
     precision: Precision = "fp32"
     clips: int | None = CLIPS
+    sign: Ed25519PrivateKey | None = None
 
 
 DEFAULTS: Final = Options()

@@ -13,11 +13,13 @@ import msgspec
 import numpy as np
 
 from stpr.export.graphs.cut import decided, graph_specs
+from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Certificate, certificate_file, summary
 from stpr.export.parity.reference import answers
-from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry, open_bundle
 from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphName, Manifest, Precision, manifest_bytes
 from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.contract.signature import sign
 from stpr.train.model.stpr import StPR
 from stpr.train.model.threads import one_thread
 from stpr.train.run.checkpoint import StageRecord
@@ -46,6 +48,13 @@ def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certif
         raw = msgspec.json.format(msgspec.json.encode(one), indent=1) + b"\n"
         (folder / certificate_file(one.precision, certificates[0].precision)).write_bytes(raw)
     (folder / MANIFEST).write_bytes(manifest_bytes(_manifest(stage, files, certificates, folder)))
+
+
+def finish(folder: Path, options: Options) -> None:
+    """Check a sealed folder as a device would, and sign it where that is asked for. Raises BundleError."""
+    open_bundle(folder)
+    if options.sign is not None:
+        sign(folder, options.sign)
 
 
 @one_thread()

@@ -19,6 +19,7 @@ from stpr.runtime.contract.preprocess import Array
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 PARITY = "parity.json"
+SIGNATURE = "signature.json"  # over the manifest, which therefore does not list it
 DELTA = "delta.json"  # in an update, which is no bundle
 
 

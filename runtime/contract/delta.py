@@ -1,7 +1,8 @@
 """A stage update: the files that an older bundle lacks. Applied to that bundle it gives the new one, byte for byte.
 
-A delta is a folder like a bundle, with the new bundle's manifest, those of its files whose content the old bundle does
-not hold, and `delta.json`, which says what it must be applied to. Files are found by digest, whatever they are called.
+A delta is a folder like a bundle, with the new bundle's manifest (and signature, if it has one), those of its files
+whose content the old bundle does not hold, and `delta.json`, which says what it must be applied to. Files are found by
+digest, whatever they are called.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from typing import Final
 
 import msgspec
 
-from stpr.runtime.contract.bundle import DELTA, MANIFEST, Bundle, check_file, new_bundle_folder, open_bundle, place_of
+from stpr.runtime.contract.bundle import (
+    DELTA,
+    MANIFEST,
+    SIGNATURE,
+    Bundle,
+    check_file,
+    new_bundle_folder,
+    open_bundle,
+    place_of,
+)
 from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import SealedManifest, read_manifest
@@ -48,6 +58,7 @@ def write_delta(base: Bundle, bundle: Bundle, folder: Path) -> Path:
     with new_bundle_folder(folder, needs=sum(entry.bytes for entry in brought.values())) as part:
         for name in (MANIFEST, *brought):
             _copy(bundle.path / name, part / name)
+        _copy_signature(bundle.path, part)
         write_file(part / DELTA, msgspec.json.format(msgspec.json.encode(delta), indent=1) + b"\n")
     return folder
 
@@ -80,6 +91,7 @@ def apply_delta(base: Bundle, folder: Path, target: Path) -> Bundle:
         for name, entry in files.items():
             _copy(sources[entry.sha256], place_of(part, name))
         _copy(folder / MANIFEST, part / MANIFEST)
+        _copy_signature(folder, part)
         open_bundle(part)
     return open_bundle(target)
 
@@ -131,3 +143,9 @@ def _copy(source: Path, target: Path) -> None:
     """Content alone, never a link: a bundle must not change when another is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def _copy_signature(source: Path, target: Path) -> None:
+    """A bundle's signature goes where its manifest goes."""
+    if (source / SIGNATURE).is_file():
+        _copy(source / SIGNATURE, target / SIGNATURE)

@@ -29,7 +29,7 @@ def prepare(path: Path, running: Bundle, models: Models, *, is_return: bool = Fa
 
     Meant for a thread of its own; touches nothing that runs. Raises StprError with the reason why it can't be used.
     """
-    bundle = whole_bundle(path, running)
+    bundle = models.verified(path, lambda found: whole_bundle(found, running))
     if not is_return:
         check_succeeds(bundle, running)
     check_memory(bundle)

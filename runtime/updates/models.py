@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from stpr.runtime.contract.bundle import Bundle, newest_bundle, open_bundle
+from stpr.runtime.contract.bundle import MANIFEST, Bundle, newest_bundle, open_bundle
 from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.signature import check_is_signed, read_public_key, signer
 from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.model import Model, open_model
 from stpr.runtime.settings import Settings
@@ -22,22 +24,37 @@ class Models:
     """What opens models in this run, and the ledger of the folder that it watches."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises BundleError for a folder to watch that is not there, or whose ledger can't be read."""
+        """Raises StprError for a folder to watch that is not there, a ledger or a public key that can't be read."""
         self.engine, self.options = settings.engine, EngineOptions(threads=settings.threads)
         if settings.watch is not None and not settings.watch.is_dir():
             raise BundleError(f"there is no folder {settings.watch} to watch; make it, or name another with --watch.")
         self.ledger = Ledger(settings.watch)
-        self._settings = settings
+        self._settings, wanted = settings, settings.require_signature
+        self._trusted = None if wanted is None else read_public_key(wanted)
 
     def first(self) -> Model:
         """The named bundle, else the one that was last marked good, else the newest. Raises StprError."""
         wanted, watch = self._settings.bundle, self._settings.watch
         if wanted is None and (good := self.ledger.book.running) is not None:
             try:
-                return self.open(open_bundle(Path(good.path)))
+                return self.open(self.verified(Path(good.path)))
             except BundleError as error:
                 log.warning("stage %d was marked good, and can't be used: %s", good.stage, error.message)
-        return self.open(open_bundle(wanted or newest_bundle(watch or BUNDLES)))
+        return self.open(self.verified(wanted or newest_bundle(watch or BUNDLES)))
+
+    def verified(self, path: Path, read: Callable[[Path], Bundle] = open_bundle) -> Bundle:
+        """What `read` makes of the bundle or update at `path`, after its signature was found right if one is required.
+
+        Raises BundleError before anything is made of what is not signed as required.
+        """
+        if self._trusted is None:
+            return read(path)
+        # A manifest's own path means the bundle that it lies in.
+        found = signer(path.parent if path.name == MANIFEST and path.is_file() else path, self._trusted)
+        bundle = read(path)
+        if found is not None:
+            check_is_signed(bundle, found[1])
+        return bundle
 
     def open(self, bundle: Bundle) -> Model:
         """The bundle at work. Raises EngineError when it can't run here."""

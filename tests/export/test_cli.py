@@ -15,6 +15,7 @@ from stpr.export.cli import main
 from stpr.export.package.request import newest_run
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.contract.signature import read_public_key, signer
 from stpr.runtime.engines.tensorrt_builder import LIBRARIES
 
 
@@ -108,3 +109,26 @@ def test_the_newest_run_is_the_one_whose_stage_was_written_last(tmp_path: Path) 
     assert newest_run(tmp_path) == tmp_path / "new"
     with pytest.raises(CheckpointError, match=r"no run under .*/old/"):
         newest_run(tmp_path / "old")
+
+
+def test_a_bundle_is_signed_with_the_key_that_keygen_made(
+    run: Path, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cryptography")
+    made = call("keygen", "fleet", folder=tmp_path, monkeypatch=monkeypatch)
+    assert made.exit_code == 0, made.output
+    assert "PRIVATE" not in made.output
+    name = made.output.split()[-1]
+    arguments = ("--stage", 2, "--clips", 6, "--run", run, "--sign", "fleet", "--since", bundles[0])
+    told = call(*arguments, folder=tmp_path, monkeypatch=monkeypatch)
+    assert told.exit_code == 0, told.output
+    bundle = tmp_path / "bundles" / "by-chance" / "stage-2"
+    assert open_bundle(bundle).digest == open_bundle(bundles[1]).digest  # a signature is no part of what it signs
+    for folder in (bundle, bundle.with_name("update-1-to-2")):
+        assert signer(folder, read_public_key(tmp_path / "fleet.pub")) == (name, open_bundle(bundle).digest)
+    again = call("keygen", "fleet", folder=tmp_path, monkeypatch=monkeypatch)
+    assert again.exit_code == 2
+    assert again.output.startswith("Error: fleet is there already")
+    wrong = call("--stage", 2, "--run", run, "--sign", "fleet.pub", folder=tmp_path, monkeypatch=monkeypatch)
+    assert (wrong.exit_code, len(wrong.output.splitlines())) == (2, 1)
+    assert wrong.output.startswith("Error: fleet.pub is no private Ed25519 key")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry, open_bundle
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, SIGNATURE, file_entry, open_bundle
 from stpr.runtime.contract.manifest import ClassEntry, GraphName, GraphSpec, Manifest, TensorSpec, manifest_bytes
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
@@ -37,7 +37,7 @@ def make_next(old: Path, new: Path, *, other_encoder: bool = False, agrees: bool
 
 def seal(folder: Path, manifest: Manifest) -> Path:
     """Write the manifest of what lies in a folder."""
-    files = {file.name: file_entry(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    files = {file.name: file_entry(file) for file in sorted(folder.iterdir()) if file.name not in (MANIFEST, SIGNATURE)}
     (folder / MANIFEST).write_bytes(manifest_bytes(msgspec.structs.replace(manifest, files=files)))
     return folder
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.delta import write_delta
 from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.contract.signature import new_keys, read_private_key, sign
 from stpr.runtime.decision import Prediction
 from stpr.runtime.filters import open_filters
 from stpr.runtime.filters.events import Events
@@ -72,9 +74,9 @@ class Run:
 
 
 @contextmanager
-def running(watch: Path, bundle: Path | None = None, *, predictions: int = 2) -> Iterator[Run]:
+def running(watch: Path, bundle: Path | None = None, *, predictions: int = 2, **more: Any) -> Iterator[Run]:
     rules = UpdateSettings(predictions=predictions)
-    settings = Settings(source="stream", watch=watch, bundle=bundle, threads=1, updates=rules)
+    settings = Settings(source="stream", watch=watch, bundle=bundle, threads=1, updates=rules, **more)
     models = Models(settings)
     with models.first() as model:
         session = Session(model, Origin("stream", is_live=False), open_filters(settings, model.manifest))
@@ -295,3 +297,28 @@ class _Recorded:
     def stop(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def test_where_a_signature_is_required_updates_without_it_leave_nothing_and_signed_ones_take_over(
+    old: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography")
+    fleet, other = tmp_path / "fleet", tmp_path / "other"
+    names = {file: new_keys(file) for file in (fleet, other)}
+    sign(old, read_private_key(fleet))
+    new = make_next(old, tmp_path / "server" / "stage-3")
+    (new / "signature.json").unlink()
+    unsigned = write_delta(open_bundle(old), open_bundle(new), tmp_path / "unsigned")
+    sign(new, read_private_key(other))
+    foreign = write_delta(open_bundle(old), open_bundle(new), tmp_path / "foreign")
+    sign(new, read_private_key(fleet))
+    right = write_delta(open_bundle(old), open_bundle(new), tmp_path / "right")
+    with running(old.parents[1], require_signature=tmp_path / "fleet.pub") as stream:
+        stream.updater.ask(unsigned)
+        assert f"has no signature (no signature.json), and a signature of key {names[fleet]}" in stream.until_refused()
+        stream.updater.ask(foreign)
+        stream.until(lambda: f"is signed by key {names[other]}" in (stream.updater.status.last or ""))
+        assert not (old.parent / "stage-3").exists()
+        shutil.copytree(right, old.parents[1] / "update")
+        stream.until_stage(3)
+        assert stream.session.model.id.digest == open_bundle(new).digest
