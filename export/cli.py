@@ -71,6 +71,12 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     metavar="KEY",
     help="Sign it with the private key of this file (stpr-export keygen KEY).  [default: not signed]",
 )
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Refuse a bundle of more than N million bytes.  [default: any size]",
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Of what these two write: fixed to N.  [default: any]")
 def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
@@ -84,6 +90,7 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     form: str,
     emit: str | None,
     key: Path | None,
+    max_mb: float | None,
     single_file: bool,
     batch: int | None,
     precision: Precision,
@@ -113,7 +120,7 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
         check_here()
     signing = None if key is None else read_private_key(key)
     here = Carried(folder, carried_recipe(folder, changes), data)
-    options = Options(precision=precision, clips=clips, sign=signing)
+    options = Options(precision=precision, clips=clips, sign=signing, max_mb=max_mb)
     made = export_stage(here, stage, out, options=options, step=step)
     if form == "tensorrt":
         build_engines(made, step)

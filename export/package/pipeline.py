@@ -51,6 +51,7 @@ def export_stage(
             write_onnx(loaded.model, pieces, folder)
         with step(f"bring them to {precision}") if precision != "fp32" else nullcontext():
             brought = bring(folder, precision, loaded.recipe, loaded.record)
+        options.check_size(folder)  # once more when it is sealed; this is before the minutes of the proof
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
         (golden,) = load_all(videos[:1], loaded.record, sampling)
         with step(f"compare {precision} with PyTorch on {coverage(videos, tested)}") as advance:

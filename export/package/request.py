@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stpr.export import CLIPS
-from stpr.runtime.contract.errors import CheckpointError
+from stpr.runtime.contract.errors import BundleError, CheckpointError
 from stpr.runtime.contract.manifest import Precision
 from stpr.train.run.folder import RECIPE, RECORD
 from stpr.train.settings.recipe import Recipe
@@ -17,17 +17,38 @@ from stpr.train.settings.recipe import Recipe
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+NAMED: Final = 3  # of the largest files, where a bundle is too large
+
 Advance: TypeAlias = Callable[[int], None]  # told how much of a step is done
 Steps: TypeAlias = Callable[[str], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a bundle is to be, on how many test clips it is proved (None: on all), and who signs it."""
+    """What a bundle is to be, on how many test clips it is proved (None: on all), who signs it, its size."""
 
     precision: Precision = "fp32"
     clips: int | None = CLIPS
     sign: Ed25519PrivateKey | None = None
+    max_mb: float | None = None
+
+    def check_size(self, folder: Path) -> None:
+        """Raise BundleError where files in `folder` have more than `max_mb` million bytes, with what weighs most."""
+        max_mb = self.max_mb
+        if max_mb is None:
+            return
+        sizes = {
+            file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()
+        }
+        total = sum(sizes.values())
+        if total <= max_mb * 1e6:
+            return
+        largest = sorted(sizes.items(), key=lambda one: (-one[1], one[0]))[:NAMED]
+        named = ", ".join(f"{name} {size / 1e6:.2f}" for name, size in largest)
+        raise BundleError(
+            f"the bundle would have {total / 1e6:.2f} MB, more than --max-mb {max_mb:g}, so there is none; most of it"
+            f" is {named} MB: allow more, try another --precision, or learn with a lighter backbone or expert.width."
+        )
 
 
 DEFAULTS: Final = Options()

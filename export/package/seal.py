@@ -51,10 +51,11 @@ def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certif
 
 
 def finish(folder: Path, options: Options) -> None:
-    """Check a sealed folder as a device would, and sign it where that is asked for. Raises BundleError."""
+    """Check a sealed folder as a device would and against its budget, and sign it if asked to. Raises BundleError."""
     open_bundle(folder)
     if options.sign is not None:
         sign(folder, options.sign)
+    options.check_size(folder)
 
 
 @one_thread()

@@ -19,7 +19,7 @@ from stpr.runtime.contract.signature import read_public_key, signer
 from stpr.runtime.engines.tensorrt_builder import LIBRARIES
 
 
-def call(*arguments: str | int | Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+def call(*arguments: str | float | Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
     monkeypatch.chdir(folder)
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
@@ -132,3 +132,23 @@ def test_a_bundle_is_signed_with_the_key_that_keygen_made(
     wrong = call("--stage", 2, "--run", run, "--sign", "fleet.pub", folder=tmp_path, monkeypatch=monkeypatch)
     assert (wrong.exit_code, len(wrong.output.splitlines())) == (2, 1)
     assert wrong.output.startswith("Error: fleet.pub is no private Ed25519 key")
+
+
+def test_a_bundle_over_its_budget_is_refused_with_what_weighs_most(
+    run: Path, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {str(file.relative_to(bundles[0])): file.stat().st_size for file in bundles[0].rglob("*.*")}
+    arguments = ("--stage", 1, "--clips", 6, "--run", run, "--out", tmp_path / "out")
+    exactly, less = sum(sizes.values()) / 1e6, (sum(sizes.values()) - 1) / 1e6
+    refused = call(*arguments, "--max-mb", less, folder=tmp_path, monkeypatch=monkeypatch)
+    assert refused.exit_code == 2
+    said = refused.output.splitlines()[-1]
+    assert said.startswith(f"Error: the bundle would have {exactly:.2f} MB, more than --max-mb ")
+    assert f"most of it is {max(sizes, key=sizes.__getitem__)} {max(sizes.values()) / 1e6:.2f}, " in said
+    assert not [file for file in (tmp_path / "out").rglob("*") if not file.name.startswith(".") and file.is_file()]
+    fits = call(*arguments, "--max-mb", exactly, folder=tmp_path, monkeypatch=monkeypatch)
+    assert fits.exit_code == 0, fits.output
+    tiny = call(*arguments, "--max-mb", less / 100, folder=tmp_path, monkeypatch=monkeypatch)
+    assert tiny.exit_code == 2
+    assert "compare fp32" not in tiny.output  # known before the minutes of the proof
+    assert open_bundle(tmp_path / "out" / "by-chance" / "stage-1").digest == open_bundle(bundles[0]).digest
