@@ -233,7 +233,7 @@ def _look(image: Image, view: _View, spec: PreprocessSpec) -> Image:
         image = view.variation.apply(image)
     if view.crop is not None:
         image = _cut(image, view.crop, spec)
-        spec = msgspec.structs.replace(spec, resize="stretch")
+        spec = msgspec.structs.replace(spec, resize="stretch", crop_fraction=1.0)
     image = preprocess(image, spec)
     return image[:, ::-1] if view.mirror else image
 
