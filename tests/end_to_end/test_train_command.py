@@ -129,7 +129,7 @@ def test_figures_are_those_of_the_predictions(whole: Path) -> None:
     assert found["classes"] == [name for stage in found["stages"] for name in stage]
     for number in (1, 2):
         rows = predictions(whole, number)
-        assert list(rows[0]) == ["path", "label", "predicted"]
+        assert list(rows[0]) == ["path", "label", "predicted", "score"]
         assert len(rows) == 3 * 2 * number
         assert all(Path(row["path"]).is_absolute() and Path(row["path"]).is_file() for row in rows)
         assert all(Path(row["path"]).parent.name == row["label"] for row in rows)

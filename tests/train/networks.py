@@ -119,7 +119,10 @@ def write_network(folder: Path, kind: str) -> Path:
     }
     config = transformers.AutoConfig.for_model(kind, **form.get(kind, plain))
     transformers.AutoModel.from_config(config).save_pretrained(folder)
-    write_processor(folder, size={"height": SIDE, "width": SIDE}, crop_size=None, do_center_crop=None)
+    if kind == "convnext":  # its processor knows one size alone, and cuts a share of it
+        write_processor(folder, size={"shortest_edge": SIDE}, crop_size=None, do_center_crop=None, crop_pct=0.875)
+    else:
+        write_processor(folder, size={"height": SIDE, "width": SIDE}, crop_size=None, do_center_crop=False)
     return folder
 
 

@@ -50,6 +50,18 @@ def read_processor(place: str, source: str) -> Seen:
     return Seen(spec, swaps, _compared(own, spec, swaps, source))
 
 
+def _tried(own: Any, image: Image) -> Any:
+    """What the processor makes of a picture; raises RecipeError where it can't follow its own settings."""
+    try:
+        return own(image, return_tensors="np")["pixel_values"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RecipeError(
+            f"[backbone] the {type(own).__name__.removesuffix('Pil')} of this network can't follow its own"
+            f" preprocessor_config.json ({reason}); mend that file, or name another network."
+        ) from error
+
+
 def _values(own: Any, spec: PreprocessSpec) -> tuple[PreprocessSpec, bool]:
     """Mean, deviation and order of the channels as the processor has them, whatever it calls them."""
     side = 2 * max(spec.height, spec.width)
@@ -77,7 +89,7 @@ def _middle(own: Any, image: Image) -> npt.NDArray[np.float64]:
 
 def _own(own: Any, image: Image) -> Values:
     """The processor's `(3, H, W)`."""
-    pixels: Values = np.asarray(own(image, return_tensors="np")["pixel_values"], np.float32)
+    pixels: Values = np.asarray(_tried(own, image), np.float32)
     return pixels.reshape(pixels.shape[-3:])
 
 

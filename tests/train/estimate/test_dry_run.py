@@ -150,6 +150,7 @@ def test_a_resumed_run_counts_what_is_left(clip_folder: Path, tmp_path: Path) ->
     assert first < left.sizes[0] < 2.2 * first
 
 
+@pytest.mark.rare  # half a million videos in the largest
 @pytest.mark.parametrize("name", [name for name in (*TCD, *VCLIMB) if name not in ("ssv2-5x18", "ucf101-5x10")])
 def test_a_recipe_of_the_paper_is_shown_on_the_official_lists(
     splits: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -177,7 +178,7 @@ def test_a_recipe_of_the_paper_is_shown_on_the_official_lists(
     on_page = re.search(rf"^\| `{name}` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert on_page is not None
     work = found.work
-    hours = (work.encoded / 1500 + 8 * work.learnt / 500) / 3600
+    hours = (0.896e-3 * work.encoded + 15.1e-3 * work.learnt) / 3600  # as measured on an H100
     counted = [f"{count:,}" for count in (work.decoded, work.encoded, work.learnt)]
     assert on_page[1].split(" | ") == [*counted, f"{hours:.1f}", f"{sum(found.sizes) / 1e9:.1f} GB"]
 

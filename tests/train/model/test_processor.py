@@ -76,6 +76,12 @@ def test_a_processor_that_makes_no_pictures_of_one_size(tmp_path: Path) -> None:
         read_processor(str(tmp_path), "here")
 
 
+def test_a_processor_that_fails_on_its_own_settings_is_one_line(tmp_path: Path) -> None:
+    written(tmp_path, "ConvNextImageProcessor", {"size": {"height": SIDE, "width": SIDE}})
+    with pytest.raises(RecipeError, match=r"the ConvNextImageProcessor of this network can't follow its own"):
+        read_processor(str(tmp_path), "here")
+
+
 def test_a_processor_that_transformers_does_not_know_is_said(tmp_path: Path) -> None:
     written(tmp_path, "ViTImageProcessor", {})
     settings = json.loads((tmp_path / "preprocessor_config.json").read_text()) | {"image_processor_type": "NobodysOwn"}
