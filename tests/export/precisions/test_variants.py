@@ -99,6 +99,7 @@ def _same(given: Training) -> Training:
     return given
 
 
+@pytest.mark.rare  # calibrates twice
 def test_the_frozen_network_is_the_same_int8_bytes_whatever_it_is_calibrated_on(tmp_path: Path) -> None:
     model = network("mobilenet")
     found = []
