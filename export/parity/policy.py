@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from stpr.export.parity.certificate import Agreement, Difference, Rate
-from stpr.export.parity.measurements import GOLDEN, Measurements, Where
+from stpr.export.parity.measurements import GOLDEN, Measurements, Numbers, Where
 
 DECISIONS: Final[Mapping[str, str]] = {"logits": "top-1", "routing": "routing"}  # an output's first choice, by name
 
@@ -20,6 +20,13 @@ class Judgement:
     differences: tuple[Difference, ...]
     agreements: tuple[Agreement, ...]
     rates: tuple[Rate, ...] = ()
+
+
+def difference(where: Where, one: Numbers, tolerance: float) -> Difference:
+    """What was measured of an output, with what a policy allows of it."""
+    return Difference(
+        part=where.part, output=where.output, worst=one.worst, scale=one.scale, noise=one.noise, tolerance=tolerance
+    )
 
 
 class Policy(Protocol):
@@ -80,16 +87,7 @@ class ByMargin:
                 bound = self.limits.logits * scale
             else:
                 bound = max(ROOM * one.worst, 0.0 if where.output == "logits" else self.limits.others * scale)
-            differences.append(
-                Difference(
-                    part=where.part,
-                    output=where.output,
-                    worst=one.worst,
-                    scale=one.scale,
-                    noise=one.noise,
-                    tolerance=bound if math.isfinite(one.worst) else 0.0,
-                )
-            )
+            differences.append(difference(where, one, bound if math.isfinite(one.worst) else 0.0))
         return Judgement(
             tuple(differences),
             agreements(measured, dict.fromkeys(measured.choices, self.limits.margin)),

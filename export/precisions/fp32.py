@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from stpr.export.graphs.cut import FILES
-from stpr.export.parity.certificate import Difference
 from stpr.export.parity.measurements import Measurements, Numbers
-from stpr.export.parity.policy import NO_LIMITS, Judgement, agreements, rates
+from stpr.export.parity.policy import NO_LIMITS, Judgement, agreements, difference, rates
 from stpr.export.precisions.variant import Training, Variant, Written
 
 FLOOR: Final = 1e-4  # of the output's largest value
@@ -29,17 +28,7 @@ class SameNumbers:
     def judge(self, measured: Measurements) -> Judgement:
         """A clip is undecided where its margin is within twice PyTorch's noise, or its float64 chooses differently."""
         return Judgement(
-            differences=tuple(
-                Difference(
-                    part=where.part,
-                    output=where.output,
-                    worst=one.worst,
-                    scale=one.scale,
-                    noise=one.noise,
-                    tolerance=tolerance(one),
-                )
-                for where, one in measured.numbers.items()
-            ),
+            differences=tuple(difference(where, one, tolerance(one)) for where, one in measured.numbers.items()),
             agreements=agreements(measured, {where: 2 * one.noise for where, one in measured.numbers.items()}),
             rates=rates(measured, NO_LIMITS),
         )

@@ -1,6 +1,6 @@
 # The runtime on a Jetson with JetPack 6. On the Jetson, from the root of the repository:
 #   docker build --file tools/docker/l4t.Dockerfile --tag stpr .
-#   docker run --runtime nvidia --device /dev/video0 --volume ./bundles:/work/bundles:ro stpr --camera 0 --headless --json -
+#   docker run --runtime nvidia --device /dev/video0 --volume ./bundles:/srv/stpr/bundles:ro stpr --camera 0 --headless --json -
 # csi:// also wants --volume /tmp/argus_socket:/tmp/argus_socket.
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-pip python3-venv python3-opencv \
@@ -15,5 +15,5 @@ RUN python3 -m venv --system-site-packages /opt/stpr \
     && /opt/stpr/bin/pip install --no-cache-dir "/source[jetson]" "numpy<2"
 RUN useradd --create-home --groups video stpr
 USER stpr
-WORKDIR /work
+WORKDIR /srv/stpr
 ENTRYPOINT ["/opt/stpr/bin/stpr-run"]
