@@ -127,13 +127,8 @@ class ClipStatistics(ClipScores):
 
     def point(self, described: Tensor) -> tuple[Tensor, Tensor]:
         """Where descriptions `(B, S)` point, each view at unit length, and how far from the middle `(B, 1)`."""
-        views = self._views()
-        if len(views) == 1:
-            moved = views[0].seen(described) * views[0].gains
-            length = moved.norm(dim=-1, keepdim=True)
-            return moved / length.clamp_min(1e-12), length
         pointed, squares = [], []
-        for view, place in zip(views, self.places, strict=True):
+        for view, place in zip(self._views(), self.places, strict=True):
             moved = view.seen(described[:, place]) * view.gains
             length = moved.norm(dim=-1, keepdim=True)
             pointed.append(moved / length.clamp_min(1e-12))
@@ -184,10 +179,12 @@ class ClipStatistics(ClipScores):
         """Turn means and scatter into the map that `log_likelihoods` applies, up to a term that all classes share."""
         views = self._views()
         counts = self.units[:, :, 0] if self.learns_weights else self.count
-        self.familiarity.refresh([view.refresh(counts) for view in views])
         if self.settings.likelihood == "gaussian":
-            self._compare_distances(views[0])
+            covariance = views[0].covariance(counts)
+            self.familiarity.refresh([views[0].refresh(covariance)])
+            self._compare_distances(views[0], covariance)
             return
+        self.familiarity.refresh([view.refresh(view.covariance(counts)) for view in views])
         if not self.learns_weights:
             self.concentrations = self.concentrations.new_full((1,), float(self.settings.concentration))
         shares = self.concentrations / self.concentrations.sum().clamp_min(1e-12)
@@ -196,9 +193,9 @@ class ClipStatistics(ClipScores):
         if self.wholeness is not None:
             self.wholeness.refresh(lambda described: self.point(described)[0], self.shares)
 
-    def _compare_distances(self, view: View) -> None:
+    def _compare_distances(self, view: View, covariance: Tensor) -> None:
         """Linear discriminants, from the middle of the classes, less what all of them share."""
-        correlation, scale = view.correlation(view.covariance(self.count))
+        correlation, scale = view.correlation(covariance)
         self.centre = view.means.mean(dim=0)
         means = (view.means.double() - self.centre) / scale
         solved = torch.linalg.solve(correlation, means.T).T  # (C, S)

@@ -100,9 +100,8 @@ class View(nn.Module):
         scaled: Tensor = whitening / scale[:, None]
         return scaled
 
-    def refresh(self, counts: Tensor) -> Spread:
-        """Derive where the classes lie, as seen from their middle in the covariance's axes; returns that."""
-        covariance = self.covariance(counts)
+    def refresh(self, covariance: Tensor) -> Spread:
+        """Derive where the classes lie, as seen from their middle in the axes of `covariance`; returns that."""
         scale = covariance.diagonal().clamp_min(1e-12).sqrt()
         variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
         axes = axes / scale[:, None]

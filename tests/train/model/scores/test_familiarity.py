@@ -24,7 +24,7 @@ def made(means: torch.Tensor, covariance: torch.Tensor) -> Callable[[torch.Tenso
     """How familiar clips `(n, S)` are among classes of these means and this covariance."""
     view, familiarity = View(SIZE, 0.1, in_halves=False), Familiarity([SIZE], SHRINKAGE)
     view.means, view.scatter = means, covariance.float()
-    familiarity.refresh([view.refresh(torch.tensor(len(means) + 1.0))])
+    familiarity.refresh([view.refresh(view.covariance(torch.tensor(len(means) + 1.0)))])
 
     def familiar(clips: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = familiarity([view.seen(clips)])

@@ -73,7 +73,7 @@ def test_halves_are_those_of_the_clips_themselves_whitened_by_their_own_scatter(
 
 def test_clips_and_directions_are_seen_from_the_middle_of_the_classes_up_to_a_turn_of_the_axes() -> None:
     view, counts, rows = filled(in_halves=True)
-    view.refresh(counts)
+    view.refresh(view.covariance(counts))
     means = np.array([np.concatenate(pair).mean(axis=0) for pair in rows])
     whitening = whitening_of(np.asarray(view.covariance(counts)))
     seen = (means - means.mean(axis=0)) @ whitening
