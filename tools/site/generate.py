@@ -43,6 +43,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Called by mkdocs for each page: the documents at the root are beside it, not three folders up."""
+    return markdown.replace("](../../../", "](")
+
+
 def references() -> dict[str, str]:
     """The generated pages by name."""
     return {

@@ -19,7 +19,7 @@ from stpr.train.settings.recipe import Recipe
 from tests.factories import make_video
 from tests.train.datasets.test_benchmarks import KINETICS, TCD, VCLIMB, official
 
-PAGE = Path(__file__).parents[3] / "BENCHMARKS.md"
+PAGE = Path(__file__).parents[3] / "tools/site/pages/paper.md"
 PAPER = "openai/clip-vit-base-patch16"
 QUICK = ("sampling.frames=3", "sampling.draws=1", "expert.layers=1", "optimizer.batch=4")
 

@@ -1,4 +1,4 @@
-"""BENCHMARKS.md: a row for every recipe of the paper, and no command that would not start."""
+"""The page of the paper's tables: a row for every recipe of the paper, and no command that would not start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stpr.train.settings.recipe import Recipe
 from stpr.train.settings.shipped import shipped_recipes
 from tests.train.datasets.test_benchmarks import KINETICS, TCD, VCLIMB
 
-PAGE = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "tools/site/pages/paper.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"stpr-train [^`\n]*", PAGE)
 ABLATIONS = re.findall(r"^\|(?:[ ✓]*\|){3} (?:`([^`]*)`|none) \|", PAGE, re.MULTILINE)
 OWN = ("motions", "asl24")
