@@ -18,7 +18,7 @@ from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import local_path, masked, shown
 from stpr.runtime.sources.capture import Capture, MotionsCapture, connect_camera, connect_csi, connect_v4l2
 from stpr.runtime.sources.fetched import Fetched
-from stpr.runtime.sources.files import frames_announced, open_recorded, open_video
+from stpr.runtime.sources.files import open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource, PipedSource
 from stpr.runtime.sources.network import (
@@ -82,11 +82,11 @@ def _open_file(uri: str, rest: str, options: SourceOptions) -> Source:
 
 def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
     name, uri = masked(uri), with_login(uri, options.login)
-    found = open_address(uri, options)
-    if not isinstance(found, HTTPResponse) and frames_announced(found):
-        return Fetched(open_video(found, name))
-    opened: list[Capture] = [live_capture(uri, found, options)]
-    return LiveSource(name, lambda: opened.pop() if opened else connect_stream(uri, options))
+    opened, is_film = open_address(uri, options)
+    if is_film and not isinstance(opened, HTTPResponse):
+        return Fetched(open_video(opened, name))
+    first: list[Capture] = [live_capture(uri, opened, options)]
+    return LiveSource(name, lambda: first.pop() if first else connect_stream(uri, options))
 
 
 def _open_v4l2(uri: str, device: str, _: SourceOptions) -> Source:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
-from http.client import HTTPResponse
-from typing import Final, Literal
+from http.client import HTTPException, HTTPResponse
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import cv2
@@ -14,16 +15,25 @@ import msgspec
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.sources.capture import Capture
+from stpr.runtime.sources.files import frames_announced
 from stpr.runtime.sources.jpegs import BEGIN, JpegCapture
 from stpr.runtime.sources.reasons import PORTS, ask_http, no_stream, parted, why_no_stream
 from stpr.runtime.sources.stream import StreamCapture
 
 STALL_SECONDS: Final = 5.0  # a stream without a frame for so long is lost
 PIECE: Final = 1 << 16
-FILMS: Final = (".avi", ".flv", ".m3u8", ".mkv", ".mov", ".mp4", ".mpd", ".ts", ".webm")  # never MJPEG
+FILMS: Final = (".avi", ".flv", ".m3u8", ".mkv", ".mov", ".mpd", ".ts", ".webm")  # never MJPEG
+HEAD: Final = 1 << 16  # bytes within which a film says how it is laid out
 FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to hand options on: read when it opens
 MJPEG: Final = "MJPG"
 PIPED: Final = "pipe it there, as in: ffmpeg -re -i FILM -f mjpeg -q:v 3 - | stpr-run --source -"
+
+
+class Found(NamedTuple):
+    """What is behind an address: an HTTP answer with MJPEG, or what OpenCV has opened."""
+
+    opened: HTTPResponse | cv2.VideoCapture
+    is_film: bool  # it has an end: a recording
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +57,7 @@ def with_login(url: str, login: tuple[str, str] | None) -> str:
 
 def connect_stream(url: str, options: SourceOptions) -> Capture:
     """A live stream; raises SourceError saying why there is none."""
-    return live_capture(url, open_address(url, options), options)
+    return live_capture(url, open_address(url, options).opened, options)
 
 
 def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: SourceOptions) -> Capture:
@@ -81,18 +91,20 @@ def _nothing() -> None:
     """Standard input is not ours to close."""
 
 
-def open_address(url: str, options: SourceOptions) -> HTTPResponse | cv2.VideoCapture:
-    """An HTTP answer with MJPEG, or what OpenCV has opened; raises SourceError where that is nothing."""
+def open_address(url: str, options: SourceOptions) -> Found:
+    """What an address gives; raises SourceError where that is nothing."""
     address_text(url)
+    grows = False
     if url.startswith("http") and not url.partition("?")[0].lower().endswith(FILMS):
         answer = ask_http(url, options.stall_seconds)
         if _is_mjpeg(answer):
-            return answer
+            return Found(answer, is_film=False)
+        grows = _is_growing(answer)
         answer.close()
     device = _open_with_ffmpeg(url, options)
     if not device.isOpened():
         raise why_no_stream(url, options.stall_seconds)
-    return device
+    return Found(device, is_film=frames_announced(device) > 0 and not grows)
 
 
 def fourcc(device: cv2.VideoCapture) -> str:
@@ -105,6 +117,21 @@ def _is_mjpeg(answer: HTTPResponse) -> bool:
     if answer.headers.get_content_maintype() == "multipart":
         return True
     return answer.length is None and answer.peek(len(BEGIN)).lstrip().startswith((b"--", BEGIN))
+
+
+def _is_growing(answer: HTTPResponse) -> bool:
+    """Whether it is mp4 that is written while it is sent: OpenCV takes what it has read of it so far for the whole."""
+    if answer.length is not None:
+        return False
+    head = b""
+    try:
+        while len(head) < HEAD and b"ftyp".startswith(head[4:8]) and not re.search(b"moof|mdat", head):
+            if not (piece := answer.read1(HEAD)):
+                break
+            head += piece
+    except (OSError, HTTPException):
+        return False  # OpenCV will find out what is wrong with it
+    return head[4:8] == b"ftyp" and b"mvex" in head
 
 
 def _open_with_ffmpeg(url: str, options: SourceOptions) -> cv2.VideoCapture:

@@ -24,6 +24,7 @@ FFMPEG = shutil.which("ffmpeg")
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="FFmpeg's command is not installed")
 FPS = 20
 BLOCK = bytes(1 << 20)
+FORMS = {"ts": "-f mpegts", "mp4": "-f mp4 -movflags frag_keyframe+empty_moov"}
 
 
 class Encoded(BaseHTTPRequestHandler):
@@ -31,11 +32,11 @@ class Encoded(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "video/mp2t")
         self.end_headers()
         source = f"testsrc2=size=160x120:rate={FPS}"
         command = f"{FFMPEG} -v error -re -f lavfi -i {source} -c:v libx264 -preset ultrafast -tune zerolatency -g 20"
-        with subprocess.Popen([*command.split(), "-f", "mpegts", "-"], stdout=subprocess.PIPE) as encoder:
+        form = FORMS[self.path.rpartition(".")[2]].split()
+        with subprocess.Popen([*command.split(), *form, "-"], stdout=subprocess.PIPE) as encoder:
             assert encoder.stdout is not None
             with suppress(OSError):
                 while piece := encoder.stdout.read1(1 << 16):  # type: ignore[attr-defined]
@@ -47,12 +48,12 @@ class Encoded(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def address() -> Iterator[str]:
+def address(form: str = "ts") -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Encoded) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/live.ts"
+        yield f"http://127.0.0.1:{server.server_port}/live.{form}"
         server.shutdown()
         thread.join()
 
@@ -95,10 +96,12 @@ def read_all(capture: StreamCapture) -> None:
         pass
 
 
-def test_the_burst_from_before_the_start_is_passed_over() -> None:
-    with address() as url, closing(open_source(url)) as source:
+@pytest.mark.parametrize("form", FORMS)
+def test_the_burst_from_before_the_start_is_passed_over(form: str) -> None:
+    with address(form) as url, closing(open_source(url)) as source:
         frames = [frame for frame, _ in zip(source, range(15), strict=False)]
         ages = [time.monotonic() - frame.captured_at for frame in frames[-1:]]
+    assert source.origin.is_live
     assert frames[0].index == source.dropped > FPS / 2  # OpenCV had read more than a second to know the stream
     steps = np.diff([frame.captured_at for frame in frames])
     assert steps == pytest.approx(np.full(len(steps), 1 / FPS), abs=0.01)  # the camera's own times, to the network's
