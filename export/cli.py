@@ -6,15 +6,14 @@ What is heavy is imported when the command runs: `--help` is quick, and a missin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from stpr.export import CLIPS
-from stpr.runtime.contract.command import Command, Group
-
-if TYPE_CHECKING:
-    from stpr.runtime.contract.manifest import Precision
+from stpr.export.precisions import PRECISIONS
+from stpr.export.served import FORMS, emit
+from stpr.runtime.contract.command import Command, Group, Unnamed
 
 
 def _number_or_all(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -26,7 +25,7 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     return int(value)
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(cls=Unnamed, context_settings={"show_default": True})
 @click.option("--stage", type=click.IntRange(min=1), required=True, help="The stage to export, with all before it.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder.  [default: the newest under runs/]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
@@ -43,7 +42,7 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8"]),
+    type=click.Choice(list(PRECISIONS)),
     default="fp32",
     help="fp16 is for GPUs, int8 quantises the encoder for CPUs; either is proved, or there is no bundle.",
 )
@@ -60,10 +59,15 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     default="onnx",
     help="tensorrt: also build the engines that --engine tensorrt keeps, for this very machine.",
 )
-@click.option("--emit", type=click.Choice(["triton"]), help="Also write a model repository of Triton beside it.")
 @click.option(
-    "--single-file", is_flag=True, help="Also write each graph with its weights inside, in a folder beside it."
+    "--emit",
+    "forms",
+    multiple=True,
+    type=click.Choice(list(FORMS)),
+    help="Also write, in a folder beside it, a model repository for Triton (triton), or each graph with its weights"
+    " inside (single-file).",
 )
+@click.option("--single-file", is_flag=True, help="The same as --emit single-file.")
 @click.option(
     "--sign",
     "key",
@@ -77,7 +81,9 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     metavar="N",
     help="Refuse a bundle of more than N million bytes.  [default: any size]",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Of what these two write: fixed to N.  [default: any]")
+@click.option(
+    "--batch", type=click.IntRange(min=1), metavar="N", help="Fix the batch of what --emit writes to N.  [default: any]"
+)
 def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
     stage: int,
@@ -88,29 +94,25 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     changes: tuple[str, ...],
     since: Path | None,
     form: str,
-    emit: str | None,
+    forms: tuple[str, ...],
     key: Path | None,
     max_mb: float | None,
     single_file: bool,
     batch: int | None,
-    precision: Precision,
+    precision: str,
 ) -> None:
-    """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place.
-
-    `stpr-export keygen KEY` makes a pair of keys for --sign.
-    """
+    """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
     from stpr.export.ahead import build_engines, check_here
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
     from stpr.export.package.pipeline import export_stage
     from stpr.export.package.request import Carried, Options, find_run
-    from stpr.export.served import emit as emit_form
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import write_delta
     from stpr.runtime.contract.signature import read_private_key
     from stpr.train.run.resume import carried_recipe
 
-    forms = [*([emit] if emit else []), *(["single-file"] if single_file else [])]
-    if batch is not None and not forms:
+    served = dict.fromkeys([*forms, *(["single-file"] if single_file else [])])
+    if batch is not None and not served:
         raise click.UsageError("--batch goes with --emit or --single-file: a bundle's own graphs take any batch.")
     console = new_console()
     step = ShownSteps(console)
@@ -124,8 +126,8 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     made = export_stage(here, stage, out, options=options, step=step)
     if form == "tensorrt":
         build_engines(made, step)
-    for served in forms:
-        console.print(f"{served}: {emit_form(open_bundle(made), served, batch)}", soft_wrap=True)
+    for each in served:
+        console.print(f"{each}: {emit(open_bundle(made), each, batch)}", soft_wrap=True)
     show_bundle(console, made)
     if base is not None:
         delta = write_delta(base, open_bundle(made), made.with_name(f"update-{base.manifest.stage}-to-{stage}"))
@@ -148,13 +150,4 @@ DEFAULT: Final = "bundle"  # the command that needs no name
 COMMANDS: Final = {DEFAULT: bundle, "keygen": keygen}
 
 
-class _Commands(Group):
-    """`stpr-export --stage N` exports; whatever else there is to do has a name in front."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take anything but the name of a command for options of the export."""
-        named = bool(args) and args[0] in self.commands
-        return super().parse_args(ctx, args if named else [DEFAULT, *args])
-
-
-main = _Commands("stpr-export", commands=COMMANDS, extra="export", help="Export stages to bundles.")
+main = Group("stpr-export", default=DEFAULT, commands=COMMANDS, extra="export", help="Export stages to bundles.")

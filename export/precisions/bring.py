@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stpr.export.parity.certificate import Calibration
 from stpr.export.parity.policy import Policy
-from stpr.export.precisions import PRECISIONS
+from stpr.export.precisions import variant_of
 from stpr.export.precisions.files import used_files
 from stpr.export.precisions.inspection import Layers, inspect, refuse_other
 from stpr.export.precisions.training import training_clips
@@ -30,7 +30,7 @@ class Brought:
 
 def bring(folder: Path, precision: Precision, recipe: Recipe, record: StageRecord) -> Brought:
     """Turn the traced graphs in `folder` into those of `precision`; raises ParityError where they did not become it."""
-    variant = PRECISIONS[precision]
+    variant = variant_of(precision)
     written = variant.write(folder, lambda: training_clips(recipe, record))
     layers, sizes = inspect(folder, written.files)
     refuse_other(precision, variant.kinds, layers)

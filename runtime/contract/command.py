@@ -55,9 +55,36 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A group of commands; those that are added to it have `--version` too."""
+    """A group of commands of which `default` needs no name: what does not begin with a command's name is for that."""
 
     command_class = Command
+
+    def __init__(self, *args: Any, default: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the default in front where no command is named."""
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else [self.default, *args])
+
+
+class Unnamed(Command):
+    """The default of a group: its help is the first that anybody reads, so it lists the group's other commands."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Leave the name out where the user does."""
+        assert ctx.parent is not None
+        formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Name the other commands, each with a --help of its own."""
+        super().format_epilog(ctx, formatter)
+        assert ctx.parent is not None
+        assert isinstance(ctx.parent.command, click.Group)
+        others = {name: command for name, command in ctx.parent.command.commands.items() if command is not self}
+        with formatter.section("Other commands (each has its own --help)"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in others.items()])
 
 
 @contextmanager

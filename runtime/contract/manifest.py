@@ -18,7 +18,7 @@ from stpr.runtime.contract.upgrade import UPGRADES
 
 SCHEMA: Final = 3  # what is written; what can be read is this and the keys of UPGRADES
 Score: TypeAlias = Literal["likelihood_ratio", "cosine"]
-Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
+Precision: TypeAlias = str  # whichever the exporter knows: the graph itself says to an engine what it is
 
 
 class GraphName(str, Enum):

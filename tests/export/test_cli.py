@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from stpr.export.cli import main
 from stpr.export.package.request import newest_run
+from stpr.export.precisions import PRECISIONS
+from stpr.export.served import FORMS
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.signature import read_public_key, signer
@@ -28,9 +30,14 @@ def test_the_newest_run_is_exported_and_what_must_be_shipped_is_said(
     run: Path, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, before = bundles[0].parent.parent, open_bundle(bundles[2]).digest
-    told = call("--stage", 3, "--out", out, "--clips", 6, folder=run.parent.parent, monkeypatch=monkeypatch)
+    options = ("--stage", 3, "--out", out, "--clips", 6, "--emit", "triton", "--single-file", "--batch", 1)
+    told = call(*options, folder=run.parent.parent, monkeypatch=monkeypatch)
     assert told.exit_code == 0, told.output
     assert open_bundle(bundles[2]).digest == before  # the same stage gives the same bytes
+    for form in ("triton", "single-file"):
+        emitted = bundles[2].with_name(f"{bundles[2].name}-{form}")
+        assert f"{form}: {emitted}\n" in told.output
+        assert emitted.is_dir()
     lines = {line.split()[0]: line.rstrip() for line in told.output.splitlines() if line.strip()}
     assert lines["weights/expert-2.bin"].endswith("the same")
     assert lines["weights/expert-3.bin"].endswith("new")
@@ -67,6 +74,9 @@ def test_a_run_of_any_name_is_exported_and_the_next_command_can_be_pasted(
         (("--stage", 0), r"'--stage': 0 is not in the range"),
         (("--stage", 1, "--format", "onxx"), r"'onxx' is not one of 'onnx', 'tensorrt'"),
         ((), r"Missing option '--stage'"),
+        (("--stage", 1, "--batch", 2), r"--batch goes with --emit or --single-file"),
+        (("--stage", 1, "--precision", "fp8"), f"'fp8' is not one of {', '.join(map(repr, PRECISIONS))}"),
+        (("--stage", 1, "--emit", "caffe"), f"'caffe' is not one of {', '.join(map(repr, FORMS))}"),
         (("--stage", 1, "--clips", 0), r"'--clips': '0' is neither a number from 1 on nor all."),
         (("--stage", 1, "--clips", "some"), r"'--clips': 'some' is neither a number from 1 on nor all."),
     ],

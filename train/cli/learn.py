@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from stpr.runtime.contract.command import Command
+from stpr.runtime.contract.command import Unnamed
 from stpr.train.settings.shipped import shipped_recipes
 
 FIRST_HOUR: Final = (
@@ -20,28 +20,18 @@ FIRST_HOUR: Final = (
 )
 
 
-class _Unnamed(Command):
-    """The command that needs no name, so its help is the first that anybody reads and lists the others too."""
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Leave the name out where the user does."""
-        assert ctx.parent is not None
-        formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
+class _Learn(Unnamed):
+    """The first help that anybody reads: it shows the first hour too."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the first hour, and name the other commands, each with a --help of its own."""
+        """Show the first hour before the rest."""
         with formatter.section("The first hour"):
             formatter.write_dl(FIRST_HOUR)
         super().format_epilog(ctx, formatter)
-        assert ctx.parent is not None
-        assert isinstance(ctx.parent.command, click.Group)
-        others = {name: command for name, command in ctx.parent.command.commands.items() if command is not self}
-        with formatter.section("Other commands (each has its own --help)"):
-            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in others.items()])
 
 
 @click.command(
-    cls=_Unnamed,
+    cls=_Learn,
     context_settings={"show_default": True},
     epilog=f"Recipes that come with stpr: {', '.join(shipped_recipes())}.",
 )

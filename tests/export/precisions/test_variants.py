@@ -18,7 +18,7 @@ from stpr.export.parity.certificate import Calibration, Rate
 from stpr.export.parity.measurements import GOLDEN, Measurements, Where
 from stpr.export.parity.policy import ByMargin, Limits
 from stpr.export.parity.reference import answers
-from stpr.export.precisions import PRECISIONS
+from stpr.export.precisions import PRECISIONS, variant_of
 from stpr.export.precisions.files import used_files
 from stpr.export.precisions.inspection import inspect, refuse_other
 from stpr.export.precisions.variant import Training
@@ -69,7 +69,7 @@ def test_a_lower_precision_is_what_it_says_and_is_near_to_pytorch(
 ) -> None:
     model, traced = written
     folder = shutil.copytree(traced, tmp_path / "graphs")
-    variant = PRECISIONS[precision]
+    variant = variant_of(precision)
     files = variant.write(folder, lambda: training(model)).files
     layers, sizes = inspect(folder, files)
     refuse_other(precision, variant.kinds, layers)
@@ -113,7 +113,7 @@ def test_the_frozen_network_is_the_same_int8_bytes_whatever_it_is_calibrated_on(
                 yield {"frames": clip[:1]}
 
         given = Training(frames, Calibration(clips=clips, sha256=""))
-        PRECISIONS["int8"].write(folder, partial(_same, given))
+        variant_of("int8").write(folder, partial(_same, given))
         found.append({file.name: file.read_bytes() for file in (folder / "weights").glob("*-int8.bin")})
     assert found[0]["backbone-int8.bin"] == found[1]["backbone-int8.bin"]
     assert found[0]["projection-int8.bin"] == found[1]["projection-int8.bin"]
@@ -127,7 +127,7 @@ def test_float32_under_the_name_of_a_lower_precision_is_refused(
     layers, _ = inspect(written[1], FILES)
     said = rf"^asked for {precision}, got {{'float32': \d+}} layers in the encoder, which is to be (float16|int8); no"
     with pytest.raises(ParityError, match=said):
-        refuse_other(precision, PRECISIONS[precision].kinds, layers)
+        refuse_other(precision, variant_of(precision).kinds, layers)
 
 
 def test_a_combination_of_experts_in_half_precision_is_refused() -> None:
@@ -135,13 +135,13 @@ def test_a_combination_of_experts_in_half_precision_is_refused() -> None:
         ParityError, match=r"^asked for fp16, got .*'float16': 1.* in the combine, which is to be float32"
     ):
         refuse_other(
-            "fp16", PRECISIONS["fp16"].kinds, {"encoder": {"float16": 9}, "combine": {"float16": 1, "float32": 5}}
+            "fp16", variant_of("fp16").kinds, {"encoder": {"float16": 9}, "combine": {"float16": 1, "float32": 5}}
         )
 
 
 def test_no_cast_to_half_and_back_rounds_what_stays_whole(written: tuple[StPR, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(written[1], tmp_path / "graphs")
-    files = PRECISIONS["fp16"].write(folder, lambda: training(written[0])).files
+    files = variant_of("fp16").write(folder, lambda: training(written[0])).files
     graph = onnx.load(str(folder / files[GraphName.HEAD]), load_external_data=False).graph
     readers = {name for node in graph.node if node.name.startswith("combine/") for name in node.input}
     assert "features" in readers

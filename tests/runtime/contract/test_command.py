@@ -65,7 +65,7 @@ def failing(error: Exception, *, group: bool = False) -> click.Command:
     if not group:
         return alone
 
-    @click.group(cls=Group, extra="train")
+    @click.group(cls=Group, extra="train", default="alone")
     def many() -> None:
         pass
 
