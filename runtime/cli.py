@@ -46,7 +46,7 @@ signature_option = click.option(
     metavar="URI",
     multiple=True,
     help="v4l2://DEV, csi://N, rtsp://…, http(s)://…, rtmp://…, srt://…, udp://…, a video, a folder of images,"
-    " - (MJPEG on standard input) or synthetic:motions; several, as with --camera, are watched at once.",
+    " - (MJPEG or YUV4MPEG2 on standard input) or synthetic:motions; several, as with --camera, are watched at once.",
 )
 @click.option(
     "--bundle",

@@ -1,9 +1,9 @@
 """Frames in, from anywhere. Read in this order: frame, files (recorded), capture, network, live (a thread around one).
 
 A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, `rtmp://`, `srt://`, `udp://`, `file://`, a
-file, a folder of images, `-` (MJPEG on standard input), or `synthetic:motions` (the embedded set as an endless stream,
-with the true label on each frame). What is behind an address is a recording (fetched: a thread around one) where it has
-an end, and live otherwise.
+file, a folder of images, `-` (MJPEG or YUV4MPEG2 on standard input), or `synthetic:motions` (the embedded set as an
+endless stream, with the true label on each frame). What is behind an address is a recording (fetched: a thread around
+one) where it has an end, and live otherwise.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
 from stpr.runtime.sources.live import LiveSource, PipedSource
 from stpr.runtime.sources.network import (
     SourceOptions,
-    connect_pipe,
     connect_stream,
     live_capture,
     open_address,
     with_login,
 )
+from stpr.runtime.sources.pipe import connect_pipe
 from stpr.runtime.sources.waiting import Waiting
 
 __all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehind", "open_source", "shows_login"]

@@ -1,4 +1,4 @@
-"""JPEG pictures one after the other (MJPEG): the newest is decoded, the others are passed over as bytes.
+"""JPEG pictures one after the other (MJPEG).
 
 What lies between two pictures is skipped, so it does not matter whether they come as parts of a multipart answer, with
 or without their lengths, or just one behind the other.
@@ -6,18 +6,13 @@ or without their lengths, or just one behind the other.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
-from typing import Final, NamedTuple
+from typing import Final
 
 import cv2
 import numpy as np
 
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.sources.capture import Shot
-from stpr.runtime.sources.mailbox import Mailbox
 
 BEGIN, END = b"\xff\xd8\xff", b"\xff\xd9"
 SCAN: Final = 0xDA  # behind this marker's segment lies the picture itself, in which END is the end and nothing else
@@ -25,62 +20,7 @@ BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 LONGEST: Final = 64 << 20  # bytes of a picture
 
 
-class Arrived(NamedTuple):
-    """A picture as it came, and when (monotonic)."""
-
-    jpeg: bytes
-    at: float
-
-
-class JpegCapture:
-    """MJPEG from a connection or a pipe, read as it comes: nothing grows old in a socket."""
-
-    def __init__(self, read: Callable[[], bytes], done: Callable[[], None], *, stall_seconds: float | None) -> None:
-        """`read` waits for some bytes and gives none at the end; `done` is called where nothing more is read.
-
-        Where no picture comes for `stall_seconds` the capture is lost; None: never.
-        """
-        self.skipped = 0
-        self._stall_seconds = stall_seconds
-        self._mailbox: Mailbox[Arrived] = Mailbox()
-        self._thread = threading.Thread(target=self._receive, args=(read, done), name="jpegs", daemon=True)
-        self._thread.start()
-
-    @property
-    def dropped(self) -> int:
-        """Pictures that nobody had time to decode."""
-        return self._mailbox.dropped
-
-    def begins(self) -> bool:
-        """Wait for the first picture; tells whether there is one."""
-        return self._mailbox.arrives_within(self._stall_seconds)
-
-    def read(self) -> Shot | None:
-        """The next picture in RGB, or None."""
-        while (arrived := self._mailbox.take(self._stall_seconds)) is not None:
-            if (image := _decoded(arrived.jpeg)) is not None:
-                return Shot(image, None, arrived.at)
-            self.skipped += 1
-        return None
-
-    def close(self) -> None:
-        """Let the thread give the connection back, when its read returns: a connection that is read can't be closed."""
-        self._mailbox.close()
-
-    def _receive(self, read: Callable[[], bytes], done: Callable[[], None]) -> None:
-        with self._mailbox:
-            try:
-                for jpeg in jpegs(read):
-                    self._mailbox.put(Arrived(jpeg, time.monotonic()), len(jpeg))
-                    if self._mailbox.closed_within(0):
-                        return
-            except (OSError, HTTPException):
-                return  # the connection broke
-            finally:
-                done()
-
-
-def _decoded(jpeg: bytes) -> Image | None:
+def decoded(jpeg: bytes) -> Image | None:
     """The picture in RGB; None where it is damaged, or larger than OpenCV takes."""
     try:
         image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
@@ -12,11 +11,11 @@ from urllib.parse import quote
 import cv2
 import msgspec
 
-from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.sources.capture import Capture
 from stpr.runtime.sources.files import frames_announced
-from stpr.runtime.sources.jpegs import BEGIN, JpegCapture
+from stpr.runtime.sources.jpegs import BEGIN, decoded, jpegs
+from stpr.runtime.sources.pictures import PictureCapture
 from stpr.runtime.sources.reasons import PORTS, ask_http, no_stream, parted, why_no_stream
 from stpr.runtime.sources.stream import StreamCapture
 
@@ -26,7 +25,6 @@ FILMS: Final = (".avi", ".flv", ".m3u8", ".mkv", ".mov", ".mpd", ".ts", ".webm")
 HEAD: Final = 1 << 16  # bytes within which a film says how it is laid out
 FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to hand options on: read when it opens
 MJPEG: Final = "MJPG"
-PIPED: Final = "pipe it there, as in: ffmpeg -re -i FILM -f mjpeg -q:v 3 - | stpr-run --source -"
 
 
 class Found(NamedTuple):
@@ -63,7 +61,8 @@ def connect_stream(url: str, options: SourceOptions) -> Capture:
 def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: SourceOptions) -> Capture:
     """A capture of what `open_address` gave."""
     if isinstance(opened, HTTPResponse):
-        capture = JpegCapture(lambda: opened.read1(PIECE), opened.close, stall_seconds=options.stall_seconds)
+        pictures = jpegs(lambda: opened.read1(PIECE))
+        capture = PictureCapture(pictures, decoded, opened.close, stall_seconds=options.stall_seconds)
         if not capture.begins():
             capture.close()
             raise no_stream(url, "timeout", f"it answers, but no picture came within {options.stall_seconds:g} s")
@@ -71,24 +70,6 @@ def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: Sou
     # FFmpeg makes up the times of MJPEG over HTTP; over RTSP they are the camera's.
     made_up = url.startswith("http") and fourcc(opened) == MJPEG
     return StreamCapture(opened, threads=options.threads or 1, has_clock=not made_up)
-
-
-def connect_pipe(descriptor: int = 0) -> Capture:
-    """MJPEG on standard input; raises SourceError where nothing is piped into it, or no picture is."""
-    try:
-        typed = os.isatty(descriptor)
-        capture = None if typed else JpegCapture(partial(os.read, descriptor, PIECE), _nothing, stall_seconds=None)
-    except OSError as error:
-        raise SourceError(f"--source - can't read standard input ({error.strerror}); {PIPED}.") from error
-    if capture is None:
-        raise SourceError(f"--source - reads MJPEG from standard input, and nothing is piped into it; {PIPED}.")
-    if not capture.begins():
-        raise SourceError(f"--source - found no JPEG picture on standard input before its end; {PIPED}.")
-    return capture
-
-
-def _nothing() -> None:
-    """Standard input is not ours to close."""
 
 
 def open_address(url: str, options: SourceOptions) -> Found:

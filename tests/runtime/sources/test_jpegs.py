@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import io
-import os
-import time
 
 import cv2
 import numpy as np
 import pytest
 
-from stpr.runtime.sources.jpegs import LONGEST, JpegCapture, jpegs
+from stpr.runtime.sources.jpegs import LONGEST, jpegs
 
 
 def picture(grey: int, *, size: int = 24, thumbnail: bytes = b"") -> bytes:
@@ -42,46 +40,3 @@ def test_a_picture_without_an_end_does_not_fill_the_memory() -> None:
     head = picture(10)[:-2]
     pieces = iter([head, *[bytes(1 << 20)] * ((LONGEST >> 20) + 1), ALL[2], b""])
     assert list(jpegs(lambda: next(pieces))) == ALL[2:3]
-
-
-def test_a_damaged_picture_is_counted_and_passed_over() -> None:
-    broken = bytearray(ALL[0])
-    broken[2:20] = b"\xff\xda\x00\x02" + bytes(14)
-    file = io.BytesIO(bytes(broken) + ALL[3])
-    capture = JpegCapture(lambda: file.read(1000), file.close, stall_seconds=5)
-    shot = capture.read()
-    assert shot is not None
-    assert shot.image.mean() > 240
-    assert capture.read() is None
-    assert (capture.skipped, capture.dropped) == (1, 0)
-    assert file.closed
-
-
-def test_nothing_grows_old_in_the_pipe() -> None:
-    """Pictures come at 100 a second and are read at 10."""
-    reading, writing = os.pipe()
-    capture = JpegCapture(lambda: os.read(reading, 1 << 16), lambda: os.close(reading), stall_seconds=5)
-    ages, sent = [], 0
-    for turn in range(10):
-        for _ in range(10):
-            os.write(writing, ALL[turn % 2])
-            sent += 1
-            time.sleep(0.01)
-        shot = capture.read()
-        assert shot is not None
-        assert shot.seen_at is not None
-        ages.append(time.monotonic() - shot.seen_at)
-    os.close(writing)
-    while capture.read() is not None:
-        sent -= 1
-    assert max(ages) < 0.6
-    assert capture.dropped == sent - len(ages) > 40
-
-
-def test_a_silent_pipe_is_lost_in_time() -> None:
-    reading, writing = os.pipe()
-    capture = JpegCapture(lambda: os.read(reading, 1 << 16), lambda: os.close(reading), stall_seconds=0.2)
-    begun = time.monotonic()
-    assert capture.read() is None
-    assert 0.1 < time.monotonic() - begun < 2
-    os.close(writing)

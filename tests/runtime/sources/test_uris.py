@@ -121,8 +121,12 @@ def test_a_kind_that_opencv_does_not_speak_or_where_nothing_comes() -> None:
     assert caught.value.code in {"codec", "timeout"}
 
 
-def test_standard_input_is_watched_to_its_end() -> None:
-    pictures = b"".join(cv2.imencode(".jpg", np.full((24, 32, 3), 40 * n, np.uint8))[1].tobytes() for n in range(5))
+JPEGS = b"".join(cv2.imencode(".jpg", np.full((24, 32, 3), 40 * n, np.uint8))[1].tobytes() for n in range(5))
+RAW = b"YUV4MPEG2 W32 H24 F25:1\n" + b"".join(b"FRAME\n" + bytes([40 * n]) * (36 * 32) for n in range(5))
+
+
+@pytest.mark.parametrize("pictures", [JPEGS, RAW], ids=["MJPEG", "YUV4MPEG2"])
+def test_standard_input_is_watched_to_its_end(pictures: bytes) -> None:
     code = "from stpr.runtime.sources import open_source; print([f.image.shape for f in open_source('-')][-1])"
     run = subprocess.run([sys.executable, "-c", code], input=pictures, capture_output=True, check=True, timeout=60)
     assert run.stdout.decode().strip() == "(24, 32, 3)"
@@ -134,4 +138,4 @@ def test_standard_input_without_a_picture_is_one_line() -> None:
         [sys.executable, "-c", code], input=b"no picture", capture_output=True, check=False, timeout=60
     )
     said = run.stderr.decode().strip().splitlines()[-1]
-    assert "--source - found no JPEG picture on standard input before its end; pipe it there, as in: ffmpeg" in said
+    assert "--source - found no picture, MJPEG or YUV4MPEG2, on standard input before its end; pipe it" in said

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import io
+import os
+import time
+
+import pytest
+
+from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.sources.jpegs import decoded, jpegs
+from stpr.runtime.sources.pictures import PictureCapture
+from tests.runtime.sources.test_jpegs import ALL
+
+
+def piped(reading: int, *, stall_seconds: float) -> PictureCapture:
+    pictures = jpegs(lambda: os.read(reading, 1 << 16))
+    return PictureCapture(pictures, decoded, lambda: os.close(reading), stall_seconds=stall_seconds)
+
+
+def test_a_damaged_picture_is_counted_and_passed_over() -> None:
+    broken = bytearray(ALL[0])
+    broken[2:20] = b"\xff\xda\x00\x02" + bytes(14)
+    file = io.BytesIO(bytes(broken) + ALL[3])
+    capture = PictureCapture(jpegs(lambda: file.read(1000)), decoded, file.close, stall_seconds=5)
+    shot = capture.read()
+    assert shot is not None
+    assert shot.image.mean() > 240
+    assert capture.read() is None
+    assert (capture.skipped, capture.dropped) == (1, 0)
+    assert file.closed
+
+
+def test_nothing_grows_old_in_the_pipe() -> None:
+    """Pictures come at 100 a second and are read at 10."""
+    reading, writing = os.pipe()
+    capture = PictureCapture(
+        jpegs(lambda: os.read(reading, 1 << 16)), decoded, lambda: os.close(reading), stall_seconds=5
+    )
+    ages, sent = [], 0
+    for turn in range(10):
+        for _ in range(10):
+            os.write(writing, ALL[turn % 2])
+            sent += 1
+            time.sleep(0.01)
+        shot = capture.read()
+        assert shot is not None
+        assert shot.seen_at is not None
+        ages.append(time.monotonic() - shot.seen_at)
+    os.close(writing)
+    while capture.read() is not None:
+        sent -= 1
+    assert max(ages) < 0.6
+    assert capture.dropped == sent - len(ages) > 40
+
+
+def test_a_silent_pipe_is_lost_in_time() -> None:
+    reading, writing = os.pipe()
+    capture = PictureCapture(
+        jpegs(lambda: os.read(reading, 1 << 16)), decoded, lambda: os.close(reading), stall_seconds=0.2
+    )
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match=r"no frame came for 0\.2 s"):
+        capture.read()
+    assert 0.1 < time.monotonic() - begun < 2
+    os.close(writing)
