@@ -1,4 +1,7 @@
-"""No video may be both trained and tested on, under whatever name: accuracy would tell of memory, not of skill."""
+"""No video may be both trained and tested on, or be of two classes, under whatever name.
+
+Accuracy would tell of memory, not of skill; and nobody can tell such classes apart.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,28 @@ TAIL: Final = 4096  # bytes; the end of a video holds its last frames or its ind
 
 
 def check_overlap(videos: Sequence[Video]) -> None:
-    """Raise DataError if a train and a test video have the same content: copies and links, told by size, end, all.
+    """Raise DataError if two videos of both splits, or of two classes, have the same content.
 
-    Only files of equal size are opened, and only those of an equal end are read whole.
+    Copies and links are told by size, end, all: only files of equal size are opened, and only those of an equal end are
+    read whole.
     """
     groups = [list(videos)]
     for key in (_size, _tail, content_digest):
-        groups = [part for group in groups for part in _both_splits(group, key)]
-    if groups:
-        trained, tested = (next(video.path for video in groups[0] if video.split == split) for split in SPLITS)
+        groups = [part for group in groups for part in _at_odds(group, key)]
+    both = [group for group in groups if _in_both_splits(group)]
+    if both:
+        trained, tested = (next(video.path for video in both[0] if video.split == split) for split in SPLITS)
         raise DataError(
             f"{tested} is for testing and {trained} for training, but they hold the same"
-            f" ({len(groups)} such videos); take one of them out of its split or put it on the skip list ([data] skip)."
+            f" ({len(both)} such videos); take one of them out of its split or put it on the skip list ([data] skip)."
+        )
+    if groups:
+        one = groups[0][0]
+        other = next(video for video in groups[0] if video.label != one.label)
+        raise DataError(
+            f"{one.path} is of the class {one.label!r} and {other.path} of {other.label!r}, but they hold the same"
+            f" ({len(groups)} such videos); remove the one whose class is wrong, or put it on the skip list"
+            f" ([data] skip)."
         )
 
 
@@ -38,12 +51,16 @@ def sketch(videos: Sequence[Video]) -> str:
     return hashlib.sha256(b"".join(looks)).hexdigest()
 
 
-def _both_splits(videos: Sequence[Video], key: Callable[[Path], Hashable]) -> list[list[Video]]:
-    """The groups of equal key in which both splits occur."""
+def _at_odds(videos: Sequence[Video], key: Callable[[Path], Hashable]) -> list[list[Video]]:
+    """The groups of equal key in which both splits, or several classes, occur."""
     groups: defaultdict[Hashable, list[Video]] = defaultdict(list)
     for video in videos:
         groups[key(video.path)].append(video)
-    return [group for group in groups.values() if {video.split for video in group} == set(SPLITS)]
+    return [group for group in groups.values() if _in_both_splits(group) or len({video.label for video in group}) > 1]
+
+
+def _in_both_splits(videos: Sequence[Video]) -> bool:
+    return {video.split for video in videos} == set(SPLITS)
 
 
 def _size(path: Path) -> Hashable:

@@ -47,6 +47,19 @@ def test_one_video_under_two_names(tmp_path: Path, size: int, double: Callable[[
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("double", [link, hard_link, copy])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_one_video_in_two_classes(tmp_path: Path, double: Callable[[Path, Path], None], split: Split) -> None:
+    videos = [put(tmp_path / f"{index}.mp4", bytes([index]) * 10, split) for index in range(3)]
+    double(videos[1].path, tmp_path / "other.mp4")
+    check_overlap([*videos, Video(tmp_path / "other.mp4", "wave", split)])  # a class may have a copy
+    said = f"{videos[1].path} is of the class 'wave' and {tmp_path}/other.mp4 of 'clap', but they hold the same (1 such"
+    with pytest.raises(DataError, match=re.escape(said)) as caught:
+        check_overlap([*videos, Video(tmp_path / "other.mp4", "clap", split)])
+    assert "remove the one whose class is wrong" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
 def test_what_only_looks_alike_is_no_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
 

@@ -83,14 +83,18 @@ class ClipStatistics(ClipScores):
         self.learns_weights = settings.concentration == "learnt"
         if settings.likelihood == "gaussian":
             self.places = [slice(0, self.size)]
-            shares = [settings.shrinkage]
+            self.views = nn.ModuleList([View(self.size, settings.shrinkage, in_halves=self.learns_weights)])
         else:
             self.places = self.describe.places
-            shares = [section.shrinkage for section in self.describe.sections]
-        self.views = nn.ModuleList(
-            View(place.stop - place.start, share, in_halves=self.learns_weights)
-            for place, share in zip(self.places, shares, strict=True)
-        )
+            self.views = nn.ModuleList(
+                View(
+                    place.stop - place.start,
+                    section.shrinkage,
+                    in_halves=self.learns_weights,
+                    rounding=section.rounding,
+                )
+                for place, section in zip(self.places, self.describe.sections, strict=True)
+            )
         self.count: Tensor
         self.units: Tensor
         self.concentrations: Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,12 +24,13 @@ class View(nn.Module):
     """What is kept of one view's descriptions `(n, S)`: means `(C, S)` and the scatter around them `(S, S)`.
 
     Where its weight is learnt, the scatter is that around the means of two halves of each class's clips, and by how
-    much these differ is kept too `(C, S)`: the scatter around the classes' means follows.
+    much these differ is kept too `(C, S)`: the scatter around the classes' means follows. A number that varies by less
+    than `rounding` over all clips and classes (motion, where nothing moves) is what arithmetic left, and is not heard.
     """
 
-    def __init__(self, size: int, shrinkage: float, *, in_halves: bool) -> None:
+    def __init__(self, size: int, shrinkage: float, *, in_halves: bool, rounding: float = 1e-6) -> None:
         super().__init__()
-        self.size, self.shrinkage, self.in_halves = size, shrinkage, in_halves
+        self.size, self.shrinkage, self.in_halves, self.rounding = size, shrinkage, in_halves, rounding
         self.means: Tensor
         self.scatter: Tensor
         self.differences: Tensor
@@ -88,9 +90,16 @@ class View(nn.Module):
 
     def correlation(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Correlations `(S, S)`, drawn to the diagonal, and deviations `(S,)`."""
-        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+        scale = self._scale(covariance)
         share, one = self.shrinkage, torch.eye(len(scale), dtype=torch.float64, device=scale.device)
-        return (1 - share) * (covariance / scale / scale[:, None]) + share * one, scale
+        related = covariance / scale / scale[:, None] + torch.diag(scale.isinf().double())
+        return (1 - share) * related + share * one, scale
+
+    def _scale(self, covariance: Tensor) -> Tensor:
+        """Deviations `(S,)` within classes; infinite where nothing is heard."""
+        within = covariance.diagonal()
+        total = (within + self.means.double().var(dim=0, correction=0)).sqrt()
+        return within.clamp_min(1e-12).sqrt().masked_fill(total < self.rounding, math.inf)
 
     def whitened_by(self, covariance: Tensor) -> Tensor:
         """What whitens descriptions, once they are measured from the middle of the classes: `(S, S)` in float64."""
@@ -102,7 +111,7 @@ class View(nn.Module):
 
     def refresh(self, covariance: Tensor) -> Spread:
         """Derive where the classes lie, as seen from their middle in the axes of `covariance`; returns that."""
-        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+        scale = self._scale(covariance)
         variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
         axes = axes / scale[:, None]
         self.centre = self.means.mean(dim=0)

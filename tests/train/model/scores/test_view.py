@@ -122,3 +122,32 @@ def test_a_row_of_weight_two_counts_like_two() -> None:
     doubled.update(described[rows], plain(described[rows], labels[rows]), halves[rows], 3)
     for kept in ("means", "scatter", "differences"):
         torch.testing.assert_close(getattr(weighted, kept), getattr(doubled, kept), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("in_halves", [False, True])
+@pytest.mark.parametrize("shrinkage", [0.0, SHRINKAGE])
+def test_numbers_that_never_vary_are_not_heard(shrinkage: float, *, in_halves: bool) -> None:
+    described, labels, halves = stage(0)
+    noise = 1e-5 * torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(0))
+    view, alone = (View(size, shrinkage, in_halves=in_halves, rounding=1e-4) for size in (SIZE + 2, SIZE))
+    counts = torch.tensor([[float(((labels == c) & (halves == h)).sum()) for h in (0, 1)] for c in range(3)])
+    for one, rows in ((view, torch.cat([described, noise], dim=1)), (alone, described)):
+        one.update(rows, plain(rows, labels), halves, 3)
+        one.refresh(one.covariance(counts))
+    moves = torch.cat([described, torch.full((len(labels), 2), 7.0)], dim=1)  # as nothing ever did
+    pointed, wanted = (
+        one.seen(rows) * one.gains @ one.directions.T for one, rows in ((view, moves), (alone, described))
+    )
+    torch.testing.assert_close(pointed, wanted, rtol=1e-4, atol=1e-4)
+    if in_halves:
+        torch.testing.assert_close(view.halved(counts)[1][:, :SIZE], alone.halved(counts)[1])
+        assert not view.halved(counts)[0][..., SIZE:].any()
+
+
+def test_what_tells_classes_apart_is_heard_however_little_clips_vary() -> None:
+    described, labels, halves = stage(0)
+    rows = torch.cat([described, labels[:, None].float()], dim=1)  # one number to each class
+    view = View(SIZE + 1, SHRINKAGE, in_halves=False)
+    view.update(rows, plain(rows, labels), halves, 3)
+    view.refresh(view.covariance(torch.tensor(float(len(rows)))))
+    assert ((view.seen(rows) * view.gains @ view.directions.T).argmax(dim=1) == labels).all()
