@@ -65,6 +65,7 @@ class VideoFile:
         self._rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = self._rate if 0 < self._rate <= FASTEST else 15.0  # frames a second
         self._decoded = 0
+        self._started = 0  # frames up to the last one at time 0: one, but where a cut left times below 0 as 0
         self._last_second = self._second = 0.0  # of the last frame and of the second one, from the first on
         self._reached = 0.0  # the last frame by the file's own clock, in frames
 
@@ -86,6 +87,8 @@ class VideoFile:
             self._last_second = max(self._last_second, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             self._reached = max(self._reached, self._capture.get(cv2.CAP_PROP_PTS) + 1)
             self._decoded += 1
+            if self._last_second == 0:
+                self._started = self._decoded
             if self._decoded == 2:
                 self._second = self._last_second
             if self._decoded - 1 in wanted:
@@ -97,7 +100,7 @@ class VideoFile:
             raise DataError(f"the video {self.path} holds no frame that can be decoded{self._codec()}; {_FIX}")
         last_second = self._last_second - self._lead()
         timed = self._decoded > 1 and last_second > 0
-        rate = (self._decoded - 1) / last_second if timed else self._rate
+        rate = (self._decoded - max(1, self._started)) / last_second if timed else self._rate
         if not 0 < rate <= FASTEST:
             raise DataError(f"the video {self.path} has no usable frame rate ({rate}); {_FIX}")
         # Counted frames or elapsed time: at a varying rate the announced count is wrong, but the end is right.

@@ -282,3 +282,22 @@ def test_what_can_not_be_read_is_not_called_damaged(video: Path, monkeypatch: py
     monkeypatch.setattr(Path, "open", refuse)  # root may read everything
     with pytest.raises(DataError, match=r"can't be read \(Permission denied\)"):
         probe(video)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "late"),
+    [
+        *((suffix, ("-copyts",)) for suffix in ("mkv", "mov", "mp4")),
+        *((suffix, ("-output_ts_offset", "3600")) for suffix in ("mkv", "mov", "mp4")),
+        ("mkv", ("-avoid_negative_ts", "disabled")),
+    ],
+)
+def test_a_cut_lasts_as_long_as_its_frames_whatever_time_its_first_one_has(
+    whole: Path, tmp_path: Path, suffix: str, late: tuple[str, ...]
+) -> None:
+    piece = tmp_path / f"piece.{suffix}"
+    begin = "3" if "disabled" in late else "4"  # from the key frame at 2 on, times below 0
+    ffmpeg("-ss", begin, "-t", "4", "-i", str(whole), "-c", "copy", *late, str(piece))
+    info = probe(piece)
+    assert info.fps == pytest.approx(25, rel=0.04)
+    assert info.frames == 25 * (5 if "disabled" in late else 4)
