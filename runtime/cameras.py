@@ -79,11 +79,13 @@ class Cameras:
                 self._changed.notify_all()
 
     def _put(self, number: int, frame: Frame | None) -> bool:
-        """Wait until the last frame was taken, then leave this; False where nothing is taken any more."""
+        """Leave this until it is taken, so that no more than one of a source's frames grows old here.
+
+        False where nothing is taken any more.
+        """
         with self._changed:
+            if not self._closed:
+                self._next[number] = frame
+                self._changed.notify_all()
             self._changed.wait_for(lambda: number not in self._next or self._closed)
-            if self._closed:
-                return False
-            self._next[number] = frame
-            self._changed.notify_all()
-            return True
+            return not self._closed

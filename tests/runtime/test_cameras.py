@@ -62,6 +62,22 @@ def test_every_frame_of_every_source_comes_once_and_in_order() -> None:
     assert sorted(ended) == [0, 1, 2]
 
 
+def test_no_more_than_one_frame_of_a_source_grows_old_while_a_round_is_handled() -> None:
+    class Counted(Film):
+        handed = 0
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                self.handed += 1
+                yield frame
+
+    films = [Counted("a", 10), Counted("b", 10)]
+    for taken in Cameras(films):
+        time.sleep(0.02)
+        for number, frame in taken.items():
+            assert frame is None or films[number].handed <= frame.index + 2
+
+
 def test_one_that_breaks_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     films = [Film("dies", 3, SourceError("no frames any more.")), Film("lives", 30, pause=0.005)]
     seen: list[dict[int, Frame | None]] = []
