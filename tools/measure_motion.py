@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import click
 import numpy as np
+from in_turns import median_seconds
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
 from stpr.runtime.contract.command import Command
@@ -51,7 +50,7 @@ def main(recipe: str, changes: tuple[str, ...], pairs: int, runs: int) -> None:
                 image = rng.integers(0, 256, CAMERA, np.uint8)
                 work["grey"] = partial(grey, image, motion)
             work[name] = partial(engine.run, feeds)
-        times = _timed(work, runs)
+        times = median_seconds(work, runs)
     click.echo(f"encoder without motion   {1e3 * times['without']:7.2f} ms a frame")
     click.echo(
         f"encoder with {pairs} pairs     {1e3 * times['with']:7.2f} ms, {times['with'] / times['without']:.3f} times"
@@ -63,17 +62,6 @@ def _views(pairs: int) -> tuple[str, ...]:
     """A recipe that asks for so many pairs, whatever its statistics describe."""
     off = () if pairs else ("statistics.motion={}", "statistics.rhythm=false")
     return (f"sampling.motion={pairs}", "method=nearest_mean", *off)  # its head holds nothing that must be learnt first
-
-
-def _timed(work: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Median seconds of each, run in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(runs):
-        for name, do in work.items():
-            start = time.perf_counter()
-            do()
-            taken[name].append(time.perf_counter() - start)
-    return {name: median(seconds) for name, seconds in taken.items()}
 
 
 if __name__ == "__main__":

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import click
 import msgspec
+from in_turns import median_seconds
 
 from stpr.export.package.pipeline import export_stage
 from stpr.export.package.request import Options
@@ -51,7 +50,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
             frames = {name: given[0] for name, given in bundle.golden().feeds.items()}
             opened = open_engine(engine, bundle.graph(GraphName.ENCODER), EngineOptions(threads=threads))
             work[precision] = partial(opened.run, frames)
-        times = _timed(work, runs)
+        times = median_seconds(work, runs)
     click.echo("| precision | top-1 as PyTorch | routing as PyTorch | accuracy | known recall | MB | time |")
     click.echo("|---|---|---|---|---|---|---|")
     for precision, figures in lines.items():
@@ -67,17 +66,6 @@ def _figures(bundle: Bundle) -> list[str]:
     rates = [proof.rate(what) for what in ("top-1 agreement", "routing agreement", "accuracy", "known recall")]
     size = sum(entry.bytes for name, entry in bundle.manifest.files.items() if name.startswith("weights/"))
     return [*("-" if rate is None else f"{100 * rate.engine:.2f} %" for rate in rates), f"{size / 1e6:.1f}"]
-
-
-def _timed(work: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Median seconds of each, run in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(runs):
-        for name, do in work.items():
-            start = time.perf_counter()
-            do()
-            taken[name].append(time.perf_counter() - start)
-    return {name: median(seconds) for name, seconds in taken.items()}
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def place(finished: Path, tmp_path: Path) -> Path:
         if (finished / name).exists():
             shutil.copytree(finished / name, tmp_path / name)
     make_video(tmp_path / "film.mp4", frames=100, fps=10.0)
-    clips = {}
+    clips: dict[str, list[Path]] = {}
     with (finished / "runs/motions/stage-5/predictions.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             clips.setdefault(row["label"], []).append(Path(row["path"]))
