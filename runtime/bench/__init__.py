@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import combinations, product
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -33,13 +32,14 @@ from stpr.runtime.bench.videos import (
 )
 from stpr.runtime.bench.watch import Watched, watch
 from stpr.runtime.contract.bundle import open_bundle
-from stpr.runtime.contract.durable import explain, is_same_file, write_file
+from stpr.runtime.contract.durable import explain, write_file
 from stpr.runtime.contract.errors import BundleError, StprError
 from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.events import EventSettings
 from stpr.runtime.model import Model, open_model
 from stpr.runtime.settings import ENGINE
 from stpr.runtime.sinks.raw_file import standard_output, write_whole
+from stpr.runtime.sinks.targets import check_apart
 from stpr.runtime.untrimmed import TOLERANCE_SPANS, EventFigures, Stream, figures
 
 REPORT: Final = "events.json"
@@ -100,17 +100,15 @@ def _check_places(settings: BenchSettings) -> None:
 
 
 def _check_inputs_stay(settings: BenchSettings, videos: Sequence[Video]) -> None:
-    """Raises StprError where figures or timelines would be written over what they are made from."""
-    targets = [] if settings.json in (None, "-") else [Path(settings.json)]
+    """Raises StprError where figures or timelines would be written over what they are made from, or each other."""
+    targets = {} if settings.json in (None, "-") else {f"--json {settings.json}": Path(settings.json)}
     if settings.out is not None:
-        targets += [settings.out / name for name in (REPORT, *picture_names([video.name for video in videos]))]
-    inputs = [video.path for video in videos] + ([] if settings.annotations is None else [Path(settings.annotations)])
-    for target, given in product(targets, inputs):
-        if is_same_file(target, given):
-            raise StprError(f"{target} would be written over {given}, which is judged; choose another place.")
-    for one, other in combinations(targets, 2):
-        if is_same_file(one, other):
-            raise StprError(f"{one} and {other} are one and the same file; choose another place.")
+        names = (REPORT, *picture_names([video.name for video in videos]))
+        targets |= {f"--out's {settings.out / name}": settings.out / name for name in names}
+    inputs = {f"the video {video.path}": video.path for video in videos}
+    if settings.annotations is not None:
+        inputs[f"the list {settings.annotations}"] = Path(settings.annotations)
+    check_apart(targets, inputs)
 
 
 @contextmanager

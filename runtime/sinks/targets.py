@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from itertools import combinations, product
 from pathlib import Path
 
@@ -14,15 +15,19 @@ from stpr.runtime.settings import Settings
 
 def check_targets(settings: Settings) -> None:
     """Raises StprError where an output is the source or another output, by whatever name or link."""
-    targets = _targets(settings)
-    for source, (name, target) in product(settings.sources, targets.items()):
-        if is_same_file(target, local_path(source)):
-            raise StprError(f"{name} is the source {source}, which would be destroyed; name another file.")
+    check_apart(_targets(settings), {f"the source {source}": local_path(source) for source in settings.sources})
+    if settings.keep is not None:
+        _check_keep(settings)
+
+
+def check_apart(targets: Mapping[str, Path | int], inputs: Mapping[str, Path]) -> None:
+    """Raises StprError where an output is an input or another output; each has the name that a message calls it by."""
+    for (name, target), (given, path) in product(targets.items(), inputs.items()):
+        if is_same_file(target, path):
+            raise StprError(f"{name} is {given}, which would be destroyed; name another file.")
     for (one, first), (other, second) in combinations(targets.items(), 2):
         if is_same_file(first, second):
             raise StprError(f"{one} and {other} are one and the same file; name two.")
-    if settings.keep is not None:
-        _check_keep(settings)
 
 
 def is_folder(target: Path) -> bool:

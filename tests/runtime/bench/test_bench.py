@@ -96,7 +96,7 @@ def test_figures_are_not_written_over_what_is_judged(telling: Path, filmed: Path
     for target in (filmed / "truth.csv", filmed / "kitchen.avi", tmp_path / "link.json"):
         done = stpr_bench(telling, "--annotations", filmed / "truth.csv", "--json", target)
         assert done.exit_code == 2
-        assert re.search(rf"Error: {target} would be written over .*, which is judged; choose another", done.stderr)
+        assert re.search(rf"Error: --json {target} is the (list|video) .*, which would be destroyed; name", done.stderr)
     out = tmp_path / "out"
     done = stpr_bench(telling, "--annotations", filmed / "truth.csv", "--out", out, "--json", out / "events.json")
     assert done.exit_code == 2
