@@ -1,4 +1,4 @@
-"""`--config FILE`: a TOML file that says the same as the options of a command.
+"""`--config FILE`: a TOML file that says the same as the options of a command; and `--log-level`.
 
 The options are the one owner: their names are the file's keys, their types are what may stand there, and an option on
 the command line wins over the file. A new option is a key of the file without another word.
@@ -18,12 +18,16 @@ from click.core import ParameterSource
 
 from stpr.runtime.contract.command import Command, one_line_errors
 from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.log import LEVELS, saying
 
 ELSEWHERE: Final = frozenset({"config", "version", "help"})  # options that are no settings
 
 
 class ConfiguredCommand(Command):
-    """A command with `--config`. Of each of `either`, names that exclude each other, the command line's one counts."""
+    """A command that runs for long, with `--config` and `--log-level`.
+
+    Of each of `either`, names that exclude each other, the command line's one counts.
+    """
 
     def __init__(self, *args: Any, either: Sequence[Sequence[str]] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -37,7 +41,19 @@ class ConfiguredCommand(Command):
             callback=_read_config,
             help="A TOML file whose keys are these options, such as headless = true; options win over it.",
         )
-        self.params.append(config)
+        level = click.Option(
+            ["--log-level"],
+            type=click.Choice(LEVELS),
+            default="info",
+            show_default=True,
+            help="What is said on standard error; debug leaves no repetition out.",
+        )
+        self.params += [level, config]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what it says meanwhile has time and level."""
+        with saying(ctx.params.pop("log_level")):
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As usual; then the file gives way to the command line where the two name different ones of `either`."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 
-import click
 import msgspec
 
 from stpr.runtime.cameras import Cameras
@@ -23,6 +23,8 @@ from stpr.runtime.sinks import Sinks, StopRun, open_sinks, why_no_window
 from stpr.runtime.stopping import Stopping
 from stpr.runtime.updates import Models, Updater
 
+log = logging.getLogger(__name__)
+
 
 def run_live(settings: Settings, stopping: Stopping) -> None:
     """Recognize until the source ends or the user stops it; then one line on standard error sums the run up."""
@@ -32,7 +34,7 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
         sources = [opened.enter_context(closing(open_for(settings, uri))) for uri in settings.sources]
         sessions = [session_for(source, model, settings) for source in sources]
         names = ", ".join(source.origin.name for source in sources)
-        click.echo(f"{model.bundle.path}: stage {model.id.stage} on {model.engine}, watching {names}", err=True)
+        log.info("%s: stage %d on %s, watching %s", model.bundle.path, model.id.stage, model.engine, names)
         updater = opened.enter_context(closing(Updater(models, sessions, settings)))
         if settings.watch is not None:
             signal.signal(signal.SIGUSR1, updater.on_signal)
@@ -92,5 +94,5 @@ def _with_a_window_or_headless(settings: Settings) -> Settings:
     """Headless where a window was asked for and none can be shown, and that is said."""
     if settings.headless or (reason := why_no_window()) is None:
         return settings
-    click.echo(f"no window: {reason}; running headless.", err=True)
+    log.warning("no window: %s; running headless.", reason)
     return msgspec.structs.replace(settings, headless=True)

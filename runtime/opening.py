@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
-
-import click
 
 from stpr.runtime.filters import open_filters
 from stpr.runtime.model import Model
@@ -16,13 +15,14 @@ from stpr.runtime.sources import Frame, Source, SourceOptions, open_source, show
 
 __all__ = ["Frame", "Source", "open_for", "session_for"]
 
+log = logging.getLogger(__name__)
+
 
 def open_for(settings: Settings, uri: str) -> Source:
     """One of the sources. Raises SourceError where it can't be opened, StprError for a login that can't be read."""
     if shows_login(uri):
-        click.echo(
-            "the password in an address can be read by every user of this machine (ps); name it with --login FILE.",
-            err=True,
+        log.warning(
+            "the password in an address can be read by every user of this machine (ps); name it with --login FILE."
         )
     return open_source(uri, source_options(settings))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import closing
 from pathlib import Path
 
 import click
+import numpy as np
 
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.command import Command
@@ -31,6 +32,8 @@ def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
     """Go from OLD to NEW and back under the embedded stream, live, and count; a minute without swaps comes first."""
     classes = {bundle.digest: bundle.manifest.class_names for bundle in map(open_bundle, (old, new))}
     counts: Counter[str] = Counter()
+    lost_in: Counter[str] = Counter()
+    holds: dict[str, list[float]] = defaultdict(list)  # ms from a frame's capture until it was done with, by phase
     last, longest, warming, quiet = -1, 0.0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         rules = UpdateSettings(predictions=predictions, disagreement=0.9)  # few windows, and actions change in them
@@ -44,12 +47,14 @@ def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
                     began = time.perf_counter()
                     updater.after([(session, result)])
                     longest = max(longest, time.perf_counter() - began)
-                    counts["frames"] += 1
                     counts["lost"] += result.frame.index - last - 1
-                    last, status = result.frame.index, updater.status
+                    lost, last, status = result.frame.index - last - 1, result.frame.index, updater.status
+                    phase = "without swaps" if last <= QUIET else status.phase
+                    holds[phase].append(1000 * (time.monotonic() - result.frame.captured_at))
                     if last <= QUIET:
                         quiet = counts["lost"]
                         continue
+                    lost_in[phase] += lost
                     if (said := result.prediction) is not None:
                         counts["predictions"] += 1
                         warming += said.state == "warming_up"
@@ -65,6 +70,12 @@ def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
         f" {counts['predictions']} predictions, {counts['wrong']} of classes that their bundle does not know,"
         f" {warming} warming up; longest hold between two frames {1000 * longest:.1f} ms"
     )
+    for during, found in holds.items():
+        p50, p99 = np.percentile(found, [50, 99])
+        click.echo(
+            f"  {during}: {len(found)} frames, {lost_in[during]} dropped, each done with after p50 {p50:.1f},"
+            f" p99 {p99:.1f}, at most {max(found):.1f} ms"
+        )
 
 
 if __name__ == "__main__":

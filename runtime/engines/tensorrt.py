@@ -6,6 +6,7 @@ the live path; all other batches run in pieces of at most eight.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -14,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import click
 import numpy as np
 
 from stpr.runtime.contract.errors import EngineError
@@ -23,6 +23,8 @@ from stpr.runtime.engines.cudart import CudaError, Gpu, open_gpu
 from stpr.runtime.engines.engine import Engine, EngineOptions
 from stpr.runtime.engines.plans import Plans
 from stpr.runtime.engines.tensorrt_builder import PROFILES, build_plan, find_library, name_of, new_log, words
+
+log = logging.getLogger(__name__)
 
 DTYPES: Final[Mapping[str, type[np.generic]]] = {  # TensorRT's names, of what graphs take and give
     "UINT8": np.uint8,
@@ -261,4 +263,5 @@ def _clock(what: str) -> Iterator[None]:
 
 
 def _say(words: str) -> None:
-    click.echo(words, err=True)
+    # A warning, which is told everywhere: who waits for minutes wants to know for what.
+    log.warning("%s", words)

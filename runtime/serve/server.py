@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
-
-import click
 
 from stpr.runtime.contract.command import one_line_errors
 from stpr.runtime.contract.errors import StprError
@@ -20,6 +19,8 @@ from stpr.runtime.settings import Settings
 
 MOST_AT_ONCE: Final = 64  # requests; more are told to come later
 JOIN_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 See: TypeAlias = Callable[[Session, Result], None]
 
@@ -54,7 +55,7 @@ def serving(settings: Settings, board: Board) -> Iterator[See]:
     server = uvicorn.Server(config)
     with _listening(address) as listening:
         host, port = listening.getsockname()[:2]
-        click.echo(f"page at http://{f'[{host}]' if ':' in host else host}:{port}/", err=True)
+        log.info("page at http://%s:%d/", f"[{host}]" if ":" in host else host, port)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="page", daemon=True)
         thread.start()
         try:

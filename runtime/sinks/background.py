@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from stpr.runtime.result import Result
-from stpr.runtime.sinks.sink import Counts, Guarded, StopRun, Trouble
+from stpr.runtime.sinks.sink import Counts, Guarded, StopRun
 
 ROOM: Final = 16  # results that may wait; each holds a picture: 44 MB of them at 1280x720
 CLOSE_SECONDS: Final = 0.7  # for what waits, and again for what was begun: a stop takes less than two seconds
@@ -33,7 +33,6 @@ class Background:
         self._waiting: deque[Result] = deque()
         self._dropped = 0
         self._dropped_at, self._slow_since = float("-inf"), 0.0
-        self._slow = Trouble(sink.name)
         self._patient = False  # what waits is of a recorded source
         self._stopped = self._closing = self._done = False
         self._hurry_from = 0.0  # when it was last told to stop or to finish
@@ -128,7 +127,7 @@ class Background:
             self._slow_since = now
         self._dropped_at = now
         if now - self._slow_since >= PATIENCE:
-            self._slow.tell(f"slower than what it is to take, {self._dropped} results were dropped so far")
+            log.warning("%s: slower than what it is to take, %d results were dropped so far", self.name, self._dropped)
 
     def _wait(self, ready: Callable[[], bool], until: float = float("inf")) -> None:
         # In short waits: a signal handler that comes between the look and the wait would wake nobody.

@@ -28,7 +28,7 @@ from stpr.runtime.decision import State
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.credentials import read_secret
-from stpr.runtime.sinks.sink import MissedError, Trouble
+from stpr.runtime.sinks.sink import MissedError
 from stpr.runtime.sinks.store import plain
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Mqtt:
         """`client` is configured and not connected yet."""
         self._broker, self._client = broker, client
         self._encoder = msgspec.json.Encoder()
-        self._trouble = Trouble("mqtt")
+        self._refused = False  # by the broker, which closes the connection then
         self._said: dict[str, tuple[State, str | None]] = {}
         self._states: dict[str, bytes] = {}  # by topic: published again after every connection
         self._sent: set[int] = set()  # events that the broker has not confirmed, as far as was looked
@@ -117,11 +117,13 @@ class Mqtt:
     # What follows is called by the client, on its thread.
 
     def _connected(self, client: Client, _data: object, _flags: object, reason: Any, _more: object) -> None:
-        if reason.is_failure:
-            self._trouble.tell(
-                f"the broker {self._broker.name} refuses us ({reason}); check user, password and rights."
+        self._refused = reason.is_failure
+        if self._refused:
+            log.error(
+                "mqtt: the broker %s refuses us (%s); check user, password and rights.", self._broker.name, reason
             )
             return
+        log.info("mqtt: connected to the broker %s.", self._broker.name)
         client.publish(self._topic("available"), "online", qos=1, retain=True)
         for topic, state in [*self._states.items()]:
             client.publish(topic, state, retain=True)
@@ -129,12 +131,12 @@ class Mqtt:
     def _failed(self, _client: Client, _data: object) -> None:
         error = sys.exc_info()[1]  # the client is handling it, and hands on no reason
         reason = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error
-        self._trouble.tell(f"no broker at {self._broker.name} ({reason}); events wait until there is.")
+        log.warning("mqtt: no broker at %s (%s); events wait until there is.", self._broker.name, reason)
 
     def _disconnected(self, _client: Client, _data: object, _flags: object, reason: Any, _more: object) -> None:
-        if reason.is_failure:
+        if reason.is_failure and not self._refused:
             words = "the connection broke" if str(reason) == "Unspecified error" else reason
-            self._trouble.tell(f"the broker {self._broker.name} is gone ({words}); events wait until it is back.")
+            log.warning("mqtt: the broker %s is gone (%s); events wait until it is back.", self._broker.name, words)
 
     def _arrived(self, _client: Client, _data: object, number: int, _reason: object, _more: object) -> None:
         self._confirmed.append(number)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.result import Result
-
-EVERY_SECONDS: Final = 60.0  # at most, the same trouble of a sink is told again
 
 log = logging.getLogger(__name__)
 
@@ -55,27 +52,11 @@ class Sink(Protocol):
         """Finish what was begun."""
 
 
-class Trouble:
-    """What goes wrong again and again is told when it begins, then now and then with how often it was."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._told_at, self._untold = float("-inf"), 0
-
-    def tell(self, words: str) -> None:
-        """Say that it happened, unless that was said within the last minute."""
-        self._untold += 1
-        if (now := time.monotonic()) - self._told_at >= EVERY_SECONDS:
-            times = f" ({self._untold} times since this was told)" if self._untold > 1 else ""
-            log.warning("%s: %s%s", self._name, words, times)
-            self._told_at, self._untold = now, 0
-
-
 class Guarded:
     """A sink whose first error is told, once; from there on what it should have taken is counted.
 
-    A MissedError is told now and then, and the sink goes on. StopRun and BrokenPipeError end the run: they are no
-    errors, somebody has seen enough.
+    After a MissedError the sink goes on. StopRun and BrokenPipeError end the run: they are no errors, somebody has
+    seen enough.
     """
 
     def __init__(self, name: str, sink: Sink) -> None:
@@ -83,7 +64,6 @@ class Guarded:
         self.broken = False
         self._sink = sink
         self._written = self._failed = 0
-        self._trouble = Trouble(name)
 
     @property
     def every_frame(self) -> bool:
@@ -105,7 +85,7 @@ class Guarded:
         except (StopRun, BrokenPipeError):
             raise
         except MissedError as error:
-            self._trouble.tell(error.message)
+            log.warning("%s: %s", self.name, error.message)
         except Exception as error:  # noqa: BLE001  (whatever breaks a sink, recognition goes on)
             self._break(error)
         self._failed += 1

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
 
 from stpr.runtime.contract.errors import SourceError
-
-AT_ONCE: Final = 4  # lines that may follow each other
-LINE_SECONDS: Final = 60.0  # for another one
+from stpr.runtime.log import LINE_SECONDS, Allowance
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +21,7 @@ class Outage:
         self._name = name
         self._since: float | None = None  # monotonic; None while it is there
         self._code: str | None = None  # of the reason that was said last
-        self._left, self._filled_at = float(AT_ONCE), time.monotonic()
-        self._unsaid = 0
+        self._allowance = Allowance()  # for all that is said of it
         self._said_at = 0.0
 
     def begins(self, reason: SourceError | None = None) -> None:
@@ -48,16 +44,7 @@ class Outage:
         self._since = self._code = None
 
     def _say(self, words: str) -> None:
-        if not self._may():
-            self._unsaid += 1
+        if (left_out := self._allowance.take()) is None:
             return
-        self._left, self._said_at = self._left - 1, time.monotonic()
-        log.warning("%s%s", words, f" ({self._unsaid} lines like it were left out)" if self._unsaid else "")
-        self._unsaid = 0
-
-    def _may(self) -> bool:
-        """Whether there is room for a line."""
-        now = time.monotonic()
-        self._left = min(AT_ONCE, self._left + (now - self._filled_at) / LINE_SECONDS)
-        self._filled_at = now
-        return self._left >= 1
+        self._said_at = time.monotonic()
+        log.warning("%s%s", words, f" ({left_out} lines like it were left out)" if left_out else "")

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-import click
 import msgspec
 
 from stpr.runtime.contract.bundle import Bundle
@@ -221,7 +220,7 @@ class Updater:
         self._status = msgspec.structs.replace(self._status, phase="idle", what=None, last=said)
 
     def _conclude(self, said: str, *, swapped: bool = False) -> None:
-        click.echo(f"{said}.", err=True)
+        log.info("%s.", said)
         phase: Phase = "on trial" if swapped else "idle"
         swaps = self._status.swaps + swapped
         self._status = msgspec.structs.replace(self._status, phase=phase, what=None, last=said, swaps=swaps)

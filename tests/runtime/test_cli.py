@@ -52,6 +52,7 @@ def test_every_option_is_a_setting_and_the_other_way_round() -> None:
     options = {parameter.name for parameter in run.params} - {
         "camera",
         "config",
+        "log_level",
         "version",
     }  # a camera is a source by its number
     tables = {"events", "updates"}  # for whoever calls from Python: their defaults were measured
@@ -127,7 +128,7 @@ def test_a_bad_picture_of_many_is_told_and_counted(bundle: Path, tmp_path: Path)
     done = stpr_run("--source", tmp_path, "--bundle", bundle, "--headless", "--json", "-")
     assert done.returncode == 0, done.stderr
     _, told, summary = done.stderr.splitlines()
-    assert told == f"{tmp_path / '60.png'} can't be read and is passed over: it is damaged or no image."
+    assert told.endswith(f" WARNING {tmp_path / '60.png'} can't be read and is passed over: it is damaged or no image.")
     assert re.fullmatch(SUMMARY + ", 1 unreadable", summary)
     assert [json.loads(line)["state"] for line in done.stdout.splitlines()].count("warming_up") == 3
 
@@ -292,7 +293,7 @@ def test_a_reader_that_never_reads_does_not_hold_the_end(bundle: Path, long_vide
     assert time.monotonic() - begun < 4  # two seconds for the sink, and some for a busy machine
     assert process.stderr is not None
     _, told, summary = process.stderr.read().splitlines()
-    assert told == "json hangs and is left behind; what it was writing may be incomplete."
+    assert told.endswith(" WARNING json hangs and is left behind; what it was writing may be incomplete.")
     assert re.search(r", json missed \d+ results$", summary)
     process.stderr.close()
     os.close(reading)
@@ -321,8 +322,8 @@ def test_a_full_disk_stops_the_output_and_not_recognition(bundle: Path, video: P
     )
     assert done.returncode == 2
     _, told, summary, error = done.stderr.splitlines()
-    assert told == (
-        "json stopped, recognition goes on: can't write predictions to /dev/full (No space left on device);"
+    assert told.endswith(
+        " ERROR   json stopped, recognition goes on: can't write predictions to /dev/full (No space left on device);"
         " make room there."
     )
     assert re.fullmatch(SUMMARY + ", json missed 12 results", summary)

@@ -78,17 +78,18 @@ def test_the_whole_bundle_holds_on_it(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_an_engine_is_built_once_and_kept_beside_the_bundle(
-    machine: Machine, graph: Path, capsys: pytest.CaptureFixture[str]
+    machine: Machine, graph: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     opened(graph)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "building a TensorRT engine of encoder.onnx for Fake Orin (tensorrt 10.3.0): there is none yet" in told.err
+    assert capsys.readouterr().out == ""
+    what = "building a TensorRT engine of encoder.onnx for Fake Orin (tensorrt 10.3.0)"
+    assert f"{what}: there is none yet" in caplog.text
     kept = graph.parent.parent / "engines" / graph.parent.name
     assert sorted(file.name for file in kept.iterdir()) == ["encoder.json", "encoder.plan"]
+    caplog.clear()
     opened(graph)
     assert len(machine.tensorrt.built) == 1
-    assert capsys.readouterr().err == ""
+    assert not caplog.records
     open_bundle(graph.parent)  # which is as it was
 
 
@@ -109,22 +110,22 @@ def damage(graph: Path) -> None:
     ],
 )
 def test_a_plan_that_does_not_fit_is_built_again_and_the_reason_said(
-    machine: Machine, graph: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], None], reason: str
+    machine: Machine, graph: Path, caplog: pytest.LogCaptureFixture, change: Callable[[Path], None], reason: str
 ) -> None:
     opened(graph)
-    capsys.readouterr()
+    caplog.clear()
     change(graph)
     opened(graph)
-    assert reason in capsys.readouterr().err
+    assert reason in caplog.text
     opened(graph)
     assert len(machine.tensorrt.built) == 2
 
 
-def test_another_version_builds_again(machine: Machine, graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_version_builds_again(machine: Machine, graph: Path, caplog: pytest.LogCaptureFixture) -> None:
     opened(graph)
     newer = machine.install("10.7.0")
     opened(graph)
-    assert "(library was tensorrt 10.3.0)" in capsys.readouterr().err
+    assert "(library was tensorrt 10.3.0)" in caplog.text
     assert len(newer.built) == 1
 
 
@@ -150,7 +151,7 @@ def test_a_bundle_that_cannot_be_written_beside_has_its_engines_in_the_cache(
     assert len(list((tmp_path / "cache" / "stpr" / "engines").glob("toy-*/stage-2/encoder.plan"))) == 1
 
 
-def test_two_at_once_build_one(machine: Machine, graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_at_once_build_one(machine: Machine, graph: Path, caplog: pytest.LogCaptureFixture) -> None:
     plan = graph.parent.parent / "engines" / graph.parent.name / "encoder.plan"
     waiting = threading.Thread(target=opened, args=(graph,))
     with locked(plan):
@@ -159,7 +160,7 @@ def test_two_at_once_build_one(machine: Machine, graph: Path, capsys: pytest.Cap
         assert machine.tensorrt.built == []
     waiting.join(30)
     assert len(machine.tensorrt.built) == 1
-    assert f"process {os.getpid()} on " in capsys.readouterr().err
+    assert f"process {os.getpid()} on " in caplog.text
 
 
 def test_too_little_memory_is_told_before_the_work(machine: Machine, graph: Path) -> None:

@@ -26,7 +26,8 @@ from pathlib import Path
 from stpr.runtime.live import run_live
 from stpr.runtime.settings import Settings, UpdateSettings
 from stpr.runtime.stopping import stop_on_signals
-with stop_on_signals() as stopping:
+from stpr.runtime.log import saying
+with saying("info"), stop_on_signals() as stopping:
     run_live(Settings(source="synthetic:motions", headless=True, threads=1, watch=Path(sys.argv[1]),
                       serve="127.0.0.1:0", updates=UpdateSettings(predictions=4)), stopping)
 """
@@ -82,7 +83,7 @@ def served(watch: Path, *, token: str = TOKEN) -> Iterator[Served]:
         while found is None:
             line = process.stderr.readline()
             assert line, "the run ended"
-            found = re.fullmatch(r"page at (http://127\.0\.0\.1:\d+)/\n", line)
+            found = re.fullmatch(r".* INFO    page at (http://127\.0\.0\.1:\d+)/\n", line)
         run = Served(found[1])
         run.wait_for(lambda state: all(one["latest"] for one in state["cameras"].values()))
         yield run

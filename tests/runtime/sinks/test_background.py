@@ -98,8 +98,9 @@ def test_predictions_are_dropped_before_events_and_that_is_told_where_it_lasts(
     queue.close()
     assert {20, 30} <= set(sink.taken)
     assert sorted(sink.taken) == sink.taken
-    assert len(caplog.messages) == 1  # in a minute
-    assert re.fullmatch(r"slow: slower than what it is to take, \d+ results were dropped so far", caplog.messages[0])
+    assert 0 < len(caplog.messages) < queue.counts.missed
+    for words in caplog.messages:
+        assert re.fullmatch(r"slow: slower than what it is to take, \d+ results were dropped so far", words)
 
 
 def test_nothing_of_a_recorded_source_is_lost_however_slow_the_sink() -> None:

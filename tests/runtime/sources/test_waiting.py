@@ -9,10 +9,11 @@ from contextlib import closing
 import pytest
 
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.log import AT_ONCE
 from stpr.runtime.sources import SourceOptions, open_source
 from stpr.runtime.sources import live as live_module
 from stpr.runtime.sources.live import LOCKED_OUT_PAUSE, LONGEST_PAUSE, pause_after
-from stpr.runtime.sources.outage import AT_ONCE, Outage
+from stpr.runtime.sources.outage import Outage
 from tests.runtime.sources.test_network import camera
 from tests.runtime.sources.test_reasons import web
 

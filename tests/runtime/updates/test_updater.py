@@ -127,19 +127,20 @@ def test_a_hundred_swaps_lose_no_frame_and_say_nothing_wrong(tmp_path: Path, oth
 
 @pytest.mark.parametrize("kind", ["bundle", "update"])
 def test_what_appears_in_the_folder_takes_over_and_a_restart_begins_with_it(
-    tmp_path: Path, old: Path, capsys: pytest.CaptureFixture[str], kind: str
+    tmp_path: Path, old: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     new = make_next(old, tmp_path / "server" / "stage-3")
     if kind == "update":
         new = write_delta(open_bundle(old), open_bundle(new), tmp_path / "server" / "update-2-to-3")
     watched = tmp_path / "watched"
+    caplog.set_level("INFO")
     with running(watched) as stream:
         shutil.copytree(new, watched / new.name)
         stream.until_stage(3)
         made = stream.session.model.bundle.path
         assert stream.updater.status.last == f"{made}: stage 3 is marked good"
     assert made == (watched / "stage-3" if kind == "bundle" else watched / "toy" / "stage-3")
-    assert f"{made}: stage 3 from frame " in capsys.readouterr().err
+    assert f"{made}: stage 3 from frame " in caplog.text
     with running(watched) as stream:
         assert stream.session.model.bundle.path.resolve() == made.resolve()
         stream.updater.roll_back()
