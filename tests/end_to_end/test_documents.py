@@ -25,12 +25,13 @@ from tests.factories import make_video
 ROOT: Final = Path(__file__).parents[2]
 SCRIPTS: Final = Path(sys.executable).parent
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "tools/site/pages").glob("*.md")))
+FEW: Final = ("--set", "data.train_per_class=12", "--set", "data.test_per_class=4")
 HERE: Final = (  # what stands for what a test has not: a camera, a network of the reader's, hours
     ("--camera 0 --label", "--source film.mp4 --count 2 --countdown 0 --yes --label"),
     ("--camera 0", "--source film.mp4 --headless"),
     ("backbone.source=DIR", "backbone.source=tiny"),
     ("update-4-to-5", "bundles/motions/update-4-to-5 --out on-the-device/stage-5"),
-    ("--row methods --seeds 0,1,2", "--row streaming_lda,nearest_mean --seeds 0 --set data.train_per_class=4"),
+    ("--row methods --seeds 0,1,2", "--row streaming_lda,nearest_mean --seeds 0 " + " ".join(FEW)),
 )
 
 
@@ -59,10 +60,9 @@ def as_here(line: str) -> list[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the embedded set and the bundles of its last two stages."""
     folder = tmp_path_factory.mktemp("finished")
-    few = ["--set", "data.train_per_class=12", "--set", "data.test_per_class=4"]
     for line in ("stpr-train motions", "stpr-export --stage 4", "stpr-export --stage 5"):
         name, *words = line.split()
-        command = [str(SCRIPTS / name), *words, *(few if name == "stpr-train" else [])]
+        command = [str(SCRIPTS / name), *words, *(FEW if name == "stpr-train" else [])]
         subprocess.run(command, cwd=folder, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return folder
 

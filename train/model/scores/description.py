@@ -28,7 +28,7 @@ class Section:
 
     @property
     def rounding(self) -> float:
-        """The least that its numbers vary by where they say anything; in pictures that stand still flow is not quite 0."""
+        """The least that its numbers vary by where they say anything; of pictures that stand still flow is not 0."""
         return 1e-6 if self.columns in ("appearance", "inner") else 3e-4
 
 
