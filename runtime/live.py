@@ -46,23 +46,24 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
         stop = sources[0].stop if cameras is None else cameras.stop
         with stopping.by(stop, sinks.stop, finish=sinks.finish, words=words), closing(sinks), suppress(StopRun):
             pulse = opened.enter_context(under_systemd(f"watching {names}"))
-            results = (
+            rounds = (
                 _alone(sessions[0], pulse.through(sources[0]))
                 if cameras is None
                 else run_all(sessions, pulse.through(cameras))
             )
-            for session, result in results:
-                sinks.write(result)
-                see(session, result)
-                updater.after([(session, result)])
+            for results in rounds:
+                for session, result in results:
+                    sinks.write(result)
+                    see(session, result)
+                updater.after(results)
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")
 
 
-def _alone(session: Session, frames: Iterable[Frame]) -> Iterator[tuple[Session, Result]]:
+def _alone(session: Session, frames: Iterable[Frame]) -> Iterator[list[tuple[Session, Result]]]:
     """One camera needs no thread between its source and the loop."""
     for result in run(session, frames):
-        yield session, result
+        yield [(session, result)]
 
 
 def summaries(sessions: Sequence[Session], sources: Sequence[Source], sinks: Sinks) -> str:

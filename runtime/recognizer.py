@@ -45,14 +45,13 @@ def run(session: Session, frames: Iterable[Frame]) -> Iterator[Result]:
         yield last
 
 
-def run_all(sessions: Sequence[Session], rounds: Iterable[Round]) -> Iterator[tuple[Session, Result]]:
-    """The results of all cameras, each with its session: frames that have come at one time share the graphs' calls."""
+def run_all(sessions: Sequence[Session], rounds: Iterable[Round]) -> Iterator[list[tuple[Session, Result]]]:
+    """The results of each round, with their sessions: frames that have come at one time share the graphs' calls."""
     for taken in rounds:
         shots = [(sessions[number], frame) for number, frame in taken.items() if frame is not None]
-        yield from zip((session for session, _ in shots), step(shots), strict=True)
-        for number, frame in taken.items():
-            if frame is None and (last := sessions[number].end()) is not None:
-                yield sessions[number], last
+        made = [*zip((session for session, _ in shots), step(shots), strict=True)]
+        ended = [sessions[number] for number, frame in taken.items() if frame is None]
+        yield made + [(session, last) for session in ended if (last := session.end()) is not None]
 
 
 def step(shots: Sequence[Shot]) -> list[Result]:

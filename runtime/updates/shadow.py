@@ -7,14 +7,18 @@ no warming up either way.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from stpr.runtime.decision import Decision, Prediction, loudest
 from stpr.runtime.recognizer import step
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
 from stpr.runtime.updates.candidate import Candidate
+
+AWAY_SPANS: Final = 2.0  # of a clip, without a frame: such a gap empties a window
 
 
 @dataclass(slots=True)
@@ -53,11 +57,12 @@ class Shadow:
     def __init__(self, candidate: Candidate, sessions: Sequence[Session]) -> None:
         self.candidate, self.tally = candidate, Tally()
         self._beside = {session: session.beside(candidate.model, share=candidate.same_features) for session in sessions}
+        self._seen_at = dict.fromkeys(sessions, time.monotonic())
         self._old = frozenset(sessions[0].model.manifest.class_names)
 
     def see(self, session: Session, result: Result) -> None:
         """Show it a result of a running session. Raises EngineError when the candidate fails."""
-        beside = self._beside[session]
+        beside, self._seen_at[session] = self._beside[session], time.monotonic()
         said: Decision | None
         if beside.window is session.window:
             said = self._judge(session) if _spoke(result.prediction) and not self.candidate.is_return else None
@@ -67,13 +72,22 @@ class Shadow:
             self.tally.count(result.prediction, said, old=self._old)
 
     def is_warm(self) -> bool:
-        """Whether no session would have to warm up after a swap that did not have to before."""
-        return all(new.window.is_full() or not running.window.is_full() for running, new in self._beside.items())
+        """Whether no session would have to warm up after a swap that did not have to before.
+
+        A camera that has ended or is away has to in any case, and is not waited for.
+        """
+        return all(
+            new.window.is_full() or not running.window.is_full() or self._is_away(running)
+            for running, new in self._beside.items()
+        )
 
     def swap(self) -> None:
         """Let every session go on under the candidate, from the next frame on."""
         for running, new in self._beside.items():
             running.adopt(new)
+
+    def _is_away(self, session: Session) -> bool:
+        return time.monotonic() - self._seen_at[session] > AWAY_SPANS * session.model.manifest.clip.span_seconds
 
     def _judge(self, session: Session) -> Decision:
         return loudest(self.candidate.model.judge(session.window.as_clips()))

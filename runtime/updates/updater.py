@@ -117,7 +117,11 @@ class Updater:
             log.warning("%s", error.message)
 
     def after(self, results: Sequence[tuple[Session, Result]]) -> None:
-        """Between two frames: show the candidate what was just seen, and change models where that is decided."""
+        """Between two frames: show the candidate what was just seen, and change models where that is decided.
+
+        Takes all results of one step at once: after a swap in the middle of them, one camera's next window would lack a
+        frame.
+        """
         if self._trial:
             self._trial -= min(self._trial, sum(_spoke(result) for _, result in results))
             if not self._trial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,7 +108,8 @@ def test_cameras_share_the_calls_and_each_is_told_what_it_would_be_told_alone(tm
     encoder.shapes.clear()
     sources = [open_recorded(video) for video in videos]
     together: dict[str, list[tuple[int, str | None]]] = {}
-    for _, result in run_all([Session(model, source.origin) for source in sources], Cameras(sources)):
+    rounds = run_all([Session(model, source.origin) for source in sources], Cameras(sources))
+    for _, result in itertools.chain.from_iterable(rounds):
         said = None if result.prediction is None else result.prediction.state
         together.setdefault(result.frame.source.name, []).append((result.frame.index, said))
         assert result.prediction is None or result.prediction.source == result.frame.source.name
