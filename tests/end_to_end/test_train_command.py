@@ -21,7 +21,6 @@ from stpr.runtime.motions import FPS
 from stpr.train.cli import main
 from stpr.train.data.clips import Clip
 from stpr.train.data.source import read_videos
-from stpr.train.datasets.annotations import Video
 from stpr.train.datasets.dataset import Listed
 from stpr.train.datasets.motions_writer import LONGEST, SHORTEST
 from stpr.train.learning.inputs import PixelClips
@@ -220,7 +219,7 @@ def test_adapters_in_the_blocks_read_pixels_anew_each_epoch(work: Path, monkeypa
     drawn: list[int] = []
     views = PixelClips.views
 
-    def watch(self: PixelClips, video: Video, *, draws: int, seed: int) -> Clip:
+    def watch(self: PixelClips, video: Path, *, draws: int, seed: int) -> Clip:
         if draws:
             drawn.append(seed)
         clip: Clip = views(self, video, draws=draws, seed=seed)

@@ -31,8 +31,11 @@ FEATURES: Final = "features"
 DIGEST: Final = "sha256"  # of the features' bytes, in an entry's metadata
 
 
-class Encoding(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides a video's frozen features `(draws + 1, frames, width)`, but for the video."""
+class Encoding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that decides a video's frozen features `(draws + 1, frames, width)`, but for the video.
+
+    With `windows` they are those of all windows of so many seconds `(W, frames, width)`: W follows from the video.
+    """
 
     backbone: str  # digest of its weights
     preprocess: PreprocessSpec
@@ -43,6 +46,7 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True):
     draws: int
     augment: Augment | None  # this and the seed: None without draws
     seed: int | None
+    windows: float | None = None  # a default: entries made before there were any are found as ever
 
 
 class FeatureCache:
@@ -76,7 +80,8 @@ class FeatureCache:
                 promised = (file.metadata() or {}).get(DIGEST)
         except (OSError, SafetensorError) as error:
             raise _damaged(entry, str(error)) from error
-        if features.shape != (how.draws + 1, how.frames, how.width) or _digest(features) != promised:
+        rows = how.draws + 1 if how.windows is None else len(features)
+        if features.shape != (rows, how.frames, how.width) or _digest(features) != promised:
             raise _damaged(entry, "it does not hold what was written")
         return features
 

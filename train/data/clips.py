@@ -63,7 +63,7 @@ class _View:
     variation: Variation | None = None
 
 
-_Plan: TypeAlias = Callable[[int], Sequence[_View]]  # number of frames in the video -> views of it
+_Plan: TypeAlias = Callable[[int, float], Sequence[_View]]  # frames in the video, and a second -> views of it
 
 
 def load_clip(video: Path, *, spec: PixelSpec, sampling: SamplingSettings, rng: np.random.Generator | None) -> Clip:
@@ -74,7 +74,8 @@ def load_clip(video: Path, *, spec: PixelSpec, sampling: SamplingSettings, rng: 
     # One number per clip: a video that needs a second pass takes no more of them.
     seed = None if rng is None else int(rng.integers(2**63))
 
-    def plan(total: int) -> list[_View]:
+    def plan(total: int, rate: float) -> list[_View]:
+        del rate
         return [_test_view(total, sampling) if seed is None else _draw(total, sampling, 0, seed)]
 
     clip: Clip = _render(video, plan, spec)[0]
@@ -90,7 +91,8 @@ def load_draws(video: Path, *, draws: int, spec: PixelSpec, sampling: SamplingSe
     digest = hashlib.sha256(draw_name(video).encode("utf-8", "surrogateescape")).digest()
     named = int.from_bytes(digest[:8], "big")
 
-    def plan(total: int) -> list[_View]:
+    def plan(total: int, rate: float) -> list[_View]:
+        del rate
         training = [_draw(total, sampling, draw, (seed, named, draw)) for draw in range(draws)]
         return [_test_view(total, sampling), *training]
 
@@ -103,18 +105,30 @@ def load_windows(video: Path, *, span: float, spec: PixelSpec, sampling: Samplin
     Half a span apart, or further where there would be more than MOST_WINDOWS; of a shorter video it is the test view.
     Raises DataError as `load_clip` does.
     """
-    info = probe(video)
-    length = min(info.frames, max(sampling.frames, round(span * info.fps)))
-    count = min(MOST_WINDOWS, 1 + (info.frames - length) * 2 // length)
-    starts = [round(place * (info.frames - length) / max(1, count - 1)) for place in range(count)]
-    frames = centre_frames(length, sampling.frames)
 
-    def plan(total: int) -> list[_View]:
-        del total  # announced; what was counted holds
-        views = [[min(start + frame, info.frames - 1) for frame in frames] for start in starts]
+    def plan(total: int, rate: float) -> list[_View]:
+        starts, length = _windows(total, rate, span, sampling.frames)
+        frames = centre_frames(length, sampling.frames)
+        views = [[min(start + frame, total - 1) for frame in frames] for start in starts]
         return [_View(indices, indices) for indices in views]
 
     return _render(video, plan, spec)
+
+
+def count_windows(video: Path, *, span: float, frames: int) -> int:
+    """How many windows `load_windows` gives of a video, by what the file announces. Raises DataError as it does."""
+    with VideoFile(video) as opened:
+        total, rate = opened.announced, opened.rate
+    info = None if total else probe(video)
+    starts, _ = _windows(total, rate, span, frames) if info is None else _windows(info.frames, info.fps, span, frames)
+    return len(starts)
+
+
+def _windows(total: int, rate: float, span: float, frames: int) -> tuple[list[int], int]:
+    """The first frame of each window over a video of `total` frames, and how many frames a window covers."""
+    length = min(total, max(frames, round(span * rate)))
+    count = min(MOST_WINDOWS, 1 + (total - length) * 2 // length)
+    return [round(place * (total - length) / max(1, count - 1)) for place in range(count)], length
 
 
 def draw_name(video: Path) -> str:
@@ -143,17 +157,33 @@ def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers
 
 def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
     """The typical length of a video in seconds: the median over at most that many, spread evenly over the list."""
-    if not videos:
-        raise DataError("there is no training video to take the typical length from; add some.")
-    chosen = centre_frames(len(videos), min(at_most, len(videos)))
     lengths, faults = [], []
-    for index in chosen:
+    for video in _measured(videos, at_most):
         try:
-            lengths.append(probe(videos[index]).seconds)
+            lengths.append(probe(video).seconds)
         except DataError as error:
             faults.append(error)
     check_all(faults)
     return statistics.median(lengths)
+
+
+def announced_span(videos: Sequence[Path]) -> float:
+    """What `median_span` will be, by what the files announce: nothing is decoded of those that say how long they are.
+
+    Raises DataError as `median_span` does.
+    """
+    lengths = []
+    for path in _measured(videos, MEASURED):
+        with VideoFile(path) as video:
+            told = video.announced / video.rate
+        lengths.append(told or probe(path).seconds)
+    return statistics.median(lengths)
+
+
+def _measured(videos: Sequence[Path], at_most: int) -> list[Path]:
+    if not videos:
+        raise DataError("there is no training video to take the typical length from; add some.")
+    return [videos[index] for index in centre_frames(len(videos), min(at_most, len(videos)))]
 
 
 def _test_view(total: int, sampling: SamplingSettings) -> _View:
@@ -185,12 +215,12 @@ def _render(path: Path, plan: _Plan, spec: PixelSpec) -> Clip:
     """Carry out the plan in one pass if the announced count holds, which it nearly always does; else count first."""
     with VideoFile(path) as video:
         if video.announced > 0:
-            clips = _decode(video, plan(video.announced), spec, video.announced)
+            clips = _decode(video, plan(video.announced, video.rate), spec, video.announced)
             if video.info().frames == video.announced:
                 return clips
-    total = probe(path).frames
+    info = probe(path)
     with VideoFile(path) as video:
-        return _decode(video, plan(total), spec, total)
+        return _decode(video, plan(info.frames, info.fps), spec, info.frames)
 
 
 def _decode(video: VideoFile, views: Sequence[_View], spec: PixelSpec, total: int) -> Clip:

@@ -25,9 +25,10 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
     notes: list[str] = []
     if any((root / split).is_dir() for split in SPLITS):
         listed = Folder(root=str(root)).listed()
-        for fault in listed.faults.values():
-            raise DataError(fault)
-        videos = listed.videos
+        for name, fault in listed.faults.items():
+            if name != BACKGROUND:
+                raise DataError(fault)
+        videos = [video for video in listed.videos if video.label != BACKGROUND]
     else:
         folders = [folder for folder in class_folders(root) if folder.name != BACKGROUND]
         found = [Video(path, folder.name, "train") for folder in folders for path in class_videos(folder)]
@@ -41,11 +42,19 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
 
 
 def background_of(root: Path) -> tuple[str, list[str]]:
-    """The folder of background videos in a folder of classes, "" where there is none; and what to say of it."""
-    folder = root / BACKGROUND
-    if not folder.is_dir():
-        return "", []
-    return str(folder), [f"{folder} is no class: its videos show what is none, so that events keep silent there"]
+    """The folder of background videos in a folder of classes, "" where there is none; and what to say of it.
+
+    It lies beside the classes of train/, or beside train/ itself. Raises DataError where there are two of them.
+    """
+    found = [folder for folder in (root / BACKGROUND, root / "train" / BACKGROUND) if folder.is_dir()]
+    if len(found) > 1:
+        raise DataError(f"{found[0]} and {found[1]} are both background; put their videos into one of the two.")
+    said = [f"{folder} is no class: its videos show what is none, so that events keep silent there" for folder in found]
+    if (unused := root / "test" / BACKGROUND).is_dir():
+        said.append(
+            f"left out: {unused}; nothing is tested on background, stpr-bench judges events on annotated videos"
+        )
+    return str(found[0]) if found else "", said
 
 
 def split_by_recording(videos: Sequence[Video]) -> tuple[list[Video], list[str]]:

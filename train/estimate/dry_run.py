@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from stpr.runtime.contract.errors import StprError
-from stpr.train.data.clips import MEASURED
 from stpr.train.data.list_digests import list_digests
 from stpr.train.data.source import missing, read_lists, read_stages, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
 from stpr.train.datasets.skip_list import NOTHING
+from stpr.train.estimate.beside import Beside, work_beside
 from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
 from stpr.train.estimate.network import Network, foresee, look_for_network
 from stpr.train.estimate.work import Clips, Work, work_of
@@ -41,6 +41,7 @@ class Outlook:
     last: int = 0  # the stage to stop after
     missing: dict[Split, list[Path]] = field(default_factory=dict)
     lists: dict[str, str] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)  # of the work what no stage does
     unwritten: int = 0  # bytes of videos that a run would begin with writing
     network: Network | None = None  # None if it doesn't load or doesn't fit the recipe
     sizes: list[int] = field(default_factory=list)  # of each checkpoint; none if the network's form is unknown
@@ -60,12 +61,7 @@ class Outlook:
     def work(self) -> Work:
         """What is to be decoded, encoded and learnt."""
         stages, clips = [stage for stage, _ in self.plan], [counted for _, counted in self.plan]
-        return sum(work_of(self.recipe, stages, clips, behind=self.learnt, last=self.last), Work(decoded=self.measured))
-
-    @property
-    def measured(self) -> int:
-        """Training videos that are decoded for their length alone, to know the typical one."""
-        return 0 if self.learnt else min(MEASURED, sum(video.split == "train" for video in self.videos))
+        return sum(work_of(self.recipe, stages, clips, behind=self.learnt, last=self.last), self.beside.work)
 
     @property
     def disk(self) -> int:
@@ -116,6 +112,9 @@ def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> 
         found.learnt, found.last = len(learnt), min(last or len(plan), len(plan))
         found.plan = _counted(plan, found.videos)
         _look_for_videos(found)
+        if found.stages and not found.missing.get("train"):
+            beside = partial(work_beside, recipe, found.videos, past, written=not found.to_write)
+            found.beside = found.attempt(beside, found.beside)
     _look_at_network(found, [*learnt, *(stage.classes for stage, _ in found.stages)])
     if found.disk > (free := free_bytes(out)):
         found.problems.append(f"--out {out}: the run leaves {found.disk} bytes, and {free} are free; choose another.")

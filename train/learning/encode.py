@@ -1,24 +1,24 @@
-"""A stage's clips through the frozen backbone: each video decoded and encoded once, unless a cache has its features."""
+"""Videos through the frozen backbone: each decoded and encoded once, unless a cache has its features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
 
 from stpr.runtime.contract.errors import DataError
 from stpr.train.data.cache import Encoding, FeatureCache
-from stpr.train.data.clips import load_ahead
+from stpr.train.data.clips import Clip, load_ahead
 from stpr.train.data.videos import check_all
-from stpr.train.datasets.annotations import Video
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.settings.learning import SamplingSettings
 
 Advance: TypeAlias = Callable[[int], None]  # told after every clip how many are done
+AT_ONCE: Final = 16  # clips of a video that go through the network together
 
 
 @torch.no_grad()
@@ -31,73 +31,89 @@ def encode_frozen(
     out. A video is encoded by itself, so that its features don't depend on which others the cache lacks.
     """
     processes, total = clips.processes, len(clips.videos)
-    videos = processes.share(clips.videos)
-    how = _encoding(clips, encoder, draws)
+    videos = [video.path for video in processes.share(clips.videos)]
+    how = encoding(encoder, clips.sampling, draws=draws, seed=clips.seed)
     features = torch.empty(len(videos), draws + 1, how.frames, how.width)
-
-    faults: list[DataError] = []
-
-    def encoded() -> Iterator[Tensor]:
-        ahead = load_ahead(videos, partial(_load, clips, cache, how), workers=clips.sampling.workers)
-        for video, (entry, loaded) in zip(videos, ahead, strict=True):
-            if isinstance(loaded, DataError):
-                faults.append(loaded)
-                yield torch.zeros_like(features[0])  # the rest is only looked at, so that all faults are told at once
-                continue
-            pixels = loaded.dtype == torch.uint8
-            row = _encode(encoder, video, loaded) if pixels and not faults else loaded
-            if cache and entry and pixels and not faults:
-                cache.write(entry, row)
-            elif cache:
-                cache.served += 1
-            yield torch.zeros_like(features[0]) if faults else row
-
+    work = VideoEncoder(encoder, how, lambda video: clips.views(video, draws=draws, seed=clips.seed), cache)
+    nothing = torch.zeros(features.shape[1:])
+    rows = (nothing if row is None else row for row in work.encoded(videos, workers=clips.sampling.workers))
     try:
-        for place, row in enumerate(processes.lockstep(encoded(), processes.rounds(total))):
+        for place, row in enumerate(processes.lockstep(rows, processes.rounds(total))):
             features[place] = row
             advance(min(total, (place + 1) * processes.count))
         with processes.together():
-            check_all(faults)
+            check_all(work.faults)
     finally:
         if cache:
             cache.remember()
     return FrozenFeatures(processes.join(features, total), clips.labels, processes, clips.recordings)
 
 
-def _load(
-    clips: PixelClips, cache: FeatureCache | None, how: Encoding, video: Video
-) -> tuple[Path | None, Tensor | DataError]:
-    """The cache entry of a video, and its cached features if there are any, else its pixels or what is wrong."""
-    entry = cache.entry(video.path, how) if cache else None
-    kept = cache.read(entry, how) if cache and entry else None
-    if kept is not None:
-        return entry, kept
-    try:
-        return entry, torch.from_numpy(clips.views(video, draws=how.draws, seed=clips.seed))
-    except DataError as error:
-        return entry, error
-
-
-def _encode(encoder: FrameEncoder, video: Video, pixels: Tensor) -> Tensor:
-    """A video's features; raises DataError where they are no numbers."""
-    features = encoder.frozen(pixels.to(encoder.mean.device)).cpu()
-    if not features.isfinite().all():
-        raise DataError(
-            f"the network {encoder.backbone.source} makes features of the video {video.path} that are no numbers; look"
-            " at the video, put it on the skip list ([data] skip), or take another network."
-        )
-    return features
-
-
-def _encoding(clips: PixelClips, encoder: FrameEncoder, draws: int) -> Encoding:
+def encoding(
+    encoder: FrameEncoder,
+    sampling: SamplingSettings,
+    *,
+    draws: int = 0,
+    seed: int | None = None,
+    windows: float | None = None,
+) -> Encoding:
+    """How videos are encoded; the `seed` decides nothing without draws."""
     return Encoding(
         backbone=encoder.backbone.digest(),
-        preprocess=clips.spec.picture,
-        motion=clips.spec.motion,
+        preprocess=encoder.pixels.picture,
+        motion=encoder.pixels.motion,
         inner=encoder.backbone.inner,
-        frames=clips.sampling.frames,
+        frames=sampling.frames,
         width=encoder.frozen_width,
         draws=draws,
-        augment=clips.sampling.augment if draws else None,
-        seed=clips.seed if draws else None,
+        augment=sampling.augment if draws else None,
+        seed=seed if draws else None,
+        windows=windows,
     )
+
+
+class VideoEncoder:
+    """Videos one by one: decoded ahead on threads, encoded here, or taken from the cache. Collects what is wrong."""
+
+    def __init__(
+        self, encoder: FrameEncoder, how: Encoding, decode: Callable[[Path], Clip], cache: FeatureCache | None
+    ) -> None:
+        self.faults: list[DataError] = []
+        self._encoder, self._how, self._decode, self._cache = encoder, how, decode, cache
+
+    def encoded(self, videos: Sequence[Path], *, workers: int) -> Iterator[Tensor | None]:
+        """Each video's features; from the first fault on None: the rest is only looked at, to tell all faults at once.
+
+        Raises DataError at once where the network makes no numbers.
+        """
+        for video, (entry, loaded) in zip(videos, load_ahead(videos, self._load, workers=workers), strict=True):
+            if isinstance(loaded, DataError):
+                self.faults.append(loaded)
+            yield None if self.faults or isinstance(loaded, DataError) else self._features(video, entry, loaded)
+
+    def _load(self, video: Path) -> tuple[Path | None, Tensor | DataError]:
+        """The cache entry of a video, and its cached features if there are any, else its pixels or what is wrong."""
+        entry = self._cache.entry(video, self._how) if self._cache else None
+        kept = self._cache.read(entry, self._how) if self._cache and entry else None
+        if kept is not None:
+            return entry, kept
+        try:
+            return entry, torch.from_numpy(self._decode(video))
+        except DataError as error:
+            return entry, error
+
+    def _features(self, video: Path, entry: Path | None, loaded: Tensor) -> Tensor:
+        if loaded.dtype != torch.uint8:
+            if self._cache:
+                self._cache.served += 1
+            return loaded
+        parts = [part.to(self._encoder.mean.device) for part in torch.split(loaded, AT_ONCE)]
+        features = torch.cat([self._encoder.frozen(part).cpu() for part in parts])
+        if not features.isfinite().all():
+            raise DataError(
+                f"the network {self._encoder.backbone.source} makes features of the video {video} that are no numbers;"
+                " look at the video, put it on the skip list ([data] skip), or take another network."
+            )
+        if self._cache and entry:
+            self._cache.write(entry, features)
+        return features

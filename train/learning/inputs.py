@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -118,7 +119,7 @@ class PixelClips:
         shares = [self.processes.share(whole) for whole in torch.split(order, batch)]
 
         def draw(video: Video) -> Clip:
-            views = self.views(video, draws=1, seed=self.seed + 1 + number)
+            views = self.views(video.path, draws=1, seed=self.seed + 1 + number)
             drawn: Clip = views[1]
             return drawn
 
@@ -130,7 +131,7 @@ class PixelClips:
         own = self.processes.share(range(len(self.videos)))
         batches = [own[start : start + batch] for start in range(0, len(own), batch)]
         rounds = self.processes.rounds(len(self.videos), batch)
-        return self.decoded(batches, lambda video: self.views(video, draws=0, seed=0)[0], rounds)
+        return self.decoded(batches, lambda video: self.views(video.path, draws=0, seed=0)[0], rounds)
 
     def draws(self) -> Sequence[Tensor]:
         """Refused: no draw outlives its epoch."""
@@ -146,9 +147,9 @@ class PixelClips:
         part.labels = self.labels[rows]
         return part
 
-    def views(self, video: Video, *, draws: int, seed: int) -> Clip:
+    def views(self, video: Path, *, draws: int, seed: int) -> Clip:
         """The centre view and `draws` random draws of a video: `(1 + draws, T, *shape)` uint8."""
-        return load_draws(video.path, draws=draws, spec=self.spec, sampling=self.sampling, seed=seed)
+        return load_draws(video, draws=draws, spec=self.spec, sampling=self.sampling, seed=seed)
 
     def decoded(self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int) -> Iterator[Tensor]:
         """What `load` gives for the videos of each batch of rows, stacked; all processes go through so many rounds."""

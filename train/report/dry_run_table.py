@@ -73,6 +73,9 @@ def _videos(outlook: Outlook) -> list[str]:
         first = ", ".join(os.path.relpath(path, root) for path in gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
         where = f" in {root}: {first}" if gone else ""
         said.append(f"{len(gone):,} of {count:,} for {split} are missing{where}")
+    beside = outlook.beside
+    if beside.background:
+        said.append(f"{beside.background:,} of the background: {beside.frames:,} frames of their windows are encoded")
     return said
 
 
@@ -95,7 +98,7 @@ def _time(outlook: Outlook, rates: Rates | None) -> list[str]:
     if rates.decode is None:
         return [*said, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
     decoding = work.decoded * rates.decode / workers
-    lengths = f"; {outlook.measured:,} of them for their length alone" if outlook.measured else ""
+    lengths = f"; {outlook.beside.measured:,} of them for their length alone" if outlook.beside.measured else ""
     said.append(
         f"decoding about {duration(decoding)}: {work.decoded:,} videos; {duration(rates.decode)} each, measured just"
         f" now on one of them, by {workers} workers{lengths}"

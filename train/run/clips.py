@@ -48,7 +48,7 @@ class VideoClips:
 
     def __post_init__(self) -> None:
         """Find the background videos. Raises RecipeError or DataError for what can't be used."""
-        self.background = background_of(self.recipe, self.span)
+        self.background = background_of(self.recipe, self.span, self.cache)
 
     def of(self, stage: Stage, split: Split) -> list[Video]:
         """The stage's videos of a split, sorted by path."""
@@ -71,11 +71,6 @@ class VideoClips:
         sampling, seed = self.recipe.sampling, self.recipe.seed
         clips = PixelClips(videos, labels, spec=encoder.pixels, sampling=sampling, seed=seed, processes=self.processes)
         if encoder.upstream_trains:
-            if self.background is not None:
-                raise RecipeError(
-                    '[data] background needs features that are encoded once, but with [adapter] place = "blocks" each'
-                    ' epoch encodes its own; leave background out, or set place = "feature".'
-                )
             return clips
         what = f"stage {stage.index} {split}"
         encoded = encode_frozen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -110,6 +111,39 @@ def test_a_real_run_decodes_and_encodes_what_the_dry_run_says(
     foretold = look_ahead(recipe, out=tmp_path / "run", last=None, resume=False)
     assert foretold.problems == []
     assert count_work(recipe, tmp_path / "run", monkeypatch) == foretold.work
+
+
+EVENTS: dict[str, Any] = {
+    "adapter": {"place": "feature", "bottleneck": 2},
+    "class_vectors": {"kind": "codes"},
+    "sampling": {"frames": FRAMES, "draws": 2},
+    "statistics": {"likelihood": "cosine", "concentration": "learnt", "events": True, "draws": True},
+    "fusion": {"kind": "posteriors"},
+}
+
+
+@pytest.mark.parametrize("lengths", [(60,), (4, 31, 60)])
+def test_background_videos_are_foretold(
+    lengths: tuple[int, ...], videos: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rooms").mkdir()
+    places = [make_video(tmp_path / "rooms" / f"{frames}.avi", frames=frames) for frames in lengths]
+    plain = recipe_of(EVENTS, videos, clip_folder)
+    recipe = msgspec.structs.replace(plain, data=msgspec.structs.replace(plain.data, background=str(places[0].parent)))
+    for last, resume in ((1, False), (3, True)):
+        foretold = look_ahead(recipe, out=tmp_path / "run", last=last, resume=resume)
+        assert foretold.problems == []
+        assert foretold.beside.background == len(lengths)
+        assert foretold.beside.frames > FRAMES * len(lengths)
+        done = count_work(recipe, tmp_path / "run", monkeypatch, last=last, resume=resume)
+        assert done == foretold.work
+
+
+def test_a_background_that_a_run_would_refuse_is_a_problem(videos: Path, clip_folder: Path, tmp_path: Path) -> None:
+    plain = recipe_of(EVENTS, videos, clip_folder)
+    recipe = msgspec.structs.replace(plain, data=msgspec.structs.replace(plain.data, background="gone"))
+    (problem,) = look_ahead(recipe, out=tmp_path / "run", last=None, resume=False).problems
+    assert "[data] background: there is no folder" in problem
 
 
 def test_a_run_that_stops_early_and_goes_on(

@@ -103,7 +103,7 @@ def test_frozen_features_are_of_the_same_draws(
 ) -> None:
     assert frozen.features.shape == (CLIPS, 1 + SAMPLING.draws, 3, 64)
     with torch.no_grad():
-        views = encoder(torch.from_numpy(clips.views(clips.videos[4], draws=2, seed=5)))
+        views = encoder(torch.from_numpy(clips.views(clips.videos[4].path, draws=2, seed=5)))
     torch.testing.assert_close(frozen.features[4], views)
     assert not torch.equal(frozen.features[:, 1], frozen.features[:, 2])
 

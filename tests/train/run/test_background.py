@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stpr.runtime.contract.errors import DataError, RecipeError
+from stpr.train.data.cache import FeatureCache
 from stpr.train.data.source import read_videos
 from stpr.train.data.stages import Stage
 from stpr.train.learning.distributed import ALONE
@@ -83,10 +84,32 @@ def test_what_can_not_be_used_is_one_line(root: Path) -> None:
     with pytest.raises(DataError, match=r"there is no folder .*gone"):
         background_of(recipe_of(root, **{**EVENTS, "data": {"background": "gone"}}), span=0.5)
     blocks = recipe(root, adapter={"place": "blocks"}, statistics={**EVENTS["statistics"], "draws": False})
-    videos = read_videos(blocks.data, lambda *_: None).videos
-    clips = VideoClips(blocks, videos, ["jump", "wave"], ALONE, quiet(), None, 0.5)
     with pytest.raises(RecipeError, match=r"leave background out, or set place"):
-        clips.train(build_model(blocks).encoder, Stage(1, ("jump",)))
+        background_of(blocks, span=0.5)
+    make_video(root / "background" / "other.avi", frames=9)
+    for name in ("long.avi", "short.avi"):
+        (root / "background" / name).write_bytes(b"no video")
+    broken = background_of(recipe(root), span=0.5)
+    assert broken is not None
+    with pytest.raises(DataError, match=r"2 videos can't be used: .*long.avi .*short.avi"):
+        broken.encoded(build_model(recipe(root)).encoder, recipe(root).sampling, quiet())
+
+
+def test_windows_are_kept_in_the_cache_and_counted_without_decoding(root: Path, tmp_path: Path) -> None:
+    told, cache = recipe(root), FeatureCache(tmp_path / "cache")
+    encoder = build_model(told).encoder
+    first, second = (background_of(told, 0.5, cache) for _ in range(2))
+    longer = background_of(told, 0.7, cache)
+    assert first is not None
+    assert second is not None
+    assert longer is not None
+    made = first.encoded(encoder, told.sampling, quiet())
+    assert (cache.served, cache.added) == (0, 2)
+    assert len(made) == first.windows(told.sampling)
+    assert torch.equal(second.encoded(encoder, told.sampling, quiet()), made)
+    assert (cache.served, cache.added) == (2, 2)
+    assert len(longer.encoded(encoder, told.sampling, quiet())) < len(made)  # windows of another length are others
+    assert (cache.served, cache.added) == (2, 4)
 
 
 def evidence(*, background: bool) -> tuple[float, float]:

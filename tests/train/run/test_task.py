@@ -91,6 +91,27 @@ def test_a_folder_called_background_is_no_class(tmp_path: Path) -> None:
     assert read_resolved(tmp_path / "run" / "recipe.toml").data.background == ""
 
 
+@pytest.mark.parametrize("place", ["background", "train/background"])
+def test_background_beside_parted_classes_is_no_class_either(place: str, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    for split in ("train", "test"):
+        write_classes(videos / split, "wave", "clap")
+    (videos / place).mkdir()
+    make_video(videos / place / "room.avi", frames=40)
+    (videos / "test" / "background").mkdir()
+    task = read_task(str(videos), Asked(out=tmp_path / "run", changes=QUICK))
+    assert task.recipe.stages.classes == (("clap", "wave"),)
+    assert task.recipe.data.background == str((videos / place).resolve())
+    assert {video.label for video in task.videos} == {"clap", "wave"}
+    assert any("is no class" in note for note in task.notes)
+    assert any("nothing is tested on background" in note for note in task.notes)
+    result = train(videos, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    (videos / ("train/background" if place == "background" else "background")).mkdir()
+    with pytest.raises(DataError, match="are both background; put their videos into one"):
+        read_task(str(videos), Asked(out=tmp_path / "run", changes=QUICK))
+
+
 def test_new_classes_are_added_without_the_old_videos(run: Path, tmp_path: Path) -> None:
     more = write_classes(tmp_path / "more", "jump", "wave")
     before = (run / "stage-1" / "model.safetensors").read_bytes()
