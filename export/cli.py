@@ -106,8 +106,8 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
     from stpr.export.package.pipeline import export_stage
     from stpr.export.package.request import Carried, Options, find_run
-    from stpr.runtime.contract.bundle import open_bundle
-    from stpr.runtime.contract.delta import write_delta
+    from stpr.runtime.contract.bundle import folder_name, open_bundle
+    from stpr.runtime.contract.delta import check_base, write_delta
     from stpr.runtime.contract.signature import read_private_key
     from stpr.train.run.resume import carried_recipe
 
@@ -118,6 +118,8 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     step = ShownSteps(console)
     folder = find_run(run, Path("runs"))
     base = None if since is None else open_bundle(since)
+    if base is not None:  # before the minutes of the proof
+        check_base(base, folder.resolve().name, stage, precision)
     if form == "tensorrt":  # what lacks is told before the work
         check_here()
     signing = None if key is None else read_private_key(key)
@@ -130,7 +132,8 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
         console.print(f"{each}: {emit(open_bundle(made), each, batch)}", soft_wrap=True)
     show_bundle(console, made)
     if base is not None:
-        delta = write_delta(base, open_bundle(made), made.with_name(f"update-{base.manifest.stage}-to-{stage}"))
+        name = folder_name(stage, precision).replace("stage-", f"update-{base.manifest.stage}-to-")
+        delta = write_delta(base, open_bundle(made), made.with_name(name))
         show_delta(console, delta, base.path)
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from stpr.export.package.request import Advance
 from stpr.export.parity.certificate import Certificate, Difference, certificate_file
-from stpr.runtime.contract.bundle import MANIFEST
+from stpr.runtime.contract.bundle import MANIFEST, folder_name
 from stpr.runtime.contract.delta import bytes_of
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import Manifest, read_manifest
@@ -84,7 +84,7 @@ def show_delta(console: Console, delta: Path, base: Path) -> None:
 
 def _previous(bundle: Path, manifest: Manifest) -> Manifest | None:
     """The manifest of the stage before, where its bundle lies beside this one."""
-    file = bundle.with_name(f"stage-{manifest.stage - 1}") / MANIFEST
+    file = bundle.with_name(folder_name(manifest.stage - 1, manifest.precision)) / MANIFEST
     try:
         return read_manifest(file.read_bytes(), str(file)).manifest
     except (OSError, BundleError):

@@ -179,9 +179,9 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
     twice does no harm.
     """
     from stpr.runtime.contract.bundle import open_bundle
-    from stpr.runtime.contract.delta import apply_delta, stage_of
+    from stpr.runtime.contract.delta import apply_delta, target_of
 
-    target = out or bundle.resolve().parent / f"stage-{stage_of(update)}"
+    target = out or target_of(bundle, update)
     made = apply_delta(open_bundle(bundle), update, target)
     click.echo(f"bundle: {target}, stage {made.manifest.stage} of {made.manifest.name} ({made.digest[:12]}…)")
     click.echo(f"next:   {shlex.join(['stpr-check', str(target)])}")

@@ -13,14 +13,14 @@ import numpy as np
 from msgspec.structs import replace
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
-from stpr.export.package.request import DEFAULTS, Advance, Carried, Options, Steps, bundle_name, silent
+from stpr.export.package.request import DEFAULTS, Advance, Carried, Options, Steps, silent
 from stpr.export.package.seal import Stage, finish, seal
 from stpr.export.parity.candidate import open_candidate
 from stpr.export.parity.clips import NamedClip, coverage, load_all, tested_videos
 from stpr.export.parity.gate import Question, prove
 from stpr.export.parity.reference import Reference
 from stpr.export.precisions.bring import bring
-from stpr.runtime.contract.bundle import new_bundle_folder
+from stpr.runtime.contract.bundle import folder_name, new_bundle_folder
 from stpr.runtime.contract.preprocess import Array
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord, load_stage
@@ -43,7 +43,7 @@ def export_stage(
         tested = tested_videos(here.run, stage, here.data)
         videos = tested[: options.clips]
     precision = options.precision
-    target = out / loaded.name / bundle_name(stage, precision)
+    target = out / loaded.name / folder_name(stage, precision)
     with new_bundle_folder(target, needs=(1 if precision == "fp32" else 2) * _size(loaded.model)) as folder:
         with step("trace encoder, expert and combination"):
             pieces = trace_pieces(loaded.model)

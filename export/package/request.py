@@ -70,11 +70,6 @@ def silent(name: str) -> Iterator[Advance]:
     yield lambda _: None
 
 
-def bundle_name(stage: int, precision: Precision) -> str:
-    """The name of a bundle's folder."""
-    return f"stage-{stage}" if precision == "fp32" else f"stage-{stage}-{precision}"
-
-
 def find_run(asked: Path | None, root: Path) -> Path:
     """The run that was asked for, else the newest under `root`; raises CheckpointError where it is none."""
     run = newest_run(root) if asked is None else asked

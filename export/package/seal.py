@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -65,9 +65,10 @@ def _golden(model: StPR, pixels: Array) -> bytes:
     frames, greys = model.encoder.pixels.split(pixels)
     # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
     buffer = io.BytesIO()
-    arrays = {name: getattr(given, name) for name in ("features", *decided(model))}
-    arrays |= {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
-    np.savez(buffer, **arrays)
+    # Pixels first: they are the same at the next stage, whose update then leaves out what both files begin with.
+    arrays: dict[str, Any] = {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
+    arrays |= {name: getattr(given, name) for name in ("features", *decided(model))}
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

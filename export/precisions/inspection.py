@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
+from stpr.export.precisions.variant import FULL
 from stpr.runtime.contract.errors import ParityError
 from stpr.runtime.contract.manifest import GraphName, Precision
 
@@ -38,7 +39,7 @@ def inspect(folder: Path, files: Mapping[GraphName, str]) -> tuple[Layers, dict[
 def refuse_other(precision: Precision, kinds: Mapping[str, str], layers: Layers) -> None:
     """Raise ParityError unless most layers of each part in `kinds` are of its type, and no other part has any."""
     for part, found in layers.items():
-        wanted, total = kinds.get(part, "float32"), sum(found.values())
+        wanted, total = kinds.get(part, FULL), sum(found.values())
         if 2 * found.get(wanted, 0) <= total or (part not in kinds and found.keys() != {wanted}):
             raise ParityError(
                 f"asked for {precision}, got {found} layers in the {part}, which is to be {wanted}; no bundle was"
@@ -50,17 +51,22 @@ def _layers(graph: GraphProto, held: Mapping[str, TensorProto]) -> Iterable[tupl
     """Part and element type of each layer whose weights lie in the graph's files."""
     makers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
-        if node.op_type in LAYERS and (weight := _weight(node, makers, held)) is not None:
-            yield node.name.split("/")[0].split("_")[0], _kind(weight)
+        if node.op_type in LAYERS and (kind := _kind_of_weights(node, makers, held)) is not None:
+            yield node.name.split("/")[0].split("_")[0], kind
 
 
-def _weight(node: NodeProto, makers: Mapping[str, NodeProto], held: Mapping[str, TensorProto]) -> TensorProto | None:
-    """The weights of a layer, also behind what turns them back into floats or about; None for two activations."""
+def _kind_of_weights(node: NodeProto, makers: Mapping[str, NodeProto], held: Mapping[str, TensorProto]) -> str | None:
+    """The type of a layer's weights, also behind what turns them back into floats or about; None for two activations.
+
+    Weights that are only kept in half precision, and cast before any product, are a layer's in float32.
+    """
     for name in reversed(node.input[:2]):
+        widened = False
         while name not in held and name in makers and makers[name].op_type in {"DequantizeLinear", "Cast", "Transpose"}:
+            widened |= makers[name].op_type == "Cast" and makers[name].attribute[0].i == TensorProto.FLOAT
             name = makers[name].input[0]
         if name in held:
-            return held[name]
+            return FULL if widened else _kind(held[name])
     return None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from stpr.runtime.contract.durable import explain, locked, whole_folder
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import FileEntry, GraphName, Manifest, read_manifest
+from stpr.runtime.contract.manifest import FileEntry, GraphName, Manifest, Precision, read_manifest
 from stpr.runtime.contract.preprocess import Array
 
 MANIFEST = "manifest.json"
@@ -103,6 +103,11 @@ def new_bundle_folder(target: Path, *, needs: int) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise BundleError(f"{explain(error, target, needs=needs)}, or choose another folder.") from error
+
+
+def folder_name(stage: int, precision: Precision) -> str:
+    """What the folder of a bundle is called."""
+    return f"stage-{stage}" if precision == "fp32" else f"stage-{stage}-{precision}"
 
 
 def newest_bundle(root: Path) -> Path:

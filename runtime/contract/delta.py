@@ -1,33 +1,41 @@
 """A stage update: the files that an older bundle lacks. Applied to that bundle it gives the new one, byte for byte.
 
 A delta is a folder like a bundle, with the new bundle's manifest (and signature, if it has one), those of its files
-whose content the old bundle does not hold, and `delta.json`, which says what it must be applied to. Files are found by
-digest, whatever they are called.
+whose content the old bundle does not hold, compressed, and `delta.json`, which says what it must be applied to. Files
+are found by digest, whatever they are called. One that begins as the old bundle's file of that name does, such as the
+golden clip with its pixels, is brought from there on.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import shutil
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
+import numpy as np
 
 from stpr.runtime.contract.bundle import (
     DELTA,
     MANIFEST,
     SIGNATURE,
     Bundle,
-    check_file,
+    folder_name,
     new_bundle_folder,
     open_bundle,
     place_of,
 )
 from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import SealedManifest, read_manifest
+from stpr.runtime.contract.manifest import FileEntry, Precision, SealedManifest, read_manifest
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2  # 1 brought its files as they are
+PIECE: Final = 1 << 20  # bytes that are read at once
+PACKED: Final = ".gz"
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,10 +48,30 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     target: str  # digest of the bundle that it gives
     target_stage: int
     files: tuple[str, ...]  # those that it brings, beside the manifest
+    kept: dict[str, int] = {}  # of those, how many bytes the base's file of that name begins with already
+
+
+class _Schema(msgspec.Struct, frozen=True):
+    """What is read of a delta before anything else: newer ones have more to say."""
+
+    schema: int
+
+
+def check_base(base: Bundle, name: str, stage: int, precision: Precision) -> None:
+    """Raise BundleError unless an update may lead from `base` to such a bundle."""
+    has = base.manifest
+    if (has.name, has.precision) != (name, precision) or has.stage > stage:
+        raise BundleError(
+            f"{base.path} is {has.name} stage {has.stage} in {has.precision}, and no update leads from there to {name}"
+            f" stage {stage} in {precision}: name an earlier bundle of the same run and precision with --since, or ship"
+            " the whole new one."
+        )
 
 
 def write_delta(base: Bundle, bundle: Bundle, folder: Path) -> Path:
     """Write what `bundle` has and `base` lacks to `folder`, whole or not at all; returns it. Raises BundleError."""
+    new = bundle.manifest
+    check_base(base, new.name, new.stage, new.precision)
     held = {entry.sha256 for entry in base.manifest.files.values()}
     brought = {name: entry for name, entry in bundle.manifest.files.items() if entry.sha256 not in held}
     delta = Delta(
@@ -54,10 +82,16 @@ def write_delta(base: Bundle, bundle: Bundle, folder: Path) -> Path:
         target=bundle.digest,
         target_stage=bundle.manifest.stage,
         files=tuple(brought),
+        kept={
+            name: same
+            for name in brought
+            if name in base.manifest.files and (same := _common(base.path / name, bundle.path / name))
+        },
     )
     with new_bundle_folder(folder, needs=sum(entry.bytes for entry in brought.values())) as part:
-        for name in (MANIFEST, *brought):
-            _copy(bundle.path / name, part / name)
+        _copy(bundle.path / MANIFEST, part / MANIFEST)
+        for name in brought:
+            _pack(bundle.path / name, delta.kept.get(name, 0), part / f"{name}{PACKED}")
         _copy_signature(bundle.path, part)
         write_file(part / DELTA, msgspec.json.format(msgspec.json.encode(delta), indent=1) + b"\n")
     return folder
@@ -79,17 +113,19 @@ def apply_delta(base: Bundle, folder: Path, target: Path) -> Bundle:
     if target.exists():
         return _already(target, delta)
     files = sealed.manifest.files
-    for name in delta.files:
-        check_file(folder, name, files[name])
-    sources = {entry.sha256: base.path / name for name, entry in base.manifest.files.items()}
-    sources |= {files[name].sha256: folder / name for name in delta.files}
-    if lacking := [name for name, entry in files.items() if entry.sha256 not in sources]:
+    held = {entry.sha256: base.path / name for name, entry in base.manifest.files.items()}
+    there = held.keys() | {files[name].sha256 for name in delta.files}
+    if lacking := [name for name, entry in files.items() if entry.sha256 not in there]:
         raise BundleError(
             f"{folder} lacks {lacking[0]}, which {base.path} does not hold either; copy the update again."
         )
     with new_bundle_folder(target, needs=sum(entry.bytes for entry in files.values())) as part:
-        for name, entry in files.items():
-            _copy(sources[entry.sha256], place_of(part, name))
+        for name in delta.files:
+            source = place_of(folder, name if delta.schema == 1 else f"{name}{PACKED}")
+            _bring(source, (base.path / name, delta.kept.get(name, 0)), place_of(part, name), files[name])
+        held |= {files[name].sha256: part / name for name in delta.files}
+        for name in files.keys() - set(delta.files):
+            _copy(held[files[name].sha256], place_of(part, name))
         _copy(folder / MANIFEST, part / MANIFEST)
         _copy_signature(folder, part)
         open_bundle(part)
@@ -101,9 +137,10 @@ def bytes_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def stage_of(folder: Path) -> int:
-    """The stage that a delta leads to. Raises BundleError for what is none."""
-    return _read(folder)[0].target_stage
+def target_of(base: Path, folder: Path) -> Path:
+    """Where what a delta makes of `base` belongs: beside it, by its own stage. Raises BundleError for no delta."""
+    made = _read(folder)[1].manifest
+    return base.resolve().parent / folder_name(made.stage, made.precision)
 
 
 def base_of(folder: Path) -> str:
@@ -118,12 +155,14 @@ def _read(folder: Path) -> tuple[Delta, SealedManifest]:
             f"{folder} is no update: it has no {DELTA}. Make one with `stpr-export --stage N --since BUNDLE`."
         )
     try:
-        delta = msgspec.json.decode(file.read_bytes(), type=Delta)
+        raw = file.read_bytes()
+        schema = msgspec.json.decode(raw, type=_Schema).schema
+        if schema > SCHEMA:
+            raise BundleError(f"{file} has schema {schema}; this runtime reads {SCHEMA}. Upgrade stpr here.")
+        delta = msgspec.json.decode(raw, type=Delta)
         sealed = read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     except (OSError, msgspec.DecodeError) as error:
         raise BundleError(f"{file} is damaged or incomplete ({error}); {again}.") from error
-    if delta.schema != SCHEMA:
-        raise BundleError(f"{file} has schema {delta.schema}; this runtime reads {SCHEMA}. Upgrade stpr here.")
     if sealed.digest != delta.target or not sealed.manifest.files.keys() >= set(delta.files):
         raise BundleError(f"{file} and the {MANIFEST} beside it don't belong together; {again}.")
     return delta, sealed
@@ -137,6 +176,67 @@ def _already(target: Path, delta: Delta) -> Bundle:
             " choose another folder with --out, or move it away."
         )
     return there
+
+
+def _common(one: Path, other: Path) -> int:
+    """How many bytes two files begin with alike."""
+    same = 0
+    with one.open("rb") as first, other.open("rb") as second:
+        while True:
+            pieces = [np.frombuffer(file.read(PIECE), np.uint8) for file in (first, second)]
+            length = min(map(len, pieces))
+            other_ones = np.flatnonzero(pieces[0][:length] != pieces[1][:length])
+            same += int(other_ones[0]) if len(other_ones) else length
+            if len(other_ones) or length < PIECE:
+                return same
+
+
+def _pack(source: Path, start: int, target: Path) -> None:
+    """Compress a file from a byte on; the same content gives the same bytes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as whole, target.open("wb") as out:
+        whole.seek(start)
+        with gzip.GzipFile("", "wb", fileobj=out, mtime=0) as packed:
+            shutil.copyfileobj(whole, packed)
+
+
+def _bring(source: Path, begins: tuple[Path, int], target: Path, entry: FileEntry) -> None:
+    """Write what a file of a delta stands for: so many bytes of the base's file, then its own content.
+
+    Raises BundleError where that is not `entry`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, left = hashlib.sha256(), entry.bytes
+    try:
+        with target.open("wb") as out:
+            for piece in _pieces(source, *begins):
+                digest.update(piece)
+                left -= len(piece)
+                if left < 0:  # a few bytes may unpack to more than a disk holds
+                    break
+                out.write(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error, FileNotFoundError) as error:
+        raise BundleError(f"{source} is damaged or missing ({error}); copy the update again.") from error
+    if left or digest.hexdigest() != entry.sha256:
+        raise BundleError(f"{source} does not hold the {target.name} that was exported; copy the update again.")
+
+
+def _pieces(source: Path, base: Path, kept: int) -> Iterator[bytes]:
+    if kept:
+        with base.open("rb") as old:
+            yield from _read_on(old, kept)
+    with source.open("rb") as raw:
+        if source.suffix == PACKED:
+            with gzip.GzipFile(fileobj=raw) as packed:
+                yield from iter(lambda: packed.read(PIECE), b"")
+        else:
+            yield from iter(lambda: raw.read(PIECE), b"")
+
+
+def _read_on(file: BinaryIO, left: int) -> Iterator[bytes]:
+    while left and (piece := file.read(min(left, PIECE))):
+        left -= len(piece)
+        yield piece
 
 
 def _copy(source: Path, target: Path) -> None:

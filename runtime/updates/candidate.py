@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stpr.runtime.check import check_bundle
 from stpr.runtime.contract.bundle import DELTA, Bundle, open_bundle
-from stpr.runtime.contract.delta import apply_delta, stage_of
+from stpr.runtime.contract.delta import apply_delta, target_of
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.model import Model
 from stpr.runtime.updates.encoders import same_encoder
@@ -46,7 +46,7 @@ def whole_bundle(path: Path, running: Bundle) -> Bundle:
     """The bundle at `path`; of an update the one that it makes of the running bundle, put beside that."""
     if not (path / DELTA).is_file():
         return open_bundle(path)
-    return apply_delta(running, path, running.path.resolve().parent / f"stage-{stage_of(path)}")
+    return apply_delta(running, path, target_of(running.path, path))
 
 
 def check_succeeds(bundle: Bundle, running: Bundle) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import resource
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +16,8 @@ from click.testing import CliRunner
 
 from stpr.runtime.cli import update
 from stpr.runtime.contract import delta as module
-from stpr.runtime.contract.bundle import DELTA, MANIFEST, file_entry, open_bundle
-from stpr.runtime.contract.delta import apply_delta, bytes_of, stage_of, write_delta
+from stpr.runtime.contract.bundle import DELTA, GOLDEN, MANIFEST, file_entry, open_bundle
+from stpr.runtime.contract.delta import apply_delta, bytes_of, target_of, write_delta
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import ClassEntry, manifest_bytes
 from tests.factories import make_bundle
@@ -41,6 +44,8 @@ def shipped(tmp_path: Path) -> Shipped:
     (new / "weights").mkdir()
     (new / "weights" / "expert-3.bin").write_bytes(os.urandom(4000))
     (new / "parity.json").rename(new / "proof.json")  # the same content under another name
+    with (new / GOLDEN).open("ab") as golden:  # the same pixels, and then what the new stage says of them
+        golden.write(b"other answers")
     before = open_bundle(old).manifest
     files = {str(file.relative_to(new)): file_entry(file) for file in sorted(new.rglob("*.*")) if file.name != MANIFEST}
     classes = (*before.classes, ClassEntry(name="spin", stage=3))
@@ -51,9 +56,9 @@ def shipped(tmp_path: Path) -> Shipped:
 
 
 def test_it_brings_what_is_new_alone_and_gives_the_new_bundle_byte_for_byte(shipped: Shipped, tmp_path: Path) -> None:
-    assert sorted(content(shipped.delta)) == sorted([DELTA, MANIFEST, "weights/expert-3.bin"])
+    assert sorted(content(shipped.delta)) == sorted([DELTA, MANIFEST, "golden.npz.gz", "weights/expert-3.bin.gz"])
     assert bytes_of(shipped.delta) == sum(map(len, content(shipped.delta).values()))
-    assert stage_of(shipped.delta) == 3
+    assert target_of(shipped.old, shipped.delta) == shipped.old.resolve().parent / "stage-3"
     before, target = content(shipped.old), tmp_path / "device" / "stage-3"
     made = apply_delta(open_bundle(shipped.old), shipped.delta, target)
     assert content(target) == content(shipped.new)
@@ -72,7 +77,61 @@ def test_twice_does_no_harm(shipped: Shipped, tmp_path: Path) -> None:
     assert (target / MANIFEST).stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("cut", ["weights/expert-3.bin", MANIFEST, DELTA])
+def test_what_a_file_begins_with_as_in_the_old_bundle_is_not_brought_again(shipped: Shipped) -> None:
+    told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
+    assert told["kept"] == {GOLDEN: (shipped.old / GOLDEN).stat().st_size}
+    assert gzip.decompress((shipped.delta / f"{GOLDEN}.gz").read_bytes()) == b"other answers"
+
+
+def test_the_same_bundles_give_the_same_update(shipped: Shipped, tmp_path: Path) -> None:
+    again = write_delta(open_bundle(shipped.old), open_bundle(shipped.new), tmp_path / "again")
+    assert content(again) == content(shipped.delta)
+
+
+def test_an_update_of_schema_1_which_brings_its_files_as_they_are_is_applied(shipped: Shipped, tmp_path: Path) -> None:
+    for name in ("weights/expert-3.bin", GOLDEN):
+        (shipped.delta / f"{name}.gz").unlink()
+        shutil.copyfile(shipped.new / name, shipped.delta / name)
+    told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
+    del told["kept"]
+    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 1}))
+    target = tmp_path / "device" / "stage-3"
+    apply_delta(open_bundle(shipped.old), shipped.delta, target)
+    assert content(target) == content(shipped.new)
+
+
+def test_an_update_of_a_newer_schema_is_refused_whatever_else_it_says(shipped: Shipped, tmp_path: Path) -> None:
+    told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
+    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 3, "more": []}))
+    with pytest.raises(BundleError, match=r"delta.json has schema 3; this runtime reads 2. Upgrade stpr here"):
+        apply_delta(open_bundle(shipped.old), shipped.delta, tmp_path / "stage-3")
+
+
+def said_with_files_of_at_most(size: int, shipped: Shipped, target: Path) -> str:
+    """What refuses an update where no file may be larger; "" where nothing does."""
+    said, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            apply_delta(open_bundle(shipped.old), shipped.delta, target)
+        except BundleError as error:
+            os.write(tell, error.message.encode())
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(said, encoding="utf-8") as told:
+        message = told.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return message
+
+
+def test_a_few_bytes_that_unpack_to_more_than_the_file_are_not_written(shipped: Shipped, tmp_path: Path) -> None:
+    (shipped.delta / "weights" / "expert-3.bin.gz").write_bytes(gzip.compress(bytes(50_000_000)))
+    message = said_with_files_of_at_most(1_000_000, shipped, tmp_path / "device" / "stage-3")
+    assert message.endswith("expert-3.bin.gz does not hold the expert-3.bin that was exported; copy the update again.")
+
+
+@pytest.mark.parametrize("cut", ["weights/expert-3.bin.gz", f"{GOLDEN}.gz", MANIFEST, DELTA])
 @pytest.mark.parametrize("kind", ["truncated", "flipped", "missing"])
 def test_a_damaged_update_is_refused_and_nothing_is_left(cut: str, kind: str, shipped: Shipped, tmp_path: Path) -> None:
     file = shipped.delta / cut
@@ -127,16 +186,19 @@ def test_killed_between_any_two_writes_the_old_bundle_runs_and_the_next_try_succ
     target, started = tmp_path / "device" / "stage-3", len(open_bundle(shipped.new).manifest.files)
     child = os.fork()
     if child == 0:  # a real death, with nothing tidied up
-        left, copy = killed_at, module._copy
+        left = killed_at
 
-        def dying(source: Path, place: Path) -> None:
-            nonlocal left
-            if left == 0:
-                os._exit(9)
-            left -= 1
-            copy(source, place)
+        def dying(write: Callable[..., None]) -> Callable[..., None]:
+            def last(*arguments: object) -> None:
+                nonlocal left
+                if left == 0:
+                    os._exit(9)
+                left -= 1
+                write(*arguments)
 
-        vars(module)["_copy"] = dying
+            return last
+
+        vars(module).update({name: dying(getattr(module, name)) for name in ("_copy", "_bring")})
         apply_delta(open_bundle(shipped.old), shipped.delta, target)
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -146,11 +208,64 @@ def test_killed_between_any_two_writes_the_old_bundle_runs_and_the_next_try_succ
     assert sorted(path.name for path in target.parent.iterdir()) == ["stage-3", "toy"]
 
 
+def test_a_disk_that_fills_up_leaves_the_old_bundle_and_nothing_else(shipped: Shipped, tmp_path: Path) -> None:
+    target = tmp_path / "device" / "stage-3"
+    message = said_with_files_of_at_most(2000, shipped, target)  # the new expert has 4000 bytes
+    assert (
+        message
+        == f"no space left for {target} (File too large): it needs about 0.0 MB; free some, or choose another folder."
+    )
+    assert [path.name for path in (tmp_path / "device").iterdir()] == ["toy"]
+    open_bundle(shipped.old)
+    apply_delta(open_bundle(shipped.old), shipped.delta, target)
+
+
+def resealed(folder: Path, **changes: object) -> Path:
+    """The same bundle with something else in its manifest."""
+    manifest = msgspec.structs.replace(open_bundle(folder).manifest, **changes)
+    (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
+    return folder
+
+
+def in_half(folder: Path) -> Path:
+    """A bundle that calls itself fp16."""
+    before = open_bundle(folder).manifest
+    graphs = {
+        name: msgspec.structs.replace(graph, variants={"fp16": graph.variants["fp32"]})
+        for name, graph in before.graphs.items()
+    }
+    return resealed(folder, precision="fp16", graphs=graphs, parity={"fp16": before.parity["fp32"]})
+
+
+def test_an_update_of_half_precision_goes_to_a_folder_of_its_own_beside_full_precision(
+    shipped: Shipped, tmp_path: Path
+) -> None:
+    old, new = in_half(shipped.old), in_half(shipped.new)
+    other = shutil.copytree(tmp_path / "server", tmp_path / "full") / "stage-3"
+    (old.parent / "stage-3").mkdir()  # full precision lies there already
+    delta = write_delta(open_bundle(old), open_bundle(new), tmp_path / "update-2-to-3-fp16")
+    ran = CliRunner().invoke(update, [str(old), str(delta)])
+    assert ran.exit_code == 0
+    assert content(old.parent / "stage-3-fp16") == content(new) == content(other)
+
+
+def test_no_update_leads_from_another_run_precision_or_a_later_stage(shipped: Shipped, tmp_path: Path) -> None:
+    old, new, place = open_bundle(shipped.old), open_bundle(shipped.new), tmp_path / "update"
+    with pytest.raises(BundleError, match=r"is toy stage 3 in fp32, and no update leads from there to toy stage 2 in"):
+        write_delta(new, old, place)
+    renamed = open_bundle(resealed(shutil.copytree(shipped.new, tmp_path / "other"), name="other"))
+    with pytest.raises(BundleError, match=r"to other stage 3 in fp32: .* with --since, or ship the whole new one"):
+        write_delta(old, renamed, place)
+    with pytest.raises(BundleError, match=r"is toy stage 2 in fp32, and .* to toy stage 3 in fp16"):
+        write_delta(old, open_bundle(in_half(shipped.new)), place)
+    assert not place.exists()
+
+
 def test_an_update_is_no_bundle_and_a_bundle_no_update(shipped: Shipped) -> None:
     with pytest.raises(BundleError, match="is an update and no bundle; apply it with `stpr-update BUNDLE"):
         open_bundle(shipped.delta)
     with pytest.raises(BundleError, match=r"is no update: it has no delta.json. Make one with `stpr-export"):
-        stage_of(shipped.new)
+        target_of(shipped.old, shipped.new)
 
 
 def test_the_command_puts_it_beside_the_old_one_and_says_what_next(shipped: Shipped) -> None:

@@ -38,12 +38,15 @@ class View(nn.Module):
         self.register_buffer("scatter", torch.zeros(size, size))
         self.register_buffer("differences", torch.zeros(0, size))
         self.centre: Tensor
+        self.units: Tensor
         self.axes: Tensor
         self.gains: Tensor
         self.directions: Tensor
         self.register_buffer("centre", torch.zeros(size), persistent=False)
-        # Of the covariance, each feature in units of its deviation; what whitens is a gain of each axis.
-        self.register_buffer("axes", torch.zeros(0, 0), persistent=False)
+        # Of the correlations; what whitens is a gain of each axis. They are most of what changes at a stage, and half
+        # precision turns an axis by less than its shrinkage hides. PyTorch itself sees them so, and devices the same.
+        self.register_buffer("units", torch.ones(size), persistent=False)  # 1 / a feature's deviation
+        self.register_buffer("axes", torch.zeros(0, 0, dtype=torch.float16), persistent=False)
         self.register_buffer("gains", torch.zeros(size), persistent=False)
         self.register_buffer("directions", torch.zeros(0, size), persistent=False)
 
@@ -73,7 +76,7 @@ class View(nn.Module):
         """Give every tensor the size that it has for so many classes, and no values."""
         self.means = self.means.new_zeros(classes, self.size)
         self.differences = self.means.new_zeros(classes if self.in_halves else 0, self.size)
-        self.axes = self.means.new_zeros(self.size, self.size)
+        self.axes = self.axes.new_zeros(self.size, self.size)
 
     def covariance(self, counts: Tensor) -> Tensor:
         """The within-class covariance `(S, S)` in float64; `counts` are all rows, or those in each half `(C, 2)`."""
@@ -113,17 +116,16 @@ class View(nn.Module):
         """Derive where the classes lie, as seen from their middle in the axes of `covariance`; returns that."""
         scale = self._scale(covariance)
         variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
-        axes = axes / scale[:, None]
-        self.centre = self.means.mean(dim=0)
-        places = (self.means.double() - self.centre) @ axes
+        self.centre, self.units, self.axes = self.means.mean(dim=0), (1 / scale).float(), axes.half()
+        places = self.seen(self.means.double())
         gains = ((1 - self.shrinkage) * variances.clamp_min(0) + self.shrinkage).clamp_min(1e-12).rsqrt()
-        self.axes, self.gains = axes.float(), gains.float()
+        self.gains = gains.float()
         self.directions = unit(places * gains).float()
         return Spread(places, variances)
 
     def seen(self, described: Tensor) -> Tensor:
         """Descriptions `(B, S)` from the middle of the classes, along the covariance's axes."""
-        return (described - self.centre) @ self.axes
+        return ((described - self.centre) * self.units) @ self.axes.to(described.dtype)
 
     def halved(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Means of the halves `(2, C, S)` from their middle, and their differences `(C, S)`, whitened by their scatter.

@@ -78,7 +78,7 @@ def test_clips_and_directions_are_seen_from_the_middle_of_the_classes_up_to_a_tu
     whitening = whitening_of(np.asarray(view.covariance(counts)))
     seen = (means - means.mean(axis=0)) @ whitening
     pointed = seen / np.linalg.norm(seen, axis=1, keepdims=True)
-    np.testing.assert_allclose(view.directions @ view.directions.T, pointed @ pointed.T, atol=1e-4)
+    np.testing.assert_allclose(view.directions @ view.directions.T, pointed @ pointed.T, atol=5e-4)  # of half precision
     described, _, _ = stage(7)
     wanted = (described.double().numpy() - means.mean(axis=0)) @ whitening
     moved = view.seen(described) * view.gains
