@@ -37,10 +37,16 @@ SYNTHETIC = "synthetic:motions"
 PIPE = "-"
 DEFAULTS = SourceOptions()
 PATHS = ("/", "./", "../")  # what begins so is a path, whatever else it holds
+CAMERAS = ("/dev/video", "/dev/v4l/")  # but a camera
 
 
 def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
     """Open what `uri` names; live ones connect at once or are waited for. Raises SourceError saying what to try."""
+    if uri.startswith(CAMERAS):
+        uri = f"v4l2://{uri}"
+    if "://" in uri and not uri.startswith(PATHS):
+        scheme, separator, rest = uri.partition("://")
+        uri = scheme.lower() + separator + rest
     if options.wait and (uri.isdecimal() or ("://" in uri and not uri.startswith(PATHS))):
         name = f"camera {uri}" if uri.isdecimal() else masked(uri)
         return Waiting(name, partial(_open_now, uri, options))
@@ -64,7 +70,17 @@ def _open_now(uri: str, options: SourceOptions) -> Source:
         if scheme not in _SCHEMES:
             raise SourceError(f"sources of kind {shown(scheme)}:// are not known; known are {', '.join(_SCHEMES)}.")
         return _SCHEMES[scheme](uri, rest, options)
+    return _open_path(uri, options)
+
+
+def _open_path(uri: str, options: SourceOptions) -> Source:
+    if not uri:
+        raise SourceError("the source has no name; write --source URI, such as rtsp://… or a file, or --camera 0.")
     path = Path(uri)
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise SourceError(
+            f"{shown(uri)} is a pipe or a device and no video file; pipe MJPEG from it: … | stpr-run --source {PIPE}"
+        )
     if not path.is_dir() and not path.is_file():
         raise SourceError(
             f"there is no file or folder {masked(shown(uri))}; check the path (an address begins with its kind, such as"
@@ -90,6 +106,8 @@ def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
 
 
 def _open_v4l2(uri: str, device: str, _: SourceOptions) -> Source:
+    if not device:
+        raise SourceError("v4l2:// names no device; write v4l2:///dev/video0 or a link of /dev/v4l/by-id.")
     return LiveSource(uri, partial(connect_v4l2, device))
 
 

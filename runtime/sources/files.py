@@ -16,11 +16,13 @@ import cv2
 import numpy as np
 
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.mp4 import seconds_shown
 from stpr.runtime.contract.names import openable, shown
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
 from stpr.runtime.sources.frame import Frame, Origin
 
+CODECS = {"AV01": "AV1", "av01": "AV1"}  # as people call them
 FOLDER_FPS = 25.0  # a folder of images has no clock: its frames count as captured at this rate
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # Some containers only estimate their frame count (duration x rate); more missing than this is damage.
@@ -108,15 +110,21 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
         raise SourceError(
             f"{shown(path)} can't be decoded: it is damaged, cut short or no video; copy or record it again."
         )
-    return open_video(device, shown(path))
+    return open_video(device, shown(path), seconds_shown(path))
 
 
-def open_video(device: cv2.VideoCapture, name: str) -> RecordedSource:
-    """A video that OpenCV has opened; raises SourceError unless it says how fast it runs."""
+def open_video(device: cv2.VideoCapture, name: str, seconds: float | None = None) -> RecordedSource:
+    """A video that OpenCV has opened; raises SourceError unless it says how fast it runs.
+
+    `seconds` is how much of it is shown, where that is known; else all that it announces.
+    """
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
         raise SourceError(f"{name} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
-    return RecordedSource(name, _video(device, name, fps), fps=fps, frames=frames_announced(device))
+    frames = frames_announced(device)
+    if seconds is not None:
+        frames = min(frames, round(seconds * fps))
+    return RecordedSource(name, _video(device, name, fps, frames), fps=fps, frames=frames)
 
 
 def frames_announced(device: cv2.VideoCapture) -> int:
@@ -143,8 +151,20 @@ def at_rate(images: Iterable[Image | None], fps: float) -> Iterator[Timed]:
     return ((image, index / fps) for index, image in enumerate(images))
 
 
-def _video(device: cv2.VideoCapture, name: str, fps: float) -> Iterator[Timed]:
-    announced, read, at = frames_announced(device), 0, 0.0
+def fourcc(device: cv2.VideoCapture) -> str:
+    """The four letters of the codec; empty where it has none that can be shown."""
+    letters = int(max(0, device.get(cv2.CAP_PROP_FOURCC))).to_bytes(8, "little")[:4].decode("latin-1").strip("\0 ")
+    return letters if letters.isascii() and letters.isprintable() else ""
+
+
+def no_frame(device: cv2.VideoCapture) -> str:
+    """Why nothing can be decoded of what is there."""
+    name = CODECS.get(code := fourcc(device), code) or "unknown to it"
+    return f"no frame of it can be decoded by the OpenCV here ({cv2.__version__}): its codec is {name}"
+
+
+def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int) -> Iterator[Timed]:
+    read, at, why = 0, 0.0, no_frame(device)
     try:
         while (image := read_rgb(device)) is not None:
             at = _media_time(device, at + 1 / fps if read else 0.0, at)
@@ -153,10 +173,12 @@ def _video(device: cv2.VideoCapture, name: str, fps: float) -> Iterator[Timed]:
     finally:
         device.release()
     # Counted or timed: where the rate varies an estimated count may be wrong, but the end is right.
-    if read == 0 or announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced):
+    if read == 0:
+        raise SourceError(f"{name} is no film for this machine, {why}; convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4.")
+    if announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced):
         raise SourceError(
-            f"{name} ended after {read} of the {announced} frames it announces: it is damaged or cut short;"
-            " copy or record it again."
+            f"{name} ended after {read} of the {announced} frames it announces: it is damaged, cut short or was trimmed"
+            " without encoding it again; copy it again, or let ffmpeg -i OLD NEW.mp4 write what is there."
         )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.sources.capture import Capture
-from stpr.runtime.sources.files import frames_announced
+from stpr.runtime.sources.files import fourcc, frames_announced
 from stpr.runtime.sources.jpegs import BEGIN, decoded, jpegs
 from stpr.runtime.sources.pictures import PictureCapture
 from stpr.runtime.sources.reasons import PORTS, ask_http, no_stream, parted, why_no_stream
@@ -86,11 +86,6 @@ def open_address(url: str, options: SourceOptions) -> Found:
     if not device.isOpened():
         raise why_no_stream(url, options.stall_seconds)
     return Found(device, is_film=frames_announced(device) > 0 and not grows)
-
-
-def fourcc(device: cv2.VideoCapture) -> str:
-    """The four letters of the codec."""
-    return int(device.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("latin-1")
 
 
 def _is_mjpeg(answer: HTTPResponse) -> bool:

@@ -40,6 +40,7 @@ FIXES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "http": 80, "https": 443}
+LAST_PORT: Final = 65535
 LONGEST_HEAD: Final = 1 << 16  # bytes of an RTSP answer
 
 
@@ -52,6 +53,7 @@ def ask_http(url: str, seconds: float) -> HTTPResponse:
     """The answer of an HTTP server, with its body still to be read; raises SourceError saying why there is none."""
     try:
         bare, user = parted(url)
+        _place(bare)
         opener = build_opener(HTTPSHandler(context=_trusting()))
         try:
             return opener.open(Request(bare, headers={"User-Agent": "stpr"}), timeout=seconds)  # type: ignore[no-any-return]
@@ -83,7 +85,10 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
         elif scheme in PORTS:
             _connected(url, seconds).close()
         elif not _speaks(scheme):
-            return no_stream(url, "codec", f"the OpenCV here ({cv2.__version__}) does not speak {scheme}")
+            return SourceError(  # without a code: waiting is of no use
+                f"the OpenCV here ({cv2.__version__}) does not speak {scheme}; let FFmpeg hand it on, as in:"
+                f" ffmpeg -i {masked(url)} -f mjpeg -q:v 3 - | stpr-run --source -."
+            )
         else:
             return no_stream(url, "timeout", f"nothing came within {seconds:g} s")
     except SourceError as error:
@@ -142,11 +147,18 @@ def _exchange(connection: socket.socket, head: str) -> tuple[int, list[str]]:
 
 
 def _connected(url: str, seconds: float) -> socket.socket:
-    scheme, _, rest = parted(url)[0].partition("://")
+    return socket.create_connection(_place(parted(url)[0]), timeout=seconds)
+
+
+def _place(bare: str) -> tuple[str, int]:
+    """Host and port of an address without a user; raises ValueError where it names none."""
+    scheme, _, rest = bare.partition("://")
     found = re.match(r"(\[[^\]]*\]|[^/?:]*)(?::(\d+))?", rest)
     if found is None or not found[1]:
         raise ValueError("the address names no host")
-    return socket.create_connection((found[1].strip("[]"), int(found[2] or PORTS[scheme])), timeout=seconds)
+    if int(found[2] or 0) > LAST_PORT:
+        raise ValueError(f"{found[2]} is no port")
+    return found[1].strip("[]"), int(found[2] or PORTS[scheme])
 
 
 def _authorization(challenges: list[str], method: str, path: str, user: tuple[str, str]) -> str:

@@ -17,6 +17,8 @@ import cv2
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources.capture import Shot, retrieve_rgb
 from stpr.runtime.sources.clock import Clock
+from stpr.runtime.sources.files import no_frame
+from stpr.runtime.sources.reasons import FIXES
 
 BUDGET_SECONDS: Final = 1.0  # a frame that is older when it comes out of the decoder is not shown
 FRESH_SECONDS: Final = 0.2  # catching up ends at a frame that is no older
@@ -36,6 +38,7 @@ class StreamCapture:
         Without a clock of its own a stream's frames count as seen when they are decoded.
         """
         self.dropped = 0
+        self._began = False
         self._device, self._threads = device, threads
         self._clock = Clock(held=threads - 1) if has_clock else None
         self._settle_until = time.monotonic() + (SETTLE_SECONDS if has_clock else 0.0)
@@ -45,7 +48,7 @@ class StreamCapture:
         late: _Late | None = None
         while True:
             switches = _switches()
-            if not self._device.grab():
+            if not self._grabbed():
                 return None
             now, waited = time.monotonic(), _switches() > switches
             seen_at = self._seen_at(now)
@@ -71,6 +74,14 @@ class StreamCapture:
     def close(self) -> None:
         """Give the connection back."""
         self._device.release()
+
+    def _grabbed(self) -> bool:
+        """Whether there is a next frame; raises SourceError where there never was one."""
+        grabbed = self._device.grab()
+        if not grabbed and not self._began:
+            raise SourceError(f"{no_frame(self._device)}; {FIXES['codec']}", code="codec")
+        self._began = True
+        return grabbed
 
     def _seen_at(self, now: float) -> float:
         if self._clock is None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from itertools import repeat
 from pathlib import Path
 
@@ -239,3 +240,17 @@ def test_real_videos_cut_short_are_refused(shared_data: Path, tmp_path: Path) ->
             cut.write_bytes(file.read(int(0.6 * path.stat().st_size)))
         with pytest.raises(SourceError, match=path.stem):
             list(open_source(str(cut)))
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="FFmpeg's command is not installed")
+def test_a_codec_that_is_not_known_is_named_and_not_called_damage(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    command = f"ffmpeg -v quiet -f lavfi -i testsrc2=size=64x64:rate=5:duration=1 -c:v libaom-av1 -cpu-used 8 {film}"
+    if subprocess.run(command.split(), check=False).returncode:
+        pytest.skip("this FFmpeg does not write AV1")
+    device = cv2.VideoCapture(str(film))
+    if device.grab():
+        pytest.skip("this OpenCV reads AV1")
+    source = open_source(str(film))
+    with pytest.raises(SourceError, match=r"no frame of it can be decoded by .*: its codec is AV1; convert it: ffmpeg"):
+        list(source)

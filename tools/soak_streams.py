@@ -1,0 +1,310 @@
+"""stpr-run under a camera that is killed, comes back with another size and view, and hangs: what is lost.
+
+    python tools/soak_streams.py BUNDLE VIDEO VIDEO … --kind h264 --kind http-mjpeg --kills 20
+
+Each kind (tools/fake_camera.py) has a camera of its own, a real server in its own process, and a real stpr-run. A sink
+that is added to that run reads the stamp of every frame; the rest is told by the JSON lines and the summary.
+
+    killed      SIGKILL, and back after a moment or some seconds, with another view and often another size
+    stopped     SIGSTOP for one to eight seconds: the connection may survive it or not
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+import numpy as np
+from fake_camera import KINDS, read_stamp  # type: ignore[import-not-found]
+
+from stpr.runtime import sinks
+from stpr.runtime.cli import run
+from stpr.runtime.result import Result
+from stpr.runtime.settings import Settings
+
+HERE: Final = Path(__file__).parent
+WATCHED: Final = "STPR_SOAK_STAMPS"  # names the file of the stamps, in the run
+SIZES: Final = ("320x240", "320x240", "640x480", "176x144")
+AWAY: Final = (0.2, 3.0, 0.5, 0.0)  # seconds between a kill and the next camera
+STOPPED: Final = (1.5, 8.0, 0.7)  # seconds
+STEADY: Final = 6.0  # seconds of frames between two blows
+PATIENCE: Final = 60.0  # for frames to come back
+FPS: Final = 15
+HEAD: Final = (
+    "camera",
+    "kills, stops",
+    "reconnects",
+    "longest way back",
+    "frames, dropped",
+    "lost uncounted",
+    "windows across",
+    "unreadable",
+    "true age p50 / p99 / longest",
+    "age as said",
+    "memory after a quarter, at the end",
+)
+PORT: Final = 8654
+KILLED: Final = re.compile(r"(\d+) frames, .* (\d+) dropped, (\d+) reconnects")
+
+
+class Stamps:
+    """Writes down what is in the corner of each frame, and what the run knows of the frame."""
+
+    every_frame = True
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", buffering=1)
+
+    def write(self, result: Result) -> None:
+        """A line for a frame."""
+        frame, now = result.frame, time.time()
+        stamp = read_stamp(frame.image, now)
+        age = None if result.prediction is None else (result.prediction.age_ms or 0.0) / 1000
+        seen_at = now - (time.monotonic() - frame.captured_at)
+        line = [frame.connection, frame.index, stamp, seen_at, age, result.began]
+        self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Seen(NamedTuple):
+    """A frame as the run had it."""
+
+    connection: int
+    number: int
+    stamp: tuple[int, int, float] | None  # view, number, when it was taken
+    seen_at: float  # as the run has it
+    age: float | None  # and how old it was when there was a prediction of it
+    began: bool
+
+
+class Camera:
+    """A camera that can be killed and started again."""
+
+    def __init__(self, kind: str, videos: Sequence[Path], port: int) -> None:
+        self._kind, self._videos, self._port = kind, itertools.cycle(videos), port
+        self._sizes, self._view = itertools.cycle(SIZES), 0
+        self.url = self._start()
+
+    def _start(self) -> str:
+        self._view += 1
+        command = [sys.executable, str(HERE / "fake_camera.py"), self._kind, str(next(self._videos))]
+        command += ["--port", str(self._port), "--view", str(self._view % 64)]
+        command += ["--size", next(self._sizes), "--fps", str(FPS)]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def kill(self, away: float) -> None:
+        """End it as a power cut does; the next one is there after so many seconds, and the time that a start takes."""
+        self.end()
+        time.sleep(away)
+        self._start()
+
+    def stop(self, seconds: float) -> float:
+        """Let it hang; when it goes on."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.killpg(self._process.pid, signal.SIGCONT)
+        return time.time()
+
+    def end(self) -> None:
+        """Kill it and all that it started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+
+
+class Run:
+    """An stpr-run and what it wrote so far."""
+
+    def __init__(self, bundle: Path, url: str, folder: Path) -> None:
+        self._stamps, self.lines, self._log = folder / "stamps", folder / "lines.jsonl", folder / "log.txt"
+        command = [sys.executable, __file__, "--bundle", str(bundle), "--headless", "--wait", "--source", url]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, "--json", str(self.lines), "--threads", "1"],
+                env={**os.environ, WATCHED: str(self._stamps)},
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+
+    def seen(self) -> list[Seen]:
+        """Every frame so far."""
+        whole = self._stamps.read_text().rpartition("\n")[0] if self._stamps.exists() else ""
+        return [Seen(*json.loads(line)) for line in whole.splitlines()]
+
+    def resident(self) -> float:
+        """Its memory now, in MB."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+    def wait(self, since: float) -> float:
+        """Until a frame was taken after that time; how many seconds that took."""
+        begun = time.time()
+        while time.time() - begun < PATIENCE and self.process.poll() is None:
+            if any(one.stamp is not None and one.stamp[2] > since for one in self.seen()[-3:]):
+                return time.time() - since
+            time.sleep(0.05)
+        raise click.ClickException(f"no frame came back within {PATIENCE:g} s; the run said:\n{self._log.read_text()}")
+
+    def end(self) -> str:
+        """Stop it; its summary."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=10)
+        return self._log.read_text().splitlines()[-1]
+
+
+class Figures(NamedTuple):
+    """A row of the table."""
+
+    kind: str
+    kills: int
+    stops: int
+    reconnects: int
+    longest_back: float  # seconds from the camera's being there to the first frame of it
+    frames: int
+    dropped: int
+    uncounted: int  # frames that a connection lost and its numbers does not know of
+    across: int  # decisions that rest on frames of two connections, or of two views
+    unread: int  # frames whose stamp can't be read
+    true: tuple[
+        float, float, float
+    ]  # age of a frame when there is a prediction of it: p50, p99 and longest, in seconds
+    said: tuple[float, float, float]  # the same as the run has it
+    memory: tuple[float, float]  # MB after a quarter of the blows, and at the end
+
+
+def soak(bundle: Path, kind: str, videos: Sequence[Path], *, kills: int, port: int) -> Figures:
+    """Strike a camera of one kind so often, and look at what its run made of it."""
+    memory, back, stops = [], [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        camera = Camera(kind, videos, port)
+        watched = Run(bundle, camera.url, Path(scratch))
+        try:
+            watched.wait(time.time())
+            for number, away, hang in zip(range(kills), itertools.cycle(AWAY), itertools.cycle(STOPPED), strict=False):
+                time.sleep(STEADY)
+                camera.kill(away)
+                back.append(watched.wait(time.time()))
+                if number % 2:
+                    time.sleep(STEADY)
+                    stops.append(camera.stop(hang))
+                    watched.wait(stops[-1])
+                memory.append(watched.resident())
+            time.sleep(STEADY)
+            said = KILLED.match(watched.end())
+        finally:
+            camera.end()
+            watched.process.kill()
+        assert said is not None
+        frames, dropped, reconnects = map(int, said.groups())
+        seen, lines = watched.seen(), list(map(json.loads, watched.lines.read_text().splitlines()))
+    if len(seen) != frames or seen[-1].number + 1 > frames + dropped:
+        raise click.ClickException(f"{kind}: {frames} frames and {dropped} dropped do not make {seen[-1].number + 1}.")
+    # What the camera itself held back while it hung is not the run's to know: a frame of before, sent afterwards.
+    ages = [
+        (one.seen_at + one.age - one.stamp[2], one.age)
+        for one in seen
+        if one.stamp is not None and one.age is not None and not held_back(one.stamp[2], one.seen_at, stops)
+    ]
+    return Figures(
+        kind=kind,
+        kills=kills,
+        stops=len(stops),
+        reconnects=reconnects,
+        longest_back=max(back),
+        frames=frames,
+        dropped=dropped,
+        uncounted=sum(uncounted(seen)),
+        across=sum(across(seen, lines)),
+        unread=sum(one.stamp is None for one in seen),
+        true=percentiles([true for true, _ in ages]),
+        said=percentiles([said for _, said in ages]),
+        memory=(memory[len(memory) // 4], memory[-1]),
+    )
+
+
+def held_back(taken_at: float, seen_at: float, stops: Sequence[float]) -> bool:
+    """Whether the camera hung in between; it then went on at one of these times."""
+    return any(taken_at <= went_on <= seen_at for went_on in stops)
+
+
+def percentiles(ages: Sequence[float]) -> tuple[float, float, float]:
+    """The 50th, the 99th and the last."""
+    p50, p99 = np.percentile(ages, (50, 99))
+    return float(p50), float(p99), max(ages)
+
+
+def uncounted(seen: Sequence[Seen]) -> Iterator[int]:
+    """For each pair of frames of one connection: how many were between them beyond those that were counted."""
+    for one, other in itertools.pairwise(seen):
+        if one.connection == other.connection and one.stamp is not None and other.stamp is not None:
+            yield max(0, other.stamp[1] - one.stamp[1] - (other.number - one.number))
+
+
+def across(seen: Sequence[Seen], lines: Sequence[dict[str, object]]) -> Iterator[bool]:
+    """For each frame: whether something goes on over the end of a connection; then the same of the JSON lines."""
+    states = {line["frame"]: line["state"] for line in lines if "event" not in line}
+    for one, other in itertools.pairwise(seen):
+        if one.connection != other.connection:
+            said = [states[frame.number] for frame in seen if frame.number >= other.number and frame.number in states]
+            yield not other.began or said[:1] not in ([], ["warming_up"])
+        elif one.stamp is not None and other.stamp is not None:
+            yield one.stamp[0] != other.stamp[0] and not other.began
+
+
+@contextmanager
+def told(path: str) -> Iterator[None]:
+    """A run has one sink more in this block."""
+
+    def open_stamps(_: Settings) -> Stamps:
+        return Stamps(Path(path))
+
+    sinks.SINKS["stamps"] = open_stamps  # type: ignore[index]
+    yield
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@click.argument("videos", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="[default: all]")
+@click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--port", type=int, default=PORT, show_default=True, help="The first of those that are taken.")
+def main(bundle: Path, videos: tuple[Path, ...], kinds: tuple[str, ...], kills: int, port: int) -> None:
+    """Strike the cameras of VIDEOS under BUNDLE, and print a table."""
+    if shutil.which("ffmpeg") is None:
+        raise click.ClickException("FFmpeg's command is not installed.")
+    click.echo(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    for number, kind in enumerate(kinds or KINDS):
+        row = soak(bundle, kind, videos, kills=kills, port=port + number)
+        true, as_said = (" / ".join(f"{age:.2f}" for age in ages) for ages in (row.true, row.said))
+        click.echo(
+            f"| {row.kind} | {row.kills}, {row.stops} | {row.reconnects} | {row.longest_back:.1f} s | {row.frames},"
+            f" {row.dropped} | {row.uncounted} | {row.across} | {row.unread} | {true} s |"
+            f" {as_said} s | {row.memory[0]:.1f}, {row.memory[1]:.1f} MB |"
+        )
+
+
+if __name__ == "__main__":
+    if WATCHED in os.environ:
+        with told(os.environ[WATCHED]):
+            run()
+    else:
+        main()
