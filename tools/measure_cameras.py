@@ -23,7 +23,7 @@ from typing import Final
 
 import click
 import numpy as np
-from fake_camera import KINDS  # type: ignore[import-not-found]
+from fake_camera import KINDS
 
 HERE: Final = Path(__file__).parent
 PORT: Final = 8754

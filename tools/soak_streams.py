@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 import click
 import numpy as np
-from fake_camera import KINDS, read_stamp  # type: ignore[import-not-found]
+from fake_camera import KINDS, read_stamp
 
 from stpr.runtime import sinks
 from stpr.runtime.cli import run
