@@ -1,1 +1,1 @@
-"""The bundle: pipeline (from a stage checkpoint to a folder in place) and seal (its golden clip and manifest)."""
+"""The bundle: pipeline (from a stage checkpoint to a folder in place), its card, budget, golden clip and manifest."""

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from msgspec.structs import replace
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.package.budget import parts_of, size_ahead
+from stpr.export.package.card import figures_of, label, write_card
 from stpr.export.package.request import DEFAULTS, Advance, Carried, Options, Steps, silent
 from stpr.export.package.seal import Stage, finish, seal
 from stpr.export.parity.candidate import open_candidate
@@ -21,12 +23,7 @@ from stpr.export.parity.gate import Question, prove
 from stpr.export.parity.reference import Reference
 from stpr.export.precisions.bring import bring
 from stpr.runtime.contract.bundle import folder_name, new_bundle_folder
-from stpr.runtime.contract.preprocess import Array
-from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord, load_stage
-
-GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
-EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
 
 
 def export_stage(
@@ -40,17 +37,19 @@ def export_stage(
     here = run if isinstance(run, Carried) else Carried(run)
     with step(f"load stage {stage} of {here.run}"):
         loaded = Stage(here.run.resolve().name, *load_stage(here.run, stage, here.recipe))
+        figures = figures_of(here.run, loaded.record)
         tested = tested_videos(here.run, stage, here.data)
         videos = tested[: options.clips]
     precision = options.precision
     target = out / loaded.name / folder_name(stage, precision)
-    with new_bundle_folder(target, needs=(1 if precision == "fp32" else 2) * _size(loaded.model)) as folder:
+    with new_bundle_folder(target, needs=(1 if precision == "fp32" else 2) * size_ahead(loaded.model)) as folder:
         with step("trace encoder, expert and combination"):
             pieces = trace_pieces(loaded.model)
         with step("write graphs and weights"):
             write_onnx(loaded.model, pieces, folder)
         with step(f"bring them to {precision}") if precision != "fp32" else nullcontext():
             brought = bring(folder, precision, loaded.recipe, loaded.record)
+        label(folder, brought.files, loaded, figures)
         options.check_size(folder)  # once more when it is sealed; this is before the minutes of the proof
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
         (golden,) = load_all(videos[:1], loaded.record, sampling)
@@ -61,12 +60,13 @@ def export_stage(
                 proof = prove(Reference(loaded.model), question, real)
         proof = replace(proof, calibration=brought.calibration, layers=brought.layers, bytes=brought.bytes)
         with step("seal the bundle"):
+            write_card(folder, loaded, figures, proof, parts_of(folder, brought.files, loaded.model))
             seal(folder, loaded, {precision: brought.files}, [proof], golden.pixels)
             finish(folder, options)
     return target
 
 
-def _thresholds(record: StageRecord) -> Array | None:
+def _thresholds(record: StageRecord) -> npt.NDArray[np.float64] | None:
     """The threshold of familiarity of each class `(C,)`; None where no clip is ever unknown."""
     if record.unknown is None:
         return None
@@ -78,11 +78,3 @@ def _counted(clips: Iterable[NamedClip], advance: Advance) -> Iterator[NamedClip
     for done, clip in enumerate(clips):
         advance(done)
         yield clip
-
-
-def _size(model: StPR) -> int:
-    """About how many bytes a bundle takes in one precision: all its weights, one clip, and the graphs."""
-    weights = sum(value.nbytes for value in [*model.parameters(), *model.buffers()])
-    experts, pixels = len(model.head.experts), math.prod(model.encoder.pixels.shape)
-    golden = model.head.frames * (pixels + 4 * model.head.columns.width)
-    return weights + golden + GRAPH_BYTES + experts * EXPERT_BYTES

@@ -98,15 +98,20 @@ def _manifest(stage: Stage, files: Files, certificates: Sequence[Certificate], f
     )
 
 
+def source_of(record: StageRecord) -> str:
+    """What the frozen network is called, without a folder of this machine."""
+    source = Path(record.backbone.source)
+    return source.name if source.is_absolute() else record.backbone.source
+
+
 def _provenance(stage: Stage) -> dict[str, str]:
     record = stage.record
-    source = Path(record.backbone.source)
     return {
         "recipe": stage.recipe.name,
         "method": record.method,
         "seed": str(record.seed),
         "checkpoint": record.sha256,
-        "backbone": source.name if source.is_absolute() else record.backbone.source,
+        "backbone": source_of(record),
         "backbone digest": record.backbone.digest,
         **{name: version(name) for name in ("stpr", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")},
     }

@@ -7,8 +7,10 @@ can't depend on it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,12 +63,12 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
     """
     method = method_of(recipe)
     recipe, _ = resolve(recipe, encoder.backbone.offers)
-    with torch.device("meta"):  # where torch takes attention apart into the products that are counted
+    with torch.device("meta"):
         model = StPR(encoder=encoder, head=method.head(recipe, encoder.columns).eval(), memory=method.memory(recipe))
     for stage, count in enumerate(classes, start=1):
         with torch.device("meta"):
             method.grow(model, count)
-            flops = _head_flops(model.head)
+            flops = head_flops(model.head).all
         state = kept_state(model)
         yield StageSize(
             stage=stage,
@@ -76,18 +78,43 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
         )
 
 
-def _head_flops(head: Head) -> int:
-    """Of one clip: every expert costs what the first one does, for all have its form."""
+@dataclass(frozen=True, slots=True)
+class HeadFlops:
+    """FLOPs of a head for one clip: of each expert, which all have one form, and of what combines them."""
+
+    experts: int
+    expert: int  # 0 where there is none
+    combiner: int
+
+    @property
+    def all(self) -> int:
+        """All experts and what combines them."""
+        return self.experts * self.expert + self.combiner
+
+
+def head_flops(head: Head) -> HeadFlops:
+    """What each part of a head costs."""
     columns, experts = head.columns, len(head.experts)
     clip = torch.zeros(1, head.frames, columns.width)
     combining = flops_of(head.combiner, clip, torch.zeros(1, experts, columns.appearance))
-    return combining + (experts * flops_of(head.experts[0], columns.appearance_of(clip)) if experts else 0)
+    expert = flops_of(head.experts[0], columns.appearance_of(clip)) if experts else 0
+    return HeadFlops(experts=experts, expert=expert, combiner=combining)
 
 
 @torch.no_grad()
 def flops_of(module: nn.Module, *inputs: torch.Tensor) -> int:
-    """FLOPs of one forward call."""
-    with FlopCounterMode(display=False) as counter:
-        module(*inputs)
+    """FLOPs of one forward call, on a copy without values: with values, torch hides attention's products from us."""
+    held: list[torch.Tensor] = [*module.parameters(), *module.buffers()]
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        _without_values(module, held)(*(given.to("meta") for given in inputs))
     total: int = counter.get_total_flops()
     return total
+
+
+def _without_values(module: nn.Module, held: Sequence[torch.Tensor]) -> nn.Module:
+    """A copy whose tensors have shapes alone, so that it takes no memory."""
+    shapes: dict[int, Any] = {}
+    for value in held:
+        empty = torch.empty_like(value, device="meta")
+        shapes[id(value)] = nn.Parameter(empty, False) if isinstance(value, nn.Parameter) else empty
+    return copy.deepcopy(module, shapes)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from stpr.export.package.card import CARD
 from stpr.export.package.pipeline import export_stage
 from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Certificate
@@ -39,7 +40,7 @@ def test_a_bundle_holds_what_is_promised_and_nothing_else(bundles: list[Path]) -
     weights = {f"weights/{name}.bin" for name in ("backbone", "stage", "expert-1", "expert-2", "expert-3")}
     graphs = {file for graph in bundle.manifest.graphs.values() for file in graph.variants.values()}
     assert {"clip.onnx", "encoder.onnx", "head.onnx"} <= graphs
-    assert {name for name in found if not name.startswith("weights/")} == graphs | {PARITY, GOLDEN, MANIFEST}
+    assert {name for name in found if not name.startswith("weights/")} == graphs | {PARITY, GOLDEN, MANIFEST, CARD}
     assert weights <= found
     assert found - {MANIFEST} == set(bundle.manifest.files)
     assert [(entry.name, entry.stage) for entry in bundle.manifest.classes] == [
@@ -77,6 +78,7 @@ def test_old_experts_and_the_backbone_are_the_same_bytes_at_every_stage(bundles:
         {name: entry.sha256 for name, entry in open_bundle(path).manifest.files.items() if name.startswith("weights")}
         for path in bundles
     ]
+    assert len({(path / "encoder.onnx").read_bytes() for path in bundles}) == 1  # nor does what it says of itself
     for before, after in itertools.pairwise(files):
         same = {name for name in before if before[name] == after[name]}
         assert same == {name for name in before if not name.endswith("stage.bin")}
@@ -146,7 +148,7 @@ def test_real_clips_are_spread_over_the_classes_and_named_without_a_folder_of_th
     assert open_bundle(bundles[-1]).manifest.parity["fp32"].clips == 6
 
 
-@pytest.mark.parametrize("file", ["parity.json", "manifest.json", "clip.onnx", "encoder.onnx", "head.onnx"])
+@pytest.mark.parametrize("file", ["parity.json", "manifest.json", "clip.onnx", "encoder.onnx", "head.onnx", CARD])
 def test_no_file_names_a_folder_of_this_machine(bundles: list[Path], file: str, run: Path) -> None:
     raw = (bundles[-1] / file).read_bytes()
     assert str(run.parent.parent).encode() not in raw

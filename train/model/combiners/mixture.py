@@ -54,7 +54,8 @@ class Mixture(Combiner):
         scores = self.statistics.log_likelihoods(features)
         routing = self._of_stages(torch.log_softmax(scores, dim=-1)) if given is None else given.clamp_min(1e-30).log()
         if outputs.shape[1]:
-            scores = scores + self.said(outputs) * (self.membership @ self.trust)
+            trust = (self.membership * self.trust).sum(dim=1)  # some engines take no product of a matrix with a vector
+            scores = scores + self.said(outputs) * trust
         inside = scores - self._of_stages(scores) @ self.membership.T
         return self.temperature * (inside + routing @ self.membership.T), routing.exp()
 

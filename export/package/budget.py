@@ -1,0 +1,69 @@
+"""What a bundle costs: the size of all, and what each part (encoder, an expert, the combiner) weighs and works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Final
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+
+from stpr.runtime.contract.manifest import GraphName
+from stpr.train.estimate.footprint import flops_of, head_flops
+from stpr.train.model.stpr import StPR
+
+GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
+EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
+ENCODER, EXPERT, COMBINER = "encoder", "expert", "combiner"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of one of its kind: bytes and numbers of its weights as they lie in the files, FLOPs of one call in float32.
+
+    The encoder is called for each frame, the others for each window. FLOPs are two per multiply-add of matrix
+    products and convolutions; what goes through element by element is not counted.
+    """
+
+    name: str
+    count: int
+    bytes: int
+    parameters: int
+    flops: int
+
+
+def parts_of(folder: Path, files: Mapping[GraphName, str], model: StPR) -> tuple[Part, ...]:
+    """The parts of the graphs `files` in `folder`, which were written of `model`; experts are alike, so one speaks."""
+    encoder, head = (_weights(folder / files[name]) for name in (GraphName.ENCODER, GraphName.HEAD))
+    pixels, costs = model.encoder.pixels, head_flops(model.head)
+    frame = torch.zeros(1, *pixels.shape, dtype=torch.uint8)
+    experts = [one for one in head if one.name.startswith("expert_")]
+    first = [one for one in experts if one.name.startswith("expert_1/")]
+    rest = [one for one in head if not one.name.startswith("expert_")]
+    found = [_part(ENCODER, 1, encoder, flops_of(model.encoder, frame))]
+    if costs.experts:
+        found.append(_part(EXPERT, costs.experts, first, costs.expert))
+    return (*found, _part(COMBINER, 1, rest, costs.combiner))
+
+
+def _part(name: str, count: int, tensors: Iterable[TensorProto], flops: int) -> Part:
+    held = [(prod(one.dims), helper.tensor_dtype_to_np_dtype(one.data_type).itemsize) for one in tensors]
+    return Part(name, count, sum(size * each for size, each in held), sum(size for size, _ in held), flops)
+
+
+def _weights(graph: Path) -> list[TensorProto]:
+    """The tensors of a graph that lie in weight files."""
+    model = onnx.load(str(graph), load_external_data=False)
+    return [one for one in model.graph.initializer if one.data_location == TensorProto.EXTERNAL]
+
+
+def size_ahead(model: StPR) -> int:
+    """About how many bytes a bundle takes in one precision: all its weights, one clip, and the graphs."""
+    weights = sum(value.nbytes for value in [*model.parameters(), *model.buffers()])
+    experts, pixels = len(model.head.experts), prod(model.encoder.pixels.shape)
+    golden = model.head.frames * (pixels + 4 * model.head.columns.width)
+    return weights + golden + GRAPH_BYTES + experts * EXPERT_BYTES
