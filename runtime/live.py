@@ -38,7 +38,7 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
         updater = opened.enter_context(closing(Updater(models, sessions, settings)))
         if settings.watch is not None:
             signal.signal(signal.SIGUSR1, updater.on_signal)
-        board = Board(dict(zip(sessions, sources, strict=True)), updater)
+        board = Board(dict(zip(sessions, sources, strict=True)), updater, settings.clips)
         see = opened.enter_context(serving(settings, board))
         board.sinks = sinks = open_sinks(_with_a_window_or_headless(settings))
         words = partial(summaries, sessions, sources, sinks)

@@ -7,28 +7,30 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.serve import health, metrics, state
 from stpr.runtime.serve.access import Access, Refusal
-from stpr.runtime.serve.board import Board
+from stpr.runtime.serve.board import Board, coded
+from stpr.runtime.serve.shelf import Film
 
 PAGE: Final = Path(__file__).with_name("page.html")
 LONGEST_WAIT: Final = 5.0  # seconds that a request for the next picture is held
 LOOK_SECONDS: Final = 0.02
 MOST_BYTES: Final = 4096  # of what is sent here
+MOST_PLAYING: Final = 4  # clips at once: each is decoded here
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -52,6 +54,9 @@ def make_app(board: Board, access: Access) -> Starlette:
             Route("/state", read(answers.state)),
             Route("/bundle", read(answers.bundle)),
             Route("/picture", read(answers.picture)),
+            Route("/clips", read(answers.clips)),
+            Route("/clips/{name}", read(answers.clip)),
+            Route("/clips/{name}/pictures", read(answers.pictures)),
             Route("/update", write(answers.update), methods=["POST"]),
             Route("/roll-back", write(answers.roll_back), methods=["POST"]),
         ],
@@ -64,6 +69,7 @@ class Answers:
 
     def __init__(self, board: Board, *, takes_writes: bool) -> None:
         self._board, self._takes_writes = board, takes_writes
+        self._playing = 0
         self._page = PAGE.read_text(encoding="utf-8")
         self._policy = _policy(self._page)
 
@@ -108,6 +114,42 @@ class Answers:
                 return Response(picture, media_type="image/jpeg", headers={"X-Frame": str(index)})
             await asyncio.sleep(LOOK_SECONDS)
         return Response(status_code=204)
+
+    async def clips(self, _: Request) -> Response:
+        """Which clips of events there are."""
+        return _json(await run_in_threadpool(state.clips, self._board))
+
+    async def clip(self, request: Request) -> Response:
+        """A clip's file, or the part of it that is asked for."""
+        path = self._found(request)
+        if not self._board.shelf.is_whole(path):
+            raise HTTPException(409, "this clip is being written; ask again in some seconds.")
+        return FileResponse(path, media_type="video/mp4", filename=path.name)
+
+    async def pictures(self, request: Request) -> Response:
+        """A clip's pictures, as fast as they are taken."""
+        path = self._found(request)
+        if self._playing >= MOST_PLAYING:
+            raise HTTPException(503, f"{MOST_PLAYING} clips are being played; close one.")
+        film = await run_in_threadpool(Film, path)
+        headers = {"X-Rate": f"{film.fps:.6g}", "X-Pictures": str(film.count)}
+        return StreamingResponse(self._played(film), media_type="application/octet-stream", headers=headers)
+
+    async def _played(self, film: Film) -> AsyncIterator[bytes]:
+        self._playing += 1
+        try:
+            async for picture in iterate_in_threadpool(film.coded(coded)):
+                yield picture
+                if self._board.is_over:
+                    return
+        finally:
+            self._playing -= 1
+
+    def _found(self, request: Request) -> Path:
+        path = self._board.shelf.find(request.path_params["name"])
+        if path is None:
+            raise HTTPException(404, "there is no such clip.")
+        return path
 
     async def update(self, request: Request) -> Response:
         """Try a bundle of the watched folder next."""

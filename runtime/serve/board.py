@@ -8,14 +8,17 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
 
+from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.events import Start
 from stpr.runtime.model import Model
 from stpr.runtime.result import Result
+from stpr.runtime.serve.shelf import Shelf
 from stpr.runtime.session import Session
 from stpr.runtime.sinks import Sinks
 from stpr.runtime.sources import Source
@@ -66,7 +69,9 @@ class Camera:
 class Board:
     """The run of one or several cameras under one model."""
 
-    def __init__(self, cameras: dict[Session, Source], updater: Updater) -> None:
+    def __init__(self, cameras: dict[Session, Source], updater: Updater, clips: Path | None = None) -> None:
+        """`clips` is the folder that this run makes clips of events in."""
+        self.shelf = Shelf(clips)
         self.updater, self.started_at = updater, time.time()
         self.cameras = {session.origin.name: Camera(session, source) for session, source in cameras.items()}
         self.sinks: Sinks | None = None  # opened later than this
@@ -105,14 +110,18 @@ class Board:
         assert newest is not None
         index, kept = newest.frame.index, self._pictures.get(name)
         if kept is None or kept[0] != index:
-            image = newest.frame.image
-            scale = min(1.0, WIDEST / image.shape[1])
-            if scale < 1:
-                resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                image = np.asarray(resized, np.uint8)
-            coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-            kept = self._pictures[name] = index, coded.tobytes()
+            kept = self._pictures[name] = index, coded(newest.frame.image)
         return kept
+
+
+def coded(image: Image) -> bytes:
+    """A JPEG of an RGB picture, no wider than the page shows it."""
+    scale = min(1.0, WIDEST / image.shape[1])
+    if scale < 1:
+        resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        image = np.asarray(resized, np.uint8)
+    found = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    return found.tobytes()
 
 
 def _note_label(camera: Camera, result: Result) -> None:

@@ -23,6 +23,7 @@ def state(board: Board) -> dict[str, Any]:
         "engine": model.engine,
         "blind": not_ready(board),
         "cameras": {name: _camera(board, camera) for name, camera in board.cameras.items()},
+        "makes_clips": board.shelf.is_there,
         "missed": {} if board.sinks is None else board.sinks.missed,
         "update": msgspec.to_builtins(board.updater.status),
         "way_back": msgspec.to_builtins(board.updater.book.way_back),
@@ -60,6 +61,12 @@ def bundle(board: Board) -> dict[str, Any]:
     }
 
 
+def clips(board: Board) -> list[dict[str, Any]]:
+    """The clips of events that lie in the folder, newest first."""
+    found: list[dict[str, Any]] = msgspec.to_builtins(board.shelf.clips(board.model.manifest.class_names))
+    return found
+
+
 def _camera(board: Board, camera: Camera) -> dict[str, Any]:
     timing, newest = camera.session.timing, camera.newest
     labels, events = board.lasted(camera)
@@ -79,7 +86,10 @@ def _camera(board: Board, camera: Camera) -> dict[str, Any]:
         "latest": None if latest is None else latest.line(),
         "truth": None if newest is None else newest.frame.label,
         "labels": [_stretch(one) for one in labels],
-        "events": [_stretch(one) for one in events],
+        "events": [
+            _stretch(one) | {"clip": board.shelf.clip_of(one.label, camera.session.origin.name, one.begin)}
+            for one in events
+        ],
     }
 
 

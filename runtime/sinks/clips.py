@@ -21,13 +21,14 @@ from stpr.runtime.events import Start
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
-from stpr.runtime.sinks.store import Store
+from stpr.runtime.sinks.store import Store, plain
 from stpr.runtime.sinks.video_file import VideoFile, rate_of
 
 BEFORE: Final = 5.0  # seconds of a clip before its event is said: the action, and what led to it
 AFTER: Final = 1.0  # seconds of a clip after its end was said
 LONGEST: Final = 60.0  # seconds that an event may last in its clip
 MOST_BYTES: Final = 48_000_000  # of pictures that wait; of large ones at a high rate, fewer seconds are kept
+CAMERA_LETTERS: Final = 30  # of its name in a clip's: a long address must leave room for the action
 CLOSE_SECONDS: Final = 0.5  # for what waits at the end of a run
 
 
@@ -72,7 +73,7 @@ class Clips:
         now = frame.captured_at
         for event in result.events:
             if isinstance(event, Start):
-                name = f"{frame.source.name}-{event.label}-{event.id}"
+                name = f"{plain(frame.source.name)[:CAMERA_LETTERS]}-{event.label}-{event.id}"
                 camera.clips.append(_Clip(name, now - BEFORE, now + LONGEST))
             elif camera.clips:
                 camera.clips[-1].end = min(camera.clips[-1].end, now + AFTER)

@@ -18,6 +18,10 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import numpy as np
+
+from stpr.runtime.sinks.video_file import VideoFile
+
 TOKEN = "a token that is long enough"
 # Few predictions are compared, so that a test need not wait; all else is what the command line gives.
 MAIN = """
@@ -29,7 +33,7 @@ from stpr.runtime.stopping import stop_on_signals
 from stpr.runtime.log import saying
 with saying("info"), stop_on_signals() as stopping:
     run_live(Settings(source="synthetic:motions", headless=True, threads=1, watch=Path(sys.argv[1]),
-                      serve="127.0.0.1:0", updates=UpdateSettings(predictions=4)), stopping)
+                      serve="127.0.0.1:0", clips=Path(sys.argv[2]), updates=UpdateSettings(predictions=4)), stopping)
 """
 
 
@@ -71,11 +75,30 @@ class Served:
         return state
 
 
+def clips_of(watch: Path) -> Path:
+    """Where the clips of a run over these bundles lie."""
+    return watch / "clips"
+
+
+def make_clip(folder: Path, name: str, frames: int = 60) -> Path:
+    """A clip as a run writes it, of 30 pictures a second that are brighter and brighter; finished a while ago."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.touch()
+    shades = [np.full((48, 64, 3), 4 * number, np.uint8) for number in range(frames)]
+    video = VideoFile(path, shades[0], 0.0, 30.0)
+    for number, shade in enumerate(shades):
+        video.write(shade, number / 30)
+    video.close()
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
 @contextmanager
 def served(watch: Path, *, token: str = TOKEN) -> Iterator[Served]:
-    """A run over the bundles in a folder; it must come to a clean end."""
+    """A run over the bundles in a folder, its clips in a folder in there; it must come to a clean end."""
     environment = os.environ | {"STPR_TOKEN": token}
-    command = [sys.executable, "-c", MAIN, str(watch)]
+    command = [sys.executable, "-c", MAIN, str(watch), str(clips_of(watch))]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
     assert process.stderr is not None
     try:

@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
 from tests.factories import make_bundle
 from tests.runtime.serve.browser import Page, browsing
-from tests.runtime.serve.runs import TOKEN, Served, served
+from tests.runtime.serve.runs import TOKEN, Served, clips_of, make_clip, served
 from tests.runtime.updates.bundles import make_next
 
+CLIP = "20260102T030405Z_synthetic-motions-wave-1.mp4"
 SIZES = {"phone": (390, 844), "desktop": (1440, 900), "wall": (2560, 1440)}
 
 
@@ -27,6 +29,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def run(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:  # noqa: ARG001  (skips first)
     watched = tmp_path_factory.mktemp("watched")
     old = make_bundle(watched)
+    make_clip(clips_of(watched), CLIP)
     with served(watched) as one:
         make_next(old, watched / "toy" / "stage-3", other_encoder=True)
         yield one
@@ -110,6 +113,30 @@ def test_update_and_roll_back_by_keyboard_and_by_button(page: Page, run: Served)
     assert state["update"]["swaps"] == 3
     assert state["cameras"]["synthetic:motions"]["latest"]["bundle"]["stage"] == 3
     assert TOKEN not in page.ask("document.documentElement.outerHTML + location.href")
+
+
+@pytest.mark.parametrize("size", ["phone", "desktop"])
+def test_a_clip_is_played_with_keys_alone(page: Page, run: Served, size: str, tmp_path: Path) -> None:
+    opened(page, run, size)
+    page.wait_for("document.querySelectorAll('#clips button').length === 1")
+    page.ask("document.querySelector('#clips button').focus()")
+    assert page.ask("document.activeElement.getAttribute('aria-label')").startswith("Play the clip of wave, ")
+    page.press("Enter", 13)
+    page.wait_for("$('player').open && film.pictures.length === 30 && $('still').naturalWidth === 64")
+    assert page.ask("document.documentElement.scrollWidth") == SIZES[size][0]
+    assert page.ask("document.activeElement.id") == "play"
+    page.wait_for("!film.plays && film.at === 29 && $('play').textContent === 'Play'")  # to its end, in its own time
+    assert page.ask("$('when').textContent") == "1.9 of 1.9 s"
+    page.press("Enter", 13)  # from the beginning
+    page.wait_for("film.plays && $('play').textContent === 'Pause'")
+    page.ask("$('where').focus()")
+    page.press("Home", 36)
+    page.wait_for("!film.plays && film.at === 0")
+    shot = cv2.imread(str(page.photograph(tmp_path / "shot.png")))
+    assert shot is not None
+    page.press("Escape", 27)
+    page.wait_for("!$('player').open && film === null")
+    assert page.ask("document.activeElement.dataset.clip") == CLIP  # back where one was
 
 
 def test_a_run_that_went_away_is_seen_to_be_away(page: Page, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stpr.runtime.cli import run as run_command
 from stpr.runtime.contract.bundle import open_bundle
 from tests.factories import make_bundle, make_video
-from tests.runtime.serve.runs import TOKEN, Served, served
+from tests.runtime.serve.runs import TOKEN, Served, clips_of, make_clip, served
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 CAMERA = {"camera": "synthetic:motions"}
@@ -152,6 +153,55 @@ def test_bad_wishes_are_answered_in_one_line(run: Served, body: bytes, status: i
 def test_there_is_nothing_to_roll_back_to_at_first(run: Served) -> None:
     answer = run.ask("/roll-back", headers=BEARER, body=b"")
     assert (answer.status, answer.json["error"][:24]) == (409, "nothing ran here before ")
+
+
+def test_a_clip_is_given_whole_in_part_and_as_pictures(run: Served, bundle: Path) -> None:
+    clip = make_clip(clips_of(bundle.parents[1]), "20260102T030405Z_synthetic-motions-wave-1.mp4")
+    time.sleep(1.1)
+    (listed,) = run.ask("/clips").json
+    assert (listed["name"], listed["title"], listed["camera"]) == (clip.name, "wave", "synthetic-motions")
+    path = f"/clips/{clip.name}"
+    whole = run.ask(path)
+    assert (whole.status, whole.body) == (200, clip.read_bytes())
+    assert whole.headers["Content-Type"] == "video/mp4"
+    assert whole.headers["X-Content-Type-Options"] == "nosniff"
+    part = run.ask(path, headers={"Range": "bytes=100-199"})
+    assert (part.status, part.body) == (206, clip.read_bytes()[100:200])
+    assert run.ask(path, headers={"Range": "bytes=99999999-"}).status == 416
+    film = run.ask(f"{path}/pictures")
+    assert (film.headers["X-Rate"], film.headers["X-Pictures"]) == ("15", "30")
+    rest, shades = film.body, []
+    while rest:
+        length = int.from_bytes(rest[:4], "big")
+        picture = cv2.imdecode(np.frombuffer(rest[4 : 4 + length], np.uint8), cv2.IMREAD_COLOR)
+        shades.append(float(np.mean(np.asarray(picture))))
+        rest = rest[4 + length :]
+    assert shades == pytest.approx([8 * number for number in range(30)], abs=6)
+    os.utime(clip)
+    assert (again := run.ask(path)).status == 409
+    assert "is being written" in again.json["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/clips/..%2f..%2fupdates.json",
+        "/clips/../updates.json",
+        "/clips/%2e%2e%2fupdates.json/pictures",
+        "/clips/20260102T030405Z_%2fetc%2fpasswd.mp4",
+        "/clips/20260102T030405Z_gone.mp4",
+        "/clips/20260102T030405Z_gone.mp4/pictures",
+        "/clips//etc/passwd",
+        "/clips/20260102T030405Z_%00.mp4",
+        "/clips/20260102T030405Z_%ff.mp4",
+    ],
+)
+def test_no_file_but_a_clip_is_given(run: Served, path: str) -> None:
+    answer = run.ask(path)
+    assert answer.status == 404
+    assert b"schema" not in answer.body
+    assert run.ask("/clips", headers={"Host": "evil.example"}).status == 403
+    assert run.ask("/clips/20260102T030405Z_gone.mp4", headers={"Host": "evil.example"}).status == 403
 
 
 def test_junk_does_no_harm(run: Served) -> None:
