@@ -36,9 +36,15 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     default=str(CLIPS),
     help="Prove it on so many test clips, spread over the classes, or on all.",
 )
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's videos lie here.")
 @click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="What lies elsewhere here: backbone.source=DIR"
+    "--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's videos are on this machine."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting that differs on this machine, such as backbone.source=DIR",
 )
 @click.option(
     "--precision",
@@ -57,7 +63,7 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     "form",
     type=click.Choice(["onnx", "tensorrt"]),
     default="onnx",
-    help="tensorrt: also build the engines that --engine tensorrt keeps, for this very machine.",
+    help="tensorrt: also build the engines that --engine tensorrt uses, for this machine alone.",
 )
 @click.option(
     "--emit",

@@ -27,7 +27,7 @@ SECONDS_OF_SILENCE: Final = 20.0
 
 
 def new_console(file: TextIO | None = None) -> Console:
-    """A file, or standard output, as wide as the terminal; what is printed is text and never markup.
+    """A console on a file or on standard output, as wide as the terminal; it prints text literally, never as markup.
 
     Names of runs and classes are a user's own: "exp [v2]", "pay :smile:".
     """

@@ -65,12 +65,12 @@ signature_option = click.option(
     help="Record what is seen to a .mp4 file, or to a folder in videos of a minute.",
 )
 @click.option(
-    "--clips", type=click.Path(path_type=Path), metavar="DIR", help="A short video of each action, to a folder."
+    "--clips", type=click.Path(path_type=Path), metavar="DIR", help="Save a short video of each action to DIR."
 )
 @click.option(
     "--keep",
     metavar="SIZE,AGE",
-    help="Of such folders of videos, for example as 20GB,7d: the oldest are removed. [default: all is kept]",
+    help="How much of such a folder to keep, such as 20GB,7d; the oldest videos are removed. [default: all]",
 )
 @click.option(
     "--mqtt",
@@ -84,7 +84,10 @@ signature_option = click.option(
     help="User and password, a line each. [default: STPR_MQTT_USER and STPR_MQTT_PASSWORD, if set]",
 )
 @click.option(
-    "--mqtt-ca", type=click.Path(path_type=Path), metavar="FILE", help="Believe these authorities (PEM) about mqtts://."
+    "--mqtt-ca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Trust the certificate authorities in this file (PEM) for mqtts://.",
 )
 @click.option("--webhook", metavar="URL", help="Post the start and the end of each action as JSON.")
 @click.option(
@@ -199,7 +202,7 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
     "--videos",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the annotated files lie. [default: beside FILE]",
+    help="The folder of the annotated videos. [default: the folder of FILE]",
 )
 @click.option(
     "--out",
@@ -212,9 +215,11 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
     "--tolerance",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="After its action's end an event may start. [default: 1.1 spans of the bundle's clips]",
+    help="How late after its action's end an event may start. [default: 1.1 spans of the bundle's clips]",
 )
-@click.option("--actions", type=click.IntRange(min=1), metavar="N", help="In each synthetic video. [default: 20]")
+@click.option(
+    "--actions", type=click.IntRange(min=1), metavar="N", help="Actions in each synthetic video. [default: 20]"
+)
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
@@ -230,7 +235,7 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Of video, where speed alone is measured. [default: 60]",
+    help="Length of the video, where speed alone is measured. [default: 60]",
 )
 @engine_option
 @threads_option
@@ -259,8 +264,10 @@ def bench(*, annotations: str | None, **options: Any) -> None:
 @click.option("--camera", type=click.IntRange(min=0), metavar="N", help="A camera by its number.")
 @click.option("--source", metavar="URI", help="Whatever stpr-run can watch; a film is cut into clips.")
 @click.option("--label", required=True, metavar="NAME", help="The action: clips go to a folder of this name.")
-@click.option("--seconds", type=click.FloatRange(min=0.5, max=60), metavar="N", help="Of each clip. [default: 2]")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="So many clips. [default: 10]")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.5, max=60), metavar="N", help="Length of each clip. [default: 2]"
+)
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="How many clips to record. [default: 10]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder of classes. [default: videos]")
 @click.option("--countdown", type=click.FloatRange(min=0), metavar="N", help="Seconds before a clip. [default: 3]")
 @click.option("--yes", is_flag=True, help="Keep every clip without asking.")

@@ -64,7 +64,7 @@ def decided(model: StPR) -> tuple[str, ...]:
 
 
 def encoder_piece(model: StPR) -> Piece:
-    """The frame encoder with normalisation inside; raises BundleError if the head needs another one beside it."""
+    """The frame encoder with normalisation inside; raises BundleError if the head needs a second encoder."""
     if model.reads_unadapted:
         raise BundleError(
             "this run's [router] kind looks at frame features without adapters, and a bundle carries the adapted ones"

@@ -35,7 +35,7 @@ def write_weights(root: Path, location: str, weights: Iterable[tuple[str, Tensor
 
 
 def write_arrays(root: Path, location: str, weights: Iterable[tuple[str, npt.NDArray[Any]]]) -> list[TensorProto]:
-    """The same of numpy's arrays."""
+    """As `write_weights`, for numpy arrays."""
     file = root / location
     file.parent.mkdir(parents=True, exist_ok=True)
     entries = []

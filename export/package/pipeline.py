@@ -21,7 +21,7 @@ from stpr.export.parity.candidate import open_candidate
 from stpr.export.parity.clips import NamedClip, coverage, load_all, tested_videos
 from stpr.export.parity.gate import Question, prove
 from stpr.export.parity.reference import Reference
-from stpr.export.precisions.bring import bring
+from stpr.export.precisions.convert import convert
 from stpr.runtime.contract.bundle import folder_name, new_bundle_folder
 from stpr.train.run.checkpoint import StageRecord, load_stage
 
@@ -48,20 +48,20 @@ def export_stage(
         with step("write graphs and weights"):
             write_onnx(loaded.model, pieces, folder)
         with step(f"bring them to {precision}") if precision != "fp32" else nullcontext():
-            brought = bring(folder, precision, loaded.recipe, loaded.record)
-        label(folder, brought.files, loaded, figures)
+            converted = convert(folder, precision, loaded.recipe, loaded.record)
+        label(folder, converted.files, loaded, figures)
         options.check_size(folder)  # once more when it is sealed; this is before the minutes of the proof
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
         (golden,) = load_all(videos[:1], loaded.record, sampling)
         with step(f"compare {precision} with PyTorch on {coverage(videos, tested)}") as advance:
             real = _counted(chain([golden], load_all(videos[1:], loaded.record, sampling)), advance)
-            with open_candidate(folder, brought.files, pixels, precision) as candidate:
-                question = Question(candidate, brought.policy, _thresholds(loaded.record), len(tested))
+            with open_candidate(folder, converted.files, pixels, precision) as candidate:
+                question = Question(candidate, converted.policy, _thresholds(loaded.record), len(tested))
                 proof = prove(Reference(loaded.model), question, real)
-        proof = replace(proof, calibration=brought.calibration, layers=brought.layers, bytes=brought.bytes)
+        proof = replace(proof, calibration=converted.calibration, layers=converted.layers, bytes=converted.bytes)
         with step("seal the bundle"):
-            write_card(folder, loaded, figures, proof, parts_of(folder, brought.files, loaded.model))
-            seal(folder, loaded, {precision: brought.files}, [proof], golden.pixels)
+            write_card(folder, loaded, figures, proof, parts_of(folder, converted.files, loaded.model))
+            seal(folder, loaded, {precision: converted.files}, [proof], golden.pixels)
             finish(folder, options)
     return target
 

@@ -104,7 +104,7 @@ def certificate_file(precision: Precision, first: Precision) -> str:
 
 
 def summary(certificate: Certificate) -> ParitySummary:
-    """What the manifest carries of it."""
+    """The part of it that the manifest carries."""
     # A device runs no expert alone.
     seen = [one for one in certificate.differences if not one.part.startswith("expert")]
     by_output = {output: [one for one in seen if one.output == output] for output in {one.output for one in seen}}

@@ -59,7 +59,7 @@ class Measurements:
         numbers.scale = max(numbers.scale, float(np.abs(wanted).max()))
 
     def add_noise(self, where: Where, one: Array, other: Array) -> None:
-        """Add how far PyTorch is from itself."""
+        """Add PyTorch's own rounding error: how far its float32 is from its float64."""
         if one.size:
             numbers = self.numbers[where]
             numbers.noise = max(numbers.noise, float(np.abs(one - other).max()))

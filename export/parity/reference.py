@@ -1,4 +1,4 @@
-"""What PyTorch says of a clip, and how sure its own float32 is of that."""
+"""PyTorch's outputs for a clip, and how large the rounding error of its own float32 is."""
 
 from __future__ import annotations
 

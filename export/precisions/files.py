@@ -68,7 +68,7 @@ def save(
 
 
 def seeing_motion(graph: GraphProto) -> set[str]:
-    """Names of the nodes that what is seen of motion goes through, up to where it joins the appearance."""
+    """Names of the nodes on the motion path: from the grey pictures to where motion joins the appearance."""
     seen, found = {GREYS}, set()
     for node in graph.node:
         if seen.intersection(node.input):

@@ -1,4 +1,4 @@
-"""fp32: the traced graphs as they are, which must do what PyTorch does but for its own rounding."""
+"""fp32: the traced graphs as they are, which must give PyTorch's numbers up to PyTorch's own rounding error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What precision files really have: the element types of the weights in them, whatever they are called."""
+"""Which precision files really have: the element types of the weights in them, whatever the files are called."""
 
 from __future__ import annotations
 

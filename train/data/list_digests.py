@@ -25,7 +25,7 @@ def list_digests(data: Dataset, listed: Listed) -> dict[str, str]:
 
 
 def joined_lists(before: Mapping[str, Sequence[str]], now: Mapping[str, str]) -> dict[str, list[str]]:
-    """What earlier stages were learnt by, and what is read now: an extended run may have several lists of one name."""
+    """The digests of earlier stages and of what is read now; an extended run may have had several lists of one name."""
     names = dict.fromkeys([*before, *now])
     return {name: list(dict.fromkeys([*before.get(name, ()), *filter(None, [now.get(name)])])) for name in names}
 

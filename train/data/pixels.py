@@ -25,7 +25,7 @@ Bytes = TypeVar("Bytes", npt.NDArray[np.uint8], torch.Tensor)
 
 @dataclass(frozen=True, slots=True)
 class PixelSpec:
-    """What is seen of a frame."""
+    """What the encoder sees of a frame: a picture and, with motion, pairs of grey pictures."""
 
     picture: PreprocessSpec
     motion: MotionSpec | None = None
@@ -43,7 +43,7 @@ class PixelSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one frame's bytes."""
+        """The shape of one frame's pixels, picture and greys in one array."""
         if self.motion is None:
             return self.picture_shape
         return (math.prod(self.picture_shape) + math.prod(self.greys_shape),)

@@ -21,7 +21,7 @@ MILD_EVERY: Final = 4  # of so many draws one varies little
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """How far a draw may go; factors are powers of e."""
+    """How far a random draw may change a picture; factors are powers of e."""
 
     size: tuple[float, float]  # of what is seen, as a factor
     turn: float  # degrees

@@ -166,7 +166,7 @@ def content_digest(path: Path) -> str:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Make what the system says against reading a video a DataError."""
+    """Turn the system's error on reading a video into a DataError."""
     try:
         yield
     except OSError as error:

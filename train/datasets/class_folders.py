@@ -18,7 +18,7 @@ TESTED: Final = 0.25  # of a class's videos, about
 
 
 def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
-    """The videos of `root/CLASS`, or of `root/train/CLASS` and `root/test/CLASS`; and what to say of a split made here.
+    """The videos of `root/CLASS`, or of `root/train/CLASS` and `root/test/CLASS`; and notes on a split made here.
 
     Raises DataError for whatever would be left out in silence.
     """

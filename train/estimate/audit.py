@@ -43,7 +43,7 @@ KEPT_AGAIN: Final = "train the stage again or put the file back"
 
 
 class StageAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept after a stage: all stages before it are in there."""
+    """Everything that is kept after a stage, earlier stages included."""
 
     stage: int
     classes: int  # in all

@@ -18,7 +18,7 @@ from stpr.train.datasets.annotations import SPLITS, Split, Video
 from stpr.train.datasets.skip_list import NOTHING
 from stpr.train.estimate.beside import Beside, work_beside
 from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
-from stpr.train.estimate.network import Network, foresee, look_for_network
+from stpr.train.estimate.network import Network, look_for_network, settle_offline
 from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.run.resume import look_back
 from stpr.train.settings.recipe import Recipe
@@ -29,7 +29,7 @@ REPORT_BYTES: Final = 2_000_000  # pictures, twice: beside the page and in it
 
 
 @dataclass
-class Outlook:
+class DryRun:
     """What a dry run found; the run could start if there are no `problems`."""
 
     recipe: Recipe
@@ -87,7 +87,7 @@ class Outlook:
         return self.attempt(partial(measure, self.recipe, model, there[len(there) // 2] if there else None), None)
 
     def attempt(self, work: Callable[[], Got], otherwise: Got) -> Got:
-        """What the work gives; what is wrong becomes a problem, so that the rest can be shown all the same."""
+        """The result of `work`; an error becomes an entry of `problems`, so that the rest can still be shown."""
         try:
             return work()
         except StprError as error:
@@ -95,10 +95,10 @@ class Outlook:
             return otherwise
 
 
-def look_ahead(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> Outlook:
+def dry_run(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> DryRun:
     """Look at everything that a run begins with, whether or not the videos are there."""
-    found = Outlook(recipe, out)
-    recipe, found.chosen = found.attempt(partial(foresee, recipe), (recipe, found.chosen))
+    found = DryRun(recipe, out)
+    recipe, found.chosen = found.attempt(partial(settle_offline, recipe), (recipe, found.chosen))
     found.recipe = recipe
     past = found.attempt(partial(look_back, out, recipe, resume=resume), None)
     learnt = past.record.stages if past else ()
@@ -126,7 +126,7 @@ def _counted(plan: Sequence[Stage], videos: Sequence[Video]) -> list[tuple[Stage
     return [(stage, Clips(*(sum(count[name, split] for name in stage.classes) for split in SPLITS))) for stage in plan]
 
 
-def _look_for_videos(found: Outlook) -> None:
+def _look_for_videos(found: DryRun) -> None:
     """Which videos are missing. A run that stops early needs those of its own stages only, but reads the whole list."""
     gone: list[Video] = []
     if not found.to_write:
@@ -138,7 +138,7 @@ def _look_for_videos(found: Outlook) -> None:
         found.problems.append(said)
 
 
-def _look_at_network(found: Outlook, classes: Sequence[Sequence[str]]) -> None:
+def _look_at_network(found: DryRun, classes: Sequence[Sequence[str]]) -> None:
     """Whether it is here, loads and fits the recipe, and how large the checkpoints of stages of `classes` become."""
     found.network = network = found.attempt(partial(look_for_network, found.recipe), None)
     if network is None:

@@ -41,7 +41,7 @@ DEPENDS = {  # on what the size of each kind of tensor depends; the letters are 
 
 @dataclass(frozen=True, slots=True)
 class StageSize:
-    """What there must be after a stage: shapes and bytes of all kept tensors, and FLOPs of the head for one clip."""
+    """Expected size after a stage: shapes and bytes of all kept tensors, and FLOPs of the head for one clip."""
 
     stage: int
     shapes: dict[str, tuple[int, ...]]

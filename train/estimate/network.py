@@ -52,14 +52,14 @@ ONE_PIXEL: Final = PreprocessSpec(
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What is at hand of a recipe's network."""
+    """As much of a recipe's network as this machine has."""
 
     recipe: Recipe
     here: bool
     form: StPR | None  # before its first stage; without values where it is not here, None if its form is unknown
 
     def to_measure(self) -> StPR | None:
-        """One with values, random ones where it is not here; it may be used up."""
+        """A network to time, with random weights where its own are not here; timing may change it."""
         if self.here or self.form is None:
             return self.form
         with torch.device(accelerate.PartialState().device):
@@ -80,8 +80,8 @@ class Network:
             class_vectors_of(StageClips(tuple(classes[0][:1]), nothing, self.form.encoder), self.recipe)
 
 
-def foresee(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """As `settle`, with nothing fetched: of a network that is neither here nor known by its form, "auto" stays."""
+def settle_offline(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """As `settle`, but downloads nothing: "auto" stays for a network that is neither here nor known by its shape."""
     source = recipe.backbone.source
     if _is_here(source):
         return settle(recipe)

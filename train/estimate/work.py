@@ -53,7 +53,7 @@ class Work:
 
 @dataclass(slots=True)
 class Counter:
-    """What was asked for so far."""
+    """Counts what has been asked for so far."""
 
     work: Work = field(default_factory=Work)
 

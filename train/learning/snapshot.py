@@ -75,7 +75,7 @@ class FitState:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `tensors` gave."""
+        """Load what `tensors` returned."""
         for name, value in self.parameters.items():
             value.copy_(tensors[f"value.{name}"])
             if f"momentum.{name}" in tensors:
@@ -85,7 +85,7 @@ class FitState:
             torch.cuda.set_rng_state(tensors["random.cuda"][self.processes.index], self.processes.device)
 
     def fits(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether the tensors are of a fit like this one."""
+        """Whether the tensors have the names and shapes of this fit's."""
         wanted = {f"value.{name}": tuple(value.shape) for name, value in self.parameters.items()}
         wanted |= {f"random.{name}": (self.processes.count, *value.shape) for name, value in self._random().items()}
         found = {name: tuple(value.shape) for name, value in tensors.items() if not name.startswith("momentum.")}
@@ -113,7 +113,7 @@ class Snapshots:
 
     @property
     def seconds(self) -> float:
-        """How long the stage has taken so far, all goes at it together."""
+        """Seconds that the stage has taken so far, interrupted attempts included."""
         return self.spent + time.monotonic() - self.began
 
     def restore(self, state: FitState) -> Curves:

@@ -45,7 +45,7 @@ class FisherMemory(Memory):
         self.register_buffer("fisher", torch.zeros(0))
 
     def update(self, found: Tensor) -> None:
-        """Add a stage's, brought to a largest value of 1."""
+        """Add a stage's Fisher information, scaled so that its largest value is 1."""
         added = found / found.max().clamp_min(1e-30)
         self.fisher = self.fisher + added if len(self.fisher) else added
 
@@ -75,7 +75,7 @@ def fisher(objective: Objective, inputs: StageInputs) -> Tensor:
 
 
 class Anchored(Criterion):
-    """The plain objective, and what it costs to leave the parameters that earlier stages ended with."""
+    """The plain objective plus a penalty for moving away from the parameters that earlier stages ended with."""
 
     def __init__(self, plain: Objective, importance: Tensor, weight: float) -> None:
         super().__init__()
@@ -87,13 +87,13 @@ class Anchored(Criterion):
         self.register_buffer("start", parameters_to_vector(_trained(plain)).detach().clone(), persistent=False)
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
-        """The plain objective's rows for clips `(B, T, …)`; the penalty, which is of no clip, stands in every row."""
+        """The plain objective's rows for clips `(B, T, …)`, and the penalty, the same for all clips, in every row."""
         moved = parameters_to_vector(_trained(self.plain)) - self.start
         held = 0.5 * self.weight * (self.importance * moved.square()).sum()
         return {**self.plain(inputs, labels), "penalty": held.expand(len(labels))}
 
     def terms(self, rows: Rows, labels: Tensor) -> Rows:
-        """Those of the plain objective, which takes the mean of what it does not know."""
+        """The plain objective's terms, and the mean of the penalty's rows."""
         return self.plain.terms(rows, labels)
 
 

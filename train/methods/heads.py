@@ -35,7 +35,7 @@ def routed_experts(recipe: Recipe, columns: Columns) -> Head:
 
 
 def single_expert(recipe: Recipe, columns: Columns) -> Head:
-    """One expert for all stages, always heard."""
+    """One expert for all stages; no router, since there is nothing to choose."""
     fusion = msgspec.structs.replace(recipe.fusion, kind="vectors", evidence=0.0)
     combiner = Fusion(columns, router=RouterSettings(kind="equal"), fusion=fusion, statistics=None)
     return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=recipe.expert)

@@ -64,7 +64,7 @@ class Distilled(Criterion):
         return {**self.plain.contrasted(appearance), "distillation": self.settings.weight * held}
 
     def terms(self, rows: Rows, labels: Tensor) -> Rows:
-        """Those of the plain objective, which takes the mean of what it does not know."""
+        """The plain objective's terms, and the mean of the distillation's rows."""
         return self.plain.terms(rows, labels)
 
 

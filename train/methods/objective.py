@@ -78,7 +78,7 @@ class Objective(Criterion):
         return rows
 
     def contrasted(self, features: Tensor) -> Rows:
-        """What of appearance `(B, T, D)` is compared with class vectors: V^st and, where used, V̄, `(B, D)`."""
+        """What is compared with class vectors, from appearance `(B, T, D)`: V^st and, where used, V̄, `(B, D)`."""
         rows: Rows = {} if self.expert is None else {"contrast_st": self.expert(features)}
         if self.expert is None or self.contrast.settings.spatial:
             rows["contrast_s"] = features.mean(dim=1)
@@ -104,7 +104,7 @@ class ImportanceMemory(Memory):
             self.importance = torch.zeros(model.head.classes, model.head.columns.appearance)
 
     def teacher(self, clips: StageClips, vectors: Tensor, *, offset: int) -> Teacher | None:
-        """Who holds the adapters in a stage with these class vectors `(c, D)`; None where nothing is to be held."""
+        """The teacher of a stage with these class vectors `(c, D)`; None where the adapters are held to nothing."""
         settings, encoder = self.settings, clips.encoder
         if offset == 0 or settings.weight == 0 or not encoder.adapter_parameters():
             return None
@@ -113,7 +113,7 @@ class ImportanceMemory(Memory):
         return Teacher(encoder, self._of(clips, vectors, offset), settings, offset=offset)
 
     def update(self, clips: StageClips, vectors: Tensor, *, offset: int) -> None:
-        """Take in the classes of a stage that was learnt, where later stages are to weigh by them."""
+        """Keep the channel importance of a learnt stage's classes, where later stages weigh by it."""
         if self.settings.classes == "old":
             new = self._of(clips, vectors, offset)
             self.importance = torch.cat([self.importance, new]) if len(self.importance) else new

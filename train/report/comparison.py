@@ -32,7 +32,7 @@ ROUTING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A metric of the table, and what is best: 1 the highest, -1 the lowest, 0 neither."""
+    """A metric of the table, and which value is best: 1 the highest, -1 the lowest, 0 neither."""
 
     heading: str
     key: str

@@ -9,7 +9,7 @@ from textwrap import shorten
 from typing import Final
 
 from stpr.train.estimate.cost import Rates
-from stpr.train.estimate.dry_run import Outlook, free_bytes, look_ahead
+from stpr.train.estimate.dry_run import DryRun, dry_run, free_bytes
 from stpr.train.methods import cautions
 from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import duration, size
@@ -21,84 +21,84 @@ NAMED: Final = 3  # missing videos that are listed by name
 
 def show_dry_run(recipe: Recipe, folder: Path, *, last: int | None, resume: bool) -> bool:
     """Print what a run would do and need, this machine measured for some seconds; returns whether it could start."""
-    outlook = look_ahead(recipe, out=folder, last=last, resume=resume)
-    show_outlook(outlook, outlook.rates())
-    return not outlook.problems
+    found = dry_run(recipe, out=folder, last=last, resume=resume)
+    show_findings(found, found.rates())
+    return not found.problems
 
 
-def show_outlook(outlook: Outlook, rates: Rates | None) -> None:
+def show_findings(found: DryRun, rates: Rates | None) -> None:
     """Print the stages, what is missing, time and disk; what keeps the run from starting comes last."""
     console = new_console()
-    if outlook.stages:
+    if found.stages:
         room = max(20, console.width - NUMBERS_WIDTH)
-        print_table(console, ["stage", "classes", "train", "test", "which"], _stages(outlook, room), left=(4,))
+        print_table(console, ["stage", "classes", "train", "test", "which"], _stages(found, room), left=(4,))
         console.print()
-    print_facts(console, _facts(outlook, rates))
+    print_facts(console, _facts(found, rates))
 
 
-def _stages(outlook: Outlook, room: int) -> Iterator[list[str]]:
+def _stages(found: DryRun, room: int) -> Iterator[list[str]]:
     """Class and clip counts of each stage with its classes' names in `room` characters, and the totals."""
-    rows = [(len(stage.classes), counted.train, counted.test) for stage, counted in outlook.stages]
-    for (stage, _), row in zip(outlook.stages, rows, strict=True):
+    rows = [(len(stage.classes), counted.train, counted.test) for stage, counted in found.stages]
+    for (stage, _), row in zip(found.stages, rows, strict=True):
         names = shorten(", ".join(stage.classes), room, placeholder=" …")
         yield [str(stage.index), *(f"{count:,}" for count in row), names]
     yield ["all", *(f"{sum(counts):,}" for counts in zip(*rows, strict=True)), ""]
 
 
-def _facts(outlook: Outlook, rates: Rates | None) -> Iterator[tuple[str, str]]:
-    recipe = outlook.recipe
-    yield "recipe", f"{recipe.name}: {recipe.method}, seed {recipe.seed}, run folder {outlook.out}"
-    yield from (("lists", f"{digest}  {name}") for name, digest in outlook.lists.items())
+def _facts(found: DryRun, rates: Rates | None) -> Iterator[tuple[str, str]]:
+    recipe = found.recipe
+    yield "recipe", f"{recipe.name}: {recipe.method}, seed {recipe.seed}, run folder {found.out}"
+    yield from (("lists", f"{digest}  {name}") for name, digest in found.lists.items())
     yield from (("note", caution) for caution in cautions(recipe))
-    yield from (("videos", line) for line in _videos(outlook))
-    yield "network", _network(outlook)
-    yield from (("chosen", line) for line in outlook.chosen)
-    if outlook.stages:
-        yield from (("time", line) for line in _time(outlook, rates))
-        yield "disk", _disk(outlook)
-    yield from (("problem", problem) for problem in outlook.problems)
-    verdict = "the run could not start like this" if outlook.problems else "the run could start"
+    yield from (("videos", line) for line in _videos(found))
+    yield "network", _network(found)
+    yield from (("chosen", line) for line in found.chosen)
+    if found.stages:
+        yield from (("time", line) for line in _time(found, rates))
+        yield "disk", _disk(found)
+    yield from (("problem", problem) for problem in found.problems)
+    verdict = "the run could not start like this" if found.problems else "the run could start"
     yield "verdict", f"{verdict}; nothing was learnt or written"
 
 
-def _videos(outlook: Outlook) -> list[str]:
-    if outlook.to_write:
-        return [f"{len(outlook.videos):,} are to be written first, into {outlook.recipe.data.root}"]
-    if not outlook.videos:
+def _videos(found: DryRun) -> list[str]:
+    if found.to_write:
+        return [f"{len(found.videos):,} are to be written first, into {found.recipe.data.root}"]
+    if not found.videos:
         return ["unknown"]
-    root, said = Path(outlook.recipe.data.root).expanduser(), []
+    root, said = Path(found.recipe.data.root).expanduser(), []
     for split in ("train", "test"):
-        count = sum(video.split == split for video in outlook.videos)
-        gone = outlook.missing.get(split, [])
+        count = sum(video.split == split for video in found.videos)
+        gone = found.missing.get(split, [])
         first = ", ".join(os.path.relpath(path, root) for path in gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
         where = f" in {root}: {first}" if gone else ""
         said.append(f"{len(gone):,} of {count:,} for {split} are missing{where}")
-    beside = outlook.beside
+    beside = found.beside
     if beside.background:
         said.append(f"{beside.background:,} of the background: {beside.frames:,} frames of their windows are encoded")
     return said
 
 
-def _network(outlook: Outlook) -> str:
-    source = outlook.recipe.backbone.source
-    if outlook.network and outlook.network.here:
+def _network(found: DryRun) -> str:
+    source = found.recipe.backbone.source
+    if found.network and found.network.here:
         return f"{source} is here and loads"
     return f"{source}: see the problems below"
 
 
-def _time(outlook: Outlook, rates: Rates | None) -> list[str]:
-    work, workers = outlook.work, outlook.recipe.sampling.workers
+def _time(found: DryRun, rates: Rates | None) -> list[str]:
+    work, workers = found.work, found.recipe.sampling.workers
     counted = f"{work.encoded:,} frames encoded, {work.learnt:,} clips learnt"
     if rates is None:
         return [f"network unknown: {counted}", f"decoding unknown: {work.decoded:,} videos"]
     network = work.encoded * rates.encode + work.learnt * rates.learn
     paces = f"{duration(rates.encode)} a frame, {duration(rates.learn)} a clip"
-    how = "" if outlook.network and outlook.network.here else ", with random weights in the network's form"
+    how = "" if found.network and found.network.here else ", with random weights in the network's form"
     said = [f"network about {duration(network)}: {counted}; {paces}, measured just now on {rates.device}{how}"]
     if rates.decode is None:
         return [*said, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
     decoding = work.decoded * rates.decode / workers
-    lengths = f"; {outlook.beside.measured:,} of them for their length alone" if outlook.beside.measured else ""
+    lengths = f"; {found.beside.measured:,} of them for their length alone" if found.beside.measured else ""
     said.append(
         f"decoding about {duration(decoding)}: {work.decoded:,} videos; {duration(rates.decode)} each, measured just"
         f" now on one of them, by {workers} workers{lengths}"
@@ -107,10 +107,10 @@ def _time(outlook: Outlook, rates: Rates | None) -> list[str]:
     return [*said, f"in all {both}: decoding runs beside the network as far as there are cores"]
 
 
-def _disk(outlook: Outlook) -> str:
-    free = f"{size(free_bytes(outlook.out))} are free"
-    if not outlook.sizes:
+def _disk(found: DryRun) -> str:
+    free = f"{size(free_bytes(found.out))} are free"
+    if not found.sizes:
         return f"unknown without the network's form; {free}"
-    written = ", and the videos to be written" if outlook.to_write else ""
-    kept = f"stage checkpoints {size(outlook.sizes[0])} to {size(outlook.sizes[-1])}, {size(sum(outlook.sizes))} in all"
-    return f"about {size(outlook.disk)}: {kept}; the rest is predictions and the report{written}; {free}"
+    written = ", and the videos to be written" if found.to_write else ""
+    kept = f"stage checkpoints {size(found.sizes[0])} to {size(found.sizes[-1])}, {size(sum(found.sizes))} in all"
+    return f"about {size(found.disk)}: {kept}; the rest is predictions and the report{written}; {free}"

@@ -54,7 +54,7 @@ def learnt_from(run: Path, metrics: Metrics) -> dict[str, int]:
     return found
 
 
-def neediest(figures: list[ClassFigures], most: int) -> list[ClassFigures]:
+def least_recognised(figures: list[ClassFigures], most: int) -> list[ClassFigures]:
     """The classes that lost test clips, least recognised first; of equals the one learnt from the fewest clips."""
     lost = [one for one in figures if one.right < one.tested]
     return sorted(lost, key=lambda one: (one.right / one.tested, one.learnt if one.learnt is not None else 0))[:most]
@@ -63,7 +63,7 @@ def neediest(figures: list[ClassFigures], most: int) -> list[ClassFigures]:
 def advice(figures: list[ClassFigures]) -> str:
     """Which class more clips may help first, in a sentence that claims no more than the figures say."""
     counts = [one.learnt for one in figures if one.learnt is not None]
-    needy = neediest(figures, 1)
+    needy = least_recognised(figures, 1)
     if not needy:
         fewest = [one for one in figures if one.learnt is not None and one.learnt == min(counts)]
         few = f" {fewest[0].name} was learnt from the fewest: {min(counts)}." if len(fewest) == 1 < len(counts) else ""

@@ -19,7 +19,7 @@ from stpr.train.report.figures import (
     routing_figure,
 )
 from stpr.train.report.mistakes import MOST_PAIRS, confused_pairs, most_telling, read_mistakes
-from stpr.train.report.needs import advice, class_figures, neediest
+from stpr.train.report.needs import advice, class_figures, least_recognised
 from stpr.train.report.page import write_page
 from stpr.train.report.quantities import duration, percent
 from stpr.train.report.strips import MOST_STRIPS, strips_figure
@@ -52,7 +52,7 @@ def finished_runs(folders: Sequence[Path]) -> dict[str, Metrics]:
 
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:
-    """What a run came to, in three lines, and one for each thing that could not be tested."""
+    """The results of a run in three lines, and a line for each thing that could not be tested."""
     lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
     notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
     export = shlex.join(["stpr-export", "--stage", str(len(metrics.seen)), "--run", str(folder)])
@@ -155,7 +155,7 @@ def _needs(run: Path, metrics: Metrics) -> dict[str, Any]:
         "need_headings": ("class", "stage", "accuracy", "test clips", "training clips"),
         "needs": [
             (one.name, str(one.stage), percent(one.accuracy), str(one.tested), str(one.learnt or UNKNOWN))
-            for one in neediest(figures, MOST_NEEDS)
+            for one in least_recognised(figures, MOST_NEEDS)
         ],
     }
 

@@ -34,7 +34,7 @@ from stpr.train.run.protocol import Finished, Plan
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the figures of a run come from; stands in metrics.json beside them."""
+    """Where the figures of a run come from: lists, machine, test clips; written into metrics.json beside them."""
 
     lists: Mapping[str, str]  # list file -> SHA-256
     environment: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""A recipe carried out in a run folder: what `stpr-train` does, and every run of a comparison."""
+"""Run a recipe in a run folder: what `stpr-train` does, and every run of a comparison."""
 
 from __future__ import annotations
 

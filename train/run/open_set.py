@@ -77,7 +77,7 @@ def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | 
 
 
 def spec_of(model: StPR, settings: UnknownSettings, thresholds: Sequence[float | None]) -> UnknownSpec | None:
-    """What checkpoint and manifest carry; None where nothing is held out."""
+    """The thresholds as checkpoint and manifest carry them; None where no clips are held out."""
     if settings.holdout == 0:
         return None
     return UnknownSpec(score=model.head.combiner.score, recall=settings.recall, thresholds=tuple(thresholds))

@@ -23,7 +23,7 @@ from stpr.train.settings.recipe import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for beside the recipe; `last` is the stage to stop after, `cache` a folder of frozen features."""
+    """What is asked for beside the recipe; `last` is the stage to stop after, `cache` a folder of frozen features."""
 
     out: Path
     resume: bool = False

@@ -79,7 +79,7 @@ def learnt_model(out: Path, past: Past, recipe: Recipe) -> StPR:
 
 
 def span(videos: Sequence[Video], past: Past | None) -> float:
-    """Of a run that goes on that of its first stage: a device's window must not change with the videos."""
+    """Seconds that a clip spans; a resumed run keeps its first stage's, so that a device's window does not change."""
     if past is not None:
         return past.record.clip.span_seconds
     return median_span([video.path for video in videos if video.split == "train"])

@@ -30,7 +30,7 @@ class Trainers:
     _snapshots: Snapshots | None = None
 
     def lap(self) -> float:
-        """How many seconds the stage that is behind us took, all goes at it together; the next one begins now."""
+        """Seconds that the stage just finished took, interrupted attempts included; starts the next one's clock."""
         assert self._snapshots is not None
         seconds, self.began = self._snapshots.seconds, time.monotonic()
         return seconds

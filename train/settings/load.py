@@ -12,7 +12,7 @@ import tomli_w
 
 from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import RecipeError
-from stpr.train.settings.messages import explain, nearest
+from stpr.train.settings.messages import in_recipe_terms, nearest
 from stpr.train.settings.recipe import Recipe
 from stpr.train.settings.shipped import FOLDER, RECIPES, shipped_recipes
 
@@ -78,7 +78,7 @@ def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
     try:
         return msgspec.convert(tables, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"{where}: {explain(str(error), tables, Recipe)}.") from error
+        raise RecipeError(f"{where}: {in_recipe_terms(str(error), tables, Recipe)}.") from error
 
 
 def write_recipe(recipe: Recipe, file: Path) -> None:

@@ -20,8 +20,8 @@ RENAMED = {"distractors": "random_negatives", "letter": "paper"}  # keys of reci
 PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<place>[^`]*)`)?$", re.DOTALL)
 
 
-def explain(message: str, tables: dict[str, Any], root: type[msgspec.Struct]) -> str:
-    """Say again what msgspec said of `tables`, which were to become a `root`: cause, value, and what would do."""
+def in_recipe_terms(message: str, tables: dict[str, Any], root: type[msgspec.Struct]) -> str:
+    """An error of msgspec about `tables` in the words of a recipe: cause, value, and what would be accepted there."""
     parted = PLACE.match(message)
     assert parted is not None
     what, path = parted["what"], re.findall(r"\w+|\.\.\.", parted["place"] or "")

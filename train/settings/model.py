@@ -117,12 +117,12 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     @property
     def views(self) -> int:
-        """How many there are."""
+        """How many views the statistics have."""
         return sum(map(bool, (self.parts, self.inner.parts, self.motion.parts, self.rhythm)))
 
     @property
     def all_parts(self) -> tuple[Part, ...]:
-        """Of all views."""
+        """The parts of all views."""
         return (*self.parts, *self.inner.parts, *self.motion.parts)
 
     def __post_init__(self) -> None:

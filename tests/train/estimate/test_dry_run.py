@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from stpr.train.cli import main
 from stpr.train.estimate.cost import Rates
-from stpr.train.estimate.dry_run import Outlook, look_ahead
-from stpr.train.report.dry_run_table import show_outlook
+from stpr.train.estimate.dry_run import DryRun, dry_run
+from stpr.train.report.dry_run_table import show_findings
 from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe
 from tests.factories import make_video
@@ -24,13 +24,13 @@ PAPER = "openai/clip-vit-base-patch16"
 QUICK = ("sampling.frames=3", "sampling.draws=1", "expert.layers=1", "optimizer.batch=4")
 
 
-def dry_run(*arguments: str, sets: tuple[str, ...] = QUICK) -> Result:
+def call(*arguments: str, sets: tuple[str, ...] = QUICK) -> Result:
     changes = itertools.chain.from_iterable(("--set", change) for change in sets)
     return CliRunner().invoke(main, [*arguments, "--dry-run", *changes])
 
 
-def ahead(recipe: Recipe, out: Path, **more: Any) -> Outlook:
-    return look_ahead(recipe, out=out, last=None, resume=False, **more)
+def ahead(recipe: Recipe, out: Path, **more: Any) -> DryRun:
+    return dry_run(recipe, out=out, last=None, resume=False, **more)
 
 
 def row(text: str, *cells: str) -> bool:
@@ -40,7 +40,7 @@ def row(text: str, *cells: str) -> bool:
 
 
 def test_motions_not_yet_written_are_foretold_and_not_written(tmp_path: Path) -> None:
-    result = dry_run("motions", "--data", str(tmp_path / "motions"), "--out", str(tmp_path / "run"))
+    result = call("motions", "--data", str(tmp_path / "motions"), "--out", str(tmp_path / "run"))
     assert result.exit_code == 0, result.output
     assert row(result.stdout, "1", "2", "200", "80", "slide_right, slide_left")
     assert row(result.stdout, "all", "10", "1,000", "400")
@@ -71,14 +71,14 @@ def recipe_file(root: Path, *lines: str) -> Path:
 def test_videos_that_are_there_are_measured_and_found_damage_is_told(tmp_path: Path) -> None:
     data = folder(tmp_path / "videos")
     file = recipe_file(tmp_path, f'data = {{ kind = "folder", root = "{data}" }}', 'backbone = { source = "tiny" }')
-    result = dry_run(str(file), "--out", str(tmp_path / "run"))
+    result = call(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 0, result.output
     assert "0 of 2 for train are missing" in result.stdout
     assert re.search(r"decoding about .*: 6 videos; .*; 2 of them for their length alone", result.stdout)
     assert re.search(r"lists:    [0-9a-f]{64}  train/\*/\*, test/\*/\*", result.stdout)
     for video in data.rglob("*.mp4"):
         video.write_bytes(b"no video")
-    result = dry_run(str(file), "--out", str(tmp_path / "run"))
+    result = call(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
     assert re.search(r"problem:  the video .* can't be opened", result.stdout)
 
@@ -87,7 +87,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,label,split\na.mp4,wave,train\nb.mp4,clap,train\nc.mp4,wave,test\n")
     data = f'data = {{ kind = "csv", root = "{tmp_path}" }}'
     file = recipe_file(tmp_path, data, 'backbone = { source = "nobody/knows" }')
-    result = dry_run(str(file), "--out", str(tmp_path / "run"))
+    result = call(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
     for said in (
@@ -108,7 +108,7 @@ def test_a_missing_folder_a_bad_network_and_a_run_in_the_way(tmp_path: Path) -> 
     file = recipe_file(
         tmp_path, f'data = {{ kind = "folder", root = "{tmp_path}/none" }}', f'backbone = {{ source = "{tmp_path}" }}'
     )
-    result = dry_run(str(file), "--out", str(tmp_path / "run"))
+    result = call(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
     assert "holds a run with 1 finished stage; go on with --resume" in result.stdout
     assert f"there is no data set at {tmp_path}/none" in result.stdout
@@ -139,13 +139,13 @@ def test_a_resumed_run_counts_what_is_left(clip_folder: Path, tmp_path: Path) ->
     assert begun.exit_code == 0, begun.output
     for video in (data / "train" / "wave").iterdir():
         video.unlink()
-    result = dry_run(str(file), "--out", run, "--resume", sets=quick)
+    result = call(str(file), "--out", run, "--resume", sets=quick)
     assert result.exit_code == 0, result.output
     assert row(result.stdout, "2", "1", "1", "1", "clap")
     assert not row(result.stdout, "1", "1")
     assert "12 frames encoded, 1 clips learnt" in result.stdout  # two views of one clip, one view of two
     recipe = load_recipe(str(file), changes=quick)
-    left = look_ahead(recipe, out=tmp_path / "run", last=None, resume=True)
+    left = dry_run(recipe, out=tmp_path / "run", last=None, resume=True)
     first = (tmp_path / "run" / "stage-1" / "model.safetensors").stat().st_size
     assert first < left.sizes[0] < 2.2 * first
 
@@ -160,7 +160,7 @@ def test_a_recipe_of_the_paper_is_shown_on_the_official_lists(
     if recipe.stages.sizes:
         assert [len(stage.classes) for stage, _ in found.stages] == list(recipe.stages.sizes)
     assert sum(clips.train + clips.test for _, clips in found.stages) == len(found.videos)
-    show_outlook(found, Rates("some GPU", encode=1e-3, learn=3e-2, decode=None))
+    show_findings(found, Rates("some GPU", encode=1e-3, learn=3e-2, decode=None))
     text = capsys.readouterr().out
     for stage, clips in found.stages:
         numbers = [f"{number:,}" for number in (stage.index, len(stage.classes), clips.train, clips.test)]
@@ -188,7 +188,7 @@ def test_kinetics_without_its_lists_says_which_are_missing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = ahead(load_recipe(name, root=str(tmp_path)), tmp_path / "run")
-    show_outlook(found, None)
+    show_findings(found, None)
     text = capsys.readouterr().out
     assert "kinetics_label_map.txt is missing: the Kinetics-400 annotations belong there" in text
     assert "the stages are drawn by a seed because vCLIMB's own task lists" in text

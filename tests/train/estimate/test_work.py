@@ -11,7 +11,7 @@ import torch
 
 from stpr.train.data.stages import Stage
 from stpr.train.data.videos import VideoFile
-from stpr.train.estimate.dry_run import look_ahead
+from stpr.train.estimate.dry_run import dry_run
 from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.learning.fit import Criterion
 from stpr.train.model.backbone import Backbone
@@ -108,7 +108,7 @@ def test_a_real_run_decodes_and_encodes_what_the_dry_run_says(
     case: str, videos: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_of(CASES[case], videos, clip_folder)
-    foretold = look_ahead(recipe, out=tmp_path / "run", last=None, resume=False)
+    foretold = dry_run(recipe, out=tmp_path / "run", last=None, resume=False)
     assert foretold.problems == []
     assert count_work(recipe, tmp_path / "run", monkeypatch) == foretold.work
 
@@ -131,7 +131,7 @@ def test_background_videos_are_foretold(
     plain = recipe_of(EVENTS, videos, clip_folder)
     recipe = msgspec.structs.replace(plain, data=msgspec.structs.replace(plain.data, background=str(places[0].parent)))
     for last, resume in ((1, False), (3, True)):
-        foretold = look_ahead(recipe, out=tmp_path / "run", last=last, resume=resume)
+        foretold = dry_run(recipe, out=tmp_path / "run", last=last, resume=resume)
         assert foretold.problems == []
         assert foretold.beside.background == len(lengths)
         assert foretold.beside.frames > FRAMES * len(lengths)
@@ -142,7 +142,7 @@ def test_background_videos_are_foretold(
 def test_a_background_that_a_run_would_refuse_is_a_problem(videos: Path, clip_folder: Path, tmp_path: Path) -> None:
     plain = recipe_of(EVENTS, videos, clip_folder)
     recipe = msgspec.structs.replace(plain, data=msgspec.structs.replace(plain.data, background="gone"))
-    (problem,) = look_ahead(recipe, out=tmp_path / "run", last=None, resume=False).problems
+    (problem,) = dry_run(recipe, out=tmp_path / "run", last=None, resume=False).problems
     assert "[data] background: there is no folder" in problem
 
 
@@ -151,7 +151,7 @@ def test_a_run_that_stops_early_and_goes_on(
 ) -> None:
     recipe = recipe_of(BLOCKS, videos, clip_folder)
     for last, resume in ((1, False), (3, True)):
-        foretold = look_ahead(recipe, out=tmp_path / "run", last=last, resume=resume)
+        foretold = dry_run(recipe, out=tmp_path / "run", last=last, resume=resume)
         done = count_work(recipe, tmp_path / "run", monkeypatch, last=last, resume=resume)
         assert done == foretold.work
 

@@ -7,7 +7,7 @@ import pytest
 
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.report.needs import ClassFigures, advice, class_figures, neediest
+from stpr.train.report.needs import ClassFigures, advice, class_figures, least_recognised
 from stpr.train.report.run import write_report
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord
 from stpr.train.run.metrics import UNKNOWN
@@ -67,5 +67,5 @@ def test_of_equals_the_one_learnt_from_fewer_clips_comes_first() -> None:
     few, many, worse, right, untested = (
         one("few", 1, 2, 3), one("many", 1, 2, 9), one("worse", 0, 2, 9), one("right", 2, 2, 1), one("old", 0, 0, 1)
     )  # fmt: skip
-    assert neediest([many, few, right, untested, worse], 8) == [worse, few, many]
-    assert neediest([many, few, worse], 1) == [worse]
+    assert least_recognised([many, few, right, untested, worse], 8) == [worse, few, many]
+    assert least_recognised([many, few, worse], 1) == [worse]

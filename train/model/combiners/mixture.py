@@ -35,7 +35,7 @@ class Mixture(Combiner):
 
     @property
     def heard(self) -> dict[str, float]:
-        """As of every combiner: the scores' views, and the expert of each stage."""
+        """The learnt weights of the scores' views, and the trust in each stage's expert, by name."""
         experts = {f"expert of stage {stage}": trust for stage, trust in enumerate(self.trust.tolist(), start=1)}
         return {**self.statistics.heard, **experts}
 

@@ -52,7 +52,7 @@ class ClipScores(nn.Module):
 
     @property
     def heard(self) -> dict[str, float]:
-        """As of every combiner: nothing is learnt of it."""
+        """The learnt weight of each view, by name: here none is learnt."""
         return {}
 
     def update(self, samples: Samples, classes: int) -> None:
@@ -111,7 +111,7 @@ class ClipStatistics(ClipScores):
 
     @property
     def heard(self) -> dict[str, float]:
-        """As of every combiner: each view."""
+        """The learnt weight of each view, by name; empty where the recipe states it."""
         if not self.learns_weights:
             return {}
         names = [section.columns for section in self.describe.sections]

@@ -1,4 +1,4 @@
-"""Traced graphs brought to a precision: written, inspected, and what no graph of it reads removed."""
+"""From traced graphs to those of a precision: write them, inspect them, and remove the files that they do not read."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from stpr.train.settings.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
-    """The file of each graph, what is really in them, and what they must hold to."""
+class Converted:
+    """The file of each graph, the element types that were found in them, and the policy that they must hold to."""
 
     files: Mapping[GraphName, str]
     policy: Policy
@@ -28,8 +28,8 @@ class Brought:
     bytes: dict[str, int]
 
 
-def bring(folder: Path, precision: Precision, recipe: Recipe, record: StageRecord) -> Brought:
-    """Turn the traced graphs in `folder` into those of `precision`; raises ParityError where they did not become it."""
+def convert(folder: Path, precision: Precision, recipe: Recipe, record: StageRecord) -> Converted:
+    """Write the traced graphs in `folder` in `precision`; raises ParityError where the files are of another type."""
     variant = variant_of(precision)
     written = variant.write(folder, lambda: training_clips(recipe, record))
     layers, sizes = inspect(folder, written.files)
@@ -38,4 +38,4 @@ def bring(folder: Path, precision: Precision, recipe: Recipe, record: StageRecor
     for file in [path for path in folder.rglob("*") if path.is_file()]:
         if file.relative_to(folder).as_posix() not in used:
             file.unlink()
-    return Brought(written.files, variant.policy, written.calibration, layers, sizes)
+    return Converted(written.files, variant.policy, written.calibration, layers, sizes)
