@@ -162,11 +162,6 @@ class SealedManifest(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
 
 
-def digest_of(manifest: Manifest) -> str:
-    """SHA-256 of the manifest's canonical bytes: the identity of the entire bundle, since it lists every digest."""
-    return _sha256(_canonical(manifest))
-
-
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The one form in which a manifest is written: sealed with the SHA-256 of its canonical bytes."""
     return _seal(_canonical(manifest))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines import ENGINES, open_engine
 from stpr.runtime.engines.cudart import open_gpu
 from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds
-from stpr.runtime.engines.recorded import RecordedEngine
 from tests.factories import FRAMES, SIDE, WIDTH, encode, judge, make_bundle, make_manifest
 
 ALWAYS = "onnxruntime"  # whatever else is skipped, this one runs everywhere
@@ -117,15 +115,6 @@ def test_an_unknown_engine_is_answered_with_the_nearest(bundle: Path) -> None:
         open_engine("onnxruntime-cudo", bundle / "encoder.onnx")
     with pytest.raises(EngineError, match=f"no engine 'x': choose one of {', '.join(ENGINES)}"):
         open_engine("x", bundle / "encoder.onnx")
-
-
-def test_recorded_outputs_are_replayed_in_order() -> None:
-    engine = RecordedEngine([{"logits": np.array([1])}, {"logits": np.array([2])}])
-    assert [int(engine.run({})["logits"][0]) for _ in range(2)] == [1, 2]
-    with pytest.raises(EngineError, match="no outputs left"):
-        engine.run({})
-    endless = RecordedEngine(repeat({"logits": np.array([3])}))
-    assert [int(endless.run({})["logits"][0]) for _ in range(3)] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
