@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ from click.testing import CliRunner, Result
 from stpr.runtime.cli import run
 from stpr.runtime.config import ConfiguredCommand, read_config
 from stpr.runtime.contract.errors import RecipeError
-
-EXAMPLES = {click.types.IntRange: ("3", 3), click.types.FloatRange: ("0.5", 0.5), click.types.FloatParamType: ("2", 2)}
 
 
 @click.command(cls=ConfiguredCommand, either=[("camera", "source")])
@@ -27,14 +26,14 @@ def command(**options: Any) -> None:
     click.echo(repr(options))
 
 
-def given(tmp_path: Path, text: str, *arguments: str) -> Result:
+def told(tmp_path: Path, text: str, *arguments: str) -> Result:
     file = tmp_path / "run.toml"
     file.write_text(text, encoding="utf-8")
     return CliRunner().invoke(command, ["--config", str(file), *arguments])
 
 
 def options(tmp_path: Path, text: str, *arguments: str) -> dict[str, Any]:
-    done = given(tmp_path, text, *arguments)
+    done = told(tmp_path, text, *arguments)
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = ast.literal_eval(done.output)
     return found
@@ -82,7 +81,7 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_setting_is_one_line(tmp_path: Path, text: str, message: str) -> None:
-    done = given(tmp_path, text)
+    done = told(tmp_path, text)
     assert done.exit_code == 2
     (line,) = done.output.splitlines()
     assert "run.toml" in line
@@ -90,13 +89,13 @@ def test_what_is_no_setting_is_one_line(tmp_path: Path, text: str, message: str)
 
 
 def test_a_value_out_of_range_is_told_as_of_the_option(tmp_path: Path) -> None:
-    done = given(tmp_path, "threads = 0")
+    done = told(tmp_path, "threads = 0")
     assert done.exit_code == 2
     assert "Invalid value for '--threads': 0 is not in the range x>=1" in done.output
 
 
 def test_a_secret_is_not_shown(tmp_path: Path) -> None:
-    assert "hunter2" not in given(tmp_path, "threads = 'rtsp://user:hunter2@camera'").output
+    assert "hunter2" not in told(tmp_path, "threads = 'rtsp://user:hunter2@camera'").output
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
@@ -104,17 +103,50 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         read_config(tmp_path / "none.toml", command)
 
 
-def test_every_option_of_a_run_can_stand_in_a_file(tmp_path: Path) -> None:
-    lines, known = [], []
-    for option in run.params:
-        if option.name in {"config", "version"} or not isinstance(option, click.Option):
-            continue
-        text, _ = EXAMPLES.get(type(option.type), ('"x"', "x"))
-        lines.append(f"{option.opts[0].removeprefix('--')} = {'true' if option.is_flag else text}")
-        known.append(option.name)
+OPTIONS = {
+    option.name: option
+    for option in run.params
+    if isinstance(option, click.Option) and option.name not in {"config", "version", None}
+}
+
+
+def said_both_ways(option: click.Option, number: int) -> tuple[list[str], str]:
+    """A value of an option as the command line and as a file say it; another one for each number."""
+    flag, key = option.opts[0], option.opts[0].removeprefix("--")
+    if option.is_flag:
+        off = number % 2 and option.secondary_opts
+        return [option.secondary_opts[0] if off else flag], f"{key} = {'false' if off else 'true'}"
+    if isinstance(option.type, click.Choice):
+        texts = [option.type.choices[number % len(option.type.choices)]]
+    elif isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType)):
+        texts = [str(number + 1)]
+    else:
+        texts = [f"a/{number} ü"]
+    if option.multiple:
+        texts += [f"{number + 2}"]
+    quoted = [text if text.isdecimal() and "INT" in str(option.type).upper() else f'"{text}"' for text in texts]
+    value = f"[{', '.join(quoted)}]" if option.multiple else quoted[0]
+    return [part for text in texts for part in (flag, text)], f"{key} = {value}"
+
+
+def meant(arguments: Sequence[str]) -> dict[str, object]:
+    """What a run would be told."""
+    return run.make_context("stpr-run", [*arguments]).params
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("name", [*OPTIONS, "all"])
+def test_a_file_says_of_every_option_what_the_command_line_says(tmp_path: Path, name: str, number: int) -> None:
+    chosen = [*OPTIONS.values()] if name == "all" else [OPTIONS[name]]
+    flags, lines = zip(*(said_both_ways(option, number) for option in chosen), strict=True)
     file = tmp_path / "run.toml"
-    file.write_text("\n".join(lines))
-    assert set(read_config(file, run)) == set(known)
+    file.write_text("\n".join(lines), encoding="utf-8")
+    given = [part for one in flags for part in one]
+    by_flags, by_file = meant(given), meant(["--config", str(file)])
+    assert by_file == by_flags
+    assert {key for key, value in by_file.items() if value != meant([])[key]} <= {option.name for option in chosen}
+    assert all(by_file[str(option.name)] != () for option in chosen)
+    assert meant(["--config", str(file), *given]) == by_flags  # said twice
 
 
 def test_a_run_says_what_is_missing(tmp_path: Path) -> None:

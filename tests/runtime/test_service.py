@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,6 +115,19 @@ def test_without_systemd_a_run_is_as_it_was(monkeypatch: pytest.MonkeyPatch, add
     monkeypatch.setenv(SOCKET, address)
     with under_systemd("testing") as pulse:
         assert [frame.index for frame in pulse.through(frames(3))] == [0, 1, 2]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd judges its own units")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / UNIT.name
+    command = "/opt/stpr/bin/stpr-run"
+    assert command in UNIT.read_text()
+    unit.write_text(UNIT.read_text().replace(command, sys.executable))  # there is no such file here
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    unit.write_text(unit.read_text().replace("WatchdogSec=30", "WatchdogSec=soon"))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60)
+    assert "Failed to parse sec value, ignoring: soon" in done.stderr
 
 
 def test_the_unit_starts_a_command_with_options_that_there_are() -> None:
