@@ -28,7 +28,7 @@ engine_option = click.option(
     help="Runs the graphs: onnxruntime (CPU), onnxruntime-cuda, …; an unknown name is answered with all.",
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads of one run [default: all cores]."
+    "--threads", type=click.IntRange(1, 256), help="CPU threads of one run [default: all cores]."
 )
 
 signature_option = click.option(

@@ -117,7 +117,7 @@ def _fault(value: object, option: click.Option) -> str | None:
         wanted, kinds = "a number", (int, float)
     else:
         wanted, kinds = "text in quotes", (str,)
-    fits = all(isinstance(one, kinds) and isinstance(one, bool) == option.is_flag for one in values)
+    fits = all(isinstance(one, kinds) and one != "" and isinstance(one, bool) == option.is_flag for one in values)
     return None if fits else f"{wanted}, or a list of such" if many else wanted
 
 

@@ -136,7 +136,18 @@ class Run:
 
     def __init__(self, bundle: Path, url: str, folder: Path) -> None:
         self._stamps, self.lines, self._log = folder / "stamps", folder / "lines.jsonl", folder / "log.txt"
-        command = [sys.executable, __file__, "--bundle", str(bundle), "--headless", "--wait", "--source", url]
+        command = [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            __file__,
+            "--bundle",
+            str(bundle),
+            "--headless",
+            "--wait",
+            "--source",
+            url,
+        ]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, "--json", str(self.lines), "--threads", "1"],
@@ -167,7 +178,12 @@ class Run:
     def end(self) -> str:
         """Stop it; its summary."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=10)
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # where all its threads are
+            self.process.wait()
+            raise click.ClickException(f"it did not end; the run said:\n{self._log.read_text()}") from None
         return self._log.read_text().splitlines()[-1]
 
 

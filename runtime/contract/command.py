@@ -6,11 +6,14 @@ when it runs, `--help` and `--version` are quick and need no torch.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -47,6 +50,25 @@ class Command(click.Command):
             help="Show the version and exit.",
         )
         self.params.append(show)
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """The whole command; a standard output that takes no more is one line as well."""
+        try:
+            return super().main(*args, **settings)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or error.filename is not None:
+                raise
+            click.echo("Error: standard output takes no more: its disk is full.", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python will try once more to write what is left
+            sys.exit(StprError.exit_code)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As usual, but a value that is there and empty is none: it would mean this very folder, or nothing."""
+        for before, word in pairwise(["", *args]):
+            if word == "" or re.fullmatch(r"--[\w-]+=", word):
+                name = word.rstrip("=") or (before if before.startswith("-") else "an argument")
+                raise click.UsageError(f"{name} is empty; is it of a variable that is not set?", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; see `one_line_errors`. A command in a group leaves that to the group, which knows the extra."""

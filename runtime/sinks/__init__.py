@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from stpr.runtime.contract.errors import StprError
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.clips import open_clips
 from stpr.runtime.sinks.group import Sinks, open_all
@@ -35,6 +36,14 @@ SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
 
 
 def open_sinks(settings: Settings) -> Sinks:
-    """What the settings ask for. Raises StprError when one can't be opened, and leaves none open then."""
+    """What the settings ask for. Raises StprError when one can't be opened, and leaves none open then.
+
+    So it does where there is none and no page either: the run would be in vain.
+    """
     check_targets(settings)
-    return open_all(SINKS, settings)
+    sinks = open_all(SINKS, settings)
+    if not len(sinks) and settings.serve is None:
+        raise StprError(
+            "nothing would take what is recognised, for standard output is closed; name --json FILE, or --serve."
+        )
+    return sinks

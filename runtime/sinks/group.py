@@ -31,6 +31,9 @@ class Sinks:
         """What became of each sink's results so far, from any thread."""
         return {sink.name: sink.counts for sink in self._sinks}
 
+    def __len__(self) -> int:
+        return len(self._sinks)
+
     @property
     def broken(self) -> list[str]:
         """The sinks that stopped before the run did."""
@@ -42,7 +45,7 @@ class Sinks:
             news = result.prediction is not None and sink.name not in EVENTS_ALONE
             if sink.every_frame or news or result.events:
                 sink.write(result)
-        if len(self.broken) == len(self._sinks):
+        if self._sinks and len(self.broken) == len(self._sinks):
             raise StprError(f"nothing takes the results any more: {', '.join(self.broken)} stopped, see above.")
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,8 @@ PIPED: Final = "pipe it there, as in: ffmpeg -re -i FILM -f mjpeg -q:v 3 - | stp
 
 def connect_pipe(descriptor: int = 0) -> Capture:
     """What is piped; raises SourceError where that is nothing, or holds no picture."""
+    if descriptor == 0 and sys.stdin is None:  # whatever has its number now is something else
+        raise SourceError(f"--source - can't read standard input: it is closed; {PIPED}.")
     try:
         if os.isatty(descriptor):
             raise SourceError(

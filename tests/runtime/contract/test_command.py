@@ -46,6 +46,32 @@ def test_version_and_help_need_nothing_that_is_heavy(command: str) -> None:
     assert "--version" in helped.stdout
 
 
+@pytest.mark.parametrize("asked", ["--help", "--version"])
+def test_a_full_standard_output_is_one_line(asked: str) -> None:
+    code = f"{COMMANDS['stpr-run']}\nmain(['{asked}'], prog_name='stpr-run')"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "Error: standard output takes no more: its disk is full.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [(["--record", ""], "--record"), (["--record="], "--record"), (["", "--record", "x"], "an argument")],
+)
+def test_what_is_empty_is_no_value(words: list[str], name: str) -> None:
+    @click.command(cls=Command)
+    @click.option("--record", type=click.Path(path_type=Path))
+    @click.argument("bundle", required=False)
+    def main(**_: object) -> None:
+        raise AssertionError
+
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert f"Error: {name} is empty; is it of a variable that is not set?" in result.output
+
+
 def test_a_package_that_is_not_installed_is_one_line_with_the_extra() -> None:
     done = on_a_device("stpr-export", "--stage", "1")
     assert done.returncode == 2

@@ -58,6 +58,14 @@ def test_the_settings_say_which_are_opened(tmp_path: Path) -> None:
                 sink.close()
 
 
+def test_a_run_that_nobody_hears_of_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, absent=None)
+    with pytest.raises(StprError, match=r"nothing would take what is recognised, .* name --json FILE, or --serve"):
+        open_sinks(settings())
+    with closing(open_sinks(settings(serve="localhost:8080"))) as sinks:
+        sinks.write(make_result())  # the page shows it
+
+
 def test_all_run_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = Noting(), Noting()
     use(monkeypatch, one=one, other=other, absent=None)

@@ -146,3 +146,11 @@ def test_standard_input_without_a_picture_is_one_line() -> None:
     )
     said = run.stderr.decode().strip().splitlines()[-1]
     assert "--source - found no picture, MJPEG or YUV4MPEG2, on standard input before its end; pipe it" in said
+
+
+def test_a_closed_standard_input_is_one_line() -> None:
+    """Its number may be that of another file by then."""
+    code = "import os; from stpr.runtime.sources import open_source; print(os.pipe()[0]); open_source('-')"
+    run = subprocess.run(["sh", "-c", '"$0" -c "$1" <&-', sys.executable, code], capture_output=True, check=False)
+    assert run.stdout == b"0\n"
+    assert "--source - can't read standard input: it is closed; pipe it there" in run.stderr.decode().splitlines()[-1]
