@@ -32,6 +32,7 @@ class Candidate:
     pixels: PixelSpec
     probe: Engine
     experts: tuple[str, ...]  # the names of their outputs inside the head
+    graphs: Mapping[GraphName, Path]  # the files
 
     @property
     def engine(self) -> str:
@@ -41,7 +42,7 @@ class Candidate:
     def encode(self, pixels: Array) -> Array:
         """Pixels of clips `(B, T, *shape)` uint8 through the encoder: features `(B, T, D)`."""
         clips, length = pixels.shape[:2]
-        feeds = self._feeds(pixels.reshape(clips * length, *pixels.shape[2:]))
+        feeds = self.feeds(pixels.reshape(clips * length, *pixels.shape[2:]))
         return self.engines[GraphName.ENCODER].run(feeds)["features"].reshape(clips, length, -1)
 
     def head(self, features: Array) -> dict[str, Array]:
@@ -50,9 +51,10 @@ class Candidate:
 
     def clip(self, pixels: Array) -> dict[str, Array]:
         """Clips through the clip graph: logits, routing and familiarity."""
-        return self.engines[GraphName.CLIP].run(self._feeds(pixels))
+        return self.engines[GraphName.CLIP].run(self.feeds(pixels))
 
-    def _feeds(self, pixels: Array) -> dict[str, Array]:
+    def feeds(self, pixels: Array) -> dict[str, Array]:
+        """Pixels as a graph takes them: frames and, where it sees motion, greys."""
         frames, greys = self.pixels.split(pixels)
         return {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
 
@@ -77,8 +79,9 @@ def open_candidate(
             opened.callback(engine.close)
             return engine
 
-        engines = {name: start(folder / file) for name, file in files.items()}
-        yield Candidate(precision, engines, pixels, start(probe), experts)
+        graphs = {name: folder / file for name, file in files.items()}
+        engines = {name: start(graph) for name, graph in graphs.items()}
+        yield Candidate(precision, engines, pixels, start(probe), experts, graphs)
 
 
 def _write_probe(head: Path, probe: Path) -> tuple[str, ...]:

@@ -14,15 +14,18 @@ from itertools import islice
 from typing import Final
 
 import numpy as np
+import torch
 
-from stpr.export.graphs.cut import DECISION
+from stpr.export.graphs.cut import DECISION, combine_piece
 from stpr.export.parity.candidate import Candidate
 from stpr.export.parity.certificate import Certificate
 from stpr.export.parity.clips import NamedClip
+from stpr.export.parity.departure import Part, first_departure
 from stpr.export.parity.measurements import GOLDEN, Measurements, Where
 from stpr.export.parity.policy import DECISIONS, Judgement, Policy
 from stpr.export.parity.reference import Answers, Reference
 from stpr.runtime.contract.errors import ParityError
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 
 BATCH: Final = 3  # of a close look
@@ -53,11 +56,11 @@ def prove(reference: Reference, question: Question, clips: Iterable[NamedClip]) 
     for batch in (_random_clips(reference), list(islice(rest, BATCH))):
         if batch:
             comparison.look_closely(batch)
-    _refuse_differences(policy.judge(comparison.measured))
+    _refuse_differences(policy.judge(comparison.measured), comparison)
     while batch := list(islice(rest, MANY)):
         comparison.look(batch)
     judgement = policy.judge(comparison.measured)
-    _refuse_differences(judgement)
+    _refuse_differences(judgement, comparison)
     return _certificate(comparison, judgement, of or len(comparison.measured.clips))
 
 
@@ -103,6 +106,27 @@ class _Comparison:
             one = slice(index, index + 1)
             single = Answers(*(getattr(wanted, name)[one] for name in Answers.__slots__))
             self._compare(pixels[one], single, stable[one])
+
+    @torch.no_grad()
+    def first_departure(self, part: str) -> str | None:
+        """The module or weight by which a part that is off departs from PyTorch, as far as that can be told."""
+        (clip, *_), model, graphs = _random_clips(self.reference), self.reference.single, self.candidate.graphs
+        kind, _, number = part.partition(" ")
+        if kind == "encoder":
+            feeds = self.candidate.feeds(clip.pixels)
+            inside = Part(graphs[GraphName.ENCODER], "encoder", model.encoder)
+            return first_departure(inside, [torch.from_numpy(seen) for seen in feeds.values()], feeds)
+        features = self.reference.answers(clip.pixels[np.newaxis]).features
+        appearance = torch.from_numpy(features[..., : model.head.columns.appearance])
+        if kind == "expert":
+            inside = Part(graphs[GraphName.HEAD], f"expert_{number}", model.head.experts[int(number) - 1])
+            return first_departure(inside, [appearance], {"features": features})
+        if kind == "head":
+            piece = combine_piece(model)
+            seen = [torch.from_numpy(features), model.head.ask(torch.from_numpy(features))]
+            inside = Part(graphs[GraphName.HEAD], "combine", piece.module)
+            return first_departure(inside, seen[: len(piece.inputs)], {"features": features})
+        return None
 
     def _look_at_experts(self, wanted: Answers) -> None:
         """Each expert alone: a router that ignores one here would hide its error."""
@@ -158,16 +182,17 @@ def _stable(wanted: Answers, exact: Answers) -> Array:
     return np.asarray(wanted.routing.argmax(axis=1) == exact.routing.argmax(axis=1))
 
 
-def _refuse_differences(judgement: Judgement) -> None:
+def _refuse_differences(judgement: Judgement, comparison: _Comparison) -> None:
     """Raise ParityError for the first part, from pixels to logits, that does not hold."""
     for one in sorted(judgement.differences, key=lambda one: PARTS.index(one.part.split()[0])):
         if not one.holds:
             # All experts hold, or one of them would have been named before the head.
             part = "combine (routing and fusion)" if one.part == "head" else one.part
+            first = comparison.first_departure(one.part)
             raise ParityError(
                 f"{part} does not do what PyTorch does: {one.output} off by {one.worst:.1e}, allowed"
-                f" {one.tolerance:.1e} (PyTorch's own noise {one.noise:.1e}); no bundle was written: export again, or"
-                f" report this with {_told_versions()}."
+                f" {one.tolerance:.1e} (PyTorch's own noise {one.noise:.1e}){f', first in {first}' if first else ''};"
+                f" no bundle was written: export again, or report this with {_told_versions()}."
             )
     for choice in judgement.agreements:
         if not choice.holds:

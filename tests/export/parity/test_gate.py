@@ -110,23 +110,30 @@ def test_the_certificate_says_what_was_compared_and_how_far_apart_it_was(model: 
     assert told.tolerances.keys() == {"features", "logits", "routing", "familiarity"}
 
 
+LAYER = "backbone.network.vision_model.encoder.layers.1.mlp.fc1"
+COMBINE = r"combine \(routing and fusion\) does not"
+
+
 @pytest.mark.parametrize(
-    ("tensor", "says"),
+    ("tensor", "says", "first"),
     [
-        ("encoder/backbone.network.vision_model.encoder.layers.1.mlp.fc1.bias", "encoder does not"),
-        ("encoder/adapter.up.bias", "encoder does not"),
-        ("expert_2/positions", "expert 2 does not"),
-        ("expert_3/blocks.0.down.weight.10", "expert 3 does not"),
-        ("combine/head.class_vectors", r"combine \(routing and fusion\) does not"),
-        ("combine/head.statistics.bias", r"combine \(routing and fusion\) does not"),
-        ("combine/head.statistics.familiarity.bias", r"combine \(routing and fusion\) does not"),
+        (f"encoder/{LAYER}.bias", "encoder does not", f"{LAYER} (off by 1.0e+00 of "),
+        ("encoder/adapter.up.bias", "encoder does not", "adapter.up (off by 1.0e+00 of "),
+        ("expert_2/positions", "expert 2 does not", "blocks.0."),
+        ("expert_3/blocks.0.down.weight.10", "expert 3 does not", "blocks.0.down (off by"),
+        ("combine/head.class_vectors", COMBINE, "the weight head.class_vectors;"),
+        ("combine/head.statistics.bias", COMBINE, "the weight head.statistics.bias;"),
+        ("combine/head.statistics.familiarity.bias", COMBINE, "the weight head.statistics.familiarity.bias;"),
     ],
 )
-def test_one_wrong_weight_names_its_part(model: StPR, graphs: Path, tensor: str, says: str) -> None:
+def test_one_wrong_weight_names_its_part_and_the_module_that_departs_first(
+    model: StPR, graphs: Path, tensor: str, says: str, first: str
+) -> None:
     nudge(graphs, tensor, 1.0)
-    with pytest.raises(ParityError, match=rf"^{says} do what PyTorch does: \w+ off by .* allowed .* no bundle"):
+    with pytest.raises(ParityError, match=rf"^{says} do what PyTorch does: \w+ off .* no bundle") as caught:
         check(model, graphs, some_clips(3))
-    assert not (graphs / "probe.onnx").exists()
+    assert f", first in {first}" in caught.value.message
+    assert sorted(path.name for path in graphs.iterdir()) == ["clip.onnx", "encoder.onnx", "head.onnx", "weights"]
 
 
 def test_a_wrong_clip_graph_is_named_where_encoder_and_head_are_right(model: StPR, graphs: Path) -> None:
