@@ -237,6 +237,12 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
     metavar="N",
     help="Length of the video, where speed alone is measured. [default: 60]",
 )
+@click.option(
+    "--cameras",
+    type=click.IntRange(min=1, max=64),
+    metavar="N",
+    help="How many cameras show it at once, where speed alone is measured. [default: 1]",
+)
 @engine_option
 @threads_option
 def bench(*, annotations: str | None, **options: Any) -> None:
@@ -249,6 +255,7 @@ def bench(*, annotations: str | None, **options: Any) -> None:
         ("split", made, "--annotations synthetic:NAME"),
         ("tolerance", annotations is not None, "--annotations"),
         ("seconds", annotations is None, "no --annotations"),
+        ("cameras", annotations is None, "no --annotations"),
     ):
         if options[name] is not None and not applies:
             raise click.UsageError(f"--{name} goes with {where}.")

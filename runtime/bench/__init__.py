@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -18,7 +19,8 @@ import cv2
 import msgspec
 
 from stpr.runtime import motions
-from stpr.runtime.bench.report import SCHEMA, BenchReport, measure_cost, report_lines, spreads
+from stpr.runtime.bench.parts import Parts
+from stpr.runtime.bench.report import SCHEMA, BenchReport, Cost, measure_cost, report_lines, spreads
 from stpr.runtime.bench.timeline import draw_timeline
 from stpr.runtime.bench.videos import (
     EMBEDDED,
@@ -30,13 +32,13 @@ from stpr.runtime.bench.videos import (
     overlapping,
     unannotated_stream,
 )
-from stpr.runtime.bench.watch import Watched, watch
+from stpr.runtime.bench.watch import Watched, Watcher
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.durable import explain, write_file
 from stpr.runtime.contract.errors import BundleError, StprError
 from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.events import EventSettings
-from stpr.runtime.model import Model, open_model
+from stpr.runtime.model import Model
 from stpr.runtime.settings import ENGINE
 from stpr.runtime.sinks.raw_file import standard_output, write_whole
 from stpr.runtime.sinks.targets import check_apart
@@ -60,12 +62,13 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     seeds: int = 1  # how many embedded videos of each kind
     split: motions.Split = "test"  # whose actors act in them
     seconds: float = 60.0  # of video, where speed alone is measured
+    cameras: int = 1  # that show it, where speed alone is measured
 
 
 def run_bench(settings: BenchSettings) -> None:
     """Watch, count, print and write down. Raises StprError for what can't be meant before anything is watched."""
-    bundle = open_bundle(settings.bundle)
-    with open_model(bundle, settings.engine, EngineOptions(threads=settings.threads)) as model:
+    bundle, parts = open_bundle(settings.bundle), Parts()
+    with parts.open_model(bundle, settings.engine, EngineOptions(threads=settings.threads)) as model:
         if settings.annotations is not None and not model.tells_events:
             raise BundleError(
                 f"{settings.bundle} tells no events: its head gives no evidence. Train with `[statistics] events ="
@@ -78,14 +81,17 @@ def run_bench(settings: BenchSettings) -> None:
             unknown = not_learnt(videos, bundle.manifest.class_names)
             for line in _remarks(settings, videos, unknown):
                 _say(line)
+            watcher = Watcher(model, parts, EventSettings(), settings.cameras)
             watched = {
-                video.name: _watch(model, video, f"{index}/{len(videos)}")
+                video.name: _watch(watcher, video, f"{index}/{len(videos)}")
                 for index, video in enumerate(videos, start=1)
             }
-        report = _report(settings, model, unknown, watched)
+        cost = measure_cost([*chain.from_iterable(watched.values())], parts.calls, settings.cameras)
+        streams = {name: first.stream for name, (first, *_) in watched.items()}
+        report = _report(settings, model, unknown, streams, cost)
     lines = "\n".join(report_lines(report))
     click.echo(lines, err=settings.json == "-")
-    _write(settings, report, {name: each.stream for name, each in watched.items()})
+    _write(settings, report, streams)
 
 
 def _check_places(settings: BenchSettings) -> None:
@@ -142,21 +148,20 @@ def _remarks(settings: BenchSettings, videos: Sequence[Video], unknown: Mapping[
             )
 
 
-def _watch(model: Model, video: Video, position: str) -> Watched:
+def _watch(watcher: Watcher, video: Video, position: str) -> list[Watched]:
     """Watch a video, and show on a terminal how far that is."""
     seconds = length(video)
     bar = click.progressbar(length=max(1, round(seconds)), label=f"{position} {video.name}", file=sys.stderr)
     with bar:
-        return watch(model, video, EventSettings(), lambda seen: bar.update(int(seen) - bar.pos))
+        return watcher.watch(video, lambda seen: bar.update(int(seen) - bar.pos))
 
 
 def _report(
-    settings: BenchSettings, model: Model, unknown: dict[str, int], watched: Mapping[str, Watched]
+    settings: BenchSettings, model: Model, unknown: dict[str, int], streams: Mapping[str, Stream], cost: Cost
 ) -> BenchReport:
-    cost = measure_cost([*watched.values()])
     spans = TOLERANCE_SPANS * model.manifest.clip.span_seconds
     tolerance = spans if settings.tolerance is None else settings.tolerance
-    judged = {} if settings.annotations is None else watched
+    judged = {} if settings.annotations is None else streams
 
     def of(streams: Sequence[Stream]) -> EventFigures:
         return figures(streams, tolerance=tolerance, not_learnt=unknown)
@@ -171,8 +176,8 @@ def _report(
         settings=EventSettings(),
         not_learnt=unknown,
         cost=cost,
-        all=of([each.stream for each in judged.values()]) if judged else None,
-        videos=(videos := {name: of([each.stream]) for name, each in judged.items()}),
+        all=of([*judged.values()]) if judged else None,
+        videos=(videos := {name: of([stream]) for name, stream in judged.items()}),
         seeds=spreads(videos) if settings.seeds > 1 else {},
     )
 

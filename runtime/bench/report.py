@@ -24,6 +24,7 @@ SCORES: Final = ("actions", "events", "right", "precision", "recall", "F1")
 VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "still")
 SEEDS: Final = ("over seeds", "F1", "false/min", "still")
 CLASS: Final = ("class", *SCORES, "heard as")
+PART: Final = ("ms of one call", "p50", "p95", "p99")
 MOST_NAMED: Final = 3  # labels that a class was heard as, in the table
 LONGEST_NAME: Final = 48  # letters of a name in the table
 
@@ -37,7 +38,10 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a run took. `fps` counts the decoding of the video, `latency_ms` does not; the memory is the process's."""
+    """What a run took. `fps` counts the decoding of the video, `latency_ms` does not; the memory is the process's.
+
+    Frames, encoded and predictions are of all cameras together, `fps` is that of each.
+    """
 
     machine: str
     cpus: int | None
@@ -47,6 +51,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fps: float
     latency_ms: Latency | None
     peak_memory_mb: float
+    cameras: int = 1
+    parts: dict[str, Latency] = {}  # of one call each; of both graphs for all cameras at once
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,12 +109,11 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
     return Spread(mean=float(np.mean(known)), deviation=float(np.std(known, ddof=1)))
 
 
-def measure_cost(watched: Sequence[Watched]) -> Cost:
+def measure_cost(watched: Sequence[Watched], parts: Mapping[str, Sequence[float]] = {}, cameras: int = 1) -> Cost:
     """The cost of what was watched; call it before anything else is done, for the memory's sake."""
     timings = [each.timing for each in watched]
     latencies = [latency for each in watched for latency in each.latencies]
     seconds = sum((timing.frames - 1) / timing.fps for timing in timings if timing.fps > 0)
-    p50, p95, p99 = (float(q) for q in np.percentile(latencies or [0.0], (50, 95, 99)))
     return Cost(
         machine=platform.platform(),
         cpus=os.cpu_count(),
@@ -116,14 +121,29 @@ def measure_cost(watched: Sequence[Watched]) -> Cost:
         encoded=sum(timing.encoded for timing in timings),
         predictions=len(latencies),
         fps=sum(timing.frames - 1 for timing in timings) / seconds if seconds > 0 else 0.0,
-        latency_ms=Latency(p50=p50, p95=p95, p99=p99) if latencies else None,
+        latency_ms=_percentiles(latencies),
         peak_memory_mb=_peak_memory() / 1e6,
+        cameras=cameras,
+        parts={part: found for part, calls in parts.items() if (found := _percentiles(calls)) is not None},
     )
+
+
+def _percentiles(milliseconds: Sequence[float]) -> Latency | None:
+    if not milliseconds:
+        return None
+    p50, p95, p99 = (float(q) for q in np.percentile(milliseconds, (50, 95, 99)))
+    return Latency(p50=p50, p95=p95, p99=p99)
 
 
 def report_lines(report: BenchReport) -> list[str]:
     """The report as it is printed."""
-    return [*(_events_lines(report, report.all) if report.all is not None else []), _cost_line(report.cost)]
+    judged = _events_lines(report, report.all) if report.all is not None else []
+    return [*judged, *_parts_lines(report.cost), _cost_line(report.cost)]
+
+
+def _parts_lines(cost: Cost) -> list[str]:
+    rows = [[part, *(f"{ms:.2f}" for ms in (took.p50, took.p95, took.p99))] for part, took in cost.parts.items()]
+    return [*_table(PART, rows), ""] if rows else []
 
 
 def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
@@ -154,7 +174,8 @@ def _cost_line(cost: Cost) -> str:
         else "no prediction: no video is as long as a clip"
     )
     counts = f"{cost.frames} frames, {cost.encoded} encoded, {cost.predictions} predictions"
-    return f"{counts}, {cost.fps:.1f} fps, {said}, peak memory {cost.peak_memory_mb:.0f} MB"
+    rate = f"{cost.fps:.1f} fps" if cost.cameras == 1 else f"{cost.cameras} cameras at {cost.fps:.1f} fps each"
+    return f"{counts}, {rate}, {said}, peak memory {cost.peak_memory_mb:.0f} MB"
 
 
 def _video_row(name: str, found: EventFigures) -> list[str]:

@@ -1,20 +1,22 @@
-"""A bundle watches one video: what was heard and when, and how fast that went."""
+"""A bundle watches one video, as one camera or several: what was heard and when, and how fast that went."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import Final, NamedTuple
 
+from stpr.runtime.bench.parts import Parts
 from stpr.runtime.bench.videos import Video
 from stpr.runtime.events import End, EventSettings, Start
 from stpr.runtime.filters.events import Events
 from stpr.runtime.model import Model
-from stpr.runtime.recognizer import run
+from stpr.runtime.recognizer import run_all
 from stpr.runtime.result import Result
 from stpr.runtime.session import SPANS, Session
 from stpr.runtime.sources.files import open_recorded
+from stpr.runtime.sources.frame import Frame, Source
 from stpr.runtime.timing import Timing
 from stpr.runtime.untrimmed import Action, Heard, Stream
 
@@ -29,16 +31,32 @@ class Watched(NamedTuple):
     latencies: list[float]
 
 
-def watch(model: Model, video: Video, events: EventSettings, saw: Callable[[float], None]) -> Watched:
-    """Let the model watch a video as fast as it can; `saw` is told the seconds of video seen so far."""
-    with closing(open_recorded(video.path)) as source:
-        session = Session(model, source.origin, [Events(model.manifest, events)])
-        notes = _Notes(video.actions, model.manifest.clip.span_seconds)
-        for result in run(session, source):
-            notes.take(result)
-            saw(result.frame.captured_at)
-    stream = Stream(notes.seconds, video.actions, list(notes.heard.values()), notes.still_windows, notes.still_called)
-    return Watched(stream, session.timing, notes.latencies)
+class Watcher:
+    """A model that watches videos as fast as it can, each as so many cameras would show it that are in step."""
+
+    def __init__(self, model: Model, parts: Parts, events: EventSettings, cameras: int = 1) -> None:
+        self._model, self._parts, self._events, self._cameras = model, parts, events, cameras
+
+    def watch(self, video: Video, saw: Callable[[float], None]) -> list[Watched]:
+        """What each camera heard; `saw` is told the seconds of video seen so far."""
+        with ExitStack() as opened:
+            sources = [opened.enter_context(closing(open_recorded(video.path))) for _ in range(self._cameras)]
+            model, spans = self._model, self._model.manifest.clip.span_seconds
+            sessions = [Session(model, source.origin, [Events(model.manifest, self._events)]) for source in sources]
+            notes = {session: _Notes(video.actions, spans) for session in sessions}
+            for results in run_all(sessions, self._rounds(sources)):
+                if any(result.prediction is not None for _, result in results):
+                    self._parts.end()
+                for session, result in results:
+                    notes[session].take(result)
+                    saw(result.frame.captured_at)
+        return [Watched(note.stream(), session.timing, note.latencies) for session, note in notes.items()]
+
+    def _rounds(self, sources: Sequence[Source]) -> Iterator[dict[int, Frame | None]]:
+        for frames in zip(*(self._parts.decoded(source) for source in sources), strict=True):
+            self._parts.begin()
+            yield dict(enumerate(frames))
+        yield dict.fromkeys(range(len(sources)))
 
 
 @dataclasses.dataclass(slots=True)
@@ -66,6 +84,9 @@ class _Notes:
         if result.prediction is not None and self._is_still():
             self.still_windows += 1
             self.still_called += result.prediction.label is not None
+
+    def stream(self) -> Stream:
+        return Stream(self.seconds, self.actions, [*self.heard.values()], self.still_windows, self.still_called)
 
     def _is_still(self) -> bool:
         """Whether nothing happens in anything that the window looks at now."""

@@ -152,12 +152,20 @@ def test_several_seeds_end_with_their_spread(telling: Path, tmp_path: Path) -> N
     }
 
 
-def test_without_annotations_speed_alone_is_measured(mute: Path) -> None:
+def test_without_annotations_speed_alone_is_measured(mute: Path, tmp_path: Path) -> None:
     done = stpr_bench(mute, "--seconds", "3")
     assert done.exit_code == 0, done.output
     assert "no --annotations: speed alone, on 3 s of the embedded stream" in done.stderr
-    (line,) = done.stdout.splitlines()
+    *table, _, line = done.stdout.splitlines()
+    assert [row.split("  ")[0] for row in table] == ["ms of one call", "decoding", "encoder", "head", "all else"]
     assert line.startswith("48 frames, 12 encoded, 9 predictions, ")
+    more = stpr_bench(mute, "--seconds", "3", "--cameras", "4", "--json", tmp_path / "cost.json")
+    cost = json.loads((tmp_path / "cost.json").read_text())["cost"]
+    assert (cost["cameras"], cost["frames"], cost["encoded"], cost["predictions"]) == (4, 192, 48, 36)
+    assert list(cost["parts"]) == ["decoding", "encoder", "head", "all else"]
+    for took in cost["parts"].values():
+        assert 0 < took["p50"] <= took["p95"] <= took["p99"]
+    assert re.search(r"192 frames, 48 encoded, 36 predictions, 4 cameras at [\d.]+ fps each, ", more.stdout)
 
 
 def test_a_video_shorter_than_a_clip_says_so(mute: Path) -> None:

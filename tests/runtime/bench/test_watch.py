@@ -4,19 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from stpr.runtime.bench.parts import PARTS, Parts
 from stpr.runtime.bench.videos import Video
-from stpr.runtime.bench.watch import Watched, watch
+from stpr.runtime.bench.watch import Watched, Watcher
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.events import EventSettings
-from stpr.runtime.model import open_model
 from stpr.runtime.untrimmed import Action
 from tests.runtime.bench.conftest import FPS, film
+from tests.runtime.runs import ONE
 
 
 def watched(bundle: Path, video: Video, seen: list[float] | None = None) -> Watched:
     noted = [] if seen is None else seen
-    with open_model(open_bundle(bundle), "onnxruntime") as model:
-        return watch(model, video, EventSettings(), noted.append)
+    parts = Parts()
+    with parts.open_model(open_bundle(bundle), "onnxruntime", ONE) as model:
+        (found,) = Watcher(model, parts, EventSettings()).watch(video, noted.append)
+    return found
 
 
 def test_what_is_heard_has_a_start_an_end_and_the_moment_it_was_said(telling: Path, tmp_path: Path) -> None:
@@ -50,3 +53,26 @@ def test_windows_are_still_where_nothing_happens_in_any_span(telling: Path, tmp_
     moments = [index / FPS for index in range(80) if index % 2 == 1]
     assert some.still_windows == sum(at < 4.0 or at - 1.375 > 6.0 for at in moments)
     assert everything.still_called == 37  # this bundle always names a class, once its window is full
+
+
+def test_several_cameras_hear_what_one_hears_and_share_the_calls(telling: Path, tmp_path: Path) -> None:
+    actions = (Action(4.0, 6.0, "wave"),)
+    video = Video("a.avi", film(tmp_path / "a.avi", 10.0, [(4.0, 6.0)]), actions)
+    one, parts, seen = watched(telling, video), Parts(), list[float]()
+    with parts.open_model(open_bundle(telling), "onnxruntime", ONE) as model:
+        several = Watcher(model, parts, EventSettings(), 3).watch(video, seen.append)
+    assert [each.stream for each in several] == [one.stream] * 3
+    assert [each.timing.frames for each in several] == [80] * 3
+    assert len(seen) == 240
+    counts = {part: len(calls) for part, calls in parts.calls.items()}
+    assert counts == {"decoding": 240, "encoder": 40, "head": 37, "all else": 40}
+    assert all(ms > 0 for part in PARTS for ms in parts.calls[part])
+
+
+def test_the_parts_add_up_to_the_whole(telling: Path, tmp_path: Path) -> None:
+    video, parts = Video("a.avi", film(tmp_path / "a.avi", 10.0, []), ()), Parts()
+    with parts.open_model(open_bundle(telling), "onnxruntime", ONE) as model:
+        (found,) = Watcher(model, parts, EventSettings()).watch(video, lambda _: None)
+    handled = sum(sum(parts.calls[part]) for part in ("encoder", "head", "all else"))
+    assert sum(found.latencies) <= handled * 1.001
+    assert handled + sum(parts.calls["decoding"]) <= 1000 * found.timing.frames / found.timing.fps * 1.1
