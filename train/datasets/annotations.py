@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,20 @@ class Video:
     label: str
     split: Split
 
+    def __post_init__(self) -> None:
+        """A class is one class in whichever form of Unicode its name is spelt."""
+        object.__setattr__(self, "label", composed(self.label))
+
     @property
     def recording(self) -> str:
         """What it was cut from: videos of a folder whose names differ in their last number alone come from one."""
         stem = re.sub(r"\d+$", "", self.path.stem)
         return f"{self.path.parent}/{stem}"
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form: macOS writes é in two letters, and other systems in one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def check_name(path: Path) -> None:

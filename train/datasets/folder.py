@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from stpr.runtime.contract.errors import DataError
-from stpr.train.datasets.annotations import SPLITS, Video
+from stpr.train.datasets.annotations import SPLITS, Video, composed
 from stpr.train.datasets.dataset import Dataset, Listed
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -34,7 +34,7 @@ class Folder(Dataset, tag="folder", frozen=True):
                 except DataError as error:
                     if split == "test" and visible(folder):
                         raise  # there is something to test on, be the class learnt or not
-                    faults[folder.name] = error.message
+                    faults[composed(folder.name)] = error.message
         return Listed(root, videos, faults=faults)
 
 

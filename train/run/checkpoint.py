@@ -19,6 +19,7 @@ from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
+from stpr.train.datasets.annotations import composed
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
@@ -159,7 +160,8 @@ def read_record(run: Path, stage: int) -> StageRecord:
         raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
     if record.schema > SCHEMA:
         raise CheckpointError(f"{file} has schema {record.schema}; this stpr reads 0 to {SCHEMA}: upgrade it here.")
-    return record
+    stages = tuple(tuple(map(composed, classes)) for classes in record.stages)
+    return msgspec.structs.replace(record, stages=stages)
 
 
 def check_stage(run: Path, stage: int) -> StageRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stpr.train.datasets import AnyDataset
+from stpr.train.datasets.annotations import composed
 from stpr.train.settings.bounds import Count, Seed, check_folder_name
 from stpr.train.settings.learning import (
     ContrastSettings,
@@ -40,9 +41,10 @@ class StageSettings(Section, frozen=True):
     fixed: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse none and more than one."""
+        """Refuse none and more than one; a class is one class however its name is spelt."""
         if [bool(self.sizes), bool(self.classes), self.fixed].count(True) != 1:
             raise ValueError("[stages] needs either sizes or classes or fixed = true, and only one of them")
+        msgspec.structs.force_setattr(self, "classes", tuple(tuple(map(composed, names)) for names in self.classes))
 
 
 class Recipe(Section, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from stpr.runtime.contract.errors import DataError
 from stpr.train.datasets.annotations import Video
 from stpr.train.datasets.class_folders import read_class_folders, split_by_recording
 from stpr.train.datasets.csv_list import CsvList, write_list
+from stpr.train.settings.recipe import StageSettings
 
 SEVERAL = [f"{day}_{take}.mp4" for day in "abcd" for take in range(3)]
 
@@ -116,3 +118,12 @@ def test_what_is_no_video_by_its_name_is_said(tmp_path: Path) -> None:
     videos, notes = read_class_folders(tmp_path)
     assert sorted(video.path.name for video in videos) == ["a.3gp", "b.MTS", "c.ogv", "d.gif"]
     assert notes[-1] == "left out, since their names are not those of videos: 'notes.txt'"
+
+
+def test_a_class_in_two_forms_of_unicode_is_one(tmp_path: Path) -> None:
+    files = [f"{unicodedata.normalize(form, 'café')}/{form}_{take}.mp4" for form in ("NFC", "NFD") for take in (1, 2)]
+    videos, _ = read_class_folders(place(tmp_path, *files))
+    assert {video.label for video in videos} == {unicodedata.normalize("NFC", "café")}
+    assert {video.path.is_file() for video in videos} == {True}
+    stages = StageSettings(classes=((unicodedata.normalize("NFD", "café"),),))
+    assert stages.classes == ((videos[0].label,),)
