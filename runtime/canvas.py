@@ -16,6 +16,7 @@ Place: TypeAlias = tuple[float, float]  # x, y
 
 FONT: Final = cv2.FONT_HERSHEY_DUPLEX
 FONT_HEIGHT: Final = 22  # of its capitals, in pixels, at scale 1
+SILENT: Final = ("Cf", "Cc", "Mn", "Sk")  # what only joins other letters, turns them, or gives them a form or tone
 SMALLEST_TEXT: Final = 0.75  # of the size that was meant
 WHITE, GREY, TRACK = (245, 247, 250), (168, 176, 188), (58, 64, 74)  # on a darkened picture
 # Of the classes of a stage, wherever a stage has a colour; the eleventh stage has the first one's again. No two are
@@ -109,6 +110,12 @@ def shelves(extents: Sequence[tuple[float, float]], *, gap: float) -> list[int]:
 
 
 def _drawable(words: str) -> str:
-    """OpenCV's fonts have ASCII alone: an accent goes, what has no plain letter becomes a question mark."""
-    apart = unicodedata.normalize("NFKD", words)
-    return "".join(letter for letter in apart if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+    """OpenCV's fonts have ASCII alone: other letters are written as they sound, emoji by name, all on one line."""
+    if words.isascii() and words.isprintable():
+        return words
+    from anyascii import anyascii  # imported late: most names don't need it
+
+    return "".join(
+        " " if letter.isspace() else anyascii(letter) or ("" if unicodedata.category(letter) in SILENT else "?")
+        for letter in unicodedata.normalize("NFC", words)
+    )

@@ -48,7 +48,7 @@ def test_words_end_or_have_their_middle_where_they_should() -> None:
 
 
 def test_letters_that_opencv_has_not_are_replaced() -> None:
-    assert Canvas(black()).cut("wåve à 手", 12, 400) == "wave a ?"
+    assert Canvas(black()).cut("wåve à 手", 12, 400) == "wave a Shou"
 
 
 def test_a_box_is_never_too_thin_to_be_seen() -> None:
@@ -100,3 +100,20 @@ def test_nothing_overlaps_on_a_shelf_and_no_shelf_is_too_many(pieces: list[tuple
     # As many as share one moment, the fewest there can be.
     most = max((sum(a <= start < b for a, b in extents) for start, _ in extents), default=0)
     assert len(set(found)) == most
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("走る", "Zouru"),
+        ("мама", "mama"),
+        ("cafe\u0301", "cafe"),
+        ("wink 👋🏽", "wink :wave:"),
+        ("🧑\u200d🚀", ":adult::rocket:"),
+        ("a\nb\tc", "a b c"),
+        ("\U0003fff0", "?"),
+    ],
+)
+def test_letters_that_the_font_lacks_are_written_as_they_sound(name: str, seen: str) -> None:
+    assert Canvas(black()).cut(name, 12, 400) == seen
+    assert Canvas(black()).measure(name, 12) == Canvas(black()).measure(seen, 12)

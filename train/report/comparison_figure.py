@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stpr.train.report.figures import LINES, LITERAL, MARKS, blank_figure, finish_accuracy
+from stpr.train.report.figures import LINES, MARKS, blank_figure, finish_accuracy
+from stpr.train.report.letters import drawn, style
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,9 @@ def _name_ends(axes: Axes, ends: Sequence[_End]) -> None:
     places = _apart([end.value for end in ends], room=(top - bottom) / 22, top=top)
     for end, place in zip(ends, places, strict=True):
         axes.plot([end.step, beside], [end.value, place], linewidth=0.6, markevery=[1], clip_on=False, **end.line)
-        text = f"{end.name}  {100 * end.value:.1f}"
-        axes.annotate(
-            text, (beside, place), (8, 0), textcoords="offset points", va="center", annotation_clip=False, **LITERAL
-        )
+        text = f"{drawn(end.name)}  {100 * end.value:.1f}"
+        look = {**style(end.name), "va": "center", "annotation_clip": False}
+        axes.annotate(text, (beside, place), (8, 0), textcoords="offset points", **look)
     axes.set_xlim(right=right)
     axes.set_ylim(bottom, top)
 

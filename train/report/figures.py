@@ -1,7 +1,7 @@
 """The figures of a report, one function each: metrics in, a matplotlib figure out. No pyplot, so no global state.
 
 Colours can be told apart by the colour-blind: Okabe and Ito's for lines, one light-to-dark ramp for tables. Names of
-classes, runs and rows are drawn with LITERAL: matplotlib would read what stands between two dollars as TeX.
+classes, runs and rows go through `letters`: matplotlib would read what stands between two dollars as TeX.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from stpr.train.report.letters import drawn, style
 from stpr.train.run.metrics import UNKNOWN, Metrics
 
 Table: TypeAlias = npt.NDArray[np.float64]
 
-LITERAL: Final[dict[str, Any]] = {"parse_math": False}
 INK: Final = "#222222"
 FAINT: Final = "#d9d9d9"
 LINES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -75,8 +75,9 @@ def confusion_figure(metrics: Metrics) -> Figure:
     axes.set_ylabel("true class")
     if count <= MOST_NAMED:
         size = 8.0 if count <= MOST_NUMBERED else 6.0
-        axes.set_xticks(range(count), metrics.classes, rotation=90, fontsize=size, **LITERAL)
-        axes.set_yticks(range(count), metrics.classes, fontsize=size, **LITERAL)
+        names, look = [drawn(name) for name in metrics.classes], style(*metrics.classes)
+        axes.set_xticks(range(count), names, rotation=90, fontsize=size, **look)
+        axes.set_yticks(range(count), names, fontsize=size, **look)
     else:
         _number_ticks(axes, count, count)
     return figure
@@ -112,9 +113,9 @@ def losses_figure(metrics: Metrics) -> Figure:
 
 
 def _draw_seen(axes: Axes, metrics: Metrics, others: Mapping[str, Metrics]) -> None:
-    drawn = axes.plot(_steps(metrics.seen), metrics.seen, color=LINES[0], marker="o", linewidth=2.2, zorder=3)
+    lines = axes.plot(_steps(metrics.seen), metrics.seen, color=LINES[0], marker="o", linewidth=2.2, zorder=3)
     for other, colour, mark in zip(others.values(), itertools.cycle(LINES[1:]), itertools.cycle(MARKS[1:])):
-        drawn += axes.plot(_steps(other.seen), other.seen, "--", color=colour, marker=mark, markersize=4)
+        lines += axes.plot(_steps(other.seen), other.seen, "--", color=colour, marker=mark, markersize=4)
     last = len(metrics.seen)
     axes.annotate(
         f"{100 * metrics.final:.1f} %", (last, metrics.final), (0, 8), textcoords="offset points",
@@ -123,9 +124,11 @@ def _draw_seen(axes: Axes, metrics: Metrics, others: Mapping[str, Metrics]) -> N
     title = "All classes seen so far" + (", as far as tested" if metrics.untested_classes else "")
     finish_accuracy(axes, title, max([last, *(len(other.seen) for other in others.values())]))
     if others:
-        legend = axes.legend(drawn, [metrics.method, *others], loc="lower left", edgecolor="white")
+        legend = axes.legend(
+            lines, [drawn(name) for name in (metrics.method, *others)], loc="lower left", edgecolor="white"
+        )
         for text in legend.get_texts():
-            text.set(**LITERAL)
+            text.set(**style(*others))
 
 
 def _draw_stages(axes: Axes, metrics: Metrics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -51,6 +52,15 @@ def learnt_from(run: Path, metrics: Metrics) -> dict[str, int]:
             continue  # older stages may be deleted to save disk
         if len(clips) == len(names):
             found.update(zip(names, clips, strict=True))
+    return found
+
+
+def doubtful_labels(run: Path, metrics: Metrics) -> list[tuple[str, str, str]]:
+    """Training clips whose label is to be looked at: the class, the class that it is like, the video; by stage."""
+    found: list[tuple[str, str, str]] = []
+    for stage in range(1, len(metrics.stages) + 1):
+        with suppress(CheckpointError):  # older stages may be deleted to save disk
+            found += [(one.label, one.like, one.path) for one in read_record(run, stage).doubtful]
     return found
 
 

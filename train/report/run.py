@@ -19,7 +19,7 @@ from stpr.train.report.figures import (
     routing_figure,
 )
 from stpr.train.report.mistakes import MOST_PAIRS, confused_pairs, most_telling, read_mistakes
-from stpr.train.report.needs import advice, class_figures, least_recognised
+from stpr.train.report.needs import advice, class_figures, doubtful_labels, least_recognised
 from stpr.train.report.page import write_page
 from stpr.train.report.quantities import duration, percent
 from stpr.train.report.strips import MOST_STRIPS, strips_figure
@@ -90,6 +90,8 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
         figures=[(f"{name}.png", CAPTIONS[name]) for name in figures],
         **_mistakes(run, metrics),
         **_needs(run, metrics),
+        doubtful_headings=("class", "is like", "training clip"),
+        doubtful=doubtful_labels(run, metrics),
         unknown_headings=_unknown_headings(metrics),
         unknown=_unknown(metrics),
         calibration_headings=("after stage", "calibration error before", "calibration error after"),

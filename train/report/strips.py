@@ -15,7 +15,8 @@ from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data.videos import VideoFile, probe
-from stpr.train.report.figures import INK, LITERAL, blank_figure
+from stpr.train.report.figures import INK, blank_figure
+from stpr.train.report.letters import drawn, style
 from stpr.train.report.mistakes import Mistake
 from stpr.train.report.quantities import percent
 
@@ -40,9 +41,10 @@ def strips_figure(mistakes: Sequence[Mistake]) -> Figure:
         axes.imshow(strip, interpolation="antialiased")
         score = "" if mistake.score is None else f", {percent(mistake.score)}"
         words = f"{_short(mistake.label)} taken for {_short(mistake.predicted)}{score}"
-        axes.set_title(words, loc="left", fontsize=8, pad=13, color=INK, **LITERAL)
-        axes.text(0, 1.03, _short(mistake.video.name, 2 * MOST_LETTERS), transform=axes.transAxes, fontsize=6.5,
-                  color="#666666", va="bottom", **LITERAL)  # fmt: skip
+        axes.set_title(drawn(words), loc="left", fontsize=8, pad=13, color=INK, **style(words))
+        name = _short(mistake.video.name, 2 * MOST_LETTERS)
+        axes.text(0, 1.03, drawn(name), transform=axes.transAxes, fontsize=6.5,
+                  color="#666666", va="bottom", **style(name))  # fmt: skip
         axes.text(0.5, 0.5, why, transform=axes.transAxes, fontsize=9, color=INK, ha="center", va="center")
     return figure
 

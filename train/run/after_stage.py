@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from stpr.runtime.contract.errors import CheckpointError
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.data.list_digests import joined_lists
-from stpr.train.methods import cautions
+from stpr.train.methods import cautions, method_of
 from stpr.train.run.calibration import Calibration, calibration_error
-from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
+from stpr.train.run.checkpoint import BackboneRecord, Doubtful, StageRecord, save_stage
 from stpr.train.run.evaluate import Predicted, predictions_csv
 from stpr.train.run.folder import snapshot_file
 from stpr.train.run.metrics import (
@@ -106,7 +106,8 @@ def _tested(finished: Finished) -> Predicted:
 
 def _record(finished: Finished, prepared: Prepared) -> StageRecord:
     backbone, recipe, plan = finished.model.encoder.backbone, prepared.plan.recipe, prepared.plan
-    learnt = Counter(video.label for video in prepared.clips.of(finished.stage, "train"))
+    videos = prepared.clips.of(finished.stage, "train")
+    learnt = Counter(video.label for video in videos)
     return StageRecord(
         stage=finished.stage.index,
         stages=tuple(earlier.classes for earlier in plan.stages[: finished.stage.index]),
@@ -121,4 +122,16 @@ def _record(finished: Finished, prepared: Prepared) -> StageRecord:
         sha256="",
         kept=(),
         clips=tuple(learnt[name] for name in finished.stage.classes),
+        doubtful=_doubtful(finished, prepared),
+    )
+
+
+def _doubtful(finished: Finished, prepared: Prepared) -> tuple[Doubtful, ...]:
+    """The clips in doubt by name; a method that keeps videos was shown those of all stages."""
+    stages, keeps = prepared.plan.stages[: finished.stage.index], method_of(prepared.plan.recipe).keeps_videos
+    shown = stages if keeps else stages[-1:]
+    videos = [video for stage in shown for video in prepared.clips.of(stage, "train")]
+    names = [name for stage in shown for name in stage.classes]
+    return tuple(
+        Doubtful(path=str(videos[row].path), label=videos[row].label, like=names[like]) for row, like in finished.doubts
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -19,7 +20,6 @@ from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
-from stpr.train.datasets.annotations import composed
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
@@ -71,6 +71,14 @@ class BackboneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     digest: str
 
 
+class Doubtful(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A training clip whose label is to be looked at: the clips most like it are all of another class."""
+
+    path: str
+    label: str
+    like: str
+
+
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`stage.json`: what this checkpoint knows and every tensor it keeps."""
 
@@ -88,6 +96,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sha256: str  # of model.safetensors
     kept: tuple[KeptTensor, ...]
     clips: tuple[int, ...] = ()  # training clips of each class of this stage; empty where nobody counted
+    doubtful: tuple[Doubtful, ...] = ()  # a few names, the clearest first
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -160,7 +169,7 @@ def read_record(run: Path, stage: int) -> StageRecord:
         raise CheckpointError(f"{file} is damaged ({error}); train the stage again.") from error
     if record.schema > SCHEMA:
         raise CheckpointError(f"{file} has schema {record.schema}; this stpr reads 0 to {SCHEMA}: upgrade it here.")
-    stages = tuple(tuple(map(composed, classes)) for classes in record.stages)
+    stages = tuple(tuple(unicodedata.normalize("NFC", name) for name in classes) for classes in record.stages)
     return msgspec.structs.replace(record, stages=stages)
 
 

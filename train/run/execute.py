@@ -53,6 +53,9 @@ def _learn(prepared: Prepared, out: Path, shown: ShownProgress, origin: Origin) 
         if scalars is not None:
             scalars.tested(finished.stage.index, metrics.final)
         shown.tested(metrics)
+        if count := len(finished.doubts):
+            clips = "1 training clip is" if count == 1 else f"{count} training clips are"
+            shown.note(f"{clips} like another class: the report has the names, under labels to look at")
     if scalars is not None:
         scalars.close()
     assert metrics is not None

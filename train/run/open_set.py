@@ -17,6 +17,8 @@ from torch import Tensor
 
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.train.learning.stage_clips import StageClips
+from stpr.train.model.scores.samples import joined
+from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.model.stpr import StPR
 from stpr.train.run.evaluate import Predicted
 from stpr.train.run.open_set_metrics import Floats, Judged, UnknownFigures, figures_of
@@ -49,6 +51,12 @@ def _strangest(rows: Tensor, recordings: Tensor, generator: torch.Generator) -> 
         return torch.cat([parts[place] for place in torch.randperm(len(parts), generator=generator)])
     depths = torch.cat([torch.arange(len(part)) / len(part) for part in parts])
     return torch.cat(parts)[depths.argsort(stable=True)]
+
+
+def take_in(statistics: ClipScores, parts: Sequence[StageClips], offset: int) -> None:
+    """Let the statistics see the whole stage, the held-out clips too; `offset` is its first class's place."""
+    samples = joined([part.samples(offset, draws=statistics.settings.draws) for part in parts])
+    statistics.update(samples, len(parts[0].classes))
 
 
 def lower_bound(scores: Floats, recall: float) -> float | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -11,6 +14,8 @@ from rich.progress import Progress as Bars
 
 from stpr.train.learning.fit import Terms
 from stpr.train.run.metrics import Metrics, tested_on
+
+TOLD_EVERY: Final = 30.0  # seconds, where there is no terminal: encoding is what a run waits for longest
 
 
 class Progress(Protocol):
@@ -33,9 +38,10 @@ class ShownProgress:
     """Progress bars on a terminal; elsewhere one plain line per stage and per pass over clips.
 
     Names are printed literally, never read as rich's markup. `quiet` prints nothing: of several processes one speaks.
+    Clips that are encoded are told with their pace and the time left, by `clock` in seconds.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=quiet)
         self.bars = Bars(
             TextColumn("{task.description}", markup=False),
@@ -48,6 +54,9 @@ class ShownProgress:
         )
         self.task = self.bars.add_task("", total=None, note="", visible=False)
         self.shows = ""
+        self.clock = clock
+        self.began = self.told = 0.0  # the pass over clips that is shown, and its last plain line
+        self.first = 0  # clips that were done when it began
 
     def __enter__(self) -> ShownProgress:
         self.bars.start()
@@ -65,7 +74,17 @@ class ShownProgress:
 
     def encoding(self, what: str, done: int, total: int) -> None:
         """Clips are being decoded and encoded."""
-        self._advance(f"{what}: encoding clips", done, total)
+        named = f"{what}: encoding clips"
+        if named != self.shows:
+            self.began, self.first = self.clock(), done
+            self.told = self.began
+        now = self.clock()
+        pace = (done - self.first) / (now - self.began) if now > self.began else 0.0
+        note = f"{pace:.1f} a second, {timedelta(seconds=round((total - done) / pace))} left" if pace else ""
+        self._advance(named, done, total, note=note)
+        if pace and not self.console.is_terminal and now - self.told >= TOLD_EVERY:
+            self.told = now
+            self.console.print(f"{named}: {done} of {total}, {note}")
 
     def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
         """An epoch of a stage ended."""

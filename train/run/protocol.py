@@ -31,6 +31,7 @@ class Finished:
     stage: Stage
     model: StPR
     curves: list[Terms]
+    doubts: list[tuple[int, int]]  # training clips by row, and the class that each is like (`run/suspects.py`)
     thresholds: tuple[float | None, ...]  # of this stage and all before it
     unknown: UnknownSpec | None
     known: Predicted | None  # test clips of the stages so far
@@ -82,6 +83,7 @@ def learn_stages(
             stage=stage,
             model=model,
             curves=learnt.curves,
+            doubts=learnt.doubts,
             thresholds=tuple(lows),
             unknown=spec,
             known=predict(model, _tests(clips, model, known), temperature=recipe.contrast.temperature),

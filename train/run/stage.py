@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 from stpr.train.learning.fit import Terms, Trainer
 from stpr.train.learning.inputs import StageInputs
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
-from stpr.train.model.scores.samples import joined
-from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.model.stpr import StPR
 from stpr.train.run.calibration import calibrate
 from stpr.train.run.events import learn_fragments, weigh_fragments
-from stpr.train.run.open_set import held_out, learn_threshold
+from stpr.train.run.open_set import held_out, learn_threshold, take_in
+from stpr.train.run.suspects import doubts
 from stpr.train.run.trust import weigh_expert
 from stpr.train.settings.recipe import Recipe
 
@@ -26,6 +26,7 @@ class Learnt:
 
     curves: list[Terms]
     threshold: float | None
+    doubts: list[tuple[int, int]]  # training clips by row, and the class of this stage that each is like
 
 
 def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, trainer: Trainer) -> Learnt:
@@ -37,7 +38,7 @@ def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, reci
         curves = learn(model, clips, recipe, trainer)
         learn_fragments(model.head.combiner.statistics, [clips], model.head.classes, seed=trainer.seed)
         model.eval()
-        return Learnt(curves, None)
+        return Learnt(curves, None, doubts(model, [clips], torch.arange(len(held))))
     kept, aside = (StageClips(classes, inputs.take(rows), encoder) for rows in (~held, held))
     del inputs
     before = copy.deepcopy(model.head.combiner.statistics)
@@ -48,13 +49,8 @@ def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, reci
     if before is not None:
         learn_fragments(model.head.combiner.statistics, [kept], model.head.classes, seed=trainer.seed)
         weigh_fragments(model.head.combiner.statistics, aside, before, seed=trainer.seed)
-        _take_in(before, [kept, aside], model.head.classes - len(classes))
+        take_in(before, [kept, aside], model.head.classes - len(classes))
         learn_fragments(before, [kept, aside], model.head.classes, seed=trainer.seed)
         model.head.combiner.statistics = before
-    return Learnt(curves, threshold)
-
-
-def _take_in(statistics: ClipScores, parts: Sequence[StageClips], offset: int) -> None:
-    """Let the statistics see the whole stage, the held-out clips too."""
-    samples = joined([part.samples(offset, draws=statistics.settings.draws) for part in parts])
-    statistics.update(samples, len(parts[0].classes))
+    rows = torch.cat([torch.nonzero(~held)[:, 0], torch.nonzero(held)[:, 0]])
+    return Learnt(curves, threshold, doubts(model, [kept, aside], rows))

@@ -31,3 +31,30 @@ def test_names_are_literal_on_bars(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert f"{NAME}: encoding clips" in screen
     assert "[b] 0.5" in screen
+
+
+def test_encoding_says_how_fast_it_is_and_how_long_it_will_take(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = 0.0
+    with ShownProgress(clock=lambda: seconds) as shown:
+        for done in range(1, 201):
+            seconds += 0.5  # two clips a second
+            shown.encoding("stage 1 train", done, 200)
+        for done in range(1, 4):
+            shown.encoding("stage 1 test", done, 3)  # in no time
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "stage 1 train: encoding clips: 200",
+        "stage 1 train: encoding clips: 61 of 200, 2.0 a second, 0:01:10 left",
+        "stage 1 train: encoding clips: 121 of 200, 2.0 a second, 0:00:40 left",
+        "stage 1 train: encoding clips: 181 of 200, 2.0 a second, 0:00:10 left",
+        "stage 1 test: encoding clips: 3",
+    ]
+
+
+def test_a_quiet_one_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = 0.0
+    with ShownProgress(quiet=True, clock=lambda: seconds) as shown:
+        for done in range(1, 100):
+            seconds += 1.0
+            shown.encoding("stage 1 train", done, 99)
+    assert capsys.readouterr().err == ""
