@@ -26,6 +26,7 @@ from stpr.runtime.sinks.clips import CAMERA_LETTERS
 from stpr.runtime.sinks.store import OURS, plain
 
 MOST: Final = 60  # clips that are listed, the newest
+HEAD: Final = 64  # bytes of a video without a picture: just begun, or all that a kill left
 LOOK_SECONDS: Final = 1.0  # between two looks into the folder
 QUIET_SECONDS: Final = 7.0  # without a byte: a clip that is being written gets some every five
 FASTEST: Final = 15.0  # pictures a second; of more, some are passed over
@@ -103,7 +104,7 @@ class Shelf:
             for path in self._folder.iterdir():
                 with suppress(OSError):  # removed meanwhile
                     about = path.lstat()
-                    if OURS.fullmatch(path.name) and stat.S_ISREG(about.st_mode) and about.st_size:
+                    if OURS.fullmatch(path.name) and stat.S_ISREG(about.st_mode) and about.st_size > HEAD:
                         found.append((path, about.st_mtime, about.st_size))
         self._found = sorted(found, key=lambda one: one[0].name, reverse=True)[:MOST]
 

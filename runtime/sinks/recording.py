@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -11,6 +12,7 @@ from stpr.runtime.contract.names import shown
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.overlay import Overlay
+from stpr.runtime.sinks.sink import MissedError
 from stpr.runtime.sinks.store import LOOK_SECONDS, Store, has_room
 from stpr.runtime.sinks.targets import is_folder
 from stpr.runtime.sinks.video_file import VideoFile, rate_of
@@ -57,7 +59,12 @@ class Recording:
         if name not in self._videos:
             fps = rate_of(result.frame)
             self._videos[name] = VideoFile(self._place.new(name), picture, captured_at, fps)
-        self._videos[name].write(picture, captured_at)
+        try:
+            self._videos[name].write(picture, captured_at)
+        except MissedError:  # the next picture begins another video, where the place takes one
+            with suppress(StprError):
+                self._videos.pop(name).close()
+            raise
 
     def close(self) -> None:
         """End what was begun, and look whether it can be read; where nothing was seen there is no file."""
@@ -95,6 +102,10 @@ class OneFile:
 
     def new(self, name: str) -> Path:
         """The file, for the first source."""
+        if self._name == name:
+            raise StprError(
+                f"{shown(self._path)} was given up and is not recorded over; name a folder for what follows."
+            )
         if self._name:
             raise StprError(f"{shown(self._path)} holds {self._name} and can't hold {name} too; name a folder.")
         self._name = name

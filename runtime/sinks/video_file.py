@@ -22,6 +22,7 @@ from stpr.runtime.sources.frame import Frame
 
 STEADY: Final = 0.9  # a frame that stands for less than this share of the mean belongs to a rate that varies
 ALMOST: Final = 0.999  # readers work the number of frames out of times, which are rounded
+GROWS_WITHIN: Final = 15.0  # seconds of video: an index every five is on the disk by then
 LIVE_FPS: Final = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second
 
 
@@ -36,6 +37,7 @@ class VideoFile:
         self._path = path
         self._fps, self._size = fps, (picture.shape[1], picture.shape[0])
         self._start, self._written = captured_at, 0
+        self._looked_at, self._bytes = 0, 0  # the frames written at the last look at the file, and its size then
         part = path.with_name(f".{secrets.token_hex(4)}.ismv")
         try:
             part.touch(exist_ok=False)
@@ -62,7 +64,10 @@ class VideoFile:
         return self._written / self._fps
 
     def write(self, picture: Image, captured_at: float) -> None:
-        """Write a picture as often as its time asks for; a stream that was away for over a second leaves no hole."""
+        """Write a picture as often as its time asks for; a stream that was away for over a second leaves no hole.
+
+        Raises MissedError where the file no longer grows: the library says nothing of a disk that takes no more.
+        """
         due = round((captured_at - self._start) * self._fps) + 1 - self._written
         if not 0 <= due <= max(1.0, self._fps):
             self._start, due = captured_at - self._written / self._fps, 1
@@ -72,6 +77,13 @@ class VideoFile:
         for _ in range(due):
             self._writer.write(image)
         self._written += due
+        if self._written - self._looked_at >= GROWS_WITHIN * self._fps:
+            before, self._looked_at, self._bytes = self._bytes, self._written, _size(self._path)
+            if self._bytes <= before:
+                raise MissedError(
+                    f"{shown(self._path)} no longer grows at {self._bytes / 1e6:.1f} MB; make room there, and look at"
+                    " what that disk allows one file and one user (4 GB on FAT)."
+                )
 
     def close(self) -> None:
         """Write the rest, to the disk. Raises MissedError where what is there is not what was written."""
@@ -88,6 +100,13 @@ class VideoFile:
             raise MissedError(
                 f"{shown(self._path)} holds {found} of the {self._written} frames that were recorded; make room there."
             )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # removed
+        return 0
 
 
 def _frames(path: Path) -> int:

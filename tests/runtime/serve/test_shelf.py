@@ -23,7 +23,8 @@ def test_the_newest_come_first_with_action_camera_and_time(tmp_path: Path) -> No
     make_clip(tmp_path, "20260102T030406Z-2_north-yard-hand-wave-12.mp4")
     make_clip(tmp_path, "20260102T030407Z_door-juggle-1.mp4")
     (tmp_path / "notes.txt").write_text("not ours")
-    (tmp_path / "20260102T030408Z_empty-wave-1.mp4").touch()  # begun just now
+    (tmp_path / "20260102T030408Z_begun-wave-1.mp4").touch()
+    (tmp_path / "20260102T030409Z_killed-wave-1.mp4").write_bytes(bytes(24))
     found = Shelf(tmp_path).clips(["wave", "hand wave"])
     assert [(one.title, one.camera) for one in found] == [
         ("door-juggle-1", None),
@@ -95,10 +96,10 @@ def test_without_a_folder_and_where_it_went_there_are_none(tmp_path: Path) -> No
 
 def test_of_thousands_the_newest_are_listed_and_the_folder_is_not_read_for_every_question(tmp_path: Path) -> None:
     for number in range(3 * MOST):
-        (tmp_path / f"20260102T03{number // 60:02}{number % 60:02}Z_door-wave-{number}.mp4").write_bytes(b"x")
+        (tmp_path / f"20260102T03{number // 60:02}{number % 60:02}Z_door-wave-{number}.mp4").write_bytes(b"x" * 99)
     shelf = Shelf(tmp_path)
     assert [one.name.split("-")[-1] for one in shelf.clips(["wave"])][::MOST] == [f"{3 * MOST - 1}.mp4"]
-    (tmp_path / "20270102T030405Z_door-wave-9999.mp4").write_bytes(b"x")
+    (tmp_path / "20270102T030405Z_door-wave-9999.mp4").write_bytes(b"x" * 99)
     assert len(shelf.clips([])) == MOST
     assert "9999" not in shelf.clips([])[0].name
     time.sleep(1.1)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -134,13 +136,18 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", path], check=True)
 
 
+def play_one(sink: Recording, index: int, name: str, *, noise: bool = False) -> None:
+    image = np.random.default_rng(index).integers(0, 256, (480, 640, 3), np.uint8) if noise else IMAGE
+    origin = Origin(name, is_live=False, fps=10.0)
+    sink.write(make_result(index, captured_at=index / 10, source=origin, image=image))
+
+
 def play(sink: Recording, frames: int, *, first: int = 0, name: str = "cam", noise: bool = False) -> int:
     """Ten frames a second of a source; returns how many the sink took."""
-    origin, taken = Origin(name, is_live=False, fps=10.0), 0
+    taken = 0
     for index in range(first, first + frames):
-        image = np.random.default_rng(index).integers(0, 256, (480, 640, 3), np.uint8) if noise else IMAGE
         try:
-            sink.write(make_result(index, captured_at=index / 10, source=origin, image=image))
+            play_one(sink, index, name, noise=noise)
             taken += 1
         except MissedError:
             pass
@@ -251,6 +258,48 @@ def test_what_others_wrote_onto_the_disk_meanwhile_is_noticed_at_the_end(
     with pytest.raises(StprError, match=r"out\.mp4 holds \d+ of the 201 frames that were recorded; make room there\.$"):
         sink.close()
     assert read_back(disk / "out.mp4")[0] > 0
+
+
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No file of this process may have more than 200 kB: as with a quota, or 4 GB on FAT, the disk itself has room."""
+    monkeypatch.setattr("stpr.runtime.sinks.video_file.GROWS_WITHIN", 6.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def play_until_missed(sink: Recording, first: int = 0) -> tuple[int, str]:
+    """The index of the first frame that was missed, and why."""
+    for index in itertools.count(first):
+        try:
+            play_one(sink, index, "cam", noise=True)
+        except MissedError as error:
+            return index, error.message
+    raise AssertionError
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_that_no_longer_grows_is_noticed_while_it_is_written(tmp_path: Path) -> None:
+    sink = Recording(OneFile(tmp_path / "out.mp4"))
+    missed, why = play_until_missed(sink)
+    assert missed == 119  # the second look
+    assert "out.mp4 no longer grows at 0.2 MB; make room there, and look at what that disk allows one file" in why
+    with pytest.raises(StprError, match=r"out\.mp4 was given up and is not recorded over; name a folder") as caught:
+        play_one(sink, 120, "cam")
+    assert not isinstance(caught.value, MissedError)
+    sink.close()
+    assert read_back(tmp_path / "out.mp4")[0] > 0
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_folder_goes_on_with_another_file_where_one_no_longer_grows(tmp_path: Path) -> None:
+    sink = folder_of(tmp_path / "days")
+    missed, _ = play_until_missed(sink)
+    assert play(sink, 20, first=missed + 1) == 20
+    sink.close()
+    assert sorted(read_back(path)[0] > 0 for path in (tmp_path / "days").iterdir()) == [True, True]
 
 
 def test_every_moment_of_a_recording_can_be_read(tmp_path: Path) -> None:
