@@ -24,6 +24,9 @@ PIECE: Final = 1 << 16
 FILMS: Final = (".avi", ".flv", ".m3u8", ".mkv", ".mov", ".mpd", ".ts", ".webm")  # never MJPEG
 HEAD: Final = 1 << 16  # bytes within which a film says how it is laid out
 FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to hand options on: read when it opens
+# FFmpeg looks on for five seconds where it can't tell what more will come, as over RTMP without sound: until OpenCV
+# gives the connection up.
+LOOK_MICROSECONDS: Final = 2_500_000
 MJPEG: Final = "MJPG"
 
 
@@ -114,5 +117,6 @@ def _open_with_ffmpeg(url: str, options: SourceOptions) -> cv2.VideoCapture:
     patience = round(options.stall_seconds * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
     limits += [cv2.CAP_PROP_N_THREADS, options.threads or 1]
-    os.environ.setdefault(FFMPEG_OPTIONS, f"rtsp_transport;{options.transport}")  # a user's own setting stays
+    # A user's own setting stays.
+    os.environ.setdefault(FFMPEG_OPTIONS, f"rtsp_transport;{options.transport}|analyzeduration;{LOOK_MICROSECONDS}")
     return cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)

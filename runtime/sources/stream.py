@@ -17,7 +17,7 @@ import cv2
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources.capture import Shot, retrieve_rgb
 from stpr.runtime.sources.clock import Clock
-from stpr.runtime.sources.files import no_frame
+from stpr.runtime.sources.files import CODECS, fourcc, no_frame
 from stpr.runtime.sources.reasons import FIXES
 
 BUDGET_SECONDS: Final = 1.0  # a frame that is older when it comes out of the decoder is not shown
@@ -79,7 +79,9 @@ class StreamCapture:
         """Whether there is a next frame; raises SourceError where there never was one."""
         grabbed = self._device.grab()
         if not grabbed and not self._began:
-            raise SourceError(f"{no_frame(self._device)}; {FIXES['codec']}", code="codec")
+            if fourcc(self._device) in CODECS:
+                raise SourceError(f"{no_frame(self._device)}; {FIXES['codec']}", code="codec")
+            raise SourceError("it answers, but no frame of it came in time", code="timeout")
         self._began = True
         return grabbed
 

@@ -17,7 +17,8 @@ import pytest
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.sources import open_source, stream
+from stpr.runtime.sources import Source, open_source, stream
+from stpr.runtime.sources.network import FFMPEG_OPTIONS
 from stpr.runtime.sources.stream import StreamCapture
 
 FFMPEG = shutil.which("ffmpeg")
@@ -154,3 +155,42 @@ def test_a_clock_that_is_slow_is_not_taken_for_a_slow_reader(monkeypatch: pytest
             assert shot is not None
             shown += 1
     assert shown > FPS
+
+
+@contextmanager
+def sender(source: str, *words: str) -> Iterator[None]:
+    """FFmpeg, sending a test picture at its own pace."""
+    command = [str(FFMPEG), "-v", "quiet", "-re", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-g", "20"]
+    with subprocess.Popen([*command, "-preset", "ultrafast", "-tune", "zerolatency", *words]) as process:
+        yield
+        process.kill()
+
+
+def opened(url: str) -> Source:
+    """The stream, as soon as its sender is up."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return open_source(url)
+        except SourceError as error:
+            if error.code not in {"refused", "timeout"} or time.monotonic() > deadline:
+                raise
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("udp://127.0.0.1:6811", ("-f", "mpegts", "udp://127.0.0.1:6811?pkt_size=1316")),
+        ("rtmp://127.0.0.1:6812/live/a", ("-f", "flv", "-listen", "1", "rtmp://127.0.0.1:6812/live/a")),
+    ],
+    ids=["udp", "rtmp"],
+)
+def test_other_protocols_from_a_real_sender(url: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """RTMP without sound: FFmpeg waits for it until OpenCV's patience ends, unless it is told to look for less."""
+    monkeypatch.delenv(FFMPEG_OPTIONS, raising=False)
+    with sender(f"testsrc2=size=160x120:rate={FPS}", *words), closing(opened(url)) as source:
+        frames = [frame for frame, _ in zip(source, range(10), strict=False)]
+    assert source.origin.is_live
+    assert len(frames) == 10
+    assert {frame.image.shape for frame in frames} == {(120, 160, 3)}
+    assert {frame.connection for frame in frames} == {0}
