@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from http.client import HTTPException, HTTPResponse
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
@@ -85,9 +86,14 @@ def open_address(url: str, options: SourceOptions) -> Found:
             return Found(answer, is_film=False)
         grows = _is_growing(answer)
         answer.close()
+    begun = time.monotonic()
     device = _open_with_ffmpeg(url, options)
     if not device.isOpened():
-        raise why_no_stream(url, options.stall_seconds)
+        seconds = options.stall_seconds
+        why = why_no_stream(url, seconds)
+        if why.code == "codec" and time.monotonic() - begun >= seconds:
+            why = no_stream(url, "timeout", f"the server answers, but no picture came within {seconds:g} s")
+        raise why
     return Found(device, is_film=frames_announced(device) > 0 and not grows)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.sources import Source, open_source, stream
+from stpr.runtime.sources import Source, SourceOptions, open_source, stream
 from stpr.runtime.sources.network import FFMPEG_OPTIONS
 from stpr.runtime.sources.stream import StreamCapture
 
@@ -194,3 +194,23 @@ def test_other_protocols_from_a_real_sender(url: str, words: tuple[str, ...], mo
     assert len(frames) == 10
     assert {frame.image.shape for frame in frames} == {(120, 160, 3)}
     assert {frame.connection for frame in frames} == {0}
+
+
+def test_a_server_whose_pictures_are_late_is_not_told_to_send_others() -> None:
+    class Silent(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            time.sleep(2)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        try:
+            with pytest.raises(SourceError, match=r"the server answers, but no picture came within 0\.5 s") as caught:
+                open_source(f"http://127.0.0.1:{server.server_port}/live.ts", SourceOptions(stall_seconds=0.5))
+        finally:
+            server.shutdown()
+    assert caught.value.code == "timeout"
