@@ -18,6 +18,7 @@ from stpr.train.methods import METHODS
 from stpr.train.methods.build import build_model
 from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.scores_alone import ScoresAlone
+from stpr.train.model.routing import ROUTERS
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import (
     KINDS,
@@ -35,7 +36,6 @@ from tests.train.networks import SIDE, write_clip
 from tests.train.synthetic import ADAPTED, FRAMES, OURS, STAGES, learn, learnt, make_features, make_recipe, widened
 
 FEW = {"optimizer": {"epochs_first": 1, "epochs_later": 1}}
-ROUTERS = ("raw", "softmax", "top1", "equal", "likelihood")
 VARIANTS: dict[str, dict[str, Any]] = {
     **{kind: {"router": {"kind": kind}, **ADAPTED} for kind in ROUTERS},
     "evidence": {**OURS, "statistics": {"parts": ["mean", "cosines"]}},
