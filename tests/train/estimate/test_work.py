@@ -14,6 +14,7 @@ from stpr.train.data.videos import VideoFile
 from stpr.train.estimate.dry_run import dry_run
 from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.learning.fit import Criterion
+from stpr.train.methods import METHODS
 from stpr.train.model.backbone import Backbone
 from stpr.train.run.execute import execute
 from stpr.train.run.prepare import Request
@@ -98,8 +99,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "no experts": {**BLOCKS, "fusion": {"kind": "posteriors"}, "expert": {"layers": 0}},
     "no held-out clips": {**BLOCKS, "unknown": {"holdout": 0.0}},
-    **{method: {**BLOCKS, "method": method} for method in ("finetune", "lwf", "ewc", "joint", "spatial")},
-    **{method: {**BLOCKS, "method": method} for method in ("nearest_mean", "streaming_lda", "linear_probe")},
+    **{method: {**BLOCKS, "method": method} for method in METHODS if method != "stpr"},
 }
 
 
