@@ -6,9 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from stpr.runtime.contract.bundle import Bundle, open_bundle
+from stpr.runtime.contract.bundle import PARITY, Bundle, open_bundle
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
@@ -38,6 +39,8 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted
     megabytes = sum(entry.bytes for entry in files) / 1e6
     lines = [Line("digests", f"{len(files)} files, {megabytes:.1f} MB as exported", holds=True)]
     lines += [] if signature is None else [signature]
+    if (proved := _proved_precision(bundle)) not in (None, manifest.precision):
+        return [*lines, Line("precision", f"called {manifest.precision}, and proved in {proved}", holds=False)]
     frames = {name: clip[0] for name, clip in golden.feeds.items()}
     encoded, used = _run(bundle, GraphName.ENCODER, engine, frames, threads)
     lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
@@ -50,6 +53,20 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted
         lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
         lines.append(_same_top(graph, outputs["logits"], golden.logits, manifest.class_names))
     return lines
+
+
+class _Proof(msgspec.Struct, frozen=True):
+    """What is read of a certificate here."""
+
+    precision: str | None = None
+
+
+def _proved_precision(bundle: Bundle) -> str | None:
+    """What the certificate is for; None where it does not say."""
+    try:
+        return msgspec.json.decode((bundle.path / PARITY).read_bytes(), type=_Proof).precision
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(f"{bundle.path / PARITY} holds no certificate ({error}); export the stage again.") from error
 
 
 def _signature(bundle: Bundle, trusted: Path | None) -> Line | None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from stpr.runtime.check import check_bundle, difference
 from stpr.runtime.cli import check
-from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry
 from stpr.runtime.contract.manifest import manifest_bytes, read_manifest
 from stpr.runtime.contract.motion import MotionSpec
 from tests.factories import MOTION, make_bundle, make_parity
@@ -94,6 +94,23 @@ def test_each_output_has_its_own_tolerance(tmp_path: Path) -> None:
     lines = check_bundle(bundle, "onnxruntime", threads=1)
     assert [line.what for line in lines if not line.holds] == ["head: logits", "clip: logits"]
     assert {line.what: line.found[-7:] for line in lines}["clip: routing"] == "1.0e-02"
+
+
+def test_full_precision_under_the_name_of_half_is_refused(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    manifest = read_manifest((bundle / MANIFEST).read_bytes(), "manifest").manifest
+    graphs = {
+        name: msgspec.structs.replace(graph, variants={"fp16": graph.variants["fp32"]})
+        for name, graph in manifest.graphs.items()
+    }
+    (bundle / PARITY).write_text('{"precision": "fp32", "engine": "onnxruntime"}')
+    files = manifest.files | {PARITY: file_entry(bundle / PARITY)}
+    changes = {"precision": "fp16", "graphs": graphs, "parity": {"fp16": manifest.parity["fp32"]}, "files": files}
+    (bundle / MANIFEST).write_bytes(manifest_bytes(msgspec.structs.replace(manifest, **changes)))
+    refused = CliRunner().invoke(check, [str(bundle)])
+    assert refused.exit_code == 2
+    assert "FAIL  precision" in refused.output
+    assert "called fp16, and proved in fp32" in refused.output
 
 
 def test_the_command_prints_a_table_and_exits_by_it(tmp_path: Path) -> None:
