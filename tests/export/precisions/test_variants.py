@@ -90,6 +90,11 @@ def test_a_lower_precision_is_what_it_says_and_is_near_to_pytorch(
     if model.encoder.pixels.motion:
         moved = model.head.columns.appearance + model.head.columns.inner
         np.testing.assert_allclose(features[..., moved:], wanted.features[..., moved:], rtol=1e-4, atol=1e-5)
+    if precision == "int8":  # in the mean over what it was calibrated on
+        full = open_engine("onnxruntime", traced / FILES[GraphName.ENCODER], EngineOptions(threads=1)).run
+        seen = [*training(model).feeds()]
+        off = [run[GraphName.ENCODER](frame)["features"] - full(frame)["features"] for frame in seen]
+        assert np.abs(np.concatenate(off).mean(axis=0)).max() < 1e-4 * scale < np.abs(off).max()
     live, clip = run[GraphName.HEAD]({"features": features}), run[GraphName.CLIP](given)
     for output, value in live.items():
         np.testing.assert_allclose(clip[output], value, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(value).max())))
