@@ -6,14 +6,16 @@ What is heavy is imported when the command runs: `--help` is quick, and a missin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from stpr.export import CLIPS
-from stpr.export.precisions import PRECISIONS
-from stpr.export.served import FORMS, emit
+from stpr.export.choices import CLIPS, FORMS, PRECISIONS, TARGETS, precision_for
+from stpr.export.served import emit
 from stpr.runtime.contract.command import Command, Group, Unnamed
+
+if TYPE_CHECKING:
+    from stpr.runtime.contract.manifest import Precision
 
 
 def _number_or_all(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -49,8 +51,14 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
 @click.option(
     "--precision",
     type=click.Choice(list(PRECISIONS)),
-    default="fp32",
-    help="fp16 is for GPUs, int8 quantises the encoder for CPUs; either is proved, or there is no bundle.",
+    help="fp16 is for GPUs, int8 quantises the encoder for CPUs; either is proved, or there is no bundle."
+    "  [default: fp32, or what suits the target]",
+)
+@click.option(
+    "--target",
+    type=click.Choice(list(TARGETS)),
+    help="Refuse graphs that TensorRT there does not take (JetPack), or onnxruntime (x86); any is JetPack 6 and x86."
+    " A JetPack suits fp16.  [default: not checked]",
 )
 @click.option(
     "--since",
@@ -88,6 +96,13 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     help="Refuse a bundle of more than N million bytes.  [default: any size]",
 )
 @click.option(
+    "--max-p95-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Refuse a bundle whose frame and window take longer in 95 of 100 calls on this machine's onnxruntime."
+    "  [default: any time]",
+)
+@click.option(
     "--batch", type=click.IntRange(min=1), metavar="N", help="Fix the batch of what --emit writes to N.  [default: any]"
 )
 def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
@@ -103,9 +118,11 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     forms: tuple[str, ...],
     key: Path | None,
     max_mb: float | None,
+    max_p95_ms: float | None,
+    target: str | None,
     single_file: bool,
     batch: int | None,
-    precision: str,
+    precision: Precision | None,
 ) -> None:
     """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
     from stpr.export.ahead import build_engines, check_here
@@ -120,17 +137,18 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     served = dict.fromkeys([*forms, *(["single-file"] if single_file else [])])
     if batch is not None and not served:
         raise click.UsageError("--batch goes with --emit or --single-file: a bundle's own graphs take any batch.")
+    chosen = precision_for(target, precision)
     console = new_console()
     step = ShownSteps(console)
     folder = find_run(run, Path("runs"))
     base = None if since is None else open_bundle(since)
     if base is not None:  # before the minutes of the proof
-        check_base(base, folder.resolve().name, stage, precision)
+        check_base(base, folder.resolve().name, stage, chosen)
     if form == "tensorrt":  # what lacks is told before the work
         check_here()
     signing = None if key is None else read_private_key(key)
     here = Carried(folder, carried_recipe(folder, changes), data)
-    options = Options(precision=precision, clips=clips, sign=signing, max_mb=max_mb)
+    options = Options(precision=chosen, clips=clips, sign=signing, max_mb=max_mb, max_p95_ms=max_p95_ms, target=target)
     made = export_stage(here, stage, out, options=options, step=step)
     if form == "tensorrt":
         build_engines(made, step)
@@ -138,7 +156,7 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
         console.print(f"{each}: {emit(open_bundle(made), each, batch)}", soft_wrap=True)
     show_bundle(console, made)
     if base is not None:
-        name = folder_name(stage, precision).replace("stage-", f"update-{base.manifest.stage}-to-")
+        name = folder_name(stage, chosen).replace("stage-", f"update-{base.manifest.stage}-to-")
         delta = write_delta(base, open_bundle(made), made.with_name(name))
         show_delta(console, delta, base.path)
 

@@ -19,6 +19,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/served",
     "export/test_cli.py",
     "export/test_measure_engines.py",
+    "export/test_targets.py",
     "runtime/contract/test_durable.py",
     "runtime/sinks/test_mqtt.py",
     "runtime/sinks/test_webhook.py",

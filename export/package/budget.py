@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
 
+from stpr.export.parity.candidate import ENGINE
+from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName
+from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.engines import open_engine
 from stpr.train.estimate.footprint import flops_of, head_flops
 from stpr.train.model.stpr import StPR
 
 GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
 EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
+WARM, CALLS = 10, 100
 ENCODER, EXPERT, COMBINER = "encoder", "expert", "combiner"
 
 
@@ -67,3 +75,56 @@ def size_ahead(model: StPR) -> int:
     experts, pixels = len(model.head.experts), prod(model.encoder.pixels.shape)
     golden = model.head.frames * (pixels + 4 * model.head.columns.width)
     return weights + golden + GRAPH_BYTES + experts * EXPERT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds that 95 of 100 calls stay below, of a batch of 1: one frame, one window, and one after the other."""
+
+    encoder: float
+    head: float
+    both: float
+    engine: str
+
+
+def latency_here(folder: Path, files: Mapping[GraphName, str]) -> Latency:
+    """What a frame and its window take on this machine, with the engine that devices without a GPU use."""
+    with ExitStack() as opened:
+        calls = [_call(folder / files[name], opened) for name in (GraphName.ENCODER, GraphName.HEAD)]
+        times = np.array([[_seconds(call.run, call.feeds) for call in calls] for _ in range(WARM + CALLS)])[WARM:]
+        encoder, head, both = 1e3 * np.percentile(np.column_stack([times, times.sum(axis=1)]), 95, axis=0)
+        return Latency(float(encoder), float(head), float(both), calls[0].engine)
+
+
+def check_latency(found: Latency, most: float) -> None:
+    """Raise BundleError where a frame and its window take more than `most` milliseconds."""
+    if found.both > most:
+        raise BundleError(
+            f"a frame and its window take {found.both:.2f} ms (p95 of {CALLS} calls on {found.engine} of this machine;"
+            f" frame {found.encoder:.2f}, window {found.head:.2f}), more than --max-p95-ms {most:g}, so there is no"
+            " bundle; allow more, try --precision int8, or learn with a lighter backbone or expert.width."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    engine: str
+    run: Callable[[dict[str, Array]], object]
+    feeds: dict[str, Array]
+
+
+def _call(graph: Path, opened: ExitStack) -> _Call:
+    engine = open_engine(ENGINE, graph)
+    opened.callback(engine.close)
+    rng, feeds = np.random.default_rng(0), {}
+    for given in onnx.load(str(graph), load_external_data=False).graph.input:
+        kind = helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type)
+        shape = [axis.dim_value or 1 for axis in given.type.tensor_type.shape.dim]
+        feeds[given.name] = (100 * rng.random(shape)).astype(kind) if kind == np.uint8 else rng.random(shape, kind)
+    return _Call(engine.name, engine.run, feeds)
+
+
+def _seconds(run: Callable[[dict[str, Array]], object], feeds: dict[str, Array]) -> float:
+    started = time.perf_counter()
+    run(feeds)
+    return time.perf_counter() - started

@@ -50,7 +50,7 @@ def export_stage(
         with step(f"bring them to {precision}") if precision != "fp32" else nullcontext():
             converted = convert(folder, precision, loaded.recipe, loaded.record)
         label(folder, converted.files, loaded, figures)
-        options.check_size(folder)  # once more when it is sealed; this is before the minutes of the proof
+        options.check_ahead(folder, converted.files)  # its size once more when it is sealed
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
         (golden,) = load_all(videos[:1], loaded.record, sampling)
         with step(f"compare {precision} with PyTorch on {coverage(videos, tested)}") as advance:

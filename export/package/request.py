@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stpr.export import CLIPS
+from stpr.export.package.budget import check_latency, latency_here
+from stpr.export.targets import check_target
 from stpr.runtime.contract.errors import BundleError, CheckpointError
-from stpr.runtime.contract.manifest import Precision
+from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.train.run.folder import RECIPE, RECORD
 from stpr.train.settings.recipe import Recipe
 
@@ -25,12 +27,22 @@ Steps: TypeAlias = Callable[[str], AbstractContextManager[Advance]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a bundle is to be, on how many test clips it is proved (None: on all), who signs it, its size."""
+    """What a bundle is to be, on how many test clips it is proved (None: on all), who signs it, and its limits."""
 
     precision: Precision = "fp32"
     clips: int | None = CLIPS
     sign: Ed25519PrivateKey | None = None
     max_mb: float | None = None
+    max_p95_ms: float | None = None
+    target: str | None = None
+
+    def check_ahead(self, folder: Path, files: Mapping[GraphName, str]) -> None:
+        """Before the minutes of the proof: raise BundleError for graphs too large, too slow or not for the target."""
+        if self.target is not None:
+            check_target(folder, files, self.target)
+        self.check_size(folder)
+        if self.max_p95_ms is not None:
+            check_latency(latency_here(folder, files), self.max_p95_ms)
 
     def check_size(self, folder: Path) -> None:
         """Raise BundleError where files in `folder` have more than `max_mb` million bytes, with what weighs most."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -162,3 +163,39 @@ def test_a_bundle_over_its_budget_is_refused_with_what_weighs_most(
     assert tiny.exit_code == 2
     assert "compare fp32" not in tiny.output  # known before the minutes of the proof
     assert open_bundle(tmp_path / "out" / "by-chance" / "stage-1").digest == open_bundle(bundles[0]).digest
+
+
+def test_a_bundle_that_takes_longer_than_allowed_is_refused_before_the_proof(
+    run: Path, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--stage", 1, "--clips", 6, "--run", run, "--out", tmp_path / "out")
+    refused = call(*arguments, "--max-p95-ms", 0.001, folder=tmp_path, monkeypatch=monkeypatch)
+    assert refused.exit_code == 2
+    said = refused.output.splitlines()[-1]
+    found = re.search(r"Error: a frame and its window take ([\d.]+) ms \(.*; frame ([\d.]+), window ([\d.]+)\)", said)
+    assert found, said
+    both, frame, window = map(float, found.groups())
+    assert max(frame, window) <= both <= 2 * (frame + window)
+    assert "on onnxruntime CPUExecutionProvider of this machine" in said
+    assert "compare fp32" not in refused.output
+    assert not list((tmp_path / "out").rglob("manifest.json"))
+    fits = call(*arguments, "--max-p95-ms", 1e6, "--target", "any", folder=tmp_path, monkeypatch=monkeypatch)
+    assert fits.exit_code == 0, fits.output
+    made = tmp_path / "out" / "by-chance" / "stage-1"
+    assert open_bundle(made).digest == open_bundle(bundles[0]).digest  # a limit that holds changes nothing
+
+
+def test_a_target_chooses_the_precision_and_refuses_what_it_can_not_take(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--stage", 1, "--clips", 6, "--run", run, "--out", tmp_path / "out")
+    refused = call(*arguments, "--target", "jetpack5", folder=tmp_path, monkeypatch=monkeypatch)
+    assert refused.exit_code == 2
+    assert re.search(
+        r"^Error: --target jetpack5: TensorRT 8\.5 does not take \w+-fp16\.onnx, for it has .*opset 18 where 17",
+        refused.output.splitlines()[-1],
+    )
+    assert "compare fp16" not in refused.output
+    made = call(*arguments, "--target", "jetpack6", folder=tmp_path, monkeypatch=monkeypatch)
+    assert made.exit_code == 0, made.output
+    assert open_bundle(tmp_path / "out" / "by-chance" / "stage-1-fp16").manifest.precision == "fp16"

@@ -84,3 +84,18 @@ def test_tritons_configuration_says_what_the_graphs_are(bundle: Bundle, batch: i
             assert [int(size) for size in dims.split(", ")] == ([1] if reshaped else shape)
         if "logits" in said:
             assert (model / "labels.txt").read_text().split() == list(bundle.manifest.class_names)
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_triton_itself_would_read_the_configuration(bundle: Bundle, batch: int | None) -> None:
+    """By the server's own description of what stands in it."""
+    pytest.importorskip("grpc")
+    described = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    for model in emit(bundle, "triton", batch).iterdir():
+        found = text_format.Parse((model / "config.pbtxt").read_text(), described.ModelConfig())
+        assert (found.name, found.backend) == (model.name, "onnxruntime")
+        assert found.max_batch_size == (0 if batch else 8)
+        ends = [*found.input, *found.output]
+        assert {described.DataType.Name(end.data_type) for end in ends} <= {"TYPE_UINT8", "TYPE_FP32"}
+        assert all(0 not in end.dims for end in ends)

@@ -1,0 +1,20 @@
+"""What `stpr-export` lets one choose from, told without importing what any of it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stpr.export import CLIPS
+from stpr.export.precisions import PRECISIONS
+from stpr.export.served import FORMS
+from stpr.export.targets import TARGETS
+
+if TYPE_CHECKING:
+    from stpr.runtime.contract.manifest import Precision
+
+__all__ = ["CLIPS", "FORMS", "PRECISIONS", "TARGETS", "precision_for"]
+
+
+def precision_for(target: str | None, asked: Precision | None) -> Precision:
+    """The precision that was asked for, else the one that suits the target, else fp32."""
+    return asked or (TARGETS[target].precision if target else "fp32")
