@@ -48,6 +48,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "end_to_end/test_two_processes.py",
     "export/graphs/test_grid.py",
     "export/served/test_web.py",
+    "export/test_measure_consumers.py",
     "export/test_measure_engines.py",
     "runtime/sources/test_soak.py",
     "train/model/test_any_network.py",
