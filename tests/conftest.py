@@ -46,6 +46,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "end_to_end/test_documents.py",
     "end_to_end/test_readme.py",
     "end_to_end/test_two_processes.py",
+    "export/graphs/test_any_network.py",
     "export/graphs/test_grid.py",
     "export/served/test_web.py",
     "export/test_measure_consumers.py",

@@ -26,6 +26,7 @@ from typing import Final
 PART: Final = ".stpr-part"  # being written, or replaced and about to be removed
 OLD: Final = ".stpr-old"  # moved aside where two folders can't swap places
 LOCK: Final = ".stpr-lock"
+MOST_TRIES: Final = 100  # to make a lock file that others keep removing
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CANNOT_SWAP: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 AT_FDCWD: Final = -100
@@ -97,10 +98,14 @@ def locked(folder: Path) -> Iterator[None]:
     folder = _resolved(folder)
     lock = folder.with_name(f".{folder.name}{LOCK}")
     _make_folder(folder.parent)
+    tries = 0
     while (descriptor := _take(lock, os.O_RDWR | os.O_CREAT)) is None:
         with suppress(FileNotFoundError):  # given back meanwhile
             holder = lock.read_text(encoding="utf-8") or "another process"
             raise FolderInUseError(errno.EWOULDBLOCK, f"{holder} is writing it", str(folder))
+        tries += 1
+        if tries == MOST_TRIES:  # a place, such as /proc, where no file can be made and none says so
+            raise FileNotFoundError(errno.ENOENT, "no file can be made there", str(lock))
         _make_folder(folder.parent)  # whoever gave the lock back may have removed the empty folder that it lay in
     try:
         os.ftruncate(descriptor, 0)

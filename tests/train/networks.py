@@ -132,3 +132,51 @@ def _unsettle(network: Any) -> None:
         for _ in range(20):
             network.train()(torch.randn(8, 3, SIDE, SIDE))
     network.eval()
+
+
+PLAIN = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+SEES = {**PLAIN, "image_size": 224, "patch_size": 16}
+ANY_NETWORK: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "vit": ("ViT", SEES, "ViT", {}),
+    "deit": ("DeiT", SEES, "DeiT", {}),
+    "dinov2": ("Dinov2", {**SEES, "patch_size": 14}, "Bit", {}),
+    "beit": ("Beit", SEES, "Beit", {}),
+    "swin": ("Swin", {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2]}, "ViT", {}),
+    "convnext": ("ConvNext", {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}, "ConvNext", {}),
+    "efficientnet": (
+        "EfficientNet",
+        {"width_coefficient": 0.25, "depth_coefficient": 0.25, "hidden_dim": 320},
+        "EfficientNet",
+        {},
+    ),
+    "mobilevit": (
+        "MobileViT",
+        {"hidden_sizes": [16] * 3, "neck_hidden_sizes": [8] * 6 + [16], "num_attention_heads": 1},
+        "MobileViT",
+        {"size": {"shortest_edge": 288}},
+    ),
+    "siglip": ("SiglipVision", SEES, "Siglip", {}),
+}
+
+
+def write_any_network(folder: Path, kind: str) -> Any:
+    """A small network of that kind as users have it, with its own processor, which is returned."""
+    quietly()
+    torch.manual_seed(0)
+    network, form, processor, settings = ANY_NETWORK[kind]
+    made = getattr(transformers, f"{network}Model")(getattr(transformers, f"{network}Config")(**form))
+    _let_see(made)
+    made.save_pretrained(folder)
+    own = getattr(transformers, f"{processor}ImageProcessorPil")(**settings)
+    own.save_pretrained(folder)
+    return own
+
+
+def _let_see(network: Any) -> None:
+    """Let batch norms see a few pictures, so that signals get through."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of what it sees
+    with torch.no_grad():
+        network.train()(torch.randn(4, 3, 224, 224))
+    network.eval()

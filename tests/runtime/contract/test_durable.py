@@ -338,6 +338,14 @@ def test_a_folder_that_may_not_be_written_is_an_error(tmp_path: Path) -> None:
         assert explain(caught.value, tmp_path).endswith("check the path and its permissions")
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc here")
+def test_a_place_where_nothing_can_be_made_is_an_error() -> None:
+    for write in (whole_folder, whole_file, locked):
+        with pytest.raises(OSError, match=r".") as caught, write(Path("/proc/stage-1")):
+            pytest.fail("the block must not run")
+        assert explain(caught.value, Path("there")).startswith("there can't be written (")
+
+
 def test_a_file_in_the_way_is_an_error_and_stays(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     for target in (tmp_path / "run", tmp_path / "run" / "stage-1"):
