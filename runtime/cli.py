@@ -17,6 +17,7 @@ import msgspec
 from stpr.runtime.config import ConfiguredCommand
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import BundleError
+from stpr.runtime.events import read_event_settings, read_waits
 from stpr.runtime.settings import ENGINE, PAGE_ADDRESS, Settings
 from stpr.runtime.stopping import stop_on_signals
 
@@ -29,6 +30,14 @@ engine_option = click.option(
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 256), help="CPU threads of one run [default: all cores]."
+)
+
+events_option = click.option(
+    "--events",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="How events are told: wait, seconds before a start is said, linger, seconds before an end is; threshold and"
+    " fade, in nats; apart, in spans. [default: wait=0.75 linger=0.5 threshold=-0.5 fade=-2 apart=0.875]",
 )
 
 signature_option = click.option(
@@ -129,6 +138,7 @@ signature_option = click.option(
     default=None,
     help="Wait for cameras and streams that are not up yet [default: under a service of systemd].",
 )
+@events_option
 @threads_option
 def run(*, camera: tuple[int, ...], source: tuple[str, ...], **options: Any) -> None:
     """Recognize actions live, from cameras, streams or files."""
@@ -137,6 +147,7 @@ def run(*, camera: tuple[int, ...], source: tuple[str, ...], **options: Any) -> 
         raise click.UsageError("say what to watch with --camera N or --source URI.")
     if len(sources) > len(set(sources)):
         raise click.UsageError("a source is named twice; name each once.")
+    options["events"] = read_event_settings(options["events"])
     # Every other option is a field of Settings, under the same name.
     settings = Settings(source=sources[0], more_sources=sources[1:], **options)
     with stop_on_signals() as stopping:
@@ -243,6 +254,12 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
     metavar="N",
     help="How many cameras show it at once, where speed alone is measured. [default: 1]",
 )
+@events_option
+@click.option(
+    "--waits",
+    metavar="N,N,...",
+    help="Also say what each of these waits (seconds before a start is said) costs and gives.",
+)
 @engine_option
 @threads_option
 def bench(*, annotations: str | None, **options: Any) -> None:
@@ -254,15 +271,19 @@ def bench(*, annotations: str | None, **options: Any) -> None:
         ("seeds", made, "--annotations synthetic:NAME"),
         ("split", made, "--annotations synthetic:NAME"),
         ("tolerance", annotations is not None, "--annotations"),
+        ("events", annotations is not None, "--annotations"),
+        ("waits", annotations is not None, "--annotations"),
         ("seconds", annotations is None, "no --annotations"),
         ("cameras", annotations is None, "no --annotations"),
     ):
-        if options[name] is not None and not applies:
+        if options[name] not in (None, ()) and not applies:
             raise click.UsageError(f"--{name} goes with {where}.")
     _quiet_opencv()
     from stpr.runtime.bench import BenchSettings, run_bench
 
     # Every option is a field of BenchSettings, under the same name; what is left out has its default there.
+    options["events"] = read_event_settings(options["events"])
+    options["waits"] = read_waits(options["waits"], options["events"]) if options["waits"] is not None else None
     given = {name: value for name, value in options.items() if value is not None}
     run_bench(BenchSettings(annotations=annotations, **given))
 

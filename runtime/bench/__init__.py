@@ -58,6 +58,8 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     engine: str = ENGINE
     threads: int | None = None
     tolerance: float | None = None  # seconds; None: TOLERANCE_SPANS of the bundle's clips
+    events: EventSettings = EventSettings()
+    waits: tuple[EventSettings, ...] = ()  # heard with these, too: what a shorter or longer wait costs and gives
     actions: int = 20  # in each embedded video
     seeds: int = 1  # how many embedded videos of each kind
     split: motions.Split = "test"  # whose actors act in them
@@ -81,14 +83,16 @@ def run_bench(settings: BenchSettings) -> None:
             unknown = not_learnt(videos, bundle.manifest.class_names)
             for line in _remarks(settings, videos, unknown):
                 _say(line)
-            watcher = Watcher(model, parts, EventSettings(), settings.cameras)
+            watcher = Watcher(model, parts, [settings.events, *settings.waits], settings.cameras)
             watched = {
                 video.name: _watch(watcher, video, f"{index}/{len(videos)}")
                 for index, video in enumerate(videos, start=1)
             }
         cost = measure_cost([*chain.from_iterable(watched.values())], parts.calls, settings.cameras)
         streams = {name: first.stream for name, (first, *_) in watched.items()}
+        again = [[first.also[place] for first, *_ in watched.values()] for place in range(len(settings.waits))]
         report = _report(settings, model, unknown, streams, cost)
+        report = msgspec.structs.replace(report, waits=_waits(settings, report, again))
     lines = "\n".join(report_lines(report))
     click.echo(lines, err=settings.json == "-")
     _write(settings, report, streams)
@@ -173,13 +177,22 @@ def _report(
         threads=settings.threads,
         annotations=settings.annotations,
         tolerance=tolerance,
-        settings=EventSettings(),
+        settings=settings.events,
         not_learnt=unknown,
         cost=cost,
         all=of([*judged.values()]) if judged else None,
         videos=(videos := {name: of([stream]) for name, stream in judged.items()}),
         seeds=spreads(videos) if settings.seeds > 1 else {},
     )
+
+
+def _waits(settings: BenchSettings, report: BenchReport, again: Sequence[Sequence[Stream]]) -> dict[str, EventFigures]:
+    """The figures of all videos for each wait, from what was heard of them with it."""
+    given = [f"{other.wait:g}" for other in settings.waits]
+    return {
+        wait: figures(streams, tolerance=report.tolerance, not_learnt=report.not_learnt)
+        for wait, streams in zip(given, again, strict=True)
+    }
 
 
 def _write(settings: BenchSettings, report: BenchReport, streams: Mapping[str, Stream]) -> None:

@@ -23,6 +23,7 @@ ALL: Final = "all"
 SCORES: Final = ("actions", "events", "right", "precision", "recall", "F1")
 VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "still")
 SEEDS: Final = ("over seeds", "F1", "false/min", "still")
+WAIT: Final = ("wait", *SCORES, "false/min", "delay p50", "p95")
 CLASS: Final = ("class", *SCORES, "heard as")
 PART: Final = ("ms of one call", "p50", "p95", "p99")
 MOST_NAMED: Final = 3  # labels that a class was heard as, in the table
@@ -84,6 +85,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cost: Cost
     all: EventFigures | None
     videos: dict[str, EventFigures]
+    waits: dict[str, EventFigures] = {}  # of all videos: seconds before a start is said -> what that gives
     seeds: dict[str, Spreads] = {}  # where several embedded streams of a kind were watched: by the stream's name
 
 
@@ -151,11 +153,13 @@ def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
     if len(rows) > 1:
         rows.append(_video_row(ALL, found))
     seeds = [_seeds_row(kind, spread) for kind, spread in report.seeds.items()]
+    waits = [_video_row(f"{wait} s", figures)[:-1] for wait, figures in report.waits.items()]
     classes = [_class_row(label, figures, report.not_learnt) for label, figures in found.classes.items()]
     return [
         *_table(VIDEO, rows),
         "",
         *([*_table(SEEDS, seeds), ""] if seeds else []),
+        *([*_table(WAIT, waits), ""] if waits else []),
         *_table(CLASS, classes),
         "",
         f"An event is right if it starts within its action or {report.tolerance:g} s after; each action counts once."

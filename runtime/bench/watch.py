@@ -24,18 +24,26 @@ LONGEST: Final = max(SPANS)  # of what a window looks at
 
 
 class Watched(NamedTuple):
-    """What was heard of a video, its frames' counts, and the latency of each prediction in milliseconds."""
+    """What was heard of a video, its frames' counts, and the latency of each prediction in milliseconds.
+
+    `also` is what the first camera would have heard with other settings, one after the other.
+    """
 
     stream: Stream
     timing: Timing
     latencies: list[float]
+    also: Sequence[Stream] = ()
 
 
 class Watcher:
-    """A model that watches videos as fast as it can, each as so many cameras would show it that are in step."""
+    """A model that watches videos as fast as it can, each as so many cameras would show it that are in step.
 
-    def __init__(self, model: Model, parts: Parts, events: EventSettings, cameras: int = 1) -> None:
-        self._model, self._parts, self._events, self._cameras = model, parts, events, cameras
+    Events are told by the first of `events`; by the others the same predictions are heard again.
+    """
+
+    def __init__(self, model: Model, parts: Parts, events: Sequence[EventSettings], cameras: int = 1) -> None:
+        self._model, self._parts, self._cameras = model, parts, cameras
+        self._events, *self._others = events
 
     def watch(self, video: Video, saw: Callable[[float], None]) -> list[Watched]:
         """What each camera heard; `saw` is told the seconds of video seen so far."""
@@ -44,19 +52,32 @@ class Watcher:
             model, spans = self._model, self._model.manifest.clip.span_seconds
             sessions = [Session(model, source.origin, [Events(model.manifest, self._events)]) for source in sources]
             notes = {session: _Notes(video.actions, spans) for session in sessions}
+            again = [(Events(model.manifest, other), _Notes(video.actions, spans)) for other in self._others]
+            last: Result | None = None
             for results in run_all(sessions, self._rounds(sources)):
                 if any(result.prediction is not None for _, result in results):
                     self._parts.end()
                 for session, result in results:
                     notes[session].take(result)
                     saw(result.frame.captured_at)
-        return [Watched(note.stream(), session.timing, note.latencies) for session, note in notes.items()]
+                    if again and session is sessions[0]:
+                        last = result
+                        _hear(again, dataclasses.replace(result, events=()))
+            if last is not None:  # an end at which nothing was said was no result
+                _hear(again, dataclasses.replace(last, prediction=None, events=(), ended=True))
+        heard = [own.stream() for _, own in again]
+        return [Watched(note.stream(), session.timing, note.latencies, heard) for session, note in notes.items()]
 
     def _rounds(self, sources: Sequence[Source]) -> Iterator[dict[int, Frame | None]]:
         for frames in zip(*(self._parts.decoded(source) for source in sources), strict=True):
             self._parts.begin()
             yield dict(enumerate(frames))
         yield dict.fromkeys(range(len(sources)))
+
+
+def _hear(again: Sequence[tuple[Events, _Notes]], result: Result) -> None:
+    for told, own in again:
+        own.take(told(result))
 
 
 @dataclasses.dataclass(slots=True)

@@ -235,7 +235,7 @@ def _observe(statistics: ClipScores, head: Head) -> None:
         described = Fragments(
             *(statistics.describe(part) for part in fragments(clips, clips.flip(0), lambda part: part))
         )
-        wholeness.update(described, labels, torch.full((CLASSES,), 1e-3))
+        wholeness.update(described, labels, torch.full((CLASSES,), 1e-3), torch.zeros(CLASSES, dtype=torch.bool))
         wholeness.weight, wholeness.bias = torch.randn(4), torch.randn(())
         statistics.refresh()
 

@@ -55,7 +55,7 @@ def test_every_option_is_a_setting_and_the_other_way_round() -> None:
         "log_level",
         "version",
     }  # a camera is a source by its number
-    tables = {"events", "updates"}  # for whoever calls from Python: their defaults were measured
+    tables = {"updates"}  # for whoever calls from Python: their defaults were measured
     again = {"more_sources"}  # what --source and --camera name when they are given again
     assert options == set(Settings.__struct_fields__) - tables - again
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
-from stpr.train.model.scores.wholeness import Fragments, fragments, slid
+from stpr.train.model.scores.wholeness import PART, Fragments, fragments, held_still, slid, told_by_look
 from stpr.train.run.open_set import FEWEST, lower_bound
 
 RECALL: Final = 0.99  # of a class's own clips: this is about stillness, what is unfamiliar has its own threshold
@@ -29,7 +29,10 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     labels = torch.cat([part.labels_from(classes - new) for part in parts])
     made = fragments(features, _others(features, seed), scores.describe.held_still)
     described = Fragments(*(scores.describe(part) for part in made))
-    scores.wholeness.update(described, labels, energy_floors(scores.describe.energy(features), labels, new))
+    moved, rested = (energy_floors(scores.describe.energy(part), labels, new) for part in (features, made.coming))
+    look = told_by_look(_alike(scores, features, made.still), labels, new)
+    # What is told by its look may rest for half of the time, and is not to be told where nothing moves at all.
+    scores.wholeness.update(described, labels, torch.where(look.cpu(), rested, moved), look)
     scores.refresh()
 
 
@@ -37,24 +40,33 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
 def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipScores, *, seed: int) -> None:
     """Learn how to weigh what tells a whole action from a part, on clips that the scores have not learnt from.
 
-    Background windows, where there are any, count as parts: none of them shows a whole action. The weights go to
-    `target`, the same scores before the stage; too few clips leave those that it has.
+    Of classes that are told by their look, what shows little else is neither whole nor a part. Background windows,
+    where there are any, count as parts: none of them shows a whole action. The weights go to `target`, the same scores
+    before the stage; too few clips leave those that it has.
     """
     if not isinstance(scores, ClipStatistics) or not isinstance(target, ClipStatistics):
         return
     if scores.wholeness is None or target.wholeness is None:
         return
     features, labels = held.centre.features(), held.labels_from(0)
-    clips, whole = slid(features, _others(features, seed), scores.describe.held_still)
+    hold = scores.describe.held_still
+    look = told_by_look(_alike(scores, features, held_still(features, hold)), labels, len(scores.weight))
+    clips, whole, mostly = slid(features, _others(features, seed), hold)
     pointed, length, cosines = scores.resemble(clips)
-    best = cosines.argmax(dim=1)
-    right = whole & (best == labels.repeat(len(clips) // len(labels)))
-    numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best]
+    best, meant = cosines.argmax(dim=1), labels.repeat(len(clips) // len(labels))
+    counted = whole | ~((mostly > 1 - PART) & look[meant])
+    right = (whole & (best == meant))[counted]
+    numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best][counted]
     if (strange := _background(scores, held)) is not None:
         numbers = torch.cat([numbers, strange])
         right = torch.cat([right, right.new_zeros(len(strange))])
     if min(int(right.sum()), int((~right).sum())) >= FEWEST:
         target.wholeness.calibrate(numbers, right)
+
+
+def _alike(scores: ClipStatistics, clips: Tensor, others: Tensor) -> Tensor:
+    """The cosine of each of some clips `(n, T, D)` with one of as many others: `(n,)`."""
+    return (scores.resemble(clips)[0] * scores.resemble(others)[0]) @ scores.shares
 
 
 def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:

@@ -80,6 +80,23 @@ def test_the_tolerance_can_be_said(telling: Path, tmp_path: Path, tolerance: str
     assert row(done.stdout, "a.avi")[3] == right
 
 
+def test_what_each_wait_gives_is_what_a_run_with_it_gives(telling: Path, filmed: Path, tmp_path: Path) -> None:
+    truth = ("--annotations", filmed / "truth.csv")
+    done = stpr_bench(telling, *truth, "--waits", "0,0.5,0.75", "--events", "linger=0.25", "--out", tmp_path / "a")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "a" / "events.json").read_text())
+    assert found["settings"]["linger"] == 0.25
+    assert list(found["waits"]) == ["0", "0.5", "0.75"]
+    assert found["waits"]["0.75"] == found["all"]
+    assert row(done.stdout, "0.5 s")[0:3] == ["0.5", "s", "3"]
+    quick = stpr_bench(telling, *truth, "--events", "wait=0", "--events", "linger=0.25", "--out", tmp_path / "b")
+    assert quick.exit_code == 0, quick.output
+    alone = json.loads((tmp_path / "b" / "events.json").read_text())
+    assert alone["settings"]["wait"] == 0
+    assert found["waits"]["0"] == alone["all"]
+    assert alone["all"]["delay"]["median"] < found["all"]["delay"]["median"] - 0.2
+
+
 def test_what_was_not_learnt_is_named_and_counts_as_false(telling: Path, tmp_path: Path) -> None:
     film(tmp_path / "a.avi", 20.0, [(4, 6), (12, 14)])
     (tmp_path / "truth.csv").write_text("file,start,end,label\na.avi,4,6,wave\na.avi,12,14,juggle\n")
@@ -210,6 +227,12 @@ def test_a_bundle_without_events_says_what_to_do(mute: Path, filmed: Path) -> No
         (["--annotations", "synthetic:idle", "--videos", "a"], "--videos goes with --annotations FILE"),
         (["--annotations", "a.csv", "--seconds", "3"], "--seconds goes with no --annotations"),
         (["--tolerance", "3"], "--tolerance goes with --annotations"),
+        (["--waits", "0,1"], "--waits goes with --annotations"),
+        (["--events", "wait=1"], "--events goes with --annotations"),
+        (["--annotations", "a.csv", "--waits", "0,-1"], "--waits 0,-1: write seconds with commas between"),
+        (["--annotations", "a.csv", "--events", "wiat=1"], "--events wiat=1: write NAME=NUMBER; the names are"),
+        (["--annotations", "a.csv", "--events", "wait=soon"], "--events wait=soon: soon is no number"),
+        (["--annotations", "a.csv", "--events", "wait=-1"], "wait, linger and apart must be 0 or more"),
         (["--json", "no/such/figures.json"], "can't write figures to no/such/figures.json"),
     ],
 )

@@ -18,7 +18,7 @@ def watched(bundle: Path, video: Video, seen: list[float] | None = None) -> Watc
     noted = [] if seen is None else seen
     parts = Parts()
     with parts.open_model(open_bundle(bundle), "onnxruntime", ONE) as model:
-        (found,) = Watcher(model, parts, EventSettings()).watch(video, noted.append)
+        (found,) = Watcher(model, parts, [EventSettings()]).watch(video, noted.append)
     return found
 
 
@@ -60,7 +60,7 @@ def test_several_cameras_hear_what_one_hears_and_share_the_calls(telling: Path, 
     video = Video("a.avi", film(tmp_path / "a.avi", 10.0, [(4.0, 6.0)]), actions)
     one, parts, seen = watched(telling, video), Parts(), list[float]()
     with parts.open_model(open_bundle(telling), "onnxruntime", ONE) as model:
-        several = Watcher(model, parts, EventSettings(), 3).watch(video, seen.append)
+        several = Watcher(model, parts, [EventSettings()], 3).watch(video, seen.append)
     assert [each.stream for each in several] == [one.stream] * 3
     assert [each.timing.frames for each in several] == [80] * 3
     assert len(seen) == 240
@@ -72,7 +72,7 @@ def test_several_cameras_hear_what_one_hears_and_share_the_calls(telling: Path, 
 def test_the_parts_add_up_to_the_whole(telling: Path, tmp_path: Path) -> None:
     video, parts = Video("a.avi", film(tmp_path / "a.avi", 10.0, []), ()), Parts()
     with parts.open_model(open_bundle(telling), "onnxruntime", ONE) as model:
-        (found,) = Watcher(model, parts, EventSettings()).watch(video, lambda _: None)
+        (found,) = Watcher(model, parts, [EventSettings()]).watch(video, lambda _: None)
     handled = sum(sum(parts.calls[part]) for part in ("encoder", "head", "all else"))
     assert sum(found.latencies) <= handled * 1.001
     assert handled + sum(parts.calls["decoding"]) <= 1000 * found.timing.frames / found.timing.fps * 1.1

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from stpr.runtime.events import EventSettings
+from stpr.train.learning.inputs import FrozenFeatures
+from stpr.train.methods.build import build_model
 from stpr.train.model.columns import Columns
+from stpr.train.model.scores import wholeness
 from stpr.train.model.scores.description import Description
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.run.events import energy_floors
+from stpr.train.run.stage import learn_stage
 from stpr.train.settings.model import StatisticsSettings
+from tests.train.synthetic import FRAMES, STAGES, make_features, make_fit, make_recipe
 
 energy = Description(8, Columns(6), StatisticsSettings()).energy
 
@@ -36,3 +46,54 @@ def test_too_few_clips_set_no_floor_and_pictures_set_a_low_one() -> None:
     floors = energy_floors(energy(clips), torch.tensor([0, 0, 1, 1, 1, 1]), 2)
     assert floors[0] == 0
     assert 0 <= floors[1] < 1e-6
+
+
+EVENTS: dict[str, Any] = {
+    "class_vectors": {"kind": "codes"},
+    "statistics": {
+        "parts": ["mean"],
+        "likelihood": "cosine",
+        "concentration": "learnt",
+        "events": True,
+        "draws": True,
+    },
+    "fusion": {"kind": "posteriors"},
+    "expert": {"layers": 0},
+    "unknown": {"holdout": 0.3},
+}
+
+
+def shown(labels: Tensor, seed: int) -> Tensor:
+    """Clips `(n, FRAMES, D)` of shapes that are held: a class is what it looks like, and no hand is quite still."""
+    rng = torch.Generator().manual_seed(seed)
+    width = make_features(1, clips=2)[0].shape[2]
+    looks = torch.randn(len(STAGES[0]), width, generator=torch.Generator().manual_seed(0))
+    own = looks[labels] + 0.2 * torch.randn(len(labels), width, generator=rng)
+    return own[:, None] + 0.1 * torch.randn(len(labels), FRAMES, width, generator=rng)
+
+
+def shares_heard(monkeypatch: pytest.MonkeyPatch, *, look: float) -> tuple[float, float, float]:
+    """How many whole clips, clips that stand still for half of the time, and joints of two classes may be events."""
+    monkeypatch.setattr(wholeness, "LOOK", look)
+    settings = make_recipe(**EVENTS)
+    model, labels = build_model(settings), torch.arange(80) % 2
+    inputs = FrozenFeatures(torch.stack([shown(labels, seed) for seed in range(3)], dim=1), labels)
+    learn_stage(model, STAGES[0], inputs, settings, make_fit(settings, 1))
+    statistics = model.head.combiner.statistics
+    assert isinstance(statistics, ClipStatistics)
+    whole, half = shown(labels, 9), FRAMES // 2
+    resting = torch.cat([whole[:, :half], whole[:, half : half + 1].expand(-1, FRAMES - half, -1)], dim=1)
+    joint = torch.cat([whole[0::2, :half], whole[1::2, half:]], dim=1)
+    with torch.no_grad():
+        told = [statistics.evidence(clips).amax(dim=1) > EventSettings().threshold for clips in (whole, resting, joint)]
+    return tuple(float(one.float().mean()) for one in told)  # type: ignore[return-value]
+
+
+def test_what_is_told_by_its_look_is_heard_though_it_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    whole, resting, joint = shares_heard(monkeypatch, look=wholeness.LOOK)
+    assert whole > 0.9
+    assert resting > 0.7
+    assert joint < 0.5 * whole
+    missed, _, _ = shares_heard(monkeypatch, look=2.0)
+    assert missed < whole - 0.3

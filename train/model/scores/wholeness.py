@@ -5,6 +5,9 @@ end of one and the start of another, or a pause. What those moments look like is
 beside a still frame or beside another clip's half. Means of such fragments are directions like a class's, and are
 never said. Four numbers tell a whole action from a fragment, each kind Gaussian with one covariance: closed form, no
 clip kept, and the same weights for all classes.
+
+A class that is told by its look (a hand shape) has no such parts: one still frame of it points where its clips point,
+so half a clip beside a still frame shows the class and nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch.nn import functional as F
 
 WHOLE, PART = 1 / 8, 3 / 8  # missing up to this share a clip is whole, from that share on it is a part
 PENALTY: Final = 1e4  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
+LOOK: Final = 0.5  # mean cosine of clips with their own middle frames, from which on a class is told by its look
 RIDGE: Final = 1e-6  # of the four numbers' variance: few clips may agree in one of them
 
 
@@ -37,30 +41,57 @@ def fragments(features: Tensor, others: Tensor, hold: Hold) -> Fragments:
     """The fragments of whole clips `(n, T, D)`; each is joined to the clip of `others` `(n, T, D)` beside it."""
     half = features.shape[1] // 2
     coming, going, joined, cut = _shifted(features, others, half, hold)
-    middle = hold(features[:, half : half + 1]).expand_as(features)
-    return Fragments(coming, going, middle, torch.cat([joined, cut]))
+    return Fragments(coming, going, held_still(features, hold), torch.cat([joined, cut]))
 
 
-def slid(features: Tensor, others: Tensor, hold: Hold) -> tuple[Tensor, Tensor]:
-    """What a window sees while it slides over whole clips `(n, T, D)`: clips `(m, T, D)`, and which show one whole.
+class Slid(NamedTuple):
+    """What a window sees while it slides over n whole clips: clips `(m, T, D)`, n of each kind after the other."""
 
-    Clips in between, neither whole nor a part, are left out.
+    clips: Tensor
+    whole: Tensor  # (m,): shows one whole action
+    mostly: Tensor  # (m,): the largest share of the time that shows one clip, be it held still
+
+
+def slid(features: Tensor, others: Tensor, hold: Hold) -> Slid:
+    """Slide a window over whole clips `(n, T, D)`, each joined to the one of `others` beside it.
+
+    Windows in between, neither whole nor a part, are left out. The first kind are the clips as they are, the second the
+    same held still.
     """
     count, frames = features.shape[:2]
-    still = hold(features[:, frames // 2 : frames // 2 + 1]).expand_as(features)
-    clips, whole = [features, still], [True, False]
+    clips, whole, mostly = [features, held_still(features, hold)], [True, False], [1.0, 1.0]
     for missing in range(1, frames):
         coming, going, joined, cut = _shifted(features, others, missing, hold)
+        share = max(missing, frames - missing) / frames
         clips.append(cut)
         whole.append(False)
+        mostly.append(share)
         if missing / frames <= WHOLE or missing / frames >= PART:
             clips += [going, joined]
             whole += [missing / frames <= WHOLE] * 2
+            mostly += [1.0, share]
         shown = missing / frames  # `coming` shows the first `missing` frames
         if shown >= 1 - WHOLE or shown <= 1 - PART:
             clips.append(coming)
             whole.append(shown >= 1 - WHOLE)
-    return torch.cat(clips), torch.tensor(whole, device=features.device).repeat_interleave(count)
+            mostly.append(1.0)
+    marks = (torch.tensor(mark, device=features.device).repeat_interleave(count) for mark in (whole, mostly))
+    return Slid(torch.cat(clips), *marks)
+
+
+def held_still(features: Tensor, hold: Hold) -> Tensor:
+    """Clips `(n, T, D)` with their middle frame for the entire time."""
+    half = features.shape[1] // 2
+    return hold(features[:, half : half + 1]).expand_as(features)
+
+
+def told_by_look(alike: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Which classes `(c,)` one still frame of theirs tells; one without a clip here is none of them.
+
+    `alike` `(n,)` is the cosine of each clip with the same held still, `labels` `(n,)` count from 0.
+    """
+    own = F.one_hot(labels, classes).to(alike)
+    return alike @ own > LOOK * own.sum(dim=0).clamp_min(1)
 
 
 def _shifted(features: Tensor, others: Tensor, shift: int, hold: Hold) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -105,16 +136,19 @@ class Wholeness(nn.Module):
         """Whether there ever were held-out clips enough to weigh the numbers; else there is no evidence."""
         return bool(self.weight.any())
 
-    def update(self, described: Fragments, labels: Tensor, floors: Tensor) -> None:
+    def update(self, described: Fragments, labels: Tensor, floors: Tensor, look: Tensor) -> None:
         """Add a stage's classes: the fragments' descriptions `(n, S)`, `labels` `(n,)` from 0 within the stage.
 
-        `floors` `(c,)` is the least energy of each class, 0 where nobody knows one.
+        `floors` `(c,)` is the least energy of each class, 0 where nobody knows one. Of those told by their `look`
+        `(c,)` no half is a part; in its place stands what lies between two actions.
         """
         classes = len(floors)
         self.floors = torch.cat([self.floors, floors.to(self.floors)])
         one_hot = F.one_hot(labels, classes).to(described.coming)
         share = one_hot.T / one_hot.sum(dim=0)[:, None]
-        self.halves = torch.cat([self.halves, torch.stack([share @ described.coming, share @ described.going], dim=1)])
+        halves = torch.stack([share @ described.coming, share @ described.going], dim=1)
+        halves[look] = described.between.mean(dim=0)
+        self.halves = torch.cat([self.halves, halves])
         new = torch.stack([described.still.mean(dim=0), described.between.mean(dim=0)])
         total = self.count + len(labels)
         self.pauses = (self.pauses * self.count + new * len(labels)) / total

@@ -5,7 +5,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stpr.train.model.scores.wholeness import PART, PENALTY, WHOLE, Fragments, Wholeness, fragments, slid
+from stpr.train.model.scores.wholeness import (
+    LOOK,
+    PART,
+    PENALTY,
+    WHOLE,
+    Fragments,
+    Wholeness,
+    fragments,
+    slid,
+    told_by_look,
+)
 
 T, D = 8, 3
 
@@ -28,8 +38,11 @@ def test_fragments_are_halves_pauses_and_joints() -> None:
 
 
 def test_a_window_that_slides_sees_wholes_and_parts_and_nothing_doubtful() -> None:
-    clips, whole = slid(numbered(1), numbered(1, start=5), as_they_are)
-    assert len(clips) == len(whole)
+    clips, whole, mostly = slid(numbered(1), numbered(1, start=5), as_they_are)
+    assert len(clips) == len(whole) == len(mostly)
+    own = [sum(frame < 10 for frame in clip) / T for clip in clips.flatten(1).tolist()]
+    assert [max(share, 1 - share) for share in own] == mostly.tolist()
+    assert clips[1].flatten().tolist() == [4] * T  # held still, behind the clip as it is
     for clip, is_whole in zip(clips.flatten(1).tolist(), whole.tolist(), strict=True):
         shown = len({frame for frame in clip if frame < 10})  # of the clip itself
         missing = 1 - shown / T
@@ -38,8 +51,8 @@ def test_a_window_that_slides_sees_wholes_and_parts_and_nothing_doubtful() -> No
 
 
 def test_a_slide_is_made_of_each_clip_alike() -> None:
-    one, same = slid(numbered(1), numbered(1, start=5), as_they_are)
-    two, both = slid(numbered(2), numbered(2, start=5), as_they_are)
+    one, same, _ = slid(numbered(1), numbered(1, start=5), as_they_are)
+    two, both, _ = slid(numbered(2), numbered(2, start=5), as_they_are)
     assert len(two) == 2 * len(one)
     assert both.sum() == 2 * same.sum()
     assert {tuple(clip) for clip in one[:, :, 0].tolist()} <= {tuple(clip) for clip in two[:, :, 0].tolist()}
@@ -62,17 +75,30 @@ def test_stages_add_up_and_old_halves_stay() -> None:
     parts = fragments(torch.randn(5, T, D), torch.randn(5, T, D), as_they_are)
     described = Fragments(*(part.mean(dim=1) for part in parts))
     wholeness = Wholeness(D)
-    wholeness.update(described, labels, torch.zeros(2))
+    by_motion = torch.zeros(2, dtype=torch.bool)
+    wholeness.update(described, labels, torch.zeros(2), by_motion)
     before = wholeness.halves.clone()
     torch.testing.assert_close(before[1, 0], described.coming[2:].mean(dim=0))
     torch.testing.assert_close(before[0, 1], described.going[:2].mean(dim=0))
-    wholeness.update(Fragments(*(part + 6 for part in described)), labels, torch.zeros(2))
+    wholeness.update(Fragments(*(part + 6 for part in described)), labels, torch.zeros(2), by_motion)
     torch.testing.assert_close(wholeness.halves[:2], before)
     torch.testing.assert_close(wholeness.pauses[0], described.still.mean(dim=0) + 3)
     assert wholeness.count == 10
     again = Wholeness(D)
     again.resize(4)
     again.load_state_dict(wholeness.state_dict())
+
+
+def test_what_is_told_by_its_look_has_no_parts() -> None:
+    labels = torch.tensor([0, 0, 2, 2, 2])
+    alike = torch.tensor([0.9, 0.8, 0.9, LOOK - 0.3, LOOK - 0.3])
+    assert told_by_look(alike, labels, 4).tolist() == [True, False, False, False]  # two have no clip here
+    described = Fragments(*torch.randn(4, 5, D))
+    wholeness = Wholeness(D)
+    wholeness.update(described, labels.clamp_max(1), torch.zeros(2), torch.tensor([True, False]))
+    between = described.between.mean(dim=0)
+    torch.testing.assert_close(wholeness.halves[0], torch.stack([between, between]))
+    torch.testing.assert_close(wholeness.halves[1, 0], described.coming[2:].mean(dim=0))
 
 
 def test_the_four_numbers_are_those_of_a_loop() -> None:
