@@ -17,8 +17,7 @@ import msgspec
 from stpr.runtime.config import ConfiguredCommand
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.events import read_event_settings, read_waits
-from stpr.runtime.settings import ENGINE, PAGE_ADDRESS, Settings
+from stpr.runtime.settings import ENGINE, PAGE_ADDRESS, Settings, read_event_settings, read_waits
 from stpr.runtime.stopping import stop_on_signals
 
 engine_option = click.option(

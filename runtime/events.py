@@ -15,7 +15,6 @@ Of moments closer together than `apart` spans only the loudest counts: two whole
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -43,37 +42,6 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ContractError(
                 f"wait, linger and apart must be 0 or more, got {self.wait:g}, {self.linger:g} and {self.apart:g}."
             )
-
-
-def read_event_settings(texts: Sequence[str]) -> EventSettings:
-    """Event settings as a command line has them: `wait=0.25`, a text each; what is not named keeps its default.
-
-    Raises ContractError for a text that is none.
-    """
-    found: dict[str, float] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if name.strip() not in EventSettings.__struct_fields__:
-            known = ", ".join(EventSettings.__struct_fields__)
-            raise ContractError(f"--events {text}: write NAME=NUMBER; the names are {known}.")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError:
-            found[name.strip()] = math.nan
-        if not math.isfinite(found[name.strip()]):
-            raise ContractError(f"--events {text}: {value or 'nothing'} is no number; write such as wait=0.25.")
-    return EventSettings(**found)
-
-
-def read_waits(text: str, settings: EventSettings) -> tuple[EventSettings, ...]:
-    """The settings with each wait of a text such as `0,0.25,0.5`. Raises ContractError for a text that is none."""
-    try:
-        waits = [float(part) for part in text.split(",")]
-    except ValueError:
-        waits = [math.nan]
-    if not all(math.isfinite(wait) and wait >= 0 for wait in waits):
-        raise ContractError(f"--waits {text}: write seconds with commas between, such as 0,0.25,0.5.")
-    return tuple(msgspec.structs.replace(settings, wait=wait) for wait in dict.fromkeys(waits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

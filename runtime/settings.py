@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -61,3 +63,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def sources(self) -> tuple[str, ...]:
         """All that is watched."""
         return (self.source, *self.more_sources)
+
+
+def read_event_settings(texts: Sequence[str]) -> EventSettings:
+    """Event settings as a command line has them: `wait=0.25`, a text each; what is not named keeps its default.
+
+    Raises ContractError for a text that is none.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name.strip() not in EventSettings.__struct_fields__:
+            known = ", ".join(EventSettings.__struct_fields__)
+            raise ContractError(f"--events {text}: write NAME=NUMBER; the names are {known}.")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            found[name.strip()] = math.nan
+        if not math.isfinite(found[name.strip()]):
+            raise ContractError(f"--events {text}: {value or 'nothing'} is no number; write such as wait=0.25.")
+    return EventSettings(**found)
+
+
+def read_waits(text: str, settings: EventSettings) -> tuple[EventSettings, ...]:
+    """The settings with each wait of a text such as `0,0.25,0.5`. Raises ContractError for a text that is none."""
+    try:
+        waits = [float(part) for part in text.split(",")]
+    except ValueError:
+        waits = [math.nan]
+    if not all(math.isfinite(wait) and wait >= 0 for wait in waits):
+        raise ContractError(f"--waits {text}: write seconds with commas between, such as 0,0.25,0.5.")
+    return tuple(msgspec.structs.replace(settings, wait=wait) for wait in dict.fromkeys(waits))
