@@ -11,7 +11,7 @@ import numpy as np
 
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.doctor.finding import Finding, broken, note, ok
-from stpr.runtime.doctor.libraries import version_of
+from stpr.runtime.doctor.libraries import ON_JETSON, version_of
 from stpr.runtime.engines import DEFAULTS, ENGINES, open_engine
 from stpr.runtime.settings import ENGINE
 
@@ -21,8 +21,12 @@ TINY: Final = bytes.fromhex(
     "080442040a001012"
 )
 
+FOR_JETSON: Final = (
+    "use --engine tensorrt, which JetPack brings; onnxruntime-gpu has no wheel for the Python 3.10 of JetPack 6"
+)
 
-def check_engines(root: Path) -> Iterator[Finding]:  # noqa: ARG001
+
+def check_engines(root: Path) -> Iterator[Finding]:
     """Each engine runs a graph of one node, and only what it then says of itself counts.
 
     onnxruntime's get_available_providers() lists what was compiled in, not what can be loaded.
@@ -42,7 +46,8 @@ def check_engines(root: Path) -> Iterator[Finding]:  # noqa: ARG001
                 wanted = name == ENGINE or (name.endswith("-cuda") and version_of("onnxruntime-gpu"))
                 say = broken if wanted else note
                 cause, _, fix = " ".join(str(error).replace(f"{graph} ", "").split()).rpartition(": ")
-                yield say(what, cause or "can't be used", fix)
+                jetson = name.startswith("onnxruntime-") and (root / ON_JETSON).exists()
+                yield say(what, cause or "can't be used", FOR_JETSON if jetson else fix)
             else:
                 right = bool((summed == 2).all())
                 yield ok(what, f"runs on {used}") if right else broken(what, f"1 + 1 is {summed[0]:g}", "don't use it")

@@ -103,9 +103,7 @@ class OneFile:
     def new(self, name: str) -> Path:
         """The file, for the first source."""
         if self._name == name:
-            raise StprError(
-                f"{shown(self._path)} was given up and is not recorded over; name a folder for what follows."
-            )
+            raise StprError(f"{shown(self._path)} was given up and is not recorded over; name a folder instead.")
         if self._name:
             raise StprError(f"{shown(self._path)} holds {self._name} and can't hold {name} too; name a folder.")
         self._name = name

@@ -15,9 +15,10 @@ from onnx import TensorProto, helper
 
 from stpr.runtime.doctor import CHECKS, DoctorReport, examine
 from stpr.runtime.doctor.cameras import check_cameras
-from stpr.runtime.doctor.engines import TINY
+from stpr.runtime.doctor.engines import TINY, check_engines
 from stpr.runtime.doctor.finding import Finding
 from stpr.runtime.doctor.gpu import check_tensorrt
+from stpr.runtime.doctor.libraries import version_of
 from stpr.runtime.doctor.machine import check_cpu, check_memory, check_power, check_system
 from stpr.runtime.engines import ENGINES
 from tests.factories import make_bundle
@@ -143,6 +144,16 @@ def test_a_jetson_is_known_and_its_power_mode_said(tmp_path: Path) -> None:
     assert (power.state, power.found) == ("note", "mode 15W: not the fastest")
     assert "nvpmodel -m 0" in str(power.fix)
     assert (heat.state, heat.found) == ("note", "91 °C: the board slows down")
+
+
+@pytest.mark.skipif(version_of("onnxruntime-gpu") is not None, reason="here it is installed")
+def test_a_jetson_is_not_told_to_install_a_wheel_that_there_is_none_of(tmp_path: Path) -> None:
+    for root, fix in ((tmp_path / "x86", 'pip install "stpr[gpu]"'), (tmp_path / "jetson", "use --engine tensorrt")):
+        if root.name == "jetson":
+            write(root, etc__nv_tegra_release="# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n")
+        found = {finding.what: finding for finding in check_engines(root)}
+        assert fix in str(found["engine onnxruntime-cuda"].fix)
+        assert found["engine onnxruntime"].state == "ok"
 
 
 def test_little_memory_and_a_container_are_told(tmp_path: Path) -> None:
