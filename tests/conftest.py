@@ -40,6 +40,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/model/test_processor.py",
     "train/model/test_tiny_backbone.py",
     "train/report/test_run.py",
+    "train/run/test_task.py",
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
     "architecture/test_site.py",
