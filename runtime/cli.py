@@ -124,6 +124,11 @@ signature_option = click.option(
     help="Take over newer bundles and updates that appear in DIR, without losing a frame; SIGUSR1 rolls back.",
 )
 @click.option(
+    "--adapt",
+    is_flag=True,
+    help="Follow slow drift: of people, place and light never filmed. Bounded, and forgotten when the run ends.",
+)
+@click.option(
     "--login",
     type=click.Path(path_type=Path),
     metavar="FILE",

@@ -12,7 +12,7 @@ import msgspec
 
 from stpr.runtime.cameras import Cameras
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.opening import Frame, Source, open_for, session_for
+from stpr.runtime.opening import Frame, Source, cannot_adapt, open_for, session_for
 from stpr.runtime.recognizer import run, run_all
 from stpr.runtime.result import Result
 from stpr.runtime.serve import Board, serving
@@ -35,6 +35,8 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
         sessions = [session_for(source, model, settings) for source in sources]
         names = ", ".join(source.origin.name for source in sources)
         log.info("%s: stage %d on %s, watching %s", model.bundle.path, model.id.stage, model.engine, names)
+        if settings.adapt and sessions[0].drift is None:
+            log.warning("%s", cannot_adapt(model))
         updater = opened.enter_context(closing(Updater(models, sessions, settings)))
         if settings.watch is not None:
             signal.signal(signal.SIGUSR1, updater.on_signal)

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from stpr.runtime.contract.bundle import PLACE
 from stpr.runtime.filters import open_filters
 from stpr.runtime.model import Model
 from stpr.runtime.session import Session
@@ -13,7 +14,7 @@ from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.credentials import read_secret
 from stpr.runtime.sources import Frame, Source, SourceOptions, open_source, shows_login
 
-__all__ = ["Frame", "Source", "open_for", "session_for"]
+__all__ = ["Frame", "Source", "cannot_adapt", "open_for", "session_for"]
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,15 @@ def open_for(settings: Settings, uri: str) -> Source:
 
 def session_for(source: Source, model: Model, settings: Settings) -> Session:
     """What is remembered of a source under a model, with filters of its own."""
-    return Session(model, source.origin, open_filters(settings, model.manifest))
+    return Session(model, source.origin, open_filters(settings, model.manifest), adapt=settings.adapt)
+
+
+def cannot_adapt(model: Model) -> str:
+    """Why `--adapt` does nothing."""
+    return (
+        f"--adapt does nothing for {model.bundle.path}: it has no {PLACE}, since it is older than that or does not go by"
+        " how a clip looks on the whole."
+    )
 
 
 def source_options(settings: Settings) -> SourceOptions:

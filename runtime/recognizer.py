@@ -75,10 +75,10 @@ def _decide(wanted: Sequence[Shot]) -> dict[Session, Decision]:
     greys = [session.trail.pairs() for session, _ in wanted if session.trail is not None]
     features = model.encode([frame.image for _, frame in wanted], greys)
     for (session, frame), feature in zip(wanted, features, strict=True):
-        session.window.push(feature, frame.captured_at, frame.stands)
+        session.push(frame, feature)
     decisions: dict[Session, Decision] = {session: WARMING_UP for session, _ in wanted}
     if full := [session for session in decisions if session.window.is_full()]:
-        windows = [session.window.as_clips() for session in full]
+        windows = [session.clips() for session in full]
         judged = iter(model.judge(np.concatenate(windows)))
         decisions.update(
             {session: loudest([*islice(judged, len(own))]) for session, own in zip(full, windows, strict=True)}

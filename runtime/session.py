@@ -9,7 +9,9 @@ from typing import Final
 
 import msgspec
 
+from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.decision import Decision, Prediction
+from stpr.runtime.drift import Drift
 from stpr.runtime.filters import Filter, Follower
 from stpr.runtime.model import Model
 from stpr.runtime.result import Result
@@ -24,12 +26,17 @@ SPANS: Final = (0.875, 1.0, 1.125, 1.25, 1.375)  # of a training clip: actions l
 class Session:
     """The window, the filters and the timing of one camera. The window's features are of this model's encoder."""
 
-    def __init__(self, model: Model, origin: Origin, filters: Sequence[Filter] = ()) -> None:
-        """`filters` are this session's own, applied to each result in this order."""
+    def __init__(self, model: Model, origin: Origin, filters: Sequence[Filter] = (), *, adapt: bool = False) -> None:
+        """`filters` are this session's own, applied to each result in this order.
+
+        `adapt`: follow the drift of what the camera shows, if the bundle says where its classes lie.
+        """
         self.model, self.origin = model, origin
         spans = SPANS if model.tells_events else (1.0,)
         self.window = FeatureWindow(model.manifest.clip, spans=spans)
         self.trail = Trail(model.manifest.motion) if model.manifest.motion else None
+        self.adapt, place = adapt, model.bundle.place() if adapt else None
+        self.drift = None if place is None else Drift(place, model.manifest.clip.frames)
         self.timing = Timing()
         self._filters = filters
         self._last: Frame | None = None
@@ -49,15 +56,31 @@ class Session:
             self.trail.see(frame.image, frame.captured_at)
         return wanted
 
+    def push(self, frame: Frame, feature: Array) -> None:
+        """Take in the feature `(D,)` of a frame that was wanted."""
+        self.window.push(feature, frame.captured_at, frame.stands)
+        if self.drift is not None and self.window.is_full():
+            self.drift.see(self.window.as_clips()[0])
+
+    def clips(self) -> Array:
+        """The window as a clip of each span `(S, T, D)`, moved back by the drift if that is followed. Only when full.
+
+        A copy.
+        """
+        clips = self.window.as_clips()
+        return clips if self.drift is None else self.drift.moved_back(clips)
+
     def beside(self, model: Model, *, share: bool) -> Session:
         """What sees the same under another model of such clips, to compare with it or to take over from it.
 
         `share`: both encode alike, so the window is this one's own. Else an empty one with slots at the same moments.
         """
-        other = Session(model, self.origin)
+        other = Session(model, self.origin, adapt=self.adapt)
         other._connection = self._connection
         if share and model.tells_events == self.model.tells_events:
             other.window, other.trail = self.window, self.trail
+            if other.drift is not None and self.drift is not None:
+                other.drift.share(self.drift)
             return other
         other.window.follow(self.window)
         if other.trail is not None and self.trail is not None and model.manifest.motion == self.model.manifest.motion:
@@ -66,7 +89,7 @@ class Session:
 
     def adopt(self, other: Session) -> None:
         """Go on from the next frame under the model of a session that ran beside, with its window."""
-        self.model, self.window, self.trail = other.model, other.window, other.trail
+        self.model, self.window, self.trail, self.drift = other.model, other.window, other.trail, other.drift
         for one in self._filters:
             if isinstance(one, Follower):
                 one.follow(other.model.manifest)

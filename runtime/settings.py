@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     serve: str | None = None  # HOST:PORT of the page, with health and metrics
     token_file: Path | None = None  # holds what changes are made with; None: the environment's STPR_TOKEN, if any
     watch: Path | None = None  # a folder in which newer bundles and updates appear
+    adapt: bool = False  # follow the drift of what a camera shows
     events: EventSettings = EventSettings()
     updates: UpdateSettings = UpdateSettings()
 

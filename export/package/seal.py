@@ -16,10 +16,11 @@ from stpr.export.graphs.cut import decided, graph_specs
 from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Certificate, certificate_file, summary
 from stpr.export.parity.reference import answers
-from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, file_entry, open_bundle
+from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PLACE, file_entry, open_bundle
 from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphName, Manifest, Precision, manifest_bytes
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.signature import sign
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
 from stpr.train.model.threads import one_thread
 from stpr.train.run.checkpoint import StageRecord
@@ -44,6 +45,8 @@ def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certif
     The precision of the first certificate is the one that a device runs.
     """
     (folder / GOLDEN).write_bytes(_golden(stage.model, golden[np.newaxis]))
+    if (place := _place(stage.model)) is not None:
+        (folder / PLACE).write_bytes(place)
     for one in certificates:
         raw = msgspec.json.format(msgspec.json.encode(one), indent=1) + b"\n"
         (folder / certificate_file(one.precision, certificates[0].precision)).write_bytes(raw)
@@ -69,6 +72,19 @@ def _golden(model: StPR, pixels: Array) -> bytes:
     arrays: dict[str, Any] = {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
     arrays |= {name: getattr(given, name) for name in ("features", *decided(model))}
     np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _place(model: StPR) -> bytes | None:
+    """`place.npz`: where the classes lie among frame features; None where no column may move with a drift."""
+    statistics = model.head.combiner.statistics
+    if not isinstance(statistics, ClipStatistics):
+        return None
+    middle, deviation = statistics.whereabouts()
+    if not deviation.any():
+        return None
+    buffer = io.BytesIO()
+    np.savez(buffer, middle=middle.cpu().numpy(), deviation=deviation.cpu().numpy())
     return buffer.getvalue()
 
 

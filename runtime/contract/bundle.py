@@ -19,6 +19,7 @@ from stpr.runtime.contract.preprocess import Array
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 PARITY = "parity.json"
+PLACE = "place.npz"  # bundles of before it have none
 SIGNATURE = "signature.json"  # over the manifest, which therefore does not list it
 DELTA = "delta.json"  # in an update, which is no bundle
 
@@ -42,6 +43,17 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where the learnt classes lie among frame features `(D,)`, and how far the clips of one class lie apart there.
+
+    The deviation is 0 for columns that say nothing of how a clip looks on the whole.
+    """
+
+    middle: Array
+    deviation: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A folder whose files have the sizes and digests that its manifest lists."""
 
@@ -62,6 +74,23 @@ class Bundle:
                 return Golden(**{key: arrays[key] for key in Golden.__dataclass_fields__ if key not in optional})
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BundleError(f"{file} holds no golden clip ({error}); export the stage again.") from error
+
+    def place(self) -> Place | None:
+        """Where the classes lie, for `--adapt`; None where the bundle does not say. Raises BundleError for no such."""
+        if PLACE not in self.manifest.files:
+            return None
+        file = self.path / PLACE
+        (features,) = self.manifest.graphs[GraphName.ENCODER].outputs
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                place = Place(middle=arrays["middle"], deviation=arrays["deviation"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{file} does not say where classes lie ({error}); export the stage again.") from error
+        width = features.shape[1:]
+        fits = place.middle.shape == place.deviation.shape == width
+        if not fits or not np.isfinite([place.middle, place.deviation]).all() or (place.deviation < 0).any():
+            raise BundleError(f"{file} does not fit features of {list(width)}; export the stage again.")
+        return place
 
 
 def file_entry(path: Path) -> FileEntry:

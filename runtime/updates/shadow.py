@@ -65,7 +65,7 @@ class Shadow:
         beside, self._seen_at[session] = self._beside[session], time.monotonic()
         said: Decision | None
         if beside.window is session.window:
-            said = self._judge(session) if _spoke(result.prediction) and not self.candidate.is_return else None
+            said = self._judge(beside) if _spoke(result.prediction) and not self.candidate.is_return else None
         else:
             said = step([(beside, result.frame)])[0].prediction
         if result.prediction is not None and said is not None and _spoke(result.prediction) and _spoke(said):
@@ -89,8 +89,8 @@ class Shadow:
     def _is_away(self, session: Session) -> bool:
         return time.monotonic() - self._seen_at[session] > AWAY_SPANS * session.model.manifest.clip.span_seconds
 
-    def _judge(self, session: Session) -> Decision:
-        return loudest(self.candidate.model.judge(session.window.as_clips()))
+    def _judge(self, beside: Session) -> Decision:
+        return loudest(self.candidate.model.judge(beside.clips()))
 
 
 def _spoke(decision: Decision | Prediction | None) -> bool:

@@ -177,6 +177,7 @@ def views_settings() -> HeadForm:
         rhythm=True,
         likelihood="cosine",
         concentration="learnt",
+        unknown="direction",
         events=True,
     )
     return replace(head_settings("raw"), fusion=FusionSettings(kind="posteriors"), statistics=statistics)

@@ -71,4 +71,6 @@ def _scores_alone(recipe: Recipe, columns: Columns, scores: ClipScores) -> Head:
 
 def _by_distance(recipe: Recipe) -> StatisticsSettings:
     """A baseline is measured in its usual form, whatever the recipe's router compares."""
-    return msgspec.structs.replace(recipe.statistics, likelihood="gaussian", concentration=1.0, events=False)
+    return msgspec.structs.replace(
+        recipe.statistics, likelihood="gaussian", concentration=1.0, events=False, unknown="distance"
+    )

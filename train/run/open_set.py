@@ -2,7 +2,8 @@
 
 A share of a stage's training clips is held out, as strange to the others as may be. When the stage is learnt, their
 familiarity says what its threshold must be; then the clip statistics take them in as well, and they are gone with the
-rest of the stage. What is kept of them is the threshold.
+rest of the stage. What is kept of them is the threshold. Of people never filmed no clip can be held out: for their sake
+it is lowered as far as the clips of classes left out allow.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.scores.samples import joined
-from stpr.train.model.scores.statistics import ClipScores
+from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 from stpr.train.model.stpr import StPR
 from stpr.train.run.evaluate import Predicted
 from stpr.train.run.open_set_metrics import Floats, Judged, UnknownFigures, figures_of
@@ -82,6 +83,24 @@ def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | 
         logits, _ = model.head(features)
         found.append(model.head.combiner.familiarity(features, logits))
     return lower_bound(torch.cat(found).double().cpu().numpy(), recall)
+
+
+@torch.no_grad()
+def lenient(
+    threshold: float | None, statistics: ClipScores, parts: Sequence[StageClips], lenience: float
+) -> float | None:
+    """A threshold lowered for people never filmed, who look less familiar than held-out clips of the same people.
+
+    Only by directions, and only as far as a share `lenience` of the newest stage's clips would pass if their class had
+    never been learnt. `statistics` have learnt all of its `parts`.
+    """
+    if not lenience or not isinstance(statistics, ClipStatistics) or not statistics.knows_by_direction:
+        return threshold
+    features = torch.cat([part.centre.features() for part in parts])
+    labels = torch.cat([part.labels_from(0) for part in parts])
+    found = [statistics.familiar_to_others(features[labels == label], label) for label in sorted(set(labels.tolist()))]
+    bound = float(torch.cat(found).quantile(1 - lenience))
+    return bound if threshold is None else min(threshold, bound)
 
 
 def spec_of(model: StPR, settings: UnknownSettings, thresholds: Sequence[float | None]) -> UnknownSpec | None:

@@ -73,10 +73,13 @@ def learn_stages(
             torch.manual_seed(recipe.seed)
             model = plan.build()
             classes, inputs = revisited.upto(stage, stages, model)
+        measured = model.head.combiner.score
         learnt = learn_stage(model, classes, inputs, recipe, new_trainer(stage))
         check_numbers(model, stage.index)
         del inputs  # from here on nothing of the stage's videos is left but the model's tensors
-        lows.append(learnt.threshold)
+        # Where familiarity has come to measure something else, earlier thresholds mean nothing any more.
+        alike = model.head.combiner.score == measured
+        lows = [*lows, learnt.threshold] if alike else [learnt.threshold] * stage.index
         spec = spec_of(model, recipe.unknown, lows)
         known, strange = stages[: stage.index], stages[stage.index :] if spec else ()
         yield Finished(

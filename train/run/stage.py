@@ -14,7 +14,7 @@ from stpr.train.methods import method_of
 from stpr.train.model.stpr import StPR
 from stpr.train.run.calibration import calibrate
 from stpr.train.run.events import learn_fragments, weigh_fragments
-from stpr.train.run.open_set import held_out, learn_threshold, take_in
+from stpr.train.run.open_set import held_out, learn_threshold, lenient, take_in
 from stpr.train.run.suspects import doubts
 from stpr.train.run.trust import weigh_expert
 from stpr.train.settings.recipe import Recipe
@@ -50,6 +50,7 @@ def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, reci
         learn_fragments(model.head.combiner.statistics, [kept], model.head.classes, seed=trainer.seed)
         weigh_fragments(model.head.combiner.statistics, aside, before, seed=trainer.seed)
         take_in(before, [kept, aside], model.head.classes - len(classes))
+        threshold = lenient(threshold, before, [kept, aside], recipe.unknown.lenience)
         learn_fragments(before, [kept, aside], model.head.classes, seed=trainer.seed)
         model.head.combiner.statistics = before
     rows = torch.cat([torch.nonzero(~held)[:, 0], torch.nonzero(held)[:, 0]])

@@ -54,6 +54,9 @@ class UnknownSettings(Section, frozen=True):
 
     holdout: ShareBelowOne = 0.1  # 0: no thresholds, nothing is ever unknown
     recall: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.95  # of known clips
+    # With [statistics] unknown = "direction": the share of a class's clips that may pass for another class, had their
+    # own never been learnt. People never filmed look no more familiar than that; 0: go by `recall` alone.
+    lenience: ShareBelowOne = 0.5
 
 
 class OptimizerSettings(Section, frozen=True):

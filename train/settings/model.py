@@ -107,6 +107,9 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     # The same where known is told from unknown. Much by default: a direction in which few training clips hardly vary
     # looks strange in every new clip. Where random draws show well how clips vary, little tells far better.
     unknown_shrinkage: Share = 0.8
+    # What tells known from unknown: how far a clip lies from the classes (and `unknown_shrinkage`), or where it points
+    # among them. Distances tell better who was filmed before, directions hold for people never filmed.
+    unknown: Literal["distance", "direction"] = "distance"
     rhythm: bool = False  # a view of how the motion's four signals recur, from pair to pair
     # Learn means and covariance from the training draws too, not from the centre views alone: true counts each draw as
     # much as a centre view, "together" all draws of a clip as much as its centre view.
@@ -132,6 +135,8 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         if self.likelihood == "gaussian":
             if self.events:
                 raise ValueError('[statistics] events = true compares directions; set likelihood = "cosine"')
+            if self.unknown == "direction":
+                raise ValueError('[statistics] unknown = "direction" compares directions; set likelihood = "cosine"')
             if self.concentration == "learnt":
                 raise ValueError('[statistics] concentration = "learnt" weighs directions; set likelihood = "cosine"')
         elif self.views > 1 and self.concentration != "learnt":

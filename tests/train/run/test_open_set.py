@@ -8,8 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stpr.train.data.stages import Stage
+from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.methods.build import build_model
+from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.scores.statistics import ClipStatistics
+from stpr.train.model.stpr import StPR
 from stpr.train.run.evaluate import predict
 from stpr.train.run.open_set import (
     FEWEST,
@@ -19,6 +23,7 @@ from stpr.train.run.open_set import (
     spec_of,
 )
 from stpr.train.run.open_set_metrics import Judged, UnknownFigures, figures_of
+from stpr.train.run.protocol import Plan, learn_stages
 from stpr.train.run.stage import learn_stage
 from tests.train.synthetic import ADAPTED, OURS, STAGES, make_features, make_fit, make_inputs, make_recipe
 
@@ -116,6 +121,53 @@ def test_clips_of_later_stages_are_told_from_known_ones(method: str) -> None:
     assert found.auroc is not None
     assert found.auroc > 0.9
     assert found.recall > 0.8
+
+
+BY_DIRECTION = {
+    "draws": False,
+    "parts": ["mean", "difference"],
+    "likelihood": "cosine",
+    "concentration": "learnt",
+    "unknown": "direction",
+}
+
+
+def learn_by_direction(**unknown: float) -> tuple[StPR, list[float]]:
+    """Two stages of two classes; the thresholds as the protocol keeps them."""
+    recipe = make_recipe(**FEW, **OURS, statistics=BY_DIRECTION, unknown={"holdout": 0.25, **unknown})
+    torch.manual_seed(0)
+    model = build_model(recipe)
+    plan = Plan(recipe, tuple(Stage(index, names) for index, names in enumerate(STAGES[:2], start=1)), 2, lambda: model)
+    finished = list(learn_stages(plan, model, MadeUp(), lambda stage: make_fit(recipe, stage.index)))
+    thresholds = finished[-1].thresholds
+    return model, [low for low in thresholds if low is not None]
+
+
+class MadeUp:
+    """Clips of the stages, without tests."""
+
+    def train(self, encoder: FrameEncoder, stage: Stage) -> FrozenFeatures:
+        del encoder
+        return make_inputs(stage.index, clips=24)
+
+    def test(self, encoder: FrameEncoder, stage: Stage) -> None:
+        del encoder, stage
+
+
+def test_by_direction_the_threshold_is_the_lower_of_what_held_out_clips_and_strangers_say() -> None:
+    (_, strict), (model, even), (_, lenient) = (learn_by_direction(lenience=share) for share in (0.0, 0.5, 0.9))
+    assert model.head.combiner.score == "cosine"
+    assert strict[-1] > even[-1] > lenient[-1]
+    statistics = model.head.combiner.statistics
+    assert isinstance(statistics, ClipStatistics)
+    features, labels = make_inputs(2, clips=24).features[:, 0], make_inputs(2, clips=24).labels
+    passing = [statistics.familiar_to_others(features[labels == label], label) >= even[-1] for label in (2, 3)]
+    assert float(torch.cat(passing).float().mean()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_threshold_of_distances_gives_way_when_there_are_classes_enough_for_directions() -> None:
+    first, second = learn_by_direction()[1]
+    assert first == second
 
 
 def test_the_statistics_take_the_held_out_clips_in() -> None:

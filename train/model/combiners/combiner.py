@@ -79,7 +79,9 @@ class Combiner(nn.Module):
     @property
     def score(self) -> Score:
         """What `familiarity` measures."""
-        return "likelihood_ratio" if isinstance(self.statistics, ClipStatistics) else "cosine"
+        if not isinstance(self.statistics, ClipStatistics) or self.statistics.knows_by_direction:
+            return "cosine"
+        return "likelihood_ratio"
 
     def familiarity(self, features: Tensor, logits: Tensor) -> Tensor:
         """How well clips `(B, T, D)` fit the classes learnt so far: `(B,)`; the best logit without class Gaussians."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Final, Literal
 
@@ -64,6 +64,22 @@ class Description(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The sections' descriptions, side by side: `(B, S)`."""
         return torch.cat([self._section(features, section) for section in self.sections], dim=1)
+
+    def looks(self) -> list[tuple[slice, slice]]:
+        """Columns of a frame feature whose mean over a clip is described, motion left out, and where that stands."""
+        found, start = [], self.columns.appearance
+        seen = {"appearance": slice(0, start), "inner": slice(start, start + self.columns.inner)}
+        blank = torch.zeros(1, self.frames, self.columns.width)
+        for section, place in zip(self.sections, self.places, strict=True):
+            if section.columns not in seen or "mean" not in section.parts:
+                continue
+            columns, before = seen[section.columns], section.parts[: section.parts.index("mean")]
+            width = columns.stop - columns.start
+            first = place.start
+            if before:
+                first += self._section(blank, replace(section, parts=before)).shape[1]
+            found.append((columns, slice(first, first + width)))
+        return found
 
     def energy(self, features: Tensor) -> Tensor:
         """How much happens in clips `(B, T, D)`: `(B,)`, not negative.

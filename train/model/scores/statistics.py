@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stpr.train.model.columns import Columns
 from stpr.train.model.scores.description import Description
 from stpr.train.model.scores.familiarity import Familiarity
+from stpr.train.model.scores.likeness import FEWEST_CLASSES, Likeness, likeness_of_strangers
 from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.view import View
@@ -102,6 +103,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent clips of each class's two halves
         self.register_buffer("concentrations", torch.zeros(len(self.views)), persistent=self.learns_weights)
         self.familiarity = Familiarity([view.size for view in self._views()], settings.unknown_shrinkage)
+        self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
         self.wholeness = Wholeness(self.size) if settings.events else None
         self.shares: Tensor
         self.register_buffer("shares", torch.zeros(self.size), persistent=False)  # a view's, of all weight
@@ -121,6 +123,11 @@ class ClipStatistics(ClipScores):
     def tells_events(self) -> bool:
         """Whether there is evidence of whole actions."""
         return self.wholeness is not None and self.wholeness.is_calibrated
+
+    @property
+    def knows_by_direction(self) -> bool:
+        """Whether familiarity is likeness; of fewer classes than span any directions it is the distance."""
+        return self.likeness is not None and len(self._views()[0].means) >= FEWEST_CLASSES
 
     def log_likelihoods(self, features: Tensor) -> Tensor:
         """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
@@ -145,17 +152,51 @@ class ClipStatistics(ClipScores):
         return pointed, length, pointed @ self.weight.T / self.concentrations.sum()
 
     def familiar(self, features: Tensor) -> Tensor:
-        """How familiar clips `(B, T, D)` are: `(B,)`, as `Familiarity` says."""
-        described = self.describe(features)
-        seen = [view.seen(described[:, place]) for view, place in zip(self._views(), self.places, strict=True)]
-        found: Tensor = self.familiarity(seen)
-        return found
+        """How familiar clips `(B, T, D)` are: `(B,)`, as `Familiarity` says, or `Likeness`."""
+        described, views = self.describe(features), self._views()
+        seen = [view.seen(described[:, place]) for view, place in zip(views, self.places, strict=True)]
+        if self.likeness is None or not self.knows_by_direction:
+            found: Tensor = self.familiarity(seen)
+            return found
+        moved = [part * view.gains for part, view in zip(seen, views, strict=True)]
+        alike: Tensor = self.likeness(moved, [view.directions for view in views], self._view_shares())
+        return alike
+
+    def familiar_to_others(self, features: Tensor, label: int) -> Tensor:
+        """How familiar clips `(B, T, D)` of class `label` would be, had it never been learnt: `(B,)`.
+
+        Where `knows_by_direction` alone.
+        """
+        described, views = self.describe(features), self._views()
+        others = torch.arange(len(views[0].means)) != label
+        moved = [view.whitened(described[:, place]) for view, place in zip(views, self.places, strict=True)]
+        places = [view.whitened(view.means[others]) for view in views]
+        return likeness_of_strangers(moved, places, self._view_shares().to(moved[0]))
+
+    def _view_shares(self) -> Tensor:
+        """Of each view, of all weight: `(V,)`."""
+        return self.shares[[place.start for place in self.places]]
 
     def evidence(self, features: Tensor) -> Tensor:
         """Log odds `(B, C)` that clips `(B, T, D)` show one whole action of each class."""
         assert self.wholeness is not None
         found: Tensor = self.wholeness(*self.resemble(features), self.describe.energy(features))
         return found
+
+    def whereabouts(self) -> tuple[Tensor, Tensor]:
+        """The middle of the classes, and a deviation of the clips of one class, of each column `(D,)`.
+
+        The deviation is 0 for columns that are not described by their mean, and for those of motion.
+        """
+        counts = self.units[:, :, 0] if self.learns_weights else self.count
+        means = torch.cat([view.means.mean(dim=0) for view in self._views()])
+        variances = torch.cat([view.covariance(counts).diagonal() for view in self._views()])
+        middle = means.new_zeros(self.describe.columns.width)
+        deviation = torch.zeros_like(middle)
+        for columns, place in self.describe.looks():
+            middle[columns] = means[place]
+            deviation[columns] = variances[place].clamp_min(0).sqrt().to(deviation)
+        return middle, deviation
 
     def update(self, samples: Samples, classes: int) -> None:
         """Add a stage's `classes` new classes."""
@@ -178,6 +219,8 @@ class ClipStatistics(ClipScores):
         if self.wholeness is not None:
             self.wholeness.resize(classes)
         self.familiarity.resize(classes)
+        if self.likeness is not None:
+            self.likeness.resize(classes)
 
     def _derive(self) -> None:
         """Turn means and scatter into the map that `log_likelihoods` applies, up to a term that all classes share."""
@@ -194,6 +237,8 @@ class ClipStatistics(ClipScores):
         shares = self.concentrations / self.concentrations.sum().clamp_min(1e-12)
         self.shares = torch.cat([shares[row].expand(view.size) for row, view in enumerate(views)])
         self.weight = torch.cat([self.concentrations[row] * view.directions for row, view in enumerate(views)], dim=1)
+        if self.likeness is not None:
+            self.likeness.refresh([view.directions for view in views])
         if self.wholeness is not None:
             self.wholeness.refresh(lambda described: self.point(described)[0], self.shares)
 

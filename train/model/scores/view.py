@@ -127,6 +127,10 @@ class View(nn.Module):
         """Descriptions `(B, S)` from the middle of the classes, along the covariance's axes."""
         return ((described - self.centre) * self.units) @ self.axes.to(described.dtype)
 
+    def whitened(self, described: Tensor) -> Tensor:
+        """Descriptions `(B, S)` from the middle of the classes, where their clips vary alike in all directions."""
+        return (self.seen(described) * self.gains).double()
+
     def halved(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Means of the halves `(2, C, S)` from their middle, and their differences `(C, S)`, whitened by their scatter.
 
