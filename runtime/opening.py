@@ -36,8 +36,8 @@ def session_for(source: Source, model: Model, settings: Settings) -> Session:
 def cannot_adapt(model: Model) -> str:
     """Why `--adapt` does nothing."""
     return (
-        f"--adapt does nothing for {model.bundle.path}: it has no {PLACE}, since it is older than that or does not go by"
-        " how a clip looks on the whole."
+        f"--adapt does nothing for {model.bundle.path}: it has no {PLACE}, since it is older than that or does not go"
+        " by how a clip looks on the whole."
     )
 
 
