@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
-from stpr.export.graphs.cut import decided, graph_specs
+from stpr.export.graphs.cut import graph_specs
+from stpr.export.package.arrays import golden_file, place_file
 from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Certificate, certificate_file, summary
-from stpr.export.parity.reference import answers
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PLACE, file_entry, open_bundle
 from stpr.runtime.contract.manifest import SCHEMA, ClassEntry, GraphName, Manifest, Precision, manifest_bytes
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.signature import sign
-from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
-from stpr.train.model.threads import one_thread
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.settings.recipe import Recipe
 
@@ -44,8 +41,8 @@ def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certif
 
     The precision of the first certificate is the one that a device runs.
     """
-    (folder / GOLDEN).write_bytes(_golden(stage.model, golden[np.newaxis]))
-    if (place := _place(stage.model)) is not None:
+    (folder / GOLDEN).write_bytes(golden_file(stage.model, golden[np.newaxis]))
+    if (place := place_file(stage.model)) is not None:
         (folder / PLACE).write_bytes(place)
     for one in certificates:
         raw = msgspec.json.format(msgspec.json.encode(one), indent=1) + b"\n"
@@ -59,33 +56,6 @@ def finish(folder: Path, options: Options) -> None:
     if options.sign is not None:
         sign(folder, options.sign)
     options.check_size(folder)
-
-
-@one_thread()
-def _golden(model: StPR, pixels: Array) -> bytes:
-    """`golden.npz`: a clip's pixels `(1, T, *shape)` and what PyTorch gave for it."""
-    given = answers(model, pixels)
-    frames, greys = model.encoder.pixels.split(pixels)
-    # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
-    buffer = io.BytesIO()
-    # Pixels first: they are the same at the next stage, whose update then leaves out what both files begin with.
-    arrays: dict[str, Any] = {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
-    arrays |= {name: getattr(given, name) for name in ("features", *decided(model))}
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _place(model: StPR) -> bytes | None:
-    """`place.npz`: where the classes lie among frame features; None where no column may move with a drift."""
-    statistics = model.head.combiner.statistics
-    if not isinstance(statistics, ClipStatistics):
-        return None
-    middle, deviation = statistics.whereabouts()
-    if not deviation.any():
-        return None
-    buffer = io.BytesIO()
-    np.savez(buffer, middle=middle.cpu().numpy(), deviation=deviation.cpu().numpy())
-    return buffer.getvalue()
 
 
 def _manifest(stage: Stage, files: Files, certificates: Sequence[Certificate], folder: Path) -> Manifest:
