@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def place_file(model: StPR) -> bytes | None:
     return _packed({"middle": middle.cpu().numpy(), "deviation": deviation.cpu().numpy()})
 
 
-def _packed(arrays: Mapping[str, Array]) -> bytes:
+def _packed(arrays: Mapping[str, Any]) -> bytes:
     # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
