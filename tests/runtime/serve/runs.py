@@ -31,7 +31,7 @@ from stpr.runtime.live import run_live
 from stpr.runtime.settings import Settings, UpdateSettings
 from stpr.runtime.stopping import stop_on_signals
 from stpr.runtime.log import saying
-with saying("info"), stop_on_signals() as stopping:
+with saying("debug"), stop_on_signals() as stopping:
     run_live(Settings(source="synthetic:motions", headless=True, threads=1, watch=Path(sys.argv[1]),
                       serve="127.0.0.1:0", clips=Path(sys.argv[2]), updates=UpdateSettings(predictions=4)), stopping)
 """
@@ -115,3 +115,4 @@ def served(watch: Path, *, token: str = TOKEN) -> Iterator[Served]:
         _, said = process.communicate(timeout=10)
     assert process.returncode == 0, said
     assert "Traceback" not in said, said
+    assert token not in said
