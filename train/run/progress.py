@@ -80,7 +80,8 @@ class ShownProgress:
             self.told = self.began
         now = self.clock()
         pace = (done - self.first) / (now - self.began) if now > self.began else 0.0
-        note = f"{pace:.1f} a second, {timedelta(seconds=round((total - done) / pace))} left" if pace else ""
+        left = timedelta(seconds=round((total - done) / pace)) if pace else None
+        note = "" if left is None else f"{pace:.{1 + (pace < 1)}f} a second, {left} left"
         self._advance(named, done, total, note=note)
         if pace and not self.console.is_terminal and now - self.told >= TOLD_EVERY:
             self.told = now
