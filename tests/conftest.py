@@ -21,7 +21,9 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/test_measure_engines.py",
     "export/test_targets.py",
     "runtime/contract/test_durable.py",
+    "runtime/sinks/test_clips.py",
     "runtime/sinks/test_mqtt.py",
+    "runtime/sinks/test_recording.py",
     "runtime/sinks/test_webhook.py",
     "runtime/doctor",
     "runtime/record/test_record.py",
@@ -40,6 +42,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/model/test_processor.py",
     "train/model/test_tiny_backbone.py",
     "train/report/test_run.py",
+    "train/run/test_checkpoint.py",
     "train/run/test_task.py",
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
