@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import GraphName, Precision
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
+
+    from stpr.runtime.contract.manifest import GraphName, Precision
 
 
 def _listed(names: str) -> frozenset[str]:

@@ -44,6 +44,9 @@ def test_version_and_help_need_nothing_that_is_heavy(command: str) -> None:
     assert helped.returncode == 0, helped.stderr
     assert f"Usage: {command}" in helped.stdout
     assert "--version" in helped.stdout
+    code = f"import sys\n{COMMANDS[command]}\nprint({{'cv2', 'numpy', 'onnxruntime'}} & set(sys.modules))"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert imported.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("asked", ["--help", "--version"])
