@@ -17,6 +17,7 @@ from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
 
 NEIGHBOURS: Final = 5
+LEAST_NEIGHBOURS: Final = 3  # of small classes half would already be too many
 FEWEST: Final = 4  # clips of a class, this one among them: of fewer, neighbours say little
 MOST: Final = 24  # that are kept of a stage, however many clips it has
 AT_ONCE: Final = 1024  # clips that are compared with all others
@@ -59,7 +60,7 @@ def _weight(scores: ClipStatistics, place: int) -> float:
 def doubtful(described: Tensor, labels: Tensor) -> list[tuple[int, int]]:
     """Rows of `described` `(n, S)`, and the class that all their neighbours are of; the nearest neighbours first.
 
-    A class of fewer clips than NEIGHBOURS can make up as many as it has.
+    There are NEIGHBOURS of them, or fewer where that would be more than half of the smallest class.
     """
     if not described.any():
         return []  # nothing tells these clips apart
@@ -67,7 +68,7 @@ def doubtful(described: Tensor, labels: Tensor) -> list[tuple[int, int]]:
     enough = counts[labels] >= FEWEST
     if not int(enough.sum()) or len(counts) < 2:
         return []
-    count = min(NEIGHBOURS, int(counts[counts >= FEWEST].min()), len(labels) - 1)
+    count = min(NEIGHBOURS, max(LEAST_NEIGHBOURS, int(counts[counts >= FEWEST].min()) // 2))
     found = []
     for start in range(0, len(labels), AT_ONCE):
         alike = described[start : start + AT_ONCE] @ described.T

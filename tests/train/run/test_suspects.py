@@ -24,6 +24,13 @@ def test_swapped_labels_are_found_and_no_others() -> None:
     assert sorted(doubtful(described, swapped)) == [(3, 0), (20, 1)]
 
 
+def test_small_classes_are_enough() -> None:
+    described, labels = clusters([5, 6, 7])
+    swapped = labels.clone()
+    swapped[0] = 1  # four of its kind are left
+    assert doubtful(described, swapped) == [(0, 0)]
+
+
 def test_the_clearest_comes_first() -> None:
     described, labels = clusters([12, 12])
     described[0] = F.normalize(described[0] + 0.8 * torch.randn(16, generator=torch.Generator().manual_seed(3)), dim=0)
