@@ -75,4 +75,6 @@ def test_the_parts_add_up_to_the_whole(telling: Path, tmp_path: Path) -> None:
         (found,) = Watcher(model, parts, [EventSettings()]).watch(video, lambda _: None)
     handled = sum(sum(parts.calls[part]) for part in ("encoder", "head", "all else"))
     assert sum(found.latencies) <= handled * 1.001
-    assert handled + sum(parts.calls["decoding"]) <= 1000 * found.timing.frames / found.timing.fps * 1.1
+    # The rate is counted from the first frame on, which took the opening of the file and the first call of each graph.
+    whole = 1000 * found.timing.frames / found.timing.fps
+    assert handled + sum(parts.calls["decoding"][1:]) <= 1.1 * whole + 10
