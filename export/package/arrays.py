@@ -21,8 +21,9 @@ def golden_file(model: StPR, pixels: Array) -> bytes:
     """`golden.npz`: a clip's pixels `(1, T, *shape)` and what PyTorch gave for it."""
     given = answers(model, pixels)
     frames, greys = model.encoder.pixels.split(pixels)
-    arrays = {name: getattr(given, name) for name in ("features", *decided(model))}
-    return _packed(arrays | ({"frames": frames} if greys is None else {"frames": frames, "greys": greys}))
+    # Pixels first: they are the same at the next stage, whose update then leaves out what both files begin with.
+    arrays: dict[str, Any] = {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
+    return _packed(arrays | {name: getattr(given, name) for name in ("features", *decided(model))})
 
 
 def place_file(model: StPR) -> bytes | None:
@@ -39,5 +40,5 @@ def place_file(model: StPR) -> bytes | None:
 def _packed(arrays: Mapping[str, Any]) -> bytes:
     # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

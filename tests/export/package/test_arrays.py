@@ -7,7 +7,7 @@ import io
 import numpy as np
 import torch
 
-from stpr.export.package.arrays import place_file
+from stpr.export.package.arrays import golden_file, place_file
 from stpr.train.model.scores.statistics import ClipStatistics
 from tests.export.models import MOTION, head_settings, random_backbone, random_model, views_settings
 
@@ -32,3 +32,16 @@ def test_a_place_is_the_middle_of_the_classes_where_looks_are_described_and_neve
 def test_a_head_without_statistics_has_no_place() -> None:
     backbone = random_backbone("mobilenet")
     assert place_file(random_model(backbone=backbone, stages=1, settings=head_settings("raw"))) is None
+
+
+def test_golden_clips_of_two_stages_begin_alike_as_long_as_their_pixels_last() -> None:
+    backbone = random_backbone("mobilenet")
+    first, second = (random_model(backbone=backbone, stages=stages, settings=head_settings("raw")) for stages in (1, 2))
+    shape = (1, first.head.frames, *first.encoder.pixels.shape)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    one, other = golden_file(first, pixels), golden_file(second, pixels)
+    alike = next(place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    assert one != other
+    assert alike >= pixels.nbytes  # random pixels can't be compressed
+    black = golden_file(first, np.zeros_like(pixels))
+    assert len(black) < len(one) / 2
