@@ -10,39 +10,59 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 NOTHING: Final = {0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # the place in the media of a stretch that shows none of it
+ALL_HIDDEN: Final = (  # why nothing is decoded, where `shows_none`
+    "its edit list leaves out every frame, as a cut without re-encoding may; cut it again from the whole film:"
+    " ffmpeg -ss START -t SECONDS -i WHOLE NEW.mp4"
+)
 LONGEST: Final = 64 << 20  # bytes of all that a film says about itself
 
 
 def seconds_shown(path: Path) -> float | None:
-    """How long the video in an mp4 (or mov) lasts by its edit list; None where there is none, or it says nothing."""
+    """How long the video in an mp4 (or mov) lasts by its edit list, 0 where that leaves all of it out.
+
+    None where there is no list, or one that does not say where it ends.
+    """
     try:
         with path.open("rb") as file:
             film = _part_of_file(file, b"moov")
     except OSError:
         return None
+    scale = next((_units(head)[0] for head in _parts(film, b"mvhd")), 0)
     for track in _parts(film, b"trak"):
         if not any(media[8:12] == b"vide" for media in _inside(track, b"mdia", b"hdlr")):
             continue
+        end = next((_units(head)[1] for head in _inside(track, b"mdia", b"mdhd")), 0)
         for edits in _inside(track, b"edts", b"elst"):
-            units = sum(_shown(edits))
-            scale = next((_scale(head) for head in _parts(film, b"mvhd")), 0)
-            return units / scale if units and scale else None
+            stretches = list(_stretches(edits))
+            if not scale or any(length == 0 for length, _ in stretches):  # 0: to the end, as of a film that grows
+                return None
+            return sum(length for length, place in stretches if not end or place < end) / scale
     return None
 
 
-def _shown(edits: bytes) -> Iterator[int]:
-    """The length of every stretch that shows something, in units of the film."""
+def frames_shown(announced: int, rate: float, seconds: float | None) -> int:
+    """How many of the announced frames, so many a second, are shown; `seconds` as `seconds_shown` gives them."""
+    return announced if seconds is None else min(announced, round(seconds * rate))
+
+
+def shows_none(rate: float, seconds: float | None) -> bool:
+    """Whether a video may be without a single frame because what is shown of it is shorter than one."""
+    return seconds is not None and seconds * rate < 1
+
+
+def _stretches(edits: bytes) -> Iterator[tuple[int, int]]:
+    """Each stretch that shows something: its length in units of the film, its place in units of the track."""
     wide = 8 if edits[0] == 1 else 4
     for at in range(8, 8 + int.from_bytes(edits[4:8], "big") * (2 * wide + 4), 2 * wide + 4):
         length, place = edits[at : at + wide], edits[at + wide : at + 2 * wide]
         if len(place) == wide and int.from_bytes(place, "big") not in NOTHING:
-            yield int.from_bytes(length, "big")
+            yield int.from_bytes(length, "big"), int.from_bytes(place, "big")
 
 
-def _scale(head: bytes) -> int:
-    """Units a second."""
-    at = 20 if head[0] == 1 else 12
-    return int.from_bytes(head[at : at + 4], "big")
+def _units(head: bytes) -> tuple[int, int]:
+    """Units a second, and the length in them, of a film or a track."""
+    at, wide = (20, 8) if head[0] == 1 else (12, 4)
+    return int.from_bytes(head[at : at + 4], "big"), int.from_bytes(head[at + 4 : at + 4 + wide], "big")
 
 
 def _part_of_file(file: BinaryIO, kind: bytes) -> bytes:

@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.contract.mp4 import seconds_shown
+from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
 from stpr.runtime.contract.names import openable, shown
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
 from stpr.runtime.sources.frame import Frame, Origin
 
 CODECS = {"AV01": "AV1", "av01": "AV1"}  # as people call them
+CONVERT = "convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4"
 FOLDER_FPS = 25.0  # a folder of images has no clock: its frames count as captured at this rate
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # Some containers only estimate their frame count (duration x rate); more missing than this is damage.
@@ -121,10 +122,10 @@ def open_video(device: cv2.VideoCapture, name: str, seconds: float | None = None
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
         raise SourceError(f"{name} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
-    frames = frames_announced(device)
-    if seconds is not None:
-        frames = min(frames, round(seconds * fps))
-    return RecordedSource(name, _video(device, name, fps, frames), fps=fps, frames=frames)
+    frames = frames_shown(frames_announced(device), fps, seconds)
+    undecodable = f"is no film for this machine, {no_frame(device)}; {CONVERT}"
+    why = f"shows nothing: {ALL_HIDDEN}" if shows_none(fps, seconds) else undecodable
+    return RecordedSource(name, _video(device, name, fps, frames, why), fps=fps, frames=frames)
 
 
 def frames_announced(device: cv2.VideoCapture) -> int:
@@ -163,8 +164,9 @@ def no_frame(device: cv2.VideoCapture) -> str:
     return f"no frame of it can be decoded by the OpenCV here ({cv2.__version__}): its codec is {name}"
 
 
-def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int) -> Iterator[Timed]:
-    read, at, why = 0, 0.0, no_frame(device)
+def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, why: str) -> Iterator[Timed]:
+    """Every frame with its time; `why` says what the matter is where there is none."""
+    read, at = 0, 0.0
     try:
         while (image := read_rgb(device)) is not None:
             at = _media_time(device, at + 1 / fps if read else 0.0, at)
@@ -174,7 +176,7 @@ def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int) -> I
         device.release()
     # Counted or timed: where the rate varies an estimated count may be wrong, but the end is right.
     if read == 0:
-        raise SourceError(f"{name} is no film for this machine, {why}; convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4.")
+        raise SourceError(f"{name} {why}.")
     if announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced):
         raise SourceError(
             f"{name} ended after {read} of the {announced} frames it announces: it is damaged, cut short or was trimmed"

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
 from stpr.runtime.contract.preprocess import Image
 
 # How much of the announced end may be missing. Of 1,270 intact files of 9 kinds none missed a frame; files
@@ -48,8 +49,8 @@ class VideoInfo:
 class VideoFile:
     """A video open for one pass from its first frame to its last; close it, or use it in `with`.
 
-    `announced` is how many frames the container promises (0 if it says nothing sensible), `rate` how many a second (15
-    then: one frame from one picture of a motion pair to the other). Raises DataError if it can't be opened.
+    `announced` is how many frames the container promises to show (0 if it says nothing sensible), `rate` how many a
+    second (15 then: one frame from one picture of a motion pair to the other). Raises DataError if it can't be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,9 +62,11 @@ class VideoFile:
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise DataError(f"the video {path} can't be opened: it is damaged, cut off or no video; {_FIX}")
-        self.announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = self._rate if 0 < self._rate <= FASTEST else 15.0  # frames a second
+        seconds, held = seconds_shown(path), max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.announced = frames_shown(held, self.rate, seconds)
+        self._hidden = shows_none(self.rate, seconds)
         self._decoded = 0
         self._started = 0  # frames up to the last one at time 0: one, but where a cut left times below 0 as 0
         self._last_second = self._second = 0.0  # of the last frame and of the second one, from the first on
@@ -96,6 +99,8 @@ class VideoFile:
 
     def info(self) -> VideoInfo:
         """What the finished pass found. Raises DataError for a video that ends before its announced end."""
+        if self._decoded == 0 and self._hidden:
+            raise DataError(f"the video {self.path} shows nothing: {ALL_HIDDEN}, or put it on the skip list.")
         if self._decoded == 0:
             raise DataError(f"the video {self.path} holds no frame that can be decoded{self._codec()}; {_FIX}")
         last_second = self._last_second - self._lead()

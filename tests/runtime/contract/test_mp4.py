@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.contract.mp4 import seconds_shown
+from stpr.runtime.contract.mp4 import frames_shown, seconds_shown, shows_none
 from stpr.runtime.sources import open_source
 
 FFMPEG = shutil.which("ffmpeg")
@@ -47,6 +47,24 @@ def test_one_that_lost_its_end_is_not(film: Path, tmp_path: Path) -> None:
     source = open_source(str(tmp_path / "cut.mp4"))
     with pytest.raises(SourceError, match=r"ended after \d+ of the 5\d frames it announces: it is damaged, cut short"):
         list(source)
+
+
+def test_one_that_shows_nothing_is_not_called_a_codec(film: Path, tmp_path: Path) -> None:
+    ffmpeg("-ss", "3.99", "-i", film, "-c", "copy", "-an", tmp_path / "cut.mp4")
+    seconds = seconds_shown(tmp_path / "cut.mp4")
+    assert shows_none(20, seconds)
+    source = open_source(str(tmp_path / "cut.mp4"))
+    with pytest.raises(SourceError, match=r"cut\.mp4 shows nothing: its edit list leaves out every frame, .* NEW\.mp4"):
+        list(source)
+
+
+@pytest.mark.parametrize(("seconds", "frames", "none"), [(None, 60, False), (0.0, 0, True), (2.7, 54, False)])
+def test_frames_that_are_shown_are_counted_by_what_the_list_says(
+    seconds: float | None, frames: int, none: bool
+) -> None:
+    assert frames_shown(60, 20.0, seconds) == frames
+    assert frames_shown(50, 20.0, seconds) == min(50, frames)
+    assert shows_none(20.0, seconds) == none
 
 
 def test_what_is_no_mp4_or_holds_no_list_says_nothing(film: Path, tmp_path: Path) -> None:

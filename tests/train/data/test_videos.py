@@ -301,3 +301,39 @@ def test_a_cut_lasts_as_long_as_its_frames_whatever_time_its_first_one_has(
     info = probe(piece)
     assert info.fps == pytest.approx(25, rel=0.04)
     assert info.frames == 25 * (5 if "disabled" in late else 4)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds with a key frame a second, B-frames and sound, as phones and editors write them."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg here")
+    file = tmp_path_factory.mktemp("films") / "film.mp4"
+    picture, sound = "testsrc2=size=64x48:rate=20:duration=4", "sine=duration=4"
+    codec = ("-c:v", "libx264", "-g", "20", "-bf", "3")
+    ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, *codec, str(file))
+    return file
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("flags", ["+faststart", "0"])
+def test_a_cut_that_begins_within_a_group_lasts_as_long_as_its_edit_list_says(
+    film: Path, tmp_path: Path, suffix: str, flags: str
+) -> None:
+    piece = tmp_path / f"piece.{suffix}"
+    ffmpeg("-ss", "1.3", "-i", str(film), "-c", "copy", "-movflags", flags, str(piece))
+    with VideoFile(piece) as opened:
+        assert opened.announced == pytest.approx(54, abs=1)  # the file holds 60
+    info = probe(piece)
+    assert (info.frames, info.seconds) == pytest.approx((54, 2.7), abs=1)
+    content = piece.read_bytes()
+    if flags == "+faststart":  # the index is at the front
+        piece.write_bytes(content[: len(content) * 2 // 3])
+        with pytest.raises(DataError, match=r"announces 5\d frames but ends after"):
+            probe(piece)
+
+
+def test_a_cut_that_shows_nothing_is_not_called_a_codec(film: Path, tmp_path: Path) -> None:
+    ffmpeg("-ss", "3.99", "-i", str(film), "-c", "copy", "-an", str(tmp_path / "piece.mp4"))
+    with pytest.raises(DataError, match=r"piece\.mp4 shows nothing: its edit list leaves out every frame, .* NEW\.mp4"):
+        probe(tmp_path / "piece.mp4")
