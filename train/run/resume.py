@@ -46,16 +46,17 @@ def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
     done = finished_stages(out)
     if not (begun_stages(out) or snapshot_file(out).is_file() or metrics_file(out).is_file()):
         return None
-    if not resume:
-        holds = f"{len(done)} finished stage{'s'[: len(done) > 1]}" if done else "a stage half learnt"
-        raise RecipeError(f"{out} holds a run with {holds}; go on with --resume or choose another --out.")
     if not recipe_file(out).is_file():
         raise CheckpointError(
             f"{out} holds stages but no {recipe_file(out).name}, which says how they were learnt; put it back from a"
             " copy, or choose another --out."
         )
-    check_deciding(read_resolved(recipe_file(out)), recipe, out)
-    found = last_whole_stage(out)
+    if resume:
+        check_deciding(read_resolved(recipe_file(out)), recipe, out)
+    found = last_whole_stage(out)  # before anybody is sent to --resume
+    if not resume:
+        holds = f"{len(done)} finished stage{'s'[: len(done) > 1]}" if done else "a stage half learnt"
+        raise RecipeError(f"{out} holds a run with {holds}; go on with --resume or choose another --out.")
     return None if found is None else Past(*found)
 
 

@@ -113,12 +113,17 @@ def test_a_damaged_last_stage_is_learnt_again_behind_the_last_whole_one(tmp_path
     assert "stage-3" in past.notes[0] or "not stage 3" in past.notes[0]
 
 
-def test_a_run_without_a_whole_stage_says_the_one_way_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize(("harm", "fault"), [("tensors", "stage-1.*sha256 differs"), ("folder", "no finished stage")])
+def test_a_run_without_a_whole_stage_says_the_one_way_on(tmp_path: Path, harm: str, fault: str, resume: bool) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
-    (stage_folder(run, 1) / TENSORS).write_bytes(b"x")
-    said = r"no whole stage to go on from: .*stage-1.*sha256 differs.*; put that stage's folder back .* another --out"
-    with pytest.raises(CheckpointError, match=said):
-        look_back(run, make_recipe(), resume=True)
+    if harm == "folder":
+        shutil.rmtree(stage_folder(run, 1))
+    else:
+        (stage_folder(run, 1) / TENSORS).write_bytes(b"x")
+    said = rf"no whole stage to go on from: .*{fault}.*; put that stage's folder back .* another --out"
+    with pytest.raises(CheckpointError, match=said):  # --resume is no way on, so nobody is sent there
+        look_back(run, make_recipe(), resume=resume)
 
 
 @pytest.mark.parametrize("stages", [1, 2])
@@ -141,11 +146,12 @@ def test_figures_that_can_not_be_made_again_are_told(tmp_path: Path) -> None:
         look_back(run, make_recipe(), resume=True)
 
 
-def test_a_recipe_that_is_gone_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_recipe_that_is_gone_is_told(tmp_path: Path, resume: bool) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
     (run / RECIPE).unlink()
     with pytest.raises(CheckpointError, match=r"holds stages but no recipe\.toml"):
-        look_back(run, make_recipe(), resume=True)
+        look_back(run, make_recipe(), resume=resume)
 
 
 @pytest.mark.parametrize(
