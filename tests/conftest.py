@@ -48,10 +48,13 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
     "architecture/test_site.py",
     "end_to_end/test_documents.py",
+    "end_to_end/test_killed.py",
     "end_to_end/test_readme.py",
+    "end_to_end/test_real_data.py",
     "end_to_end/test_two_processes.py",
     "export/graphs/test_any_network.py",
     "export/graphs/test_grid.py",
+    "export/precisions/test_variants.py",
     "export/served/test_web.py",
     "export/test_measure_consumers.py",
     "export/test_measure_engines.py",
