@@ -22,7 +22,8 @@ TINY: Final = bytes.fromhex(
 )
 
 FOR_JETSON: Final = (
-    "use --engine tensorrt, which JetPack brings; onnxruntime-gpu has no wheel for the Python 3.10 of JetPack 6"
+    "use --engine tensorrt, which JetPack brings; onnxruntime-gpu has wheels for JetPack 7 alone (from 1.31.1: Python"
+    " 3.12, CUDA 13, --engine onnxruntime-cuda)"
 )
 
 

@@ -48,6 +48,7 @@ class Watchdog:
         self._reference: Sample | None = None  # the first of pictures that are all alike
         self._times: deque[float] = deque(maxlen=INTERVALS + 1)
         self._state: State | None = None
+        self._told: State | None = None  # as the last line has it
         self._until = -math.inf  # the state lasts at least
         self._connection = 0
         self._said_at = -math.inf
@@ -65,10 +66,11 @@ class Watchdog:
         found = self._look(frame.image, now)
         if found is not None:
             self._until = now + self._span
+            self._state = found
         elif now > self._until:
-            self._enter(None, result)
-        if found is not None and found != self._state:
-            self._enter(found, result)
+            self._state = None
+        if found == self._state:
+            self._tell(result)
         if self._state is None or result.prediction is None:
             return result
         said = msgspec.structs.replace(
@@ -97,23 +99,23 @@ class Watchdog:
         mean = (now - self._times[0]) / INTERVALS if len(self._times) > INTERVALS else 0.0
         return "slow" if mean > self._longest_period else None
 
-    def _enter(self, state: State | None, result: Result) -> None:
-        if state == self._state:
-            return
-        was, self._state = self._state, state
+    def _tell(self, result: Result) -> None:
+        """Say what is so and was not said, as soon as there may be a line: what lasts is never left out."""
         name, now = result.frame.source.name, result.frame.captured_at
-        if now - self._said_at < LINE_SECONDS:
+        if self._state == self._told or now - self._said_at < LINE_SECONDS:
             return
-        self._said_at = now
-        if state == "slow":
+        was, self._told, self._said_at = self._told, self._state, now
+        if self._state == "slow":
             log.warning(
                 "%s gives a frame every %.1f s; this bundle needs one every %.2g s, so nothing is decided.",
                 name,
                 (now - self._times[0]) / INTERVALS,
                 self._longest_period,
             )
-        elif state is not None:
-            log.warning("the picture of %s is %s; nothing is decided until it is not.", name, state)
+        elif self._state is not None:
+            log.warning("the picture of %s is %s; nothing is decided until it is not.", name, self._state)
+        elif was == "slow":
+            log.warning("%s gives frames often enough again.", name)
         else:
             log.warning("the picture of %s is no longer %s.", name, was)
 

@@ -113,6 +113,34 @@ def test_a_picture_that_comes_and_goes_is_a_line_a_minute(caplog: pytest.LogCapt
     assert len(said) <= 3
 
 
+def test_what_lasts_is_said_as_soon_as_there_may_be_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Black twice for a moment, and then frozen for good, all within a minute; much later it moves again."""
+    black = np.zeros_like(SCENE)
+    images = [black if index // 30 % 2 else moving(index) for index in range(120)] + [SCENE] * 1080
+    watchdog = Watchdog(make_manifest())
+    watched(images, watchdog=watchdog)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first == "the picture of door is black; nothing is decided until it is not."
+    assert second == "the picture of door is frozen; nothing is decided until it is not."
+    caplog.clear()
+    prediction = make_result(0).prediction
+    for index in range(1200, 1300):
+        watchdog(Result(Frame(moving(index), index, 100 + index / FPS, CAMERA), prediction, FPS))
+    assert [record.getMessage() for record in caplog.records] == ["the picture of door is no longer frozen."]
+
+
+def test_what_was_said_of_a_camera_is_taken_back_after_a_reconnect(caplog: pytest.LogCaptureFixture) -> None:
+    watchdog, prediction = Watchdog(make_manifest()), make_result(0).prediction
+    watched([SCENE] * 150, watchdog=watchdog)
+    for index in range(150, 900):
+        frame = Frame(moving(index), index, 100 + index / FPS, CAMERA, connection=1)
+        assert watchdog(Result(frame, prediction, FPS)).prediction is prediction
+    assert [record.getMessage() for record in caplog.records] == [
+        "the picture of door is frozen; nothing is decided until it is not.",
+        "the picture of door is no longer frozen.",
+    ]
+
+
 def test_a_reconnect_is_a_new_picture() -> None:
     watchdog = Watchdog(make_manifest())
     prediction = make_result(0).prediction
