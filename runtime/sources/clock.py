@@ -10,6 +10,7 @@ older as it came later.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from typing import Final
 
@@ -17,6 +18,10 @@ DRIFT: Final = 2e-4  # seconds a second by which two clocks may part
 PACE: Final = 0.9  # frames that come in less than this share of their own time waited somewhere
 PACED_FRAMES: Final = 4
 LONG_WAIT: Final = 0.25  # seconds without a frame: nothing waited
+RECENT: Final = 32  # frames whose mean rate is the camera's
+QUICK: Final = 0.5  # a frame that comes within this share of the mean interval waited for the one before it
+BURSTS: Final = 3  # as large as they are in the middle is the next one taken to be
+PAUSE: Final = 1.0  # seconds without a frame that are a pause and no burst on its way
 
 
 class Clock:
@@ -59,3 +64,42 @@ class Clock:
         if len(self._recent) < 2:
             return 0.0
         return (self._recent[-1][1] - self._recent[0][1]) / (len(self._recent) - 1)
+
+
+class Pace:
+    """When frames were seen that have no time of their own: those of a burst, evenly since the burst before.
+
+    arrival    |||||             |||||             |||||        as over a wireless network
+    seen           |   |   |   |   |   |   |   |   |   |
+
+    Frames that come evenly, or after a pause, count as seen when they arrive; in seconds, as all here.
+    """
+
+    def __init__(self) -> None:
+        self._arrived: deque[float] = deque(maxlen=RECENT)
+        self._sizes: deque[int] = deque(maxlen=BURSTS)
+        self._size = 0  # of the burst that arrives, so far
+        self._begun = self._seen = -math.inf  # when its first frame came, and the last one was seen
+        self._period = 0.0  # between two frames of it
+
+    def seen_at(self, arrived: float) -> float:
+        """When a frame was seen that arrived at a monotonic time; frames come in order, and so do the answers."""
+        gap = arrived - self._arrived[-1] if self._arrived else math.inf
+        if gap >= min(self._period, QUICK * self._mean()):  # it waited for nothing: a burst begins, of one or more
+            self._sizes.append(self._size)
+            before, self._begun, self._size = self._begun, arrived, 0
+            if gap < PAUSE:
+                self._period = (arrived - before) / max(1, statistics.median(self._sizes))
+                self._seen = max(self._seen, before)
+            else:
+                self._period, self._seen = 0.0, arrived
+                self._arrived.clear()
+        self._size += 1
+        self._arrived.append(arrived)
+        self._seen = min(arrived, self._seen + self._period)
+        return self._seen
+
+    def _mean(self) -> float:
+        if len(self._arrived) < 2:
+            return 0.0
+        return (self._arrived[-1] - self._arrived[0]) / (len(self._arrived) - 1)

@@ -11,14 +11,15 @@ from typing import NamedTuple
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import Shot
+from stpr.runtime.sources.clock import Pace
 from stpr.runtime.sources.mailbox import Mailbox
 
 
 class Arrived(NamedTuple):
-    """A picture as it came, and when (monotonic)."""
+    """A picture as it came, and when it was seen (monotonic)."""
 
     picture: bytes
-    at: float
+    seen_at: float
 
 
 class PictureCapture:
@@ -57,7 +58,7 @@ class PictureCapture:
         """The next picture in RGB, or None at the end; raises SourceError where none comes in time."""
         while (arrived := self._mailbox.take(self._stall_seconds)) is not None:
             if (image := self._decode(arrived.picture)) is not None:
-                return Shot(image, None, arrived.at)
+                return Shot(image, None, arrived.seen_at)
             self.skipped += 1
         if self._stall_seconds is not None and not self._mailbox.closed_within(0):
             raise stalled(self._stall_seconds)
@@ -68,10 +69,11 @@ class PictureCapture:
         self._mailbox.close()
 
     def _receive(self, pictures: Iterator[bytes], done: Callable[[], None]) -> None:
+        pace = Pace()
         with self._mailbox:
             try:
                 for picture in pictures:
-                    self._mailbox.put(Arrived(picture, time.monotonic()), len(picture))
+                    self._mailbox.put(Arrived(picture, pace.seen_at(time.monotonic())), len(picture))
                     if self._mailbox.closed_within(0):
                         return
             except (OSError, HTTPException):

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from stpr.runtime.sources.clock import DRIFT, Clock
+from stpr.runtime.sources.clock import DRIFT, PAUSE, Clock, Pace
 
 PERIOD = 0.1
 
@@ -59,3 +60,37 @@ def test_a_long_wait_is_the_present_too() -> None:
     assert not clock.is_paced
     clock.seen_at(0.5, 5 * PERIOD)
     assert clock.is_paced
+
+
+def paced(arrivals: list[float]) -> list[float]:
+    pace = Pace()
+    seen = [pace.seen_at(at) for at in arrivals]
+    assert seen == sorted(seen)
+    assert all(one <= at for one, at in zip(seen, arrivals, strict=True))
+    return seen
+
+
+@pytest.mark.parametrize(("size", "every", "apart"), [(8, 0.5, 0.0), (15, 0.5, 0.002), (8, 0.5, 0.02), (4, 0.2, 0.005)])
+def test_the_frames_of_bursts_are_seen_evenly(size: int, every: float, apart: float) -> None:
+    arrivals = [10 + every * (index // size) + apart * (index % size) for index in range(12 * size)]
+    steps = np.diff(paced(arrivals)[4 * size :])
+    assert steps == pytest.approx(every / size)
+
+
+def test_frames_that_come_evenly_or_after_a_pause_are_seen_when_they_arrive() -> None:
+    even = [index / 30 for index in range(100)]
+    after = [even[-1] + PAUSE + 0.5 + index / 30 for index in range(100)]
+    assert paced(even + after) == pytest.approx(even + after)
+    rng = np.random.default_rng(0)
+    uneven = [index / 30 + rng.uniform(0, 0.01) for index in range(300)]
+    assert paced(uneven) == pytest.approx(uneven, abs=0.001)
+
+
+def test_bursts_that_begin_and_cease_are_followed_within_three() -> None:
+    even = [index / 16 for index in range(64)]
+    bursts = [even[-1] + 0.5 * (1 + index // 8) for index in range(64)]
+    again = [bursts[-1] + (1 + index) / 16 for index in range(64)]
+    seen = paced(even + bursts + again)
+    assert seen[:64] == pytest.approx(even)
+    assert np.diff(seen[96:128]) == pytest.approx(1 / 16, rel=0.2)
+    assert seen[131:] == pytest.approx(again[3:])

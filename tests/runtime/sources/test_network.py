@@ -261,9 +261,11 @@ def test_frames_that_come_in_bursts_are_all_seen() -> None:
     with camera() as server:
         server.burst = 15
         with closing(live(server.url)) as source:
-            frames = []
-            for frame, _ in zip(source, range(60), strict=False):
+            frames, seen = [], []
+            for frame, _ in zip(source, range(120), strict=False):
                 frames.append(frame.index)
+                seen.append(frame.captured_at)
                 time.sleep(0.01)
-    assert frames == list(range(60))
+    assert frames == list(range(120))
     assert source.dropped == 0
+    assert np.median(np.diff(seen[75:])) == pytest.approx(1 / FPS, rel=0.2)  # at the camera's pace all the same
