@@ -3,19 +3,23 @@
 Python runs a handler only when the main thread is back from what it does in C, and that may take long: a connection
 that waits for its server, a large frame. So a thread of our own is woken by the signal itself.
 
-    signal ─▶ stops are called ─▶ FINISH ─▶ finishers are called ─▶ GRACE ─▶ last words, exit 0
+    signal ─▶ stops are called ─▶ FINISH ─▶ finishers are called ─▶ GRACE ─▶ last words, exit 0 ─▶ LAST ─▶ exit 1
                     └─ the main thread comes to its end by itself meanwhile: as a rule, at once
+
+The process then ends where it is: Python's own end would wait for what hangs in a driver or a library, and nothing
+could watch over that any more.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -24,7 +28,9 @@ import click
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FINISH_SECONDS: Final = 0.8  # for the main thread to end by itself, before files are finished without it
 GRACE_SECONDS: Final = 1.8  # from the signal to the end: systems ask for two seconds
+LAST_SECONDS: Final = 8.0  # from the signal on, where something keeps Python's lock and no thread of ours can run
 REPEAT_SECONDS: Final = 0.1  # one signal may come twice: to the process and to its group
+STDERR: Final = 2
 NOTHING: Final = "0 frames, 0 encoded, 0 dropped, 0 reconnects, 0.0 fps, no prediction: stopped before the first frame"
 
 
@@ -56,6 +62,11 @@ class Stopping:
         finally:
             self.conclude()
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self._asked_at is not None
+
     def conclude(self) -> None:
         """Say the last words, unless they were said."""
         if self._spoken.acquire(blocking=False):
@@ -76,6 +87,8 @@ class Stopping:
         if not _next_signal(woken):
             return
         begun = time.monotonic()
+        # No thread of Python's; it says where all of those are, on standard error.
+        faulthandler.dump_traceback_later(LAST_SECONDS, exit=True, file=STDERR)
         self._stop()
         for step, due in ((self._finish, begun + FINISH_SECONDS), (self._conclude_soon, begun + GRACE_SECONDS)):
             second = _next_signal(woken, due, not_before=begun + REPEAT_SECONDS)
@@ -100,7 +113,10 @@ class Stopping:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stopping]:
-    """Signals are obeyed in this block, which a main thread must enter; what it does until `by` is simply left."""
+    """Signals are obeyed in this block, which a main thread must enter; what it does until `by` is simply left.
+
+    Where one came, the process ends with the block; what the block raises is still raised.
+    """
     stopping = Stopping()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -112,9 +128,11 @@ def stop_on_signals() -> Iterator[Stopping]:
     for number in before:
         signal.signal(number, stopping.handle)
     try:
-        yield stopping
-    except StoppedError:
-        stopping.conclude()
+        with suppress(StoppedError):
+            yield stopping
+        if stopping.asked:
+            stopping.conclude()
+            os._exit(0)  # nothing waits in Python's buffers: sinks and lines are written past them or at once
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

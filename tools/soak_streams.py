@@ -184,6 +184,8 @@ class Run:
             self.process.send_signal(signal.SIGABRT)  # where all its threads are
             self.process.wait()
             raise click.ClickException(f"it did not end; the run said:\n{self._log.read_text()}") from None
+        if self.process.returncode:
+            raise click.ClickException(f"it ended with {self.process.returncode}:\n{self._log.read_text()}")
         return self._log.read_text().splitlines()[-1]
 
 

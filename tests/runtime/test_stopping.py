@@ -254,16 +254,46 @@ def test_a_run_that_is_to_outlive_its_terminal_does(bundle: Path, tmp_path: Path
     assert re.fullmatch(SUMMARY, stopped(process)[-1])
 
 
+STOPPED = """
+import atexit, ctypes, signal, threading, time
+from stpr.runtime import stopping as module
+from stpr.runtime.stopping import stop_on_signals
+
+called = []
+with stop_on_signals() as stopping:
+    with stopping.by(lambda: called.append("stop"), finish=lambda: called.append("finish"), words=lambda: str(called)):
+        {then}
+"""
+
+
+def ending(then: str) -> subprocess.CompletedProcess[str]:
+    """A process that does this once a signal can stop it, and how it ended."""
+    command = [sys.executable, "-c", STOPPED.format(then=then)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
 def test_a_signal_that_comes_to_the_process_and_to_its_group_is_one() -> None:
-    called: list[str] = []
-    with (
-        stop_on_signals() as stopping,
-        stopping.by(lambda: called.append("stop"), finish=lambda: called.append("finish"), words=lambda: "ended."),
-    ):
-        for _ in range(2):
-            signal.raise_signal(signal.SIGTERM)
-        wait_for(lambda: called)
-    assert called == ["stop"]
+    done = ending("for _ in range(2): signal.raise_signal(signal.SIGTERM); time.sleep(0.05)")
+    assert (done.returncode, done.stderr) == (0, "['stop']\n")
+
+
+def test_what_hangs_when_python_itself_ends_holds_no_stop() -> None:
+    """As destructors of libraries do, whose threads are still at work."""
+    begun = time.monotonic()
+    done = ending("atexit.register(time.sleep, 15); signal.raise_signal(signal.SIGTERM); time.sleep(0.3)")
+    assert (done.returncode, done.stderr) == (0, "['stop']\n")
+    assert time.monotonic() - begun < 10
+
+
+def test_what_keeps_pythons_lock_for_ever_is_shown_and_ended() -> None:
+    """No thread of Python's runs any more, so nothing can be finished: that is no clean end."""
+    done = ending(
+        "module.LAST_SECONDS = 2.5; threading.Timer(0.5, ctypes.PyDLL(None).sleep, [15]).start();"
+        " signal.raise_signal(signal.SIGTERM); time.sleep(15)"
+    )
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert 'File "<string>", line ' in done.stderr
 
 
 def test_what_is_left_by_itself_leaves_no_trace() -> None:
