@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,17 @@ def test_several_cameras_hear_what_one_hears_and_share_the_calls(telling: Path, 
 
 
 def test_the_parts_add_up_to_the_whole(telling: Path, tmp_path: Path) -> None:
-    video, parts = Video("a.avi", film(tmp_path / "a.avi", 10.0, []), ()), Parts()
-    with parts.open_model(open_bundle(telling), "onnxruntime", ONE) as model:
-        (found,) = Watcher(model, parts, [EventSettings()]).watch(video, lambda _: None)
-    handled = sum(sum(parts.calls[part]) for part in ("encoder", "head", "all else"))
-    assert sum(found.latencies) <= handled * 1.001
-    # The rate is counted from the first frame on, which took the opening of the file and the first call of each graph.
-    whole = 1000 * found.timing.frames / found.timing.fps
-    assert handled + sum(parts.calls["decoding"][1:]) <= 1.1 * whole + 10
+    video, shares = Video("a.avi", film(tmp_path / "a.avi", 10.0, []), ()), list[float]()
+    for _ in range(5):
+        parts = Parts()
+        with parts.open_model(open_bundle(telling), "onnxruntime", ONE) as model:
+            begun = time.perf_counter()
+            (found,) = Watcher(model, parts, [EventSettings()]).watch(video, lambda _: None)
+            took = 1000 * (time.perf_counter() - begun)
+        handled = sum(sum(parts.calls[part]) for part in ("encoder", "head", "all else"))
+        assert sum(found.latencies) <= handled * 1.001
+        # No part is counted twice: this holds however busy the machine is.
+        assert handled + sum(parts.calls["decoding"]) <= took
+        # The rate is counted from the first frame on, which took the opening of the file and the first calls.
+        shares.append((handled + sum(parts.calls["decoding"][1:])) / (1000 * found.timing.frames / found.timing.fps))
+    assert max(shares) > 0.5  # and little is left out; a busy machine may be away between two parts, but not each time
