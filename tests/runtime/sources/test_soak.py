@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,11 +40,17 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def camera(video: Path, *options: str) -> Iterator[str]:
+    with camera_and_process(video, *options) as (url, _):
+        yield url
+
+
+@contextmanager
+def camera_and_process(video: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     command = [sys.executable, str(TOOLS / "fake_camera.py"), *options[:1], str(video), f"--port={PORT}", *options[1:]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), process
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -73,6 +81,36 @@ def test_a_camera_that_is_killed_and_hangs(tmp_path: Path, video: Path, kind: st
     assert int(row["reconnects"]) >= 3
     assert (row["lost uncounted"], row["windows across"], row["unreadable"]) == ("0", "0", "0")
     assert int(row["frames, dropped"].partition(",")[0]) > 100
+
+
+@pytest.mark.parametrize("kind", ["h264", "h265", "http-mjpeg", "http-ts"])
+@pytest.mark.parametrize("long", [False, True], ids=["at once", "reconnecting"])
+def test_a_run_ends_in_time_while_its_camera_hangs(tmp_path: Path, video: Path, kind: str, long: bool) -> None:
+    """The thread that reads is inside OpenCV or a socket, or connects again to a server that takes connections."""
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-c", "from stpr.runtime.cli import run; run()", "--headless", "--wait"]
+    command += ["--json", str(out), "--bundle", str(make_bundle(tmp_path / "bundles"))]
+    with camera_and_process(video, kind) as (url, server):
+        run = subprocess.Popen([*command, "--source", url], stderr=subprocess.PIPE, text=True)
+        try:
+            deadline = time.monotonic() + 60
+            while not (out.exists() and b'"known"' in out.read_bytes()):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            os.killpg(server.pid, signal.SIGSTOP)
+            time.sleep(7 if long else 0.5)
+            begun = time.monotonic()
+            run.send_signal(signal.SIGTERM)
+            _, said = run.communicate(timeout=20)
+            took = time.monotonic() - begun
+        finally:
+            run.kill()
+            run.communicate()
+    assert run.returncode == 0, said
+    assert re.match(r"\d+ frames, ", said.splitlines()[-1])
+    assert ("reconnecting until it does" in said) == long
+    assert took < 4  # two seconds, and what a busy machine adds
+    assert all(json.loads(line) for line in out.read_text().splitlines())
 
 
 @pytest.mark.parametrize("auth", ["basic", "digest"])
