@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from stpr.train.report.letters import drawn, style
+from stpr.train.report.letters import drawn, length, short, style
 from stpr.train.run.metrics import UNKNOWN, Metrics
 
 Table: TypeAlias = npt.NDArray[np.float64]
@@ -30,6 +30,7 @@ MARKS: Final = "osD^vPX"
 RAMP: Final = "Blues"
 MOST_NUMBERED: Final = 30  # rows of a table whose cells still hold a legible number
 MOST_LISTED: Final = 12  # stages that a legend or a panel can still list one by one
+LETTER: Final = 0.0085  # inches that a narrow letter takes of each point of its size
 MOST_NAMED: Final = 110  # classes whose names still fit an axis
 
 
@@ -63,6 +64,8 @@ def confusion_figure(metrics: Metrics) -> Figure:
     clips = counts.sum(axis=1, keepdims=True)
     table = np.divide(counts, clips, out=np.full_like(counts, np.nan), where=clips > 0)
     count = len(metrics.classes)
+    size = 8.0 if count <= MOST_NUMBERED else 6.0
+    names, look = [short(drawn(name)) for name in metrics.classes], style(*metrics.classes)
     figure, axes = _table_figure(
         table, cell=0.34 if count <= MOST_NUMBERED else 0.14, bar="share of the true class", zeros=False,
         unknown=np.isnan(table),
@@ -74,8 +77,8 @@ def confusion_figure(metrics: Metrics) -> Figure:
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if count <= MOST_NAMED:
-        size = 8.0 if count <= MOST_NUMBERED else 6.0
-        names, look = [drawn(name) for name in metrics.classes], style(*metrics.classes)
+        room = LETTER * size * max(map(length, names))  # the names' own, beside the table and below it
+        figure.set_size_inches(*(min(20.0, side + room) for side in figure.get_size_inches()))
         axes.set_xticks(range(count), names, rotation=90, fontsize=size, **look)
         axes.set_yticks(range(count), names, fontsize=size, **look)
     else:

@@ -15,6 +15,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
 OWN: Final = "DejaVu Sans"
+MOST_LETTERS: Final = 34  # of a name
 NO_OUTLINES: Final = ("color", "lastresort", "last resort", "emojicompat")  # fonts whose letters matplotlib can't draw
 
 
@@ -27,6 +28,18 @@ def style(*words: str) -> dict[str, Any]:
     """What matplotlib needs to draw `words` literally, not as TeX, and in fonts that have their letters."""
     found = [_family(letter) for word in words for letter in word if not letter.isascii()]
     return {"parse_math": False, "fontfamily": list(dict.fromkeys([OWN, *filter(None, found)]))}
+
+
+def short(name: str, most: int = MOST_LETTERS) -> str:
+    """A name whose middle goes where it is too long: what tells names apart is mostly at their ends."""
+    name = " ".join(name.split())
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+
+
+def length(words: str) -> int:
+    """How long words are in narrow letters: the letters of some scripts are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1 for letter in words)
 
 
 @cache

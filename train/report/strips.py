@@ -16,7 +16,7 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data.videos import VideoFile, probe
 from stpr.train.report.figures import INK, blank_figure
-from stpr.train.report.letters import drawn, style
+from stpr.train.report.letters import MOST_LETTERS, drawn, short, style
 from stpr.train.report.mistakes import Mistake
 from stpr.train.report.quantities import percent
 
@@ -24,7 +24,6 @@ MOST_STRIPS: Final = 24
 FRAMES: Final = 5  # of a strip
 WIDTH, HEIGHT, GAP = 112, 84, 2  # of a frame, and between two, in pixels
 COLUMNS: Final = 2
-MOST_LETTERS: Final = 34  # of a name
 BACKGROUND: Final = 236
 
 
@@ -40,9 +39,9 @@ def strips_figure(mistakes: Sequence[Mistake]) -> Figure:
         strip, why = _strip(mistake.video)
         axes.imshow(strip, interpolation="antialiased")
         score = "" if mistake.score is None else f", {percent(mistake.score)}"
-        words = f"{_short(mistake.label)} taken for {_short(mistake.predicted)}{score}"
+        words = f"{short(mistake.label)} taken for {short(mistake.predicted)}{score}"
         axes.set_title(drawn(words), loc="left", fontsize=8, pad=13, color=INK, **style(words))
-        name = _short(mistake.video.name, 2 * MOST_LETTERS)
+        name = short(mistake.video.name, 2 * MOST_LETTERS)
         axes.text(0, 1.03, drawn(name), transform=axes.transAxes, fontsize=6.5,
                   color="#666666", va="bottom", **style(name))  # fmt: skip
         axes.text(0.5, 0.5, why, transform=axes.transAxes, fontsize=9, color=INK, ha="center", va="center")
@@ -81,10 +80,3 @@ def _fitted(picture: Image) -> Image:
 def _spaced(pictures: Sequence[Image]) -> list[Image]:
     gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
     return [part for picture in pictures for part in (gap, picture)][1:]
-
-
-def _short(name: str, most: int = MOST_LETTERS) -> str:
-    """A name whose middle goes where it is too long: what tells names apart is mostly at their ends."""
-    name = " ".join(name.split())
-    half = (most - 1) // 2
-    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"

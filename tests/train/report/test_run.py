@@ -179,6 +179,22 @@ def test_many_classes_stay_legible(count: int, numbered: bool, named: bool) -> N
     assert ("(%)" in axes.get_title()) == numbered
 
 
+@pytest.mark.parametrize("count", [2, 10, 31, 100])
+@pytest.mark.parametrize("letter", ["x", "W", "走"])
+def test_long_names_take_nothing_from_the_table_and_stay_on_the_picture(count: int, letter: str) -> None:
+    names = [f"{number:03}{letter * 64}{number:03}" for number in range(count)]
+    figure = confusion_figure(msgspec.structs.replace(made_up([count]), classes=names, stages=[names]))
+    figure.draw_without_rendering()  # matplotlib warns where nothing is left for the table
+    axes = figure.axes[0]
+    whole = figure.bbox
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        place = label.get_window_extent()
+        assert place.x0 >= whole.x0 - 1
+        assert place.y0 >= whole.y0 - 1
+    assert axes.get_window_extent().width > 0.3 * whole.width
+    assert len({label.get_text() for label in axes.get_yticklabels()}) == count
+
+
 def test_a_stage_that_is_forgotten_entirely_shows_0() -> None:
     metrics = msgspec.structs.replace(made_up([1, 1]), accuracy=[[1.0], [0.0, 1.0]])
     numbers = [text.get_text() for text in forgetting_figure(metrics).axes[0].texts]
