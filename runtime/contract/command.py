@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.contract.names import shown
+from stpr.runtime.contract.names import is_text, shown
 
 # These two come in flavours for kinds of machines, so the command that needs them can't say which extra to install.
 OPENCV = 'OpenCV can\'t be imported here ({}): `pip install "stpr[server]"`, or "stpr[desktop]" for a window.'
@@ -86,7 +86,9 @@ class Group(Command, click.Group):
         self.default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name of the default in front where no command is named."""
+        """Put the name of the default in front where no command is named; refuse what no recipe or graph can name."""
+        if odd := [word for word in args if not is_text(word)]:
+            raise click.UsageError(f"{shown(odd[0])} is not in UTF-8; rename the file or folder.", ctx)
         named = bool(args) and args[0] in self.commands
         return super().parse_args(ctx, args if named else [self.default, *args])
 

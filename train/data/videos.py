@@ -21,6 +21,7 @@ import numpy as np
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
 from stpr.runtime.contract.preprocess import Image
+from stpr.train.datasets.annotations import check_name
 
 # How much of the announced end may be missing. Of 1,270 intact files of 9 kinds none missed a frame; files
 # that lost their last tenth miss 8 to 39 %. Clips are drawn from the frames that are there, so what slips through is
@@ -54,6 +55,7 @@ class VideoFile:
     """
 
     def __init__(self, path: Path) -> None:
+        check_name(path)  # OpenCV ends the process over one that is not UTF-8
         with reading(path):
             if not path.is_file():
                 raise DataError(f"the video {path} is missing; copy it there or put it on the skip list.")

@@ -146,6 +146,15 @@ def test_a_bug_stays_a_traceback(error: Exception) -> None:
     assert result.exception is error
 
 
+@pytest.mark.parametrize("words", [["--out", "b\udcff"], ["caf\udce9/"], ["--set=backbone.source=./n\udcff"]])
+def test_a_name_that_no_recipe_or_graph_can_hold_is_one_line(words: list[str]) -> None:
+    group = Group("stpr-do", default="do", commands={"do": Command("do", callback=lambda: None)})
+    result = CliRunner().invoke(group, words)
+    assert result.exit_code == 2
+    assert "is not in UTF-8; rename the file or folder." in result.output
+    assert result.output.isascii()
+
+
 def test_commands_of_a_group_have_their_version_too() -> None:
     for arguments in (["--version"], ["alone", "--version"]):
         result = CliRunner().invoke(failing(KeyError("never run"), group=True), arguments)

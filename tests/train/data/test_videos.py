@@ -275,6 +275,13 @@ def test_a_codec_that_can_not_be_decoded_is_named(whole: Path, tmp_path: Path) -
         assert "no frame that can be decoded: it is in the codec AV1, which OpenCV" in error.message  # noqa: PT017
 
 
+def test_a_name_that_is_not_utf8_is_told_and_ends_no_process(video: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"x\xff.avi")
+    shutil.copy(video, odd)
+    with pytest.raises(DataError, match=r"the path b'.*x\\xff\.avi' is not in UTF-8; rename"):
+        probe(odd)
+
+
 def test_what_can_not_be_read_is_not_called_damaged(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(video))
