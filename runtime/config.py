@@ -19,6 +19,7 @@ from click.core import ParameterSource
 from stpr.runtime.contract.command import Command, one_line_errors
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.log import LEVELS, saying
+from stpr.runtime.stopping import end_process
 
 ELSEWHERE: Final = frozenset({"config", "version", "help"})  # options that are no settings
 
@@ -49,6 +50,15 @@ class ConfiguredCommand(Command):
             help="What is said on standard error; debug leaves no repetition out.",
         )
         self.params += [level, config]
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """The whole command; where it is the process's own, nothing that hangs outlives it."""
+        try:
+            return super().main(*args, **settings)
+        except SystemExit as end:
+            if not args and settings.get("args") is None:  # the words are the process's
+                end_process(end.code if isinstance(end.code, int) else 0)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; what it says meanwhile has time and level."""

@@ -16,6 +16,7 @@ import faulthandler
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +142,18 @@ def stop_on_signals() -> Iterator[Stopping]:
         watching.join()
         os.close(reading)
         os.close(writing)
+
+
+def end_process(code: int) -> None:
+    """End the process now if threads of it are still at work, as in a driver that hangs; else let Python do it.
+
+    Where a thread is inside OpenCV, Python's own end aborts or hangs.
+    """
+    if threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, full, or none
+                stream.flush()
+        os._exit(code)
 
 
 def _next_signal(woken: int, due: float | None = None, *, not_before: float = 0.0) -> int | None:

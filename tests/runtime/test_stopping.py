@@ -285,6 +285,31 @@ def test_what_hangs_when_python_itself_ends_holds_no_stop() -> None:
     assert time.monotonic() - begun < 10
 
 
+HANGING = """
+import threading, time
+import click
+from stpr.runtime.config import ConfiguredCommand
+
+@click.command(cls=ConfiguredCommand)
+def main():
+    threading.Thread(target=time.sleep, args=(15,), name="in a driver").start()
+    raise SystemExit({code})
+
+main()
+"""
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_command_that_ends_by_itself_waits_for_no_thread_that_hangs(code: int) -> None:
+    """As after q in the window, or with an error, while another camera's thread is inside OpenCV."""
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING.format(code=code)], capture_output=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, b"")
+    assert time.monotonic() - begun < 10
+
+
 def test_what_keeps_pythons_lock_for_ever_is_shown_and_ended() -> None:
     """No thread of Python's runs any more, so nothing can be finished: that is no clean end."""
     done = ending(
