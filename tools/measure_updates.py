@@ -1,13 +1,16 @@
-"""What each stage of a run ships to a device that has the one before: exported in turn, in a table and a picture."""
+"""What each stage of a run ships to a device that has the one before: exported in turn, in a table and a picture.
+
+Both are carried on to stage 50: experts are of one size and classes are rows, so a bundle grows by the same each time.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import click
 from matplotlib.figure import Figure
@@ -19,8 +22,12 @@ from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.delta import bytes_of, write_delta
 from stpr.runtime.contract.manifest import Precision
+from stpr.train.estimate.audit import HORIZON
 
 PARTS: Final = ("weights/stage", "weights/expert", "golden")  # what is told apart; the rest is graphs and papers
+NAMES: Final = ("statistics, adapter", "expert", "golden clip", "graphs, papers")
+
+Row: TypeAlias = list[float]  # MB of each part of an update, of all of it, and of the whole bundle
 
 
 @click.command(cls=Command, extra="export")
@@ -34,20 +41,22 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     *, run: Path, stages: int, precision: Precision, clips: int, out: Path | None, plot: Path | None
 ) -> None:
     """Print what an update to each stage of RUN weighs, by part, beside the whole bundle."""
-    rows: dict[int, tuple[dict[str, int], int]] = {}
+    rows: dict[int, Row] = {}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         options = Options(precision=precision, clips=clips)
         made = [export_stage(run, stage, Path(folder), options=options) for stage in range(1, stages + 1)]
         for (stage, before), (_, after) in pairwise(enumerate(made, start=1)):
             delta = write_delta(open_bundle(before), open_bundle(after), after.with_name(f"update-{stage}"))
-            rows[stage + 1] = _parts(delta), bytes_of(after)
-    click.echo("| to stage | statistics, adapter | expert | golden clip | graphs, papers | MB | whole bundle |")
+            sizes = [*_parts(delta).values(), bytes_of(delta), bytes_of(after)]
+            rows[stage + 1] = [size / 1e6 for size in sizes]
+    click.echo(f"| to stage | {' | '.join(NAMES)} | MB | whole bundle |")
     click.echo("|---|---|---|---|---|---|---|")
-    for stage, (parts, whole) in rows.items():
-        cells = [*parts.values(), sum(parts.values()), whole]
-        click.echo(f"| {stage} | {' | '.join(f'{size / 1e6:.2f}' for size in cells)} |")
+    ahead = _ahead(rows)
+    for stage, row in [*rows.items(), *list(ahead.items())[-1:]]:
+        said = f"{stage}, projected" if stage in ahead else str(stage)
+        click.echo(f"| {said} | {' | '.join(f'{size:.2f}' for size in row)} |")
     if plot is not None:
-        _draw(rows, plot)
+        _draw(rows, ahead, plot)
 
 
 def _parts(delta: Path) -> dict[str, int]:
@@ -64,17 +73,31 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
             yield file.relative_to(folder).as_posix(), file.stat().st_size
 
 
-def _draw(rows: dict[int, tuple[dict[str, int], int]], file: Path) -> None:
-    """The updates, part on part, and beside them what the whole bundles weigh."""
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes, below = figure.subplots(), [0.0] * len(rows)
-    names = ("statistics, adapter", "expert", "golden clip", "graphs, papers")
-    for part, name in zip((*PARTS, ""), names, strict=True):
-        heights = [parts[part] / 1e6 for parts, _ in rows.values()]
-        axes.bar([*rows], heights, bottom=below, label=name)
+def _ahead(rows: Mapping[int, Row]) -> dict[int, Row]:
+    """The stages up to HORIZON, if they go on as they went from the first row to the last; none after a single row."""
+    first, last = min(rows), max(rows)
+    if first == last:
+        return {}
+    slopes = [(now - then) / (last - first) for then, now in zip(rows[first], rows[last], strict=True)]
+    return {
+        stage: [now + (stage - last) * slope for now, slope in zip(rows[last], slopes, strict=True)]
+        for stage in range(last + 1, HORIZON + 1)
+    }
+
+
+def _draw(rows: Mapping[int, Row], ahead: Mapping[int, Row], file: Path) -> None:
+    """Left the updates, part on part; right the whole bundles, dashed where they are only projected."""
+    figure = Figure(figsize=(10, 3.5), layout="constrained")
+    (left, right), below = figure.subplots(1, 2), [0.0] * len(rows)
+    for place, name in enumerate(NAMES):
+        heights = [row[place] for row in rows.values()]
+        left.bar([*rows], heights, bottom=below, label=name)
         below = [low + height for low, height in zip(below, heights, strict=True)]
-    axes.set(xlabel="stage", ylabel="MB of the update", xticks=[*rows])
-    axes.legend()
+    left.set(xlabel="stage", ylabel="MB of the update", xticks=[*rows])
+    left.legend()
+    right.plot([*rows], [row[-1] for row in rows.values()], "o-")
+    right.plot([*ahead], [row[-1] for row in ahead.values()], "--", color="C0")
+    right.set(xlabel="stage", ylabel="MB of the bundle", ylim=(0, None))
     figure.savefig(file)
 
 
