@@ -161,8 +161,8 @@ def read_record(run: Path, stage: int) -> StageRecord:
     file = stage_folder(run, stage) / RECORD
     if not file.is_file():
         done = finished_stages(run)
-        has = f"has {named_stages(done)}" if done else "has no finished stage"
-        raise CheckpointError(f"{run} {has}, not stage {stage}; train further or choose another --stage.")
+        has = f"has {named_stages(done)}, not stage {stage}" if done else "has no finished stage"
+        raise CheckpointError(f"{run} {has}; train further or choose another --stage.")
     try:
         record = msgspec.json.decode(file.read_bytes(), type=StageRecord)
     except (msgspec.DecodeError, ValueError) as error:

@@ -183,7 +183,7 @@ def test_what_does_not_go_together_is_told(run: Path, tmp_path: Path) -> None:
     refused(
         videos,
         CheckpointError,
-        "has no whole stage to go on from: .* not stage 1; put",
+        "has no whole stage to go on from: .* has no finished stage; put",
         Asked(run=run),
     )
 
