@@ -108,7 +108,7 @@ def test_the_burst_from_before_the_start_is_passed_over(form: str) -> None:
     assert steps == pytest.approx(
         np.diff([frame.index for frame in frames]) / FPS, abs=0.01
     )  # the camera's own times, to the network's
-    assert max(ages) < 0.5
+    assert max(ages) < stream.BUDGET_SECONDS  # as promised, on a busy machine too; what was passed over is older
 
 
 def test_a_reader_that_shows_too_slowly_stays_near_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
