@@ -13,7 +13,7 @@ from stpr.train.run.background import background_of
 from stpr.train.run.resume import Past
 from stpr.train.settings.recipe import Recipe
 
-UNWRITTEN: Final = 2.0  # seconds of a typical clip where the run itself is to write them
+UNWRITTEN: Final = 2.0  # seconds of a typical clip where there are none yet
 
 
 @dataclass(frozen=True, slots=True)

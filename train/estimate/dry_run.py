@@ -112,8 +112,9 @@ def dry_run(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> Dry
         found.learnt, found.last = len(learnt), min(last or len(plan), len(plan))
         found.plan = _counted(plan, found.videos)
         _look_for_videos(found)
-        if found.stages and not found.missing.get("train"):
-            beside = partial(work_beside, recipe, found.videos, past, written=not found.to_write)
+        if found.stages:
+            there = not found.to_write and not found.missing.get("train")
+            beside = partial(work_beside, recipe, found.videos, past, written=there)
             found.beside = found.attempt(beside, found.beside)
     _look_at_network(found, [*learnt, *(stage.classes for stage, _ in found.stages)])
     if found.disk > (free := free_bytes(out)):
