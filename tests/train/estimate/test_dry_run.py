@@ -110,7 +110,7 @@ def test_a_missing_folder_a_bad_network_and_a_run_in_the_way(tmp_path: Path) -> 
     )
     result = call(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
-    assert "holds a run with 1 finished stage; go on with --resume" in result.stdout
+    assert "holds stages but no recipe.toml, which says how they were learnt" in result.stdout
     assert f"there is no data set at {tmp_path}/none" in result.stdout
     assert re.search(r"\[backbone\] source .* can't be loaded", result.stdout)
 
