@@ -8,8 +8,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -177,6 +178,12 @@ def opened(url: str) -> Source:
                 raise
 
 
+def listens(port: int) -> bool:
+    """Whether somebody listens, without a connection: FFmpeg as a server takes one alone."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -188,7 +195,12 @@ def opened(url: str) -> Source:
 def test_other_protocols_from_a_real_sender(url: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """RTMP without sound: FFmpeg waits for it until OpenCV's patience ends, unless it is told to look for less."""
     monkeypatch.delenv(FFMPEG_OPTIONS, raising=False)
-    with sender(f"testsrc2=size=160x120:rate={FPS}", *words), closing(opened(url)) as source:
+    with ExitStack() as running:
+        running.enter_context(sender(f"testsrc2=size=160x120:rate={FPS}", *words))
+        deadline = time.monotonic() + 20
+        while url.startswith("rtmp") and not listens(6812) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        source = running.enter_context(closing(opened(url)))
         frames = [frame for frame, _ in zip(source, range(10), strict=False)]
     assert source.origin.is_live
     assert len(frames) == 10
