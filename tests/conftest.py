@@ -44,6 +44,15 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/report/test_run.py",
     "train/run/test_checkpoint.py",
     "train/run/test_task.py",
+    "export/parity/test_departure.py",
+    "runtime/sources/test_network.py",
+    "runtime/sinks/test_background.py",
+    "train/datasets/test_benchmarks.py",
+    "runtime/test_motions_streams.py",
+    "runtime/test_service.py",
+    "train/model/scores/test_reliability.py",
+    "runtime/sources/test_live.py",
+    "runtime/sources/test_reasons.py",
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
     "architecture/test_site.py",
