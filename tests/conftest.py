@@ -53,6 +53,16 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/model/scores/test_reliability.py",
     "runtime/sources/test_live.py",
     "runtime/sources/test_reasons.py",
+    "runtime/sources/test_recorded.py",
+    "runtime/sources/test_waiting.py",
+    "train/report/test_needs.py",
+    "train/report/test_strips.py",
+    "runtime/test_torch_free.py",
+    "runtime/serve/test_shelf.py",
+    "train/data/test_videos.py",
+    "runtime/sources/test_pictures.py",
+    "runtime/sinks/test_strip.py",
+    "runtime/sources/test_uris.py",
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
     "architecture/test_site.py",
