@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +17,10 @@ from stpr.runtime.cli import run
 from stpr.runtime.config import read_config
 from stpr.runtime.events import End, Start
 from stpr.train.settings.load import load_recipe
+from tests.end_to_end.test_readme import run as run_line
 from tests.factories import make_video
 
 ROOT: Final = Path(__file__).parents[2]
-SCRIPTS: Final = Path(sys.executable).parent
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "tools/site/pages").glob("*.md")))
 FEW: Final = ("--set", "data.train_per_class=12", "--set", "data.test_per_class=4")
 HERE: Final = (  # what stands for what a test has not: a camera, a network of the reader's, hours
@@ -61,9 +58,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the embedded set and the bundles of its last two stages."""
     folder = tmp_path_factory.mktemp("finished")
     for line in ("stpr-train motions", "stpr-export --stage 4", "stpr-export --stage 5"):
-        name, *words = line.split()
-        command = [str(SCRIPTS / name), *words, *(FEW if name == "stpr-train" else [])]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = run_line(f"{line} {shlex.join(FEW)}" if line.startswith("stpr-train") else line, folder)
+        assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -104,16 +100,9 @@ def test_every_line_of_a_shell_block_runs(finished: Path, place: Path, name: str
             assert extra
             assert f"\n{extra[1]} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
             continue
-        done = subprocess.run(
-            [str(SCRIPTS / command), *words],
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{command} {shlex.join(words)}\n{done.stdout}{done.stderr}"
+        line = shlex.join([command, *words])
+        done = run_line(line, place)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("name", blocks("toml"))
