@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import msgspec
 import numpy as np
 
@@ -16,6 +17,7 @@ from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.signature import MissingLibraryError, check_is_signed, read_public_key, signer
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions, check_feeds
+from stpr.runtime.settings import CheckSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,23 @@ class Line:
     what: str
     found: str
     holds: bool
+
+
+def run_check(path: Path, settings: CheckSettings, *, as_json: bool) -> None:
+    """Check a bundle and say what was found; raises BundleError where something does not hold, as check_bundle does."""
+    lines = check_bundle(path, settings.engine, threads=settings.threads, trusted=settings.require_signature)
+    if as_json:
+        told = msgspec.json.encode({"bundle": str(path), "checks": lines})
+        click.echo(msgspec.json.format(told, indent=1).decode())
+    else:
+        width = max(len(line.what) for line in lines)
+        for line in lines:
+            click.echo(f"{'ok  ' if line.holds else 'FAIL'}  {line.what:<{width}}  {line.found}")
+    if not all(line.holds for line in lines):
+        raise BundleError(
+            f"{path} does not do on {settings.engine} what it was exported to do; try another --engine, or export it"
+            " again."
+        )
 
 
 def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted: Path | None = None) -> list[Line]:

@@ -178,7 +178,7 @@ def _openvino_default(graph: Path, feeds: Feeds, node: Path) -> Feeds:
 
 
 def _by_openvino(graph: Path, feeds: Feeds, settings: Mapping[str, str]) -> Feeds:
-    import openvino  # type: ignore[import-not-found,unused-ignore]
+    import openvino  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     compiled = openvino.Core().compile_model(str(graph), "CPU", dict(settings))
     found = compiled(dict(feeds))

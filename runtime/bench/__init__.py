@@ -18,7 +18,6 @@ import click
 import cv2
 import msgspec
 
-from stpr.runtime import motions
 from stpr.runtime.bench.parts import Parts
 from stpr.runtime.bench.report import SCHEMA, BenchReport, Cost, measure_cost, report_lines, spreads
 from stpr.runtime.bench.timeline import draw_timeline
@@ -37,34 +36,13 @@ from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.durable import explain, write_file
 from stpr.runtime.contract.errors import BundleError, StprError
 from stpr.runtime.engines.engine import EngineOptions
-from stpr.runtime.events import EventSettings
 from stpr.runtime.model import Model
-from stpr.runtime.settings import ENGINE
+from stpr.runtime.settings import BenchSettings
 from stpr.runtime.sinks.raw_file import standard_output, write_whole
 from stpr.runtime.sinks.targets import check_apart
 from stpr.runtime.untrimmed import TOLERANCE_SPANS, EventFigures, Stream, figures
 
 REPORT: Final = "events.json"
-
-
-class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to watch with what, and where the figures go; a field has the name of its option."""
-
-    bundle: Path
-    annotations: str | None = None  # a CSV, or a name after `synthetic:`; None: speed alone
-    videos: Path | None = None  # None: beside the annotations
-    out: Path | None = None
-    json: str | None = None  # a file, or - for standard output
-    engine: str = ENGINE
-    threads: int | None = None
-    tolerance: float | None = None  # seconds; None: TOLERANCE_SPANS of the bundle's clips
-    events: EventSettings = EventSettings()
-    waits: tuple[EventSettings, ...] = ()  # heard with these, too: what a shorter or longer wait costs and gives
-    actions: int = 20  # in each embedded video
-    seeds: int = 1  # how many embedded videos of each kind
-    split: motions.Split = "test"  # whose actors act in them
-    seconds: float = 60.0  # of video, where speed alone is measured
-    cameras: int = 1  # that show it, where speed alone is measured
 
 
 def run_bench(settings: BenchSettings) -> None:
@@ -83,14 +61,14 @@ def run_bench(settings: BenchSettings) -> None:
             unknown = not_learnt(videos, bundle.manifest.class_names)
             for line in _remarks(settings, videos, unknown):
                 _say(line)
-            watcher = Watcher(model, parts, [settings.events, *settings.waits], settings.cameras)
+            watcher = Watcher(model, parts, [settings.events, *settings.other_events], settings.cameras)
             watched = {
                 video.name: _watch(watcher, video, f"{index}/{len(videos)}")
                 for index, video in enumerate(videos, start=1)
             }
         cost = measure_cost([*chain.from_iterable(watched.values())], parts.calls, settings.cameras)
         streams = {name: first.stream for name, (first, *_) in watched.items()}
-        again = [[first.also[place] for first, *_ in watched.values()] for place in range(len(settings.waits))]
+        again = [[first.also[place] for first, *_ in watched.values()] for place in range(len(settings.other_events))]
         report = _report(settings, model, unknown, streams, cost)
         report = msgspec.structs.replace(report, waits=_waits(settings, report, again))
     lines = "\n".join(report_lines(report))
@@ -188,7 +166,7 @@ def _report(
 
 def _waits(settings: BenchSettings, report: BenchReport, again: Sequence[Sequence[Stream]]) -> dict[str, EventFigures]:
     """The figures of all videos for each wait, from what was heard of them with it."""
-    given = [f"{other.wait:g}" for other in settings.waits]
+    given = [f"{other.wait:g}" for other in settings.other_events]
     return {
         wait: figures(streams, tolerance=report.tolerance, not_learnt=report.not_learnt)
         for wait, streams in zip(given, again, strict=True)

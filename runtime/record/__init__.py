@@ -20,34 +20,21 @@ from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
 from stpr.runtime.contract.durable import explain, write_new_file
 from stpr.runtime.contract.errors import SourceError, StprError
 from stpr.runtime.contract.names import is_text, shown
 from stpr.runtime.record.clip_file import ClipFile
 from stpr.runtime.record.look import Look, Looker
+from stpr.runtime.settings import RecordSettings
 from stpr.runtime.sources import Frame, Source, open_source
 from stpr.runtime.stopping import Stopping
 
-ENOUGH: Final = 10  # clips of a class, to begin with
 SETTLING: Final = 1.0  # seconds of a camera before its first clip: exposure settles, and the rate is measured
 HOLE: Final = 0.5  # a pause of so many seconds within a clip spoils it
 SLOWEST: Final = 5.0  # frames a second; below, a clip holds too little of an action
 SPLITS: Final = frozenset({"train", "test"})  # folders of these names are no classes to stpr-train
 POLL_SECONDS: Final = 0.1
-
-
-class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to record, and where it goes; a field has the name of its option, `--camera N` is source N."""
-
-    source: str
-    label: str
-    seconds: float = 2.0  # of one clip
-    count: int = ENOUGH  # clips to keep
-    out: Path = Path("videos")
-    countdown: float = 3.0  # seconds before each clip
-    yes: bool = False  # keep every clip without asking
 
 
 def run_record(settings: RecordSettings, stopping: Stopping) -> None:

@@ -1,7 +1,7 @@
 """Where results go. Read in this order: sink, background, group, then any of the others.
 
 A new sink is a file with a function that opens it, and here its import and its entry in SINKS. What turns it on is a
-field of Settings (runtime/settings.py), and an option of the same name in runtime/cli.py.
+field of Settings (runtime/settings.py), which is an option of stpr-run at once.
 """
 
 from __future__ import annotations

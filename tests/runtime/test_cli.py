@@ -286,13 +286,14 @@ def test_a_reader_that_never_reads_does_not_hold_the_end(bundle: Path, long_vide
         str(bundle),
     ]
     process = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)  # it hangs in its first line by then
+    assert process.stderr is not None
+    process.stderr.readline()  # the sources are open
+    time.sleep(2)  # it hangs in its first line by then
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 0
     assert time.monotonic() - begun < 4  # two seconds for the sink, and some for a busy machine
-    assert process.stderr is not None
-    _, told, summary = process.stderr.read().splitlines()
+    told, summary = process.stderr.read().splitlines()
     assert told.endswith(" WARNING json hangs and is left behind; what it was writing may be incomplete.")
     assert re.search(r", json missed \d+ results$", summary)
     process.stderr.close()

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from stpr.runtime.bench import BenchSettings, picture_names
+from stpr.runtime.bench import picture_names
 from stpr.runtime.cli import bench
+from stpr.runtime.settings import BenchSettings
 from tests.runtime.bench.conftest import film
 
 
