@@ -15,8 +15,8 @@ from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.signature import MissingLibraryError, check_is_signed, read_public_key, signer
-from stpr.runtime.engines import open_engine
-from stpr.runtime.engines.engine import EngineOptions, check_feeds
+from stpr.runtime.engines import open_graph
+from stpr.runtime.engines.engine import EngineOptions, check_feeds, told
 from stpr.runtime.settings import CheckSettings
 
 
@@ -62,11 +62,12 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted
         return [*lines, Line("precision", f"called {manifest.precision}, and proved in {proved}", holds=False)]
     frames = {name: clip[0] for name, clip in golden.feeds.items()}
     encoded, used = _run(bundle, GraphName.ENCODER, engine, frames, threads)
-    lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
     features = encoded["features"][np.newaxis]
+    judged, used_by_head = _run(bundle, GraphName.HEAD, engine, {"features": features}, threads)
+    lines.append(Line("engine", f"{told(used, used_by_head)}, {manifest.precision} as exported", holds=True))
     lines.append(_close("encoder: features", features, golden.features, manifest.tolerances["features"]))
-    for graph, feeds in ((GraphName.HEAD, {"features": features}), (GraphName.CLIP, golden.feeds)):
-        outputs, _ = _run(bundle, graph, engine, feeds, threads)
+    whole, _ = _run(bundle, GraphName.CLIP, engine, golden.feeds, threads)
+    for graph, outputs in ((GraphName.HEAD, judged), (GraphName.CLIP, whole)):
         wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
         wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}
         lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
@@ -119,7 +120,7 @@ def _run(
     bundle: Bundle, graph: GraphName, engine: str, feeds: dict[str, Array], threads: int | None
 ) -> tuple[dict[str, Array], str]:
     check_feeds(bundle.manifest.graphs[graph], feeds)
-    with closing(open_engine(engine, bundle.graph(graph), EngineOptions(threads=threads))) as opened:
+    with closing(open_graph(engine, bundle, graph, EngineOptions(threads=threads))) as opened:
         return opened.run(feeds), opened.name
 
 

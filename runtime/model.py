@@ -13,8 +13,8 @@ from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.manifest import GraphName, GraphSpec
 from stpr.runtime.contract.preprocess import Array, Image, preprocess
 from stpr.runtime.decision import BundleId, Decision, decide
-from stpr.runtime.engines import DEFAULTS, open_engine
-from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds
+from stpr.runtime.engines import DEFAULTS, open_graph
+from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds, told
 
 
 class Model:
@@ -25,7 +25,7 @@ class Model:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.id = BundleId(name=bundle.manifest.name, stage=bundle.manifest.stage, digest=bundle.digest)
         self._encoder, self._head = encoder, head
-        self.engine = encoder.name  # what really runs the encoder, nearly all of the work
+        self.engine = told(encoder.name, head.name)
         self._closed = False
         self._rehearse()
 
@@ -87,9 +87,9 @@ class Model:
 def open_model(bundle: Bundle, engine: str, options: EngineOptions = DEFAULTS) -> Model:
     """The bundle's encoder and head on that engine, rehearsed. Raises EngineError when they can't run here."""
     with ExitStack() as opened:
-        encoder = open_engine(engine, bundle.graph(GraphName.ENCODER), options)
+        encoder = open_graph(engine, bundle, GraphName.ENCODER, options)
         opened.callback(encoder.close)
-        head = open_engine(engine, bundle.graph(GraphName.HEAD), options)
+        head = open_graph(engine, bundle, GraphName.HEAD, options)
         opened.callback(head.close)
         model = Model(bundle, encoder=encoder, head=head)
         opened.pop_all()

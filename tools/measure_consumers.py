@@ -29,6 +29,7 @@ from stpr.runtime.contract.bundle import Bundle, open_bundle
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.preprocess import Array
+from stpr.runtime.engines.openvino import load_library
 
 Feeds: TypeAlias = Mapping[str, Array]
 FORMS: Final = ("as it lies", "one file", "one file, batch 1")
@@ -178,9 +179,7 @@ def _openvino_default(graph: Path, feeds: Feeds, node: Path) -> Feeds:
 
 
 def _by_openvino(graph: Path, feeds: Feeds, settings: Mapping[str, str]) -> Feeds:
-    import openvino  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    compiled = openvino.Core().compile_model(str(graph), "CPU", dict(settings))
+    compiled = load_library().Core().compile_model(str(graph), "CPU", dict(settings))
     found = compiled(dict(feeds))
     return {output.any_name: found[output] for output in compiled.outputs}
 

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from stpr.runtime.contract.bundle import Bundle
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
-from stpr.runtime.engines import open_engine
+from stpr.runtime.engines import open_graph
 from stpr.runtime.engines.engine import Engine, EngineOptions
 from stpr.runtime.model import Model
 
@@ -38,7 +38,7 @@ class Parts:
         with ExitStack() as opened:
             engines: list[Engine] = []
             for name, part in ((GraphName.ENCODER, ENCODER), (GraphName.HEAD, HEAD)):
-                engines.append(_Timed(open_engine(engine, bundle.graph(name), options), self.calls[part]))
+                engines.append(_Timed(open_graph(engine, bundle, name, options), self.calls[part]))
                 opened.callback(engines[-1].close)
             model = Model(bundle, encoder=engines[0], head=engines[1])
             opened.pop_all()

@@ -9,9 +9,12 @@ import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stpr.runtime.contract.bundle import Bundle
 from stpr.runtime.contract.errors import EngineError
+from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines.engine import Engine, EngineOptions
 from stpr.runtime.engines.onnxruntime import open_cpu, open_cuda, open_tensorrt
+from stpr.runtime.engines.openvino import open_openvino
 from stpr.runtime.engines.tensorrt import open_native
 
 ENGINES: Mapping[str, Callable[[Path, EngineOptions], Engine]] = {
@@ -19,8 +22,16 @@ ENGINES: Mapping[str, Callable[[Path, EngineOptions], Engine]] = {
     "onnxruntime-cuda": open_cuda,
     "onnxruntime-tensorrt": open_tensorrt,
     "tensorrt": open_native,
+    "openvino": open_openvino,
 }
+# Which engine runs the head where that of the encoder is slow at it: OpenVINO takes longer for its many small layers.
+HEADS: Mapping[str, str] = {"openvino": "onnxruntime"}
 DEFAULTS = EngineOptions()
+
+
+def open_graph(name: str, bundle: Bundle, graph: GraphName, options: EngineOptions = DEFAULTS) -> Engine:
+    """A graph of a bundle on the engine of that name, the head by HEADS; raises EngineError as `open_engine` does."""
+    return open_engine(HEADS.get(name, name) if graph is GraphName.HEAD else name, bundle.graph(graph), options)
 
 
 def open_engine(name: str, graph: Path, options: EngineOptions = DEFAULTS) -> Engine:

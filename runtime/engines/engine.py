@@ -32,6 +32,11 @@ class Engine(Protocol):
         """Give the memory back."""
 
 
+def told(encoder: str, head: str) -> str:
+    """What runs a bundle: the engine of the encoder, nearly all of the work, and that of the head if it is another."""
+    return encoder if head == encoder else f"{encoder}; head on {head}"
+
+
 def check_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> None:
     """Raise EngineError unless the feeds are what the graph takes: names, element types, fixed axes."""
     expected = {tensor.name: tensor for tensor in spec.inputs}
