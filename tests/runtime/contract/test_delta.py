@@ -9,8 +9,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -19,7 +21,7 @@ from stpr.runtime.contract import delta as module
 from stpr.runtime.contract.bundle import DELTA, GOLDEN, MANIFEST, file_entry, open_bundle
 from stpr.runtime.contract.delta import apply_delta, bytes_of, target_of, write_delta
 from stpr.runtime.contract.errors import BundleError
-from stpr.runtime.contract.manifest import ClassEntry, manifest_bytes
+from stpr.runtime.contract.manifest import ClassEntry, manifest_bytes, read_manifest
 from tests.factories import make_bundle
 
 
@@ -100,10 +102,37 @@ def test_an_update_of_schema_1_which_brings_its_files_as_they_are_is_applied(shi
     assert content(target) == content(shipped.new)
 
 
+def test_an_update_of_schema_2_which_knows_no_planes_is_applied(shipped: Shipped, tmp_path: Path) -> None:
+    told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
+    assert told.pop("planes") == {}  # noise has none
+    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 2}))
+    target = tmp_path / "device" / "stage-3"
+    apply_delta(open_bundle(shipped.old), shipped.delta, target)
+    assert content(target) == content(shipped.new)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+@pytest.mark.parametrize("count", [3, 200_001, 700_003])  # less than a number, a piece, and more than one
+def test_weights_come_in_planes_which_are_smaller(kind: Any, count: int, shipped: Shipped, tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=count).astype(kind).tobytes()
+    (shipped.new / "weights" / "expert-3.bin").write_bytes(weights)
+    entry = {"weights/expert-3.bin": file_entry(shipped.new / "weights" / "expert-3.bin")}
+    files = read_manifest((shipped.new / MANIFEST).read_bytes(), "").manifest.files
+    resealed(shipped.new, files=files | entry)
+    delta = write_delta(open_bundle(shipped.old), open_bundle(shipped.new), tmp_path / "update")
+    told = msgspec.json.decode((delta / DELTA).read_bytes())
+    assert told["planes"] == ({} if count == 3 else {"weights/expert-3.bin": 4})
+    packed = (delta / "weights" / "expert-3.bin.gz").stat().st_size
+    assert count == 3 or packed < 0.95 * len(gzip.compress(weights))
+    target = tmp_path / "device" / "stage-3"
+    apply_delta(open_bundle(shipped.old), delta, target)
+    assert content(target) == content(shipped.new)
+
+
 def test_an_update_of_a_newer_schema_is_refused_whatever_else_it_says(shipped: Shipped, tmp_path: Path) -> None:
     told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
-    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 3, "more": []}))
-    with pytest.raises(BundleError, match=r"delta.json has schema 3; this runtime reads 2. Upgrade stpr here"):
+    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 4, "more": []}))
+    with pytest.raises(BundleError, match=r"delta.json has schema 4; this runtime reads 3. Upgrade stpr here"):
         apply_delta(open_bundle(shipped.old), shipped.delta, tmp_path / "stage-3")
 
 
@@ -222,7 +251,8 @@ def test_a_disk_that_fills_up_leaves_the_old_bundle_and_nothing_else(shipped: Sh
 
 def resealed(folder: Path, **changes: object) -> Path:
     """The same bundle with something else in its manifest."""
-    manifest = msgspec.structs.replace(open_bundle(folder).manifest, **changes)
+    old = read_manifest((folder / MANIFEST).read_bytes(), str(folder)).manifest
+    manifest = msgspec.structs.replace(old, **changes)
     (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
     return folder
 
