@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.signature import MissingLibraryError, check_is_signed, read_public_key, signer
 from stpr.runtime.engines import open_graph
-from stpr.runtime.engines.engine import EngineOptions, check_feeds, told
+from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds, told
 from stpr.runtime.settings import CheckSettings
 
 
@@ -33,8 +34,8 @@ def run_check(path: Path, settings: CheckSettings, *, as_json: bool) -> None:
     """Check a bundle and say what was found; raises BundleError where something does not hold, as check_bundle does."""
     lines = check_bundle(path, settings.engine, threads=settings.threads, trusted=settings.require_signature)
     if as_json:
-        told = msgspec.json.encode({"bundle": str(path), "checks": lines})
-        click.echo(msgspec.json.format(told, indent=1).decode())
+        written = msgspec.json.encode({"bundle": str(path), "checks": lines})
+        click.echo(msgspec.json.format(written, indent=1).decode())
     else:
         width = max(len(line.what) for line in lines)
         for line in lines:
@@ -53,26 +54,42 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted
     """
     bundle = open_bundle(path)
     signature = _signature(bundle, trusted)
-    golden, manifest = bundle.golden(), bundle.manifest
+    manifest = bundle.manifest
     files = manifest.files.values()
     megabytes = sum(entry.bytes for entry in files) / 1e6
     lines = [Line("digests", f"{len(files)} files, {megabytes:.1f} MB as exported", holds=True)]
     lines += [] if signature is None else [signature]
     if (proved := _proved_precision(bundle)) not in (None, manifest.precision):
         return [*lines, Line("precision", f"called {manifest.precision}, and proved in {proved}", holds=False)]
+
+    def start(graph: GraphName) -> closing[Engine]:
+        return closing(open_graph(engine, bundle, graph, EngineOptions(threads=threads)))
+
+    with start(GraphName.ENCODER) as encoder, start(GraphName.HEAD) as head:
+        used = told(encoder.name, head.name)
+        lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
+        lines += hold_golden(bundle, encoder, head)
+    with start(GraphName.CLIP) as clip:
+        return [*lines, *_answers(bundle, GraphName.CLIP, _run(bundle, GraphName.CLIP, clip, bundle.golden().feeds))]
+
+
+def hold_golden(bundle: Bundle, encoder: Engine, head: Engine) -> list[Line]:
+    """The golden clip frame by frame through the encoder, and its features through the head."""
+    golden, manifest = bundle.golden(), bundle.manifest
     frames = {name: clip[0] for name, clip in golden.feeds.items()}
-    encoded, used = _run(bundle, GraphName.ENCODER, engine, frames, threads)
-    features = encoded["features"][np.newaxis]
-    judged, used_by_head = _run(bundle, GraphName.HEAD, engine, {"features": features}, threads)
-    lines.append(Line("engine", f"{told(used, used_by_head)}, {manifest.precision} as exported", holds=True))
-    lines.append(_close("encoder: features", features, golden.features, manifest.tolerances["features"]))
-    whole, _ = _run(bundle, GraphName.CLIP, engine, golden.feeds, threads)
-    for graph, outputs in ((GraphName.HEAD, judged), (GraphName.CLIP, whole)):
-        wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
-        wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}
-        lines += [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
-        lines.append(_same_top(graph, outputs["logits"], golden.logits, manifest.class_names))
-    return lines
+    features = _run(bundle, GraphName.ENCODER, encoder, frames)["features"][np.newaxis]
+    off = _close("encoder: features", features, golden.features, manifest.tolerances["features"])
+    judged = _run(bundle, GraphName.HEAD, head, {"features": features})
+    return [off, *_answers(bundle, GraphName.HEAD, judged)]
+
+
+def _answers(bundle: Bundle, graph: GraphName, outputs: Mapping[str, Array]) -> list[Line]:
+    """What a graph says of the golden clip, beside what PyTorch said."""
+    golden, manifest = bundle.golden(), bundle.manifest
+    wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
+    wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}
+    lines = [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
+    return [*lines, _same_top(graph, outputs["logits"], golden.logits, manifest.class_names)]
 
 
 class _Proof(msgspec.Struct, frozen=True):
@@ -116,12 +133,9 @@ def difference(found: Array, wanted: Array) -> float:
     return float(np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max())))
 
 
-def _run(
-    bundle: Bundle, graph: GraphName, engine: str, feeds: dict[str, Array], threads: int | None
-) -> tuple[dict[str, Array], str]:
+def _run(bundle: Bundle, graph: GraphName, engine: Engine, feeds: Mapping[str, Array]) -> dict[str, Array]:
     check_feeds(bundle.manifest.graphs[graph], feeds)
-    with closing(open_graph(engine, bundle, graph, EngineOptions(threads=threads))) as opened:
-        return opened.run(feeds), opened.name
+    return engine.run(feeds)
 
 
 def _close(what: str, found: Array, wanted: Array, tolerance: float) -> Line:

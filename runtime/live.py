@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 def run_live(settings: Settings, stopping: Stopping) -> None:
     """Recognize until the source ends or the user stops it; then one line on standard error sums the run up."""
-    models = Models(settings)
     with ExitStack() as opened:
+        models = opened.enter_context(closing(Models(settings)))
         model = opened.enter_context(models.first())
         sources = [opened.enter_context(closing(open_for(settings, uri))) for uri in settings.sources]
         sessions = [session_for(source, model, settings) for source in sources]
@@ -57,6 +57,7 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
                 for session, result in results:
                     sinks.write(result)
                     see(session, result)
+                models.after()
                 updater.after(results)
     if sinks.broken:
         raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")

@@ -53,6 +53,18 @@ class Model:
         rows = zip(*(outputs[name] for name in names), strict=True)
         return [decide(self.manifest, *row) for row in rows]
 
+    def run_on(self, encoder: Engine, head: Engine) -> None:
+        """Go on with these engines, which do the same, and close those before. Between two calls alone."""
+        before, self._encoder, self._head = (self._encoder, self._head), encoder, head
+        self.engine = told(encoder.name, head.name)
+        for engine in before:
+            engine.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is over."""
+        return self._closed
+
     def close(self) -> None:
         """Close both engines; a second time nothing happens."""
         if not self._closed:

@@ -32,6 +32,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "runtime/serve/test_page.py",
     "runtime/serve/test_server.py",
     "runtime/test_stopping.py",
+    "runtime/updates/test_building.py",
     "runtime/updates/test_updater.py",
     "train/cli",
     "train/estimate/test_audit.py",

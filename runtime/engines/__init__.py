@@ -15,7 +15,7 @@ from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines.engine import Engine, EngineOptions
 from stpr.runtime.engines.onnxruntime import open_cpu, open_cuda, open_tensorrt
 from stpr.runtime.engines.openvino import open_openvino
-from stpr.runtime.engines.tensorrt import open_native
+from stpr.runtime.engines.tensorrt import open_native, why_to_build
 
 ENGINES: Mapping[str, Callable[[Path, EngineOptions], Engine]] = {
     "onnxruntime": open_cpu,
@@ -26,12 +26,23 @@ ENGINES: Mapping[str, Callable[[Path, EngineOptions], Engine]] = {
 }
 # Which engine runs the head where that of the encoder is slow at it: OpenVINO takes longer for its many small layers.
 HEADS: Mapping[str, str] = {"openvino": "onnxruntime"}
+# Engines that are made on this machine, which may take minutes: why a graph's has yet to be, None if it is kept.
+BUILT: Mapping[str, Callable[[Path], str | None]] = {"tensorrt": why_to_build}
 DEFAULTS = EngineOptions()
 
 
 def open_graph(name: str, bundle: Bundle, graph: GraphName, options: EngineOptions = DEFAULTS) -> Engine:
     """A graph of a bundle on the engine of that name, the head by HEADS; raises EngineError as `open_engine` does."""
     return open_engine(HEADS.get(name, name) if graph is GraphName.HEAD else name, bundle.graph(graph), options)
+
+
+def why_to_wait(name: str, bundle: Bundle) -> str | None:
+    """Why opening encoder and head on that engine would take minutes; None where it would not. Raises EngineError."""
+    if name in BUILT:
+        for graph in (GraphName.ENCODER, GraphName.HEAD):
+            if (why := BUILT[name](bundle.graph(graph))) is not None:
+                return f"the {name} engine of the {graph} has yet to be built ({why})"
+    return None
 
 
 def open_engine(name: str, graph: Path, options: EngineOptions = DEFAULTS) -> Engine:

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -49,6 +49,18 @@ def check_here() -> None:
     """Raise EngineError unless library and GPU are there."""
     find_library()
     open_gpu().close()
+
+
+def why_to_build(graph: Path) -> str | None:
+    """Why a graph has first to be built here, which may take minutes; None where what is kept fits.
+
+    Raises EngineError unless library and GPU are there.
+    """
+    library = find_library()
+    with closing(open_gpu()) as gpu:
+        plans = Plans(graph)
+        found = plans.find({**plans.files(), **_machine(library, gpu)})
+    return None if found.data is not None else found.reason
 
 
 class TensorRTEngine:

@@ -10,9 +10,11 @@ from typing import Final
 from stpr.runtime.contract.bundle import MANIFEST, Bundle, newest_bundle, open_bundle
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.signature import check_is_signed, read_public_key, signer
+from stpr.runtime.engines import why_to_wait
 from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.model import Model, open_model
 from stpr.runtime.settings import Settings
+from stpr.runtime.updates.building import MEANWHILE, Building
 from stpr.runtime.updates.ledger import Ledger
 
 BUNDLES: Final = Path("bundles")
@@ -29,18 +31,22 @@ class Models:
         if settings.watch is not None and not settings.watch.is_dir():
             raise BundleError(f"there is no folder {settings.watch} to watch; make it, or name another with --watch.")
         self.ledger = Ledger(settings.watch)
+        self._building: Building | None = None
         self._settings, wanted = settings, settings.require_signature
         self._trusted = None if wanted is None else read_public_key(wanted)
 
     def first(self) -> Model:
-        """The named bundle, else the one that was last marked good, else the newest. Raises StprError."""
+        """The named bundle, else the one that was last marked good, else the newest. Raises StprError.
+
+        Where its engines have yet to be built, another answers until they are; see `after`.
+        """
         wanted, watch = self._settings.bundle, self._settings.watch
         if wanted is None and (good := self.ledger.book.running) is not None:
             try:
-                return self.open(self.verified(Path(good.path)))
+                return self._begin(self.verified(Path(good.path)))
             except BundleError as error:
                 log.warning("stage %d was marked good, and can't be used: %s", good.stage, error.message)
-        return self.open(self.verified(wanted or newest_bundle(watch or BUNDLES)))
+        return self._begin(self.verified(wanted or newest_bundle(watch or BUNDLES)))
 
     def verified(self, path: Path, read: Callable[[Path], Bundle] = open_bundle) -> Bundle:
         """What `read` makes of the bundle or update at `path`, after its signature was found right if one is required.
@@ -55,6 +61,24 @@ class Models:
         if found is not None:
             check_is_signed(bundle, found[1])
         return bundle
+
+    def after(self) -> None:
+        """Between two frames: engines that were built beside the run take over."""
+        if self._building is not None:
+            self._building.after()
+
+    def close(self) -> None:
+        """End what is still being built."""
+        if self._building is not None:
+            self._building.close()
+
+    def _begin(self, bundle: Bundle) -> Model:
+        why = why_to_wait(self.engine, bundle)
+        if why is None:
+            return self.open(bundle)
+        log.warning("%s: %s; %s answers meanwhile.", bundle.path, why, MEANWHILE)
+        self._building = Building(bundle, self.engine, self.options)
+        return self._building.model
 
     def open(self, bundle: Bundle) -> Model:
         """The bundle at work. Raises EngineError when it can't run here."""
