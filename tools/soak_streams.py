@@ -57,7 +57,7 @@ HEAD: Final = (
     "memory after a quarter, at the end",
 )
 PORT: Final = 8654
-KILLED: Final = re.compile(r"(\d+) frames, .* (\d+) dropped, (\d+) reconnects")
+SUMMARY: Final = re.compile(r"(\d+) frames, .* (\d+) dropped, (\d+) reconnects(?:.*stamps missed (\d+) results)?")
 
 
 class Stamps:
@@ -227,15 +227,18 @@ def soak(bundle: Path, kind: str, videos: Sequence[Path], *, kills: int, port: i
                     watched.wait(stops[-1])
                 memory.append(watched.resident())
             time.sleep(STEADY)
-            said = KILLED.match(watched.end())
+            summary = watched.end()
         finally:
             camera.end()
             watched.process.kill()
+        said = SUMMARY.match(summary)
         assert said is not None
-        frames, dropped, reconnects = map(int, said.groups())
+        frames, dropped, reconnects, unstamped = (int(number or 0) for number in said.groups())
         seen, lines = watched.seen(), list(map(json.loads, watched.lines.read_text().splitlines()))
-    if len(seen) != frames or seen[-1].number + 1 > frames + dropped:
-        raise click.ClickException(f"{kind}: {frames} frames and {dropped} dropped do not make {seen[-1].number + 1}.")
+    if len(seen) + unstamped != frames or seen[-1].number + 1 > frames + dropped:
+        raise click.ClickException(
+            f"{kind}: {len(seen)} frames up to {seen[-1].number} were seen, but it says {summary}"
+        )
     # What the camera itself held back while it hung is not the run's to know: a frame of before, sent afterwards.
     ages = [
         (one.seen_at + one.age - one.stamp[2], one.age)

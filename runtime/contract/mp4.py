@@ -25,7 +25,7 @@ def seconds_shown(path: Path) -> float | None:
     try:
         with path.open("rb") as file:
             film = _part_of_file(file, b"moov")
-    except OSError:
+    except (OSError, ValueError):  # or it is no mp4, and what stands there is no place in a file
         return None
     scale = next((_units(head)[0] for head in _parts(film, b"mvhd")), 0)
     for track in _parts(film, b"trak"):
@@ -53,7 +53,8 @@ def shows_none(rate: float, seconds: float | None) -> bool:
 def _stretches(edits: bytes) -> Iterator[tuple[int, int]]:
     """Each stretch that shows something: its length in units of the film, its place in units of the track."""
     wide = 8 if edits[0] == 1 else 4
-    for at in range(8, 8 + int.from_bytes(edits[4:8], "big") * (2 * wide + 4), 2 * wide + 4):
+    end = 8 + int.from_bytes(edits[4:8], "big") * (2 * wide + 4)
+    for at in range(8, min(end, len(edits)), 2 * wide + 4):
         length, place = edits[at : at + wide], edits[at + wide : at + 2 * wide]
         if len(place) == wide and int.from_bytes(place, "big") not in NOTHING:
             yield int.from_bytes(length, "big"), int.from_bytes(place, "big")

@@ -60,6 +60,9 @@ class Background:
             if self._patient:
                 self._wait(lambda: len(self._waiting) < ROOM or self._stopped or self._done)
             self._raise_end()
+            if self._done:  # the sink has come to its end already
+                self._dropped += 1
+                return
             if len(self._waiting) == ROOM:
                 self._drop_one()
             self._waiting.append(result)
@@ -107,6 +110,9 @@ class Background:
             self._sink.close()
             with self._changed:
                 self._done = True
+                if self._end is None:  # what came while the sink came to its end
+                    self._dropped += len(self._waiting)
+                    self._waiting.clear()
                 self._changed.notify_all()
 
     def _next(self) -> Result | None:

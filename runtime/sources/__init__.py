@@ -20,7 +20,7 @@ from stpr.runtime.sources.capture import Capture, MotionsCapture, connect_camera
 from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import open_recorded, open_video
 from stpr.runtime.sources.frame import Frame, Origin, Source, WhenBehind
-from stpr.runtime.sources.live import LiveSource, PipedSource
+from stpr.runtime.sources.live import LiveSource
 from stpr.runtime.sources.network import (
     SourceOptions,
     connect_stream,
@@ -28,7 +28,7 @@ from stpr.runtime.sources.network import (
     open_address,
     with_login,
 )
-from stpr.runtime.sources.pipe import connect_pipe
+from stpr.runtime.sources.pipe import open_pipe
 from stpr.runtime.sources.waiting import Waiting
 
 __all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehind", "open_source", "shows_login"]
@@ -62,7 +62,7 @@ def _open_now(uri: str, options: SourceOptions) -> Source:
     if uri.isdecimal():
         return LiveSource(f"camera {uri}", partial(connect_camera, int(uri)))
     if uri == PIPE:
-        return PipedSource("standard input", connect_pipe)
+        return open_pipe()
     if uri == SYNTHETIC:
         return LiveSource(uri, MotionsCapture, fps=motions.FPS)
     scheme, separator, rest = uri.partition("://")

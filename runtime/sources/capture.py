@@ -5,7 +5,9 @@ A connect function opens the capture or raises SourceError. OpenCV's BGR ends he
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.contract.preprocess import Image
 
+VIDEO_MAJOR = 81  # of the numbers by which Linux knows devices: those of cameras
 ELSEWHERE = "try --source FILE or --source synthetic:motions"
 
 # nvarguscamerasrc is the only way to a Jetson's CSI camera (raw Bayer otherwise); one buffer, or delay builds up.
@@ -147,6 +150,8 @@ def connect_csi(sensor: str) -> Capture:
 
 
 def _why_no_camera(file: Path) -> str:
+    if file.exists() and not (stat.S_ISCHR(file.stat().st_mode) and os.major(file.stat().st_rdev) == VIDEO_MAJOR):
+        return f"{file} is no camera but something else; a film is watched with --source FILE"
     if file.exists():
         return f"{file} is there but can't be opened (in use, or no permission: is the user in the group `video`?)"
     others = sorted(str(path) for path in Path("/dev").glob("video*"))

@@ -21,7 +21,9 @@ LONGEST: Final = 64 << 20  # bytes of a picture
 
 
 def decoded(jpeg: bytes) -> Image | None:
-    """The picture in RGB; None where it is damaged, or larger than OpenCV takes."""
+    """The picture in RGB; None where it is damaged, cut short, or larger than OpenCV takes."""
+    if not jpeg.endswith(END):
+        return None
     try:
         image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
@@ -30,7 +32,10 @@ def decoded(jpeg: bytes) -> Image | None:
 
 
 def jpegs(read: Callable[[], bytes]) -> Iterator[bytes]:
-    """Every JPEG in what `read` gives piece by piece, until it gives nothing; a part of one is none."""
+    """Every JPEG in what `read` gives piece by piece, until it gives nothing.
+
+    One that the next begins in is given as far as it came; one that the end cuts off is not.
+    """
     held, begun = bytearray(), False
     searched = 0  # no end before this
     while piece := read():
@@ -44,8 +49,14 @@ def jpegs(read: Callable[[], bytes]) -> Iterator[bytes]:
                 break
             searched = searched or _picture_begins(held)
             end = held.find(END, searched) if searched else -1
+            # No picture's data holds what begins one.
+            if searched and (cut := held.find(BEGIN, searched, end if end >= 0 else len(held))) >= 0:
+                yield bytes(held[:cut])
+                del held[:cut]
+                begun = False
+                continue
             if end < 0:
-                searched = max(searched, len(held) - 1) if searched else 0
+                searched = max(searched, len(held) - len(BEGIN) + 1) if searched else 0
                 begun = len(held) <= LONGEST
                 if not begun:
                     held.clear()

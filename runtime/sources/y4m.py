@@ -46,6 +46,9 @@ class RawFrames:
         across, down = shared
         self._colours = (0, 0) if across == 0 else (-(-self._height // down), -(-self._width // across))
         self._bytes = self._width * self._height + 2 * self._colours[0] * self._colours[1]
+        over, _, under = said.get("F", "").partition(":")
+        known = over.isdecimal() and under.isdecimal() and int(over) > 0 < int(under)
+        self.fps = int(over) / int(under) if known else None  # frames a second as announced
         self._matrix = FULL if "XCOLORRANGE=FULL" in words else STUDIO
         if not 0 < self._bytes <= LONGEST:
             raise SourceError(

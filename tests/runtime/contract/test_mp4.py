@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,22 @@ def test_what_is_no_mp4_or_holds_no_list_says_nothing(film: Path, tmp_path: Path
     for size in range(moov, len(content), 97):
         (tmp_path / "short.mp4").write_bytes(content[:size])
         assert (seconds_shown(tmp_path / "short.mp4") or 4.0) == pytest.approx(4.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "begin", [b"\0\0\0\1" + b"h264" + b"\xff" * 8, b"\xff" * 8, b"\0\0\0\1free" + b"\x7f" + b"\xff" * 7]
+)
+def test_what_begins_with_a_size_that_is_none_says_nothing(tmp_path: Path, begin: bytes) -> None:
+    (tmp_path / "stream.h264").write_bytes(begin + bytes(100))  # raw H.264 begins so
+    assert seconds_shown(tmp_path / "stream.h264") is None
+
+
+def test_a_list_that_claims_more_stretches_than_it_has_room_for_is_read_at_once(film: Path, tmp_path: Path) -> None:
+    ffmpeg("-ss", "1.3", "-i", film, "-c", "copy", tmp_path / "cut.mp4")
+    content = bytearray((tmp_path / "cut.mp4").read_bytes())
+    at = content.index(b"elst") + 8
+    content[at : at + 4] = b"\xff" * 4
+    (tmp_path / "cut.mp4").write_bytes(content)
+    begun = time.monotonic()
+    assert seconds_shown(tmp_path / "cut.mp4") == pytest.approx(2.7, abs=0.06)
+    assert time.monotonic() - begun < 1

@@ -150,6 +150,23 @@ def test_after_stop_a_full_queue_drops_instead_of_waiting() -> None:
     queue.close()
 
 
+def test_what_comes_while_the_sink_ends_and_after_it_is_counted() -> None:
+    """The main thread of a run that is stopped may still have a frame in hand when its sinks were told to finish."""
+    valve = threading.Event()
+    sink = Slow(lambda _: None)
+    sink.close = valve.wait  # type: ignore[method-assign, assignment]
+    queue = behind(sink)
+    queue.write(make_result(0, source=CAMERA))
+    queue.finish()
+    time.sleep(0.1)
+    queue.write(make_result(1, source=CAMERA))  # it ends just now
+    valve.set()
+    queue.close()
+    queue.write(make_result(2, source=CAMERA))
+    assert sink.taken == [0]
+    assert queue.counts.missed == 2
+
+
 def fails_at(index: int, error: Exception) -> Callable[[int], None]:
     def work(found: int) -> None:
         if found == index:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stpr.runtime.sources.jpegs import LONGEST, jpegs
+from stpr.runtime.sources.jpegs import LONGEST, decoded, jpegs
 
 
 def picture(grey: int, *, size: int = 24, thumbnail: bytes = b"") -> bytes:
@@ -40,3 +40,12 @@ def test_a_picture_without_an_end_does_not_fill_the_memory() -> None:
     head = picture(10)[:-2]
     pieces = iter([head, *[bytes(1 << 20)] * ((LONGEST >> 20) + 1), ALL[2], b""])
     assert list(jpegs(lambda: next(pieces))) == ALL[2:3]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000, 10**6])
+def test_a_picture_that_lost_its_end_takes_no_other_with_it(piece: int) -> None:
+    file = io.BytesIO(ALL[0] + ALL[2][:-40] + b"\r\n--b\r\n\r\n" + ALL[1] + ALL[3])
+    found = list(jpegs(lambda: file.read(piece)))
+    assert [found[0], *found[2:]] == [ALL[0], ALL[1], ALL[3]]
+    assert decoded(found[1]) is None
+    assert decoded(found[2]) is not None

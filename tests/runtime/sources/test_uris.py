@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def no_camera() -> None:
     [
         ("0", r"^no camera 0 here: /dev/video0 does not exist; try --source FILE or --source synthetic:motions\.$"),
         ("v4l2:///dev/video0", r"no camera v4l2:///dev/video0 here: /dev/video0 does not exist"),
+        ("v4l2:///dev/null", r"no camera v4l2:///dev/null here: /dev/null is no camera but something else; a film is"),
         ("csi://0", r"csi://0 needs an OpenCV with GStreamer|nvarguscamerasrc did not open it"),
     ],
 )
@@ -137,6 +139,25 @@ def test_standard_input_is_watched_to_its_end(pictures: bytes) -> None:
     code = "from stpr.runtime.sources import open_source; print([f.image.shape for f in open_source('-')][-1])"
     run = subprocess.run([sys.executable, "-c", code], input=pictures, capture_output=True, check=True, timeout=60)
     assert run.stdout.decode().strip() == "(24, 32, 3)"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "fps"), [(JPEGS, 25), (RAW.replace(b"F25:1", b"F10:1"), 10), (RAW.replace(b"F25:1", b"F0:0"), 25)]
+)
+def test_a_file_as_standard_input_is_a_recording(tmp_path: Path, pictures: bytes, fps: int) -> None:
+    (tmp_path / "film").write_bytes(pictures)
+    code = "from stpr.runtime.sources import open_source; print([round(f.media_time, 3) for f in open_source('-')])"
+    with (tmp_path / "film").open("rb") as film:
+        run = subprocess.run([sys.executable, "-c", code], stdin=film, capture_output=True, check=True, timeout=60)
+    assert json.loads(run.stdout) == [round(n / fps, 3) for n in range(5)]
+
+
+def test_a_film_that_is_piped_faster_than_its_pace_is_told() -> None:
+    code = "from stpr.runtime.sources import open_source; print({f.source.is_live for f in open_source('-')})"
+    for frames, told in ((RAW + RAW.partition(b"\n")[2] * 20, True), (RAW, False)):
+        run = subprocess.run([sys.executable, "-c", code], input=frames, capture_output=True, check=True, timeout=60)
+        assert run.stdout == b"{True}\n"
+        assert (b"is seen too fast, and most of it dropped; let FFmpeg read it with -re" in run.stderr) == told
 
 
 def test_standard_input_without_a_picture_is_one_line() -> None:
