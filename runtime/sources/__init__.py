@@ -98,9 +98,9 @@ def _open_file(uri: str, rest: str, options: SourceOptions) -> Source:
 
 def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
     name, uri = masked(uri), with_login(uri, options.login)
-    opened, is_film = open_address(uri, options)
+    opened, is_film, why = open_address(uri, options)
     if is_film and not isinstance(opened, HTTPResponse):
-        return Fetched(open_video(opened, name))
+        return Fetched(open_video(opened, name, why=why))
     first: list[Capture] = [live_capture(uri, opened, options)]
     return LiveSource(name, lambda: first.pop() if first else connect_stream(uri, options))
 

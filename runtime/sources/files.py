@@ -114,17 +114,20 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
     return open_video(device, shown(path), seconds_shown(path))
 
 
-def open_video(device: cv2.VideoCapture, name: str, seconds: float | None = None) -> RecordedSource:
+def open_video(
+    device: cv2.VideoCapture, name: str, seconds: float | None = None, why: str | None = None
+) -> RecordedSource:
     """A video that OpenCV has opened; raises SourceError unless it says how fast it runs.
 
-    `seconds` is how much of it is shown, where that is known; else all that it announces.
+    `seconds` is how much of it is shown, where that is known; else all that it announces. `why` nothing of it can be
+    decoded, if so: as a rule, the codec.
     """
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
         raise SourceError(f"{name} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
     frames = frames_shown(frames_announced(device), fps, seconds)
-    undecodable = f"is no film for this machine, {no_frame(device)}; {CONVERT}"
-    why = f"shows nothing: {ALL_HIDDEN}" if shows_none(fps, seconds) else undecodable
+    why = why or f"is no film for this machine, {no_frame(device)}; {CONVERT}"
+    why = f"shows nothing: {ALL_HIDDEN}" if shows_none(fps, seconds) else why
     return RecordedSource(name, _video(device, name, fps, frames, why), fps=fps, frames=frames)
 
 

@@ -23,7 +23,7 @@ from urllib.request import HTTPSHandler, Request, build_opener, parse_http_list,
 import cv2
 
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.contract.names import masked
+from stpr.runtime.contract.names import masked, shown
 
 ELSEWHERE: Final = "or try --source FILE or --source synthetic:motions"
 # What can be done about each reason; the keys are the codes.
@@ -40,6 +40,8 @@ FIXES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "http": 80, "https": 443}
+RTSP: Final = ("rtsp", "rtsps")
+REDIRECTS: Final = {300, 301, 302, 303, 305, 307, 308}
 LAST_PORT: Final = 65535
 LONGEST_HEAD: Final = 1 << 16  # bytes of an RTSP answer
 
@@ -68,9 +70,9 @@ def ask_http(url: str, seconds: float) -> HTTPResponse:
         return opener.open(request, timeout=seconds)  # type: ignore[no-any-return]
     except HTTPError as error:
         error.close()
-        raise no_stream(url, *_status(error.code)) from None
+        raise no_stream(url, *_status(error.code, error.headers.get("Location"))) from None
     except (OSError, HTTPException, ValueError) as error:
-        raise no_stream(url, *_fault(error, url, seconds)) from None
+        raise no_stream(url, *fault(error, url, seconds)) from None
 
 
 def why_no_stream(url: str, seconds: float) -> SourceError:
@@ -79,7 +81,7 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
     try:
         if scheme in {"http", "https"}:
             ask_http(url, seconds).close()
-        elif scheme in {"rtsp", "rtsps"}:
+        elif scheme in RTSP:
             if (status := _ask_rtsp(url, seconds)) != 200:
                 return no_stream(url, *_status(status))
         elif scheme in PORTS:
@@ -94,8 +96,9 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
     except SourceError as error:
         return error
     except (OSError, ValueError) as error:
-        return no_stream(url, *_fault(error, url, seconds))
-    return no_stream(url, "codec", "the server answers, but what it sends can't be decoded here")
+        return no_stream(url, *fault(error, url, seconds))
+    otherwise = ", or can't come this way (--transport)" if scheme in RTSP else ""
+    return no_stream(url, "codec", f"the server answers, but what it sends can't be decoded here{otherwise}")
 
 
 def _speaks(scheme: str) -> bool:
@@ -194,7 +197,10 @@ def _authorization(challenges: list[str], method: str, path: str, user: tuple[st
     raise ValueError("it asks for a kind of login that is not known here")
 
 
-def _status(status: int) -> tuple[str, str]:
+def _status(status: int, onwards: str | None = None) -> tuple[str, str]:
+    if status in REDIRECTS:
+        where = f"to {masked(shown(onwards))}" if onwards else "and does not say where to"
+        return "not found", f"the server sends on {where} ({status}), which leads to no stream here"
     if status in {401, 403, 407}:
         return "unauthorised", f"the server wants other credentials ({status})"
     if status in {404, 410}:
@@ -202,7 +208,7 @@ def _status(status: int) -> tuple[str, str]:
     return "refused", f"the server answers with an error ({status})"
 
 
-def _fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
+def fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
     """The reason in an error of the network."""
     if isinstance(error, URLError) and isinstance(error.reason, OSError):
         error = error.reason
@@ -213,13 +219,19 @@ def _fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
         return "not found", f"there is no host {place}"
     if isinstance(error, ssl.SSLError):
         return "tls", f"no encrypted connection: {(error.reason or 'handshake failed').lower().replace('_', ' ')}"
+    if isinstance(error, OSError):
+        return _broken_connection(error, seconds)
+    if isinstance(error, HTTPException):
+        return "refused", "it answers, but not in HTTP that makes sense"
+    return "not found", str(error) or "it is no address"
+
+
+def _broken_connection(error: OSError, seconds: float) -> tuple[str, str]:
     if isinstance(error, TimeoutError):
         return "timeout", f"nothing came within {seconds:g} s"
     if isinstance(error, ConnectionError):
         return "gone", "the server hung up"
-    if isinstance(error, OSError):
-        return "gone", (error.strerror or "the network failed").lower()
-    return "not found", str(error) or "it is no address"
+    return "gone", (error.strerror or "the network failed").lower()
 
 
 def _trusting() -> ssl.SSLContext:

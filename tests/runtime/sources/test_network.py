@@ -186,7 +186,7 @@ def shelf(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".ts"])
 def test_a_film_behind_an_address_is_a_recording(tmp_path: Path, suffix: str) -> None:
     make_video(tmp_path / f"clip{suffix}", frames=24, fps=8)
     with shelf(tmp_path) as address, closing(open_source(f"{address}/clip{suffix}?key=secret")) as source:
@@ -198,6 +198,15 @@ def test_a_film_behind_an_address_is_a_recording(tmp_path: Path, suffix: str) ->
     with camera() as server, closing(open_source(server.url)) as camera_source:
         assert camera_source.origin.is_live
         assert next(iter(camera_source)).media_time is None
+
+
+def test_a_film_whose_layout_can_not_be_read_is_not_called_a_codec(tmp_path: Path) -> None:
+    """mp4 says at its end how it is laid out; this server gives files from their beginning alone."""
+    make_video(tmp_path / "clip.mp4", frames=40, fps=8, size=(640, 480))
+    with shelf(tmp_path) as address, closing(open_source(f"{address}/clip.mp4")) as source:
+        seen = iter(source)
+        with pytest.raises(SourceError, match=r"it says at its end how .* sends no parts .*\+faststart NEW\.mp4\.$"):
+            list(seen)
 
 
 def test_no_frame_of_a_film_is_lost_by_a_slow_reader(tmp_path: Path) -> None:

@@ -76,8 +76,11 @@ def web() -> Iterator[str]:
 
 
 @contextmanager
-def says(answer: Callable[[bytes], bytes | None]) -> Iterator[str]:
-    """A server that answers each message with what the function makes of it; None hangs up."""
+def says(answer: Callable[[bytes], bytes | None], *, once: bool = False) -> Iterator[str]:
+    """A server that answers each message, or the first of a connection, with what the function makes of it.
+
+    None hangs up.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as open_ones:
 
         def serve() -> None:
@@ -90,6 +93,8 @@ def says(answer: Callable[[bytes], bytes | None]) -> Iterator[str]:
             with suppress(OSError):
                 while (got := connection.recv(4096)) and (said := answer(got)) is not None:
                     connection.sendall(said)
+                    if once:
+                        break
                 connection.shutdown(socket.SHUT_RDWR)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -170,9 +175,38 @@ def test_what_speaks_no_tls() -> None:
         assert reason(f"https://{place}/live").code == "tls"
 
 
-def test_what_is_no_video() -> None:
-    with says(lambda _: b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nhey!") as place:
-        assert reason(f"http://{place}/live").code == "codec"
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        ("200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nhey!", "not found", "it is a web page and no"),
+        ("200 OK\r\nContent-Type: image/png\r\nContent-Length: 4\r\n\r\nhey!", "not found", "one picture (png) and no"),
+        (
+            "200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 4\r\n\r\nhey!",
+            "codec",
+            "the film there is damaged, cut",
+        ),
+        ("200 OK\r\nContent-Type: video/mp4\r\n\r\nhey!", "codec", "what it sends can't be decoded here"),
+        ("302 So\r\nContent-Length: 0\r\n\r\n", "not found", "the server sends on and does not say where to (302)"),
+        (
+            "302 So\r\nLocation: rtsp://a:b@c/d\r\n\r\n",
+            "not found",
+            "sends on to rtsp://***@c/d (302), which leads to no",
+        ),
+    ],
+)
+def test_what_is_no_stream(answer: str, code: str, words: str) -> None:
+    with says(lambda asked: f"HTTP/1.0 {answer}".encode() if asked else None, once=True) as place:
+        error = reason(f"http://{place}/live")
+    assert (error.code, words in error.message) == (code, True), error.message
+
+
+@pytest.mark.parametrize(
+    "answer", [b"ICY 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\n" + 101 * b"X: y\r\n" + b"\r\n", b"no\n"]
+)
+def test_what_does_not_speak_http_is_one_line(answer: bytes) -> None:
+    with says(lambda _: answer, once=True) as place:
+        error = reason(f"http://{place}/live")
+    assert (error.code, "it answers, but not in HTTP that makes sense" in error.message) == ("refused", True)
 
 
 def test_the_user_is_parted_from_the_address() -> None:

@@ -19,7 +19,8 @@ import pytest
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources import Source, SourceOptions, open_source, stream
-from stpr.runtime.sources.network import FFMPEG_OPTIONS
+from stpr.runtime.sources.capture import Capture
+from stpr.runtime.sources.network import FFMPEG_OPTIONS, connect_stream
 from stpr.runtime.sources.stream import StreamCapture
 
 FFMPEG = shutil.which("ffmpeg")
@@ -38,11 +39,17 @@ class Encoded(BaseHTTPRequestHandler):
         source = f"testsrc2=size=160x120:rate={FPS}"
         command = f"{FFMPEG} -v error -re -f lavfi -i {source} -c:v libx264 -preset ultrafast -tune zerolatency -g 20"
         form = FORMS[self.path.rpartition(".")[2]].split()
+        if "whole" in self.path:  # as a film that lies there: all at once, and then the end
+            command = command.replace("-re -f lavfi", "-f lavfi -t 12")
+        begun = time.monotonic()
         with subprocess.Popen([*command.split(), *form, "-"], stdout=subprocess.PIPE) as encoder:
             assert encoder.stdout is not None
             with suppress(OSError):
                 while piece := encoder.stdout.read1(1 << 16):  # type: ignore[attr-defined]
                     self.wfile.write(piece)
+                    if "hang" in self.path and time.monotonic() - begun > 4:
+                        time.sleep(5)
+                        break
             encoder.kill()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -93,9 +100,11 @@ def work(seconds: float) -> None:
         hashlib.sha256(BLOCK)
 
 
-def read_all(capture: StreamCapture) -> None:
+def read_all(capture: Capture, begun: list[float] | None = None) -> None:
+    """To the end; notes when each wait for a frame began."""
     while capture.read() is not None:
-        pass
+        if begun is not None:
+            begun.append(time.monotonic())
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -116,7 +125,7 @@ def test_a_reader_that_shows_too_slowly_stays_near_the_present(monkeypatch: pyte
     monkeypatch.setattr(stream, "BUDGET_SECONDS", 0.4)
     with address() as url:
         device = Slow(url, show=2.5 / FPS)
-        with closing(StreamCapture(device, threads=1)) as capture:  # type: ignore[arg-type]
+        with closing(StreamCapture(device, threads=1, stall_seconds=5)) as capture:  # type: ignore[arg-type]
             ages, before = [], 0
             for turn in range(15):
                 shot = capture.read()
@@ -133,7 +142,7 @@ def test_a_reader_that_can_not_catch_up_says_so(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(stream, "CATCH_UP_SECONDS", 1.0)
     with address() as url:
         device = Slow(url)
-        with closing(StreamCapture(device, threads=1)) as capture:  # type: ignore[arg-type]
+        with closing(StreamCapture(device, threads=1, stall_seconds=5)) as capture:  # type: ignore[arg-type]
             assert capture.read() is not None
             device.decode = 3 / FPS
             with pytest.raises(SourceError, match=r"decodes it too slowly and is \d+\.\d s behind") as caught:
@@ -149,13 +158,33 @@ def test_a_clock_that_is_slow_is_not_taken_for_a_slow_reader(monkeypatch: pytest
         def get(self, number: int) -> float:
             return 0.8 * super().get(number)
 
-    with address() as url, closing(StreamCapture(SlowClock(url), threads=1)) as capture:  # type: ignore[arg-type]
+    with address() as url, closing(StreamCapture(SlowClock(url), threads=1, stall_seconds=5)) as capture:  # type: ignore[arg-type]
         begun, shown = time.monotonic(), 0
         while time.monotonic() - begun < 5:
             shot = capture.read()
             assert shot is not None
             shown += 1
     assert shown > FPS
+
+
+def test_a_stream_that_hangs_is_noticed_when_its_time_is_over() -> None:
+    """Not twice as late: what the decoder has held back comes out when the wait is given up."""
+    options = SourceOptions(stall_seconds=1.5)
+    with address() as url, closing(connect_stream(url.replace("live", "hang"), options)) as capture:
+        begun = [time.monotonic()]
+        with pytest.raises(SourceError, match=r"^no frame came for 1\.5 s"):
+            read_all(capture, begun)
+        assert 1.4 < time.monotonic() - begun[-1] < 2.5
+
+
+def test_a_film_that_says_no_length_is_told_from_a_camera_that_broke() -> None:
+    said = r"^it sent a film of 1\d s within \d\.\d s and ended, .* download it"
+    with (
+        address() as url,
+        closing(connect_stream(url.replace("live", "whole"), SourceOptions())) as capture,
+        pytest.raises(SourceError, match=said),
+    ):
+        read_all(capture)
 
 
 @contextmanager
@@ -221,7 +250,7 @@ def test_a_server_whose_pictures_are_late_is_not_told_to_send_others() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         try:
-            with pytest.raises(SourceError, match=r"the server answers, but no picture came within 0\.5 s") as caught:
+            with pytest.raises(SourceError, match=r"nothing came within 0\.5 s") as caught:
                 open_source(f"http://127.0.0.1:{server.server_port}/live.ts", SourceOptions(stall_seconds=0.5))
         finally:
             server.shutdown()
