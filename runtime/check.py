@@ -11,7 +11,7 @@ import click
 import msgspec
 import numpy as np
 
-from stpr.runtime.contract.bundle import PARITY, Bundle, open_bundle
+from stpr.runtime.contract.bundle import Bundle, open_bundle
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
@@ -59,8 +59,6 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted
     megabytes = sum(entry.bytes for entry in files) / 1e6
     lines = [Line("digests", f"{len(files)} files, {megabytes:.1f} MB as exported", holds=True)]
     lines += [] if signature is None else [signature]
-    if (proved := _proved_precision(bundle)) not in (None, manifest.precision):
-        return [*lines, Line("precision", f"called {manifest.precision}, and proved in {proved}", holds=False)]
 
     def start(graph: GraphName) -> closing[Engine]:
         return closing(open_graph(engine, bundle, graph, EngineOptions(threads=threads)))
@@ -90,20 +88,6 @@ def _answers(bundle: Bundle, graph: GraphName, outputs: Mapping[str, Array]) -> 
     wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}
     lines = [_close(f"{graph}: {key}", outputs[key], wanted[key], manifest.tolerances[key]) for key in wanted]
     return [*lines, _same_top(graph, outputs["logits"], golden.logits, manifest.class_names)]
-
-
-class _Proof(msgspec.Struct, frozen=True):
-    """What is read of a certificate here."""
-
-    precision: str | None = None
-
-
-def _proved_precision(bundle: Bundle) -> str | None:
-    """What the certificate is for; None where it does not say."""
-    try:
-        return msgspec.json.decode((bundle.path / PARITY).read_bytes(), type=_Proof).precision
-    except (OSError, msgspec.DecodeError) as error:
-        raise BundleError(f"{bundle.path / PARITY} holds no certificate ({error}); export the stage again.") from error
 
 
 def _signature(bundle: Bundle, trusted: Path | None) -> Line | None:

@@ -49,6 +49,9 @@ def export_stage(
             write_onnx(loaded.model, pieces, folder)
         with step(f"bring them to {precision}") if precision != "fp32" else nullcontext():
             converted = convert(folder, precision, loaded.recipe, loaded.record)
+        if converted.verdict is not None:
+            with step(f"{precision}: {converted.verdict}"):
+                pass
         label(folder, converted.files, loaded, figures)
         options.check_ahead(folder, converted.files)  # its size once more when it is sealed
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
@@ -58,7 +61,9 @@ def export_stage(
             with open_candidate(folder, converted.files, pixels, precision) as candidate:
                 question = Question(candidate, converted.policy, _thresholds(loaded.record), len(tested))
                 proof = prove(Reference(loaded.model), question, real)
-        proof = replace(proof, calibration=converted.calibration, layers=converted.layers, bytes=converted.bytes)
+        proof = replace(
+            proof, calibration=converted.written.calibration, layers=converted.layers, bytes=converted.bytes
+        )
         with step("seal the bundle"):
             write_card(folder, loaded, figures, proof, parts_of(folder, converted.files, loaded.model))
             seal(folder, loaded, {precision: converted.files}, [proof], golden.pixels)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stpr.export.parity.certificate import Calibration
 from stpr.export.parity.policy import Policy
 from stpr.export.precisions import variant_of
 from stpr.export.precisions.files import used_files
 from stpr.export.precisions.inspection import Layers, inspect, refuse_other
 from stpr.export.precisions.training import training_clips
+from stpr.export.precisions.variant import Written
 from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.settings.recipe import Recipe
@@ -19,13 +19,26 @@ from stpr.train.settings.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The file of each graph, the element types that were found in them, and the policy that they must hold to."""
+    """What was written, the element types that were found in it, and the policy that it must hold to."""
 
-    files: Mapping[GraphName, str]
+    written: Written
     policy: Policy
-    calibration: Calibration | None
     layers: Layers
     bytes: dict[str, int]
+
+    @property
+    def files(self) -> Mapping[GraphName, str]:
+        """The file of each graph."""
+        return self.written.files
+
+    @property
+    def verdict(self) -> str | None:
+        """Whether it pays on this machine; None where it is not for machines like it. No file has it: it varies."""
+        time = self.written.time
+        if time is None:
+            return None
+        pays = "" if time < 1 else ", so it does not pay on a machine like this: ship fp32 to such devices"
+        return f"a frame takes {time:.2f} of the time that it takes in fp32 here{pays}"
 
 
 def convert(folder: Path, precision: Precision, recipe: Recipe, record: StageRecord) -> Converted:
@@ -38,4 +51,4 @@ def convert(folder: Path, precision: Precision, recipe: Recipe, record: StageRec
     for file in [path for path in folder.rglob("*") if path.is_file()]:
         if file.relative_to(folder).as_posix() not in used:
             file.unlink()
-    return Converted(written.files, variant.policy, written.calibration, layers, sizes)
+    return Converted(written, variant.policy, layers, sizes)

@@ -25,10 +25,14 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The file of each graph, and what it was calibrated on, if it was."""
+    """The file of each graph, and what it was calibrated on, if it was.
+
+    `time` is what a frame takes here, in units of what it takes in float32, where that is what the precision is for.
+    """
 
     files: Mapping[GraphName, str]
     calibration: Calibration | None = None
+    time: float | None = None
 
 
 Write: TypeAlias = Callable[[Path, Callable[[], Training]], Written]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import msgspec
 import numpy as np
 
 from stpr.runtime.contract.durable import explain, locked, whole_folder
@@ -117,7 +118,28 @@ def open_bundle(path: Path) -> Bundle:
     sealed = read_manifest(manifest_file.read_bytes(), str(manifest_file))
     for name, entry in sealed.manifest.files.items():
         check_file(path, name, entry)
+    _check_precision(path, sealed.manifest)
     return Bundle(path, sealed.manifest, sealed.digest)
+
+
+class _Proof(msgspec.Struct, frozen=True):
+    """What is read of a certificate here."""
+
+    precision: str | None = None
+
+
+def _check_precision(path: Path, manifest: Manifest) -> None:
+    """Raise BundleError for a bundle that was proved in another precision than it is called after."""
+    file = path / PARITY
+    try:
+        proved = msgspec.json.decode(file.read_bytes(), type=_Proof).precision if PARITY in manifest.files else None
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(f"{file} holds no certificate ({error}); export the stage again.") from error
+    if proved not in (None, manifest.precision):
+        raise BundleError(
+            f"{path} is called {manifest.precision}, and what was proved is {proved} ({PARITY}); export the stage"
+            " again."
+        )
 
 
 @contextmanager

@@ -112,9 +112,10 @@ def apply_delta(base: Bundle, folder: Path, target: Path) -> Bundle:
     delta, sealed = _read(folder)
     if base.digest != delta.base:
         raise BundleError(
-            f"{folder} updates {delta.name} stage {delta.base_stage} ({delta.base[:12]}…), and {base.path} is"
-            f" {base.manifest.name} stage {base.manifest.stage} ({base.digest[:12]}…); name the bundle that it was made"
-            " for, or copy the whole new one."
+            f"{folder} updates {delta.name} stage {delta.base_stage} in {sealed.manifest.precision}"
+            f" ({delta.base[:12]}…), and {base.path} is {base.manifest.name} stage {base.manifest.stage} in"
+            f" {base.manifest.precision} ({base.digest[:12]}…); name the bundle that it was made for, or copy the whole"
+            " new one."
         )
     if target.exists():
         return _already(target, delta)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from stpr.runtime.check import check_bundle, difference
-from stpr.runtime.cli import check
+from stpr.runtime.cli import check, run
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, file_entry
 from stpr.runtime.contract.manifest import manifest_bytes, read_manifest
 from stpr.runtime.contract.motion import MotionSpec
@@ -107,10 +107,14 @@ def test_full_precision_under_the_name_of_half_is_refused(tmp_path: Path) -> Non
     files = manifest.files | {PARITY: file_entry(bundle / PARITY)}
     changes = {"precision": "fp16", "graphs": graphs, "parity": {"fp16": manifest.parity["fp32"]}, "files": files}
     (bundle / MANIFEST).write_bytes(manifest_bytes(msgspec.structs.replace(manifest, **changes)))
-    refused = CliRunner().invoke(check, [str(bundle)])
-    assert refused.exit_code == 2
-    assert "FAIL  precision" in refused.output
-    assert "called fp16, and proved in fp32" in refused.output
+    said = "is called fp16, and what was proved is fp32 (parity.json); export the stage again."
+    for command, arguments in (
+        (check, [str(bundle)]),
+        (run, ["--bundle", str(bundle), "--source", "synthetic:motions", "--headless"]),
+    ):
+        refused = CliRunner().invoke(command, arguments)
+        assert refused.exit_code == 2
+        assert refused.output == f"Error: {bundle} {said}\n"
 
 
 def test_the_command_prints_a_table_and_exits_by_it(tmp_path: Path) -> None:

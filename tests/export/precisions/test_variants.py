@@ -19,9 +19,10 @@ from stpr.export.parity.measurements import GOLDEN, Measurements, Where
 from stpr.export.parity.policy import ByMargin, Limits
 from stpr.export.parity.reference import answers
 from stpr.export.precisions import PRECISIONS, variant_of
+from stpr.export.precisions.convert import Converted
 from stpr.export.precisions.files import used_files
 from stpr.export.precisions.inspection import inspect, refuse_other
-from stpr.export.precisions.variant import Training
+from stpr.export.precisions.variant import Training, Written
 from stpr.runtime.contract.errors import ParityError
 from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.runtime.contract.preprocess import Array
@@ -70,7 +71,9 @@ def test_a_lower_precision_is_what_it_says_and_is_near_to_pytorch(
     model, traced = written
     folder = shutil.copytree(traced, tmp_path / "graphs")
     variant = variant_of(precision)
-    files = variant.write(folder, lambda: training(model)).files
+    made = variant.write(folder, lambda: training(model))
+    files = made.files
+    assert made.time is None if precision == "fp16" else 0 < (made.time or 0) < 100
     layers, sizes = inspect(folder, files)
     refuse_other(precision, variant.kinds, layers)
     assert layers.get("combine", {}).keys() <= {"float32"}
@@ -150,6 +153,23 @@ def test_no_cast_to_half_and_back_rounds_what_stays_whole(written: tuple[StPR, P
     graph = onnx.load(str(folder / files[GraphName.HEAD]), load_external_data=False).graph
     readers = {name for node in graph.node if node.name.startswith("combine/") for name in node.input}
     assert "features" in readers
+
+
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        (0.52, "a frame takes 0.52 of the time that it takes in fp32 here"),
+        (
+            1.09,
+            "a frame takes 1.09 of the time that it takes in fp32 here, so it does not pay on a machine like this: ship"
+            " fp32 to such devices",
+        ),
+        (None, None),
+    ],
+)
+def test_int8_says_whether_it_is_faster_here(time: float | None, said: str | None) -> None:
+    made = Converted(Written({}, None, time), variant_of("int8").policy, {}, {})
+    assert made.verdict == said
 
 
 LIMITS = Limits(margin=0.1, top1=0.9, routing=0.9, accuracy=0.05, recall=0.05, logits=0.1)

@@ -181,7 +181,9 @@ def test_a_damaged_update_is_refused_and_nothing_is_left(cut: str, kind: str, sh
 
 def test_another_base_is_refused_by_name(shipped: Shipped, tmp_path: Path) -> None:
     other = open_bundle(make_bundle(tmp_path / "other", temperature=0.5))
-    with pytest.raises(BundleError, match=r"updates toy stage 2 \(\w{12}…\), and .* is toy stage 2 .* made for"):
+    with pytest.raises(
+        BundleError, match=r"updates toy stage 2 in fp32 \(\w{12}…\), .* is toy stage 2 in fp32 .* made for"
+    ):
         apply_delta(other, shipped.delta, tmp_path / "stage-3")
     with pytest.raises(BundleError, match=r"and .* is toy stage 3"):
         apply_delta(open_bundle(shipped.new), shipped.delta, tmp_path / "stage-3")
