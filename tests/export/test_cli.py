@@ -71,7 +71,7 @@ def test_a_run_of_any_name_is_exported_and_the_next_command_can_be_pasted(
     ("arguments", "says"),
     [
         (("--stage", 9), r"Error: runs/by-chance has stages 1 to 3, not stage 9"),
-        (("--stage", 1, "--run", "nowhere"), r"Error: nowhere is no run: it has no recipe.toml"),
+        (("--stage", 1, "--run", "nowhere"), r"Error: nowhere is not a run: it has no recipe.toml"),
         (("--stage", 0), r"'--stage': 0 is not in the range"),
         (("--stage", 1, "--format", "onxx"), r"'onxx' is not one of 'onnx', 'tensorrt'"),
         ((), r"Missing option '--stage'"),

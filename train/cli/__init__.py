@@ -1,7 +1,7 @@
-"""`stpr-train`, one module for each command: options there, the work elsewhere.
+"""The command line `stpr-train`: one module per subcommand, which parses its options and calls the other packages.
 
-Whatever is heavy (torch, OpenCV, matplotlib) is imported when a command runs, so that `--help` and `--version` are
-quick and work where only the runtime is installed.
+Heavy packages (torch, OpenCV, matplotlib) are imported when a command runs, so that `--help` and `--version` are
+fast and work where only the runtime is installed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from stpr.runtime.contract.command import Group
 from stpr.train.cli import audit, compare, learn
 
-DEFAULT: Final = "learn"  # the command that needs no name
+DEFAULT: Final = "learn"  # the command that runs when none is named
 COMMANDS: Final = {
     DEFAULT: learn.command,
     "compare": compare.command,

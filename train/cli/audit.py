@@ -1,4 +1,4 @@
-"""`stpr-train audit RUN`: what a run keeps of the videos it learnt from."""
+"""`stpr-train audit RUN`: check what a run folder stores about its training videos."""
 
 from __future__ import annotations
 
@@ -30,4 +30,6 @@ def command(*, run: Path, as_json: bool) -> None:
         click.echo(f"picture:  {picture}")
     if found.faults:
         more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
-        raise CheckpointError(f"{run} keeps what is not explained: {found.faults[0]}{more}; remove it and audit again.")
+        raise CheckpointError(
+            f"{run} stores what the recipe does not explain: {found.faults[0]}{more}; remove it and audit again."
+        )

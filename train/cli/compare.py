@@ -1,4 +1,4 @@
-"""`stpr-train compare RECIPE`: several rows of changes to one recipe, on several seeds, in one table."""
+"""`stpr-train compare RECIPE`: train variants of a recipe (rows) on several seeds and put the results in one table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stpr.train.settings.recipe import Recipe
 
 ONE_ORDER: Final = (
-    "note: the recipe fixes the class order, so seeds differ in all else alone; to draw it, give sizes, such as"
+    "note: the recipe fixes the class order, so it is the same for all seeds; to draw it by seed, give sizes, such as"
     " --set 'stages={sizes=[2,2,2,2,2]}'"
 )
 
@@ -38,18 +38,18 @@ ONE_ORDER: Final = (
     multiple=True,
     default=("methods",),
     metavar="NAME[,NAME…]",
-    help="Rows or groups that come with stpr, or one of your own: 'NAME: KEY=VALUE KEY=VALUE'.",
+    help="Preset rows or groups, or a row of your own: 'NAME: KEY=VALUE KEY=VALUE'.",
 )
-@click.option("--seeds", default="0,1,2", metavar="N,N,…", help="One run of each row for each.")
-@click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")
-@click.option("--out", type=click.Path(path_type=Path), help="Holds all runs.  [default: runs/NAME-compare]")
-@click.option("--resume", is_flag=True, help="Keep the runs of --out that are finished and go on with the others.")
+@click.option("--seeds", default="0,1,2", metavar="N,N,…", help="Train each row once per seed.")
+@click.option("--data", metavar="DIR", help="Folder of the videos; replaces the recipe's [data] root.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for all runs.  [default: runs/NAME-compare]")
+@click.option("--resume", is_flag=True, help="Keep the finished runs in --out and continue with the others.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every row.")
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep the videos' frozen features there, until you delete it.  [default: in --out, deleted at the end]",
+    help="Cache the videos' frozen features there, until you delete it.  [default: in --out, deleted at the end]",
 )
 def command(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
@@ -62,7 +62,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     changes: tuple[str, ...],
     cache: Path | None,
 ) -> None:
-    """Run rows of changes to RECIPE on several seeds, and write one table and one picture of them."""
+    """Train variants of RECIPE (rows) on several seeds, and write one table and one figure of the results."""
     from stpr.train.compare.jobs import one_order, plan, read_seeds, run_jobs
     from stpr.train.data.videos import quiet_decoder
     from stpr.train.report.comparison import failures, show_comparison, write_comparison
@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
 
     quiet_decoder()
     if sets_seed(changes):
-        raise RecipeError("--set seed: each run of a comparison has a seed of its own; use --seeds.")
+        raise RecipeError("--set seed: a comparison sets the seed of each run; use --seeds.")
 
     def load(more: Sequence[str] = ()) -> Recipe:
         return load_recipe(recipe, changes=[*changes, *more], root=data)
@@ -87,7 +87,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
         for _, done in groupby(run_jobs(jobs, shown, cache=cache or folder / "cache"), key=lambda outcome: outcome.row):
             outcomes += done
             page = write_comparison(folder, outcomes, title=f"{jobs[0].recipe.name}: comparison", about=about)
-        # Until here, so that a comparison that was stopped can use it.
+        # Deleted only now, so that a comparison that was stopped can reuse it.
         shutil.rmtree(folder / "cache", ignore_errors=True)
     show_comparison(outcomes)
     click.echo(f"page:   {page}")
@@ -96,5 +96,5 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
             click.echo(line, err=True)
         count = sum(bool(outcome.failure) for outcome in outcomes)
         raise RecipeError(
-            f"{count} of {len(outcomes)} runs failed, see above; mend their rows and go on with --resume."
+            f"{count} of {len(outcomes)} runs failed, see above; fix their rows and continue with --resume."
         )

@@ -1,4 +1,4 @@
-"""`stpr-train RECIPE` or `stpr-train FOLDER`: learn the stages of a recipe, or the classes of a folder of videos."""
+"""`stpr-train RECIPE` or `stpr-train FOLDER`: train on a recipe's stages, or on a folder of videos as one stage."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FIRST_HOUR: Final = (
 
 
 class _Learn(Unnamed):
-    """The first help that anybody reads: it shows the first hour too."""
+    """The command with the getting-started examples at the end of its help."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the first hour before the rest."""
+        """Write the getting-started examples before the epilog."""
         with formatter.section("The first hour"):
             formatter.write_dl(FIRST_HOUR)
         super().format_epilog(ctx, formatter)
@@ -36,7 +36,7 @@ class _Learn(Unnamed):
     epilog=f"Recipes that come with stpr: {', '.join(shipped_recipes())}.",
 )
 @click.argument("recipe", metavar="RECIPE|FOLDER")
-@click.option("--data", metavar="DIR", help="Where the videos lie; replaces the recipe's [data] root.")
+@click.option("--data", metavar="DIR", help="Folder of the videos; replaces the recipe's [data] root.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME]")
 @click.option(
     "--run",
@@ -45,14 +45,14 @@ class _Learn(Unnamed):
     help="Learn a folder's new classes as one more stage of RUN.",
 )
 @click.option("--stages", type=click.IntRange(min=1), help="Stop after this stage.  [default: the last]")
-@click.option("--resume", is_flag=True, help="Go on where the run in --out was stopped.")
-@click.option("--dry-run", is_flag=True, help="Learn nothing: show the stages, what is missing, time and disk.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out where it was stopped.")
+@click.option("--dry-run", is_flag=True, help="Train nothing: show the stages, what is missing, time and disk space.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: optimizer.rate=0.02")
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep the videos' frozen features there, until you delete it, and take them from there.  [default: keep none]",
+    help="Cache the videos' frozen features there, until you delete it, and reuse them.  [default: no cache]",
 )
 @click.option(
     "--beside",
@@ -92,7 +92,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     quiet_decoder()
     task = read_task(recipe, Asked(data=data, out=out, run=run, resume=resume, changes=changes))
     settings, folder = task.recipe, task.out
-    others = finished_runs(beside)  # before hours of training, not after
+    others = finished_runs(beside)  # an error should show before hours of training, not after
     if dry_run:
         with task.rehearsed() as rehearsed:
             sys.exit(0 if show_dry_run(rehearsed, folder, last=stages, resume=task.resume) else 2)

@@ -1,1 +1,1 @@
-"""Several runs of one recipe side by side: presets (rows and groups by name), jobs (rows times seeds)."""
+"""Compare variants of one recipe: presets (named rows and groups of rows), jobs (one run per row and seed)."""

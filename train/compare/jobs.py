@@ -1,4 +1,4 @@
-"""Several rows x seeds of one recipe, each an ordinary run in a folder of its own: OUT/ROW/seed-S."""
+"""Train every row of a comparison with every seed; each is an ordinary run in its own folder OUT/ROW/seed-S."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stpr.train.settings.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run that a comparison needs."""
+    """One run of a comparison, before it is trained."""
 
     row: Row
     seed: int
@@ -33,30 +33,30 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run of a comparison: its figures, or why it has none."""
+    """The result of one run: its metrics, or the reason why it failed."""
 
     row: Row
     seed: int
     metrics: Metrics | None = None
-    kept: int = 0  # bytes of all tensors that are kept after the last stage
+    kept: int = 0  # bytes of all tensors stored after the last stage
     recipe: str = ""  # sha256 of the run's recipe.toml
     failure: str = ""
 
 
 def read_seeds(text: str) -> list[int]:
-    """The seeds of a list such as "0,1,2". Raises RecipeError for anything else, and for a seed that comes twice."""
+    """Parse a list of seeds such as "0,1,2". Raises RecipeError for anything else, and for a repeated seed."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts) or len(set(map(int, parts))) < len(parts):
-        raise RecipeError(f"--seeds {text!r}: give different whole numbers parted by commas, such as 0,1,2.")
+        raise RecipeError(f"--seeds {text!r}: give different whole numbers separated by commas, such as 0,1,2.")
     return [int(part) for part in parts]
 
 
 def plan(
     load: Callable[[Sequence[str]], Recipe], rows: Sequence[Row], seeds: Sequence[int], *, out: Path, resume: bool
 ) -> list[Job]:
-    """All runs, row by row; `load` gives the recipe with changes.
+    """List all runs, row by row; `load` returns the recipe with `KEY=VALUE` changes applied.
 
-    Raises RecipeError for what can be seen to be wrong before the first run begins.
+    Raises RecipeError for every mistake that can be found before the first run starts.
     """
     jobs = []
     for row in rows:
@@ -68,21 +68,21 @@ def plan(
             except RecipeError as error:
                 raise RecipeError(f"row {row.name!r}: {error.message}") from error
             folder = out / row.name / f"seed-{seed}"
-            look_back(folder, settings, resume=resume)  # an error is better told before the first run
+            look_back(folder, settings, resume=resume)  # so that an error shows before the first run
             jobs.append(Job(row, seed, settings, folder))
     return jobs
 
 
 def one_order(jobs: Sequence[Job]) -> bool:
-    """Whether several seeds learn the classes in one and the same order, since the recipe fixes it."""
+    """Whether there are several seeds but only one class order, because the recipe fixes it."""
     drawn = {job.recipe.stages.seed for job in jobs if job.recipe.stages.sizes}
     return len({job.seed for job in jobs}) > 1 and len(drawn) < 2
 
 
 def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Iterator[Outcome]:
-    """Run what is not done yet, frozen features shared through `cache`; a run that can't be is an outcome too.
+    """Train the runs that are not finished, sharing frozen features in `cache`; a failed run is yielded as an Outcome.
 
-    Raises DataError: rows share their data.
+    Raises DataError: all rows read the same data, so the others would fail too.
     """
     rows = list(dict.fromkeys(job.row for job in jobs))
     seeds = list(dict.fromkeys(job.seed for job in jobs))
@@ -90,7 +90,7 @@ def run_jobs(jobs: Sequence[Job], shown: ShownProgress, *, cache: Path) -> Itera
         place = f"row {rows.index(job.row) + 1}/{len(rows)} {job.row.name}, seed {job.seed}"
         shown.console.print(f"{place} ({seeds.index(job.seed) + 1}/{len(seeds)})", style="bold", soft_wrap=True)
         try:
-            # Tuned blocks give no frozen features to keep.
+            # With adapters in the blocks there are no frozen features to cache.
             kept = cache if job.recipe.adapter.place != "blocks" else None
             with reserved(job.folder):
                 metrics = execute(job.recipe, Request(out=job.folder, resume=True, cache=kept), shown)

@@ -1,4 +1,4 @@
-"""The rows of a comparison: names, and the changes to the recipe that each makes; shipped ones and a user's own."""
+"""The rows of a comparison: a name and the recipe settings it changes. Presets, and rows that the user defines."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "routers": ("equal", "clip_key", "adapter_key", "temporal", "likelihood"),  # method §4.4
 }  # fmt: skip
 
-NAME: Final = re.compile(r"[A-Za-z0-9][\w.+-]*")  # it names a folder
+NAME: Final = re.compile(r"[A-Za-z0-9][\w.+-]*")  # a row's name is also its folder's
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A name and `KEY=VALUE` changes of the recipe."""
+    """A named variant of the recipe: the `KEY=VALUE` changes to apply."""
 
     name: str
     changes: tuple[str, ...]
 
 
 def choose_rows(asked: Sequence[str]) -> list[Row]:
-    """The rows that are asked for, each once, in that order.
+    """Parse the values of --row into rows, in order, without repetitions.
 
-    An entry holds names of rows or groups, separated by commas, or defines a row: "NAME: KEY=VALUE KEY=VALUE".
-    Raises RecipeError for an unknown name, and for a name that is defined twice in different ways.
+    An entry lists rows or groups, separated by commas, or defines a new row: "NAME: KEY=VALUE KEY=VALUE".
+    Raises RecipeError for an unknown name, and for two different definitions of one name.
     """
     rows: dict[str, Row] = {}
     for entry in asked:
@@ -88,23 +88,23 @@ def _shipped(entry: str) -> list[Row]:
 def _own(name: str, text: str) -> Row:
     if not NAME.fullmatch(name):
         raise RecipeError(
-            f"a row named {name!r} can't name a folder; use only letters, digits and _ . + -, a letter or digit first."
+            f"row name {name!r} can't name a folder; use only letters, digits and _ . + -, a letter or digit first."
         )
     if name in GROUPS or name in ROWS:
         raise RecipeError(f"the row {name!r} comes with stpr; give yours another name.")
     row = Row(name, _split(text))
     if sets_seed(row.changes):
-        raise RecipeError(f"row {name!r}: each run of a comparison has a seed of its own; use --seeds.")
+        raise RecipeError(f"row {name!r}: a comparison sets the seed of each run; use --seeds.")
     return row
 
 
 def sets_seed(changes: Sequence[str]) -> bool:
-    """Whether any of the changes sets the run's seed."""
+    """Whether one of the changes sets `seed`."""
     return any(change.partition("=")[0].strip() == "seed" for change in changes)
 
 
 def _split(text: str) -> tuple[str, ...]:
-    """`KEY=VALUE` changes separated by blanks; a blank inside brackets does not separate."""
+    """Split `KEY=VALUE` changes at spaces, except at spaces inside brackets."""
     parts: list[str] = []
     for piece in re.split(r"\s+(?=[\w.]+=)", text.strip()):
         if parts and sum(map(parts[-1].count, "[{")) > sum(map(parts[-1].count, "]}")):

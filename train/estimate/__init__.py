@@ -1,6 +1,6 @@
-"""What a run will cost and what it keeps: nothing is learnt here.
+"""Estimate what a run will cost, and audit what a finished run stores. Nothing is trained here.
 
-Read in this order: network (the recipe's, or what stands in for it), work (how much, counted by driving the real
-protocol), beside (what no stage does), cost (seconds, measured on this machine), dry_run (all that is known before a
-run), footprint (bytes by the settings alone), audit (bytes as found in a run).
+Read in this order: network (the recipe's, or a substitute of the same form), work (decodes, frames and steps, counted
+by driving the real protocol), preparation (work before the first stage), cost (seconds per unit, measured here),
+dry_run (everything known before a run), footprint (bytes that the settings imply), audit (bytes found in a run).
 """

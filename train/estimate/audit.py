@@ -1,7 +1,7 @@
-"""What a run keeps of the videos it learnt from: every byte after every stage, and why none can grow with the clips.
+"""Audit what a run stores: every byte after every stage, and that none of it depends on the number of clips.
 
-A tensor's shape is explained if the recipe, the frozen network and the number of classes give it (`footprint`), none of
-which knows how many training clips there were. Files are taken for what they are by name; no other may lie there.
+A tensor is explained if its shape follows from the recipe, the frozen network and the number of classes (`footprint`);
+none of these knows how many training clips there were. Files are identified by name; any other file is a fault.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from stpr.train.run.metrics import read_metrics
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
-HORIZON: Final = 50  # stages that growth is projected to
+HORIZON: Final = 50  # number of stages up to which growth is projected
 KEPT_AGAIN: Final = "train the stage again or put the file back"
 
 
 class StageAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is kept after a stage, earlier stages included."""
+    """Totals of what is stored after a stage, earlier stages included."""
 
     stage: int
     classes: int  # in all
-    clips: tuple[int, ...]  # training clips of each class of this stage; empty where nobody counted
+    clips: tuple[int, ...]  # training clips of each class of this stage; empty if they were not counted
     tensors: int
     bytes: dict[str, int]  # by kind
-    header: int  # bytes of the tensors' file that hold names and shapes
+    header: int  # bytes of the tensor file's header: names and shapes
     flops: int  # of the head, for one clip
 
     @property
     def total(self) -> int:
-        """Bytes of all tensors."""
+        """Total bytes of the tensors."""
         return sum(self.bytes.values())
 
 
@@ -68,12 +68,12 @@ class KeptFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a run keeps. `faults` contradict the proof; `cautions` limit what it says."""
+    """The result of an audit. `faults` contradict the claim; `cautions` limit it."""
 
     run: str
     method: str
     stages: tuple[StageAudit, ...]
-    projected: tuple[StageAudit, ...]  # the stages from there to HORIZON, if each brings as many classes as the last
+    projected: tuple[StageAudit, ...]  # later stages up to HORIZON, each with as many classes as the last
     encoder_flops: int  # for one frame
     frames: int  # of a clip
     files: tuple[KeptFile, ...]
@@ -88,7 +88,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit(run: Path) -> Audit:
-    """Check a run folder; raises CheckpointError if a file of a stage is missing, damaged or not the one saved."""
+    """Audit a run folder; raises CheckpointError if a stage's file is missing, damaged or replaced."""
     records = _records(run)
     found = [_read(run, record) for record in records]
     recipe = read_resolved(recipe_file(run))
@@ -100,7 +100,7 @@ def audit(run: Path) -> Audit:
     measured = list(zip(records, found, sizes[: len(records)], strict=True))
     faults = [fault for parts in measured for fault in _unexplained(*parts)]
     files = _files(run)
-    faults += [f"{file.path} ({file.bytes:,} bytes) is no file of a run" for file in files if not file.what]
+    faults += [f"{file.path} ({file.bytes:,} bytes) is not a run's file" for file in files if not file.what]
     frame = torch.zeros(1, *model.encoder.pixels.shape, dtype=torch.uint8)
     return Audit(
         run=str(run),
@@ -121,8 +121,8 @@ def audit(run: Path) -> Audit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What a stage's file holds."""
+class _StageFile:
+    """The contents of a stage's tensor file."""
 
     shapes: dict[str, tuple[int, ...]]
     bytes: dict[str, int]
@@ -130,12 +130,12 @@ class _Held:
 
 
 def _records(run: Path) -> list[StageRecord]:
-    """The records of all stages; raises CheckpointError if one lacks its file."""
+    """Read the records of all stages; raises CheckpointError if a tensor file is missing."""
     if not recipe_file(run).is_file():
-        raise CheckpointError(f"{run} is no run: it has no {RECIPE}; name a folder that stpr-train wrote.")
+        raise CheckpointError(f"{run} is not a run: it has no {RECIPE}; name a folder that stpr-train wrote.")
     numbers = begun_stages(run)
     if not numbers:
-        raise CheckpointError(f"{run} has no finished stage, so nothing is kept yet; train one first.")
+        raise CheckpointError(f"{run} has no finished stage, so it stores nothing yet; train one first.")
     for stage in range(1, max(numbers) + 1):
         for name in (RECORD, TENSORS):
             file = stage_folder(run, stage) / name
@@ -144,8 +144,8 @@ def _records(run: Path) -> list[StageRecord]:
     return [read_record(run, stage) for stage in range(1, max(numbers) + 1)]
 
 
-def _read(run: Path, record: StageRecord) -> _Held:
-    """Names, shapes and bytes in a stage's file; raises CheckpointError unless they are what its record lists."""
+def _read(run: Path, record: StageRecord) -> _StageFile:
+    """Read names, shapes and sizes from a stage's file; raises CheckpointError unless they match its record."""
     file = stage_folder(run, record.stage) / TENSORS
     data = file.read_bytes()
     if hashlib.sha256(data).hexdigest() != record.sha256:
@@ -161,11 +161,11 @@ def _read(run: Path, record: StageRecord) -> _Held:
     if odd:
         raise CheckpointError(f"{file} and the {RECORD} beside it disagree about {odd[0]}; {KEPT_AGAIN}.")
     sizes = {name: size for name, (_, size) in found.items()}
-    return _Held({name: shape for name, (shape, _) in found.items()}, sizes, len(data) - sum(sizes.values()))
+    return _StageFile({name: shape for name, (shape, _) in found.items()}, sizes, len(data) - sum(sizes.values()))
 
 
-def _unexplained(record: StageRecord, held: _Held, size: StageSize) -> list[str]:
-    """Tensors that settings, network and classes do not explain, and those that they call for in vain."""
+def _unexplained(record: StageRecord, held: _StageFile, size: StageSize) -> list[str]:
+    """Describe tensors that settings, network and classes do not explain, and expected ones that are missing."""
     where = f"stage {record.stage}:"
     odd = []
     for name, shape in held.shapes.items():
@@ -177,7 +177,7 @@ def _unexplained(record: StageRecord, held: _Held, size: StageSize) -> list[str]
     return odd + [f"{where} {name} is missing" for name in size.shapes if name not in held.shapes]
 
 
-def _measured(record: StageRecord, held: _Held, size: StageSize) -> StageAudit:
+def _measured(record: StageRecord, held: _StageFile, size: StageSize) -> StageAudit:
     return StageAudit(
         stage=record.stage,
         classes=len(record.classes),
@@ -197,9 +197,9 @@ def _projected(size: StageSize, classes: int) -> StageAudit:
 
 
 def _cautions(record: StageRecord) -> list[str]:
-    """Where a mean is no mean: with one clip it is that clip's own feature."""
+    """Describe classes whose stored means reveal single clips, as the mean of one clip is that clip's feature."""
     names = record.stages[record.stage - 1]
-    alone = [name for name, clips in zip(names, record.clips, strict=False) if clips == 1]  # none where nobody counted
+    alone = [name for name, clips in zip(names, record.clips, strict=False) if clips == 1]  # none if not counted
     cautions = [
         f"stage {record.stage}: class {name!r} was learnt from 1 clip, so its means are that clip's own feature"
         for name in alone
@@ -214,36 +214,34 @@ def _cautions(record: StageRecord) -> list[str]:
 
 
 def _uncounted(records: Sequence[StageRecord]) -> list[str]:
-    """That a class of one clip would not be noticed, where clips were not counted."""
+    """Warn that single-clip classes can't be noticed in stages whose clips were not counted."""
     stages = [str(record.stage) for record in records if not record.clips]
     why = "so a class of 1 clip, whose means are that clip's own feature, would not be noticed"
     return [f"clips per class were not counted in stage {', '.join(stages)}, {why}"] if stages else []
 
 
 def _elsewhere(run: Path, recipe: Recipe) -> list[str]:
-    """Features kept on request, where the run's last session did so, and what a stage needs until it ends."""
+    """Warn about clip features outside the audit: the user's --cache, and the snapshot of an unfinished stage."""
     cache = read_metrics(run).environment.get("cache") if metrics_file(run).is_file() else None
-    what = "clips' features are kept there (--cache), which this audit does not cover; delete it to keep none"
-    half = (
-        f"{SNAPSHOT}: a stage is half done; its parameters lie there until it ends, and this audit does not cover them"
-    )
+    what = "the --cache folder holds clips' features, which this audit does not cover; delete it to keep none"
+    half = f"{SNAPSHOT}: a stage is unfinished; its parameters are stored there until it ends, outside this audit"
     cautions = [f"{cache}: {what}"] if cache else []
     cautions += [half] if snapshot_file(run).is_file() else []
     return [*cautions, *method_cautions(recipe)]
 
 
 def _half_written(files: Sequence[KeptFile]) -> list[str]:
-    """What a killed write left: a file or folder of a run, but nobody knows how much of it."""
+    """Warn about temporary files that an interrupted write left behind."""
     return [
-        f"{file.path} ({file.bytes:,} bytes) is {LEFTOVER}; this audit does not cover it: delete it unless a run is at"
-        " work"
+        f"{file.path} ({file.bytes:,} bytes) is {LEFTOVER}; this audit does not cover it: delete it unless a run is"
+        " still writing"
         for file in files
         if file.what == LEFTOVER
     ]
 
 
 def _files(run: Path) -> tuple[KeptFile, ...]:
-    """Every file under the run folder in order of path."""
+    """List every file in the run folder, sorted by path."""
     return tuple(
         KeptFile(path=path.relative_to(run).as_posix(), bytes=path.lstat().st_size, what=what)
         for path, what in explained_files(run).items()

@@ -1,4 +1,4 @@
-"""What a unit of work costs on this machine, measured for some seconds, and what a checkpoint will weigh."""
+"""Measure how long a unit of work takes on this machine (a few seconds), and compute the size of checkpoints."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from stpr.train.model.stpr import StPR
 from stpr.train.settings.learning import OptimizerSettings
 from stpr.train.settings.recipe import Recipe
 
-ENOUGH_SECONDS: Final = 1.0  # of measuring, per rate
+ENOUGH_SECONDS: Final = 1.0  # to spend on measuring each rate
 ENOUGH_RUNS: Final = 20
-CPU_BATCH: Final = 2  # clips of a step measured on a CPU, where time grows evenly with the batch
+CPU_BATCH: Final = 2  # clips per measured step on a CPU, where time is proportional to the batch size
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds on one device: of a frame through the backbone, of a clip through a step, of decoding a video."""
+    """Seconds per frame through the backbone, per clip in a training step, and per decoded video, on one device."""
 
     device: str
     encode: float
     learn: float
-    decode: float | None  # on one of the recipe's workers; None without a video to measure
+    decode: float | None  # by one worker; None without a video to measure
 
 
 def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
-    """Time a few batches on the device that a run would take; the model is used up. Raises RecipeError if it can't.
+    """Time a few batches on the device that a run would use. Changes the model. Raises RecipeError if they don't fit.
 
-    The weights don't matter, so a network of the same form may stand in for one that is not at hand.
+    The weights don't matter, so a random network of the same form may replace one that is not available.
     """
     device, sampling = accelerate.PartialState().device, recipe.sampling
     check_precision(recipe.optimizer.precision, device)
@@ -51,7 +51,7 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     model.to(device)
     slow = device.type == "cpu"
     size = min(CPU_BATCH, recipe.optimizer.batch) if upstream and slow else recipe.optimizer.batch
-    seen = size if upstream else 1 if slow else 1 + sampling.draws  # clips that go through the backbone at once
+    seen = size if upstream else 1 if slow else 1 + sampling.draws  # clips per backbone call
     shape = (seen, sampling.frames, *encoder.pixels.shape)
     frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
     features = torch.randn(size, sampling.frames, encoder.frozen_width, device=device)
@@ -73,15 +73,15 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
 
 
 def _step_seconds(recipe: Recipe, model: StPR, inputs: FrozenFeatures) -> float:
-    """Of one step of learning a first stage of two classes by the recipe's own method; 0 if it takes no step."""
+    """Seconds of one training step of the recipe's method, in a first stage of two classes; 0 if it takes no steps."""
     clips, trainer = StageClips(("a", "b"), inputs, model.encoder), _TimedTraining(recipe.optimizer)
-    codes = msgspec.structs.replace(recipe.class_vectors, kind="codes")  # a text tower has no part in a step
+    codes = msgspec.structs.replace(recipe.class_vectors, kind="codes")  # a training step doesn't use the text tower
     method_of(recipe).learn(model, clips, msgspec.structs.replace(recipe, class_vectors=codes), trainer)
     return trainer.seconds
 
 
 class _TimedTraining:
-    """A trainer that takes some steps on all clips at once, and keeps no more of them than how long one takes."""
+    """A trainer that takes a few steps on all clips at once and records only how long a step takes."""
 
     seed = 0
 
@@ -90,7 +90,7 @@ class _TimedTraining:
         self.seconds = 0.0
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
-        """As every trainer."""
+        """See `Trainer.fit`."""
         settings, device = self.settings, clips.inputs.processes.device
         accelerator = new_accelerator(settings.precision, device)
         parameters = [value for value in criterion.parameters() if value.requires_grad]
@@ -121,7 +121,7 @@ def _decode(recipe: Recipe, model: StPR, video: Path) -> float:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call: a mean over a second at most, after one call that only warms up unless it took as long."""
+    """Mean seconds per call over at most a second, after a warm-up call (which counts if it took that long)."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -145,6 +145,6 @@ def _name(device: torch.device) -> str:
 
 
 def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, classes: Sequence[Sequence[str]]) -> list[int]:
-    """Size of the tensors of each stage's checkpoint, exactly, from shapes alone; `classes` are those of each stage."""
+    """Exact bytes of the tensors in each stage's checkpoint, computed from shapes; `classes` lists each stage's."""
     sizes = stage_sizes(encoder, recipe, [len(names) for names in classes])
     return [sum(size.bytes.values()) for size in sizes]

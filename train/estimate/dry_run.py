@@ -1,4 +1,4 @@
-"""What a run would learn, read, need and cost, before any of it: nothing is learnt or written, nothing is fetched."""
+"""The dry run: what a run would learn, read, need and cost. It trains, writes and downloads nothing."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from stpr.train.data.source import missing, read_lists, read_stages, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
 from stpr.train.datasets.skip_list import NOTHING
-from stpr.train.estimate.beside import Beside, work_beside
 from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
 from stpr.train.estimate.network import Network, look_for_network, settle_offline
+from stpr.train.estimate.preparation import Preparation, preparation_work
 from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.run.resume import look_back
 from stpr.train.settings.recipe import Recipe
 
 Got = TypeVar("Got")
 
-REPORT_BYTES: Final = 2_000_000  # pictures, twice: beside the page and in it
+REPORT_BYTES: Final = 2_000_000  # figures, stored twice: as files and inside the page
 
 
 @dataclass
 class DryRun:
-    """What a dry run found; the run could start if there are no `problems`."""
+    """The findings of a dry run; without `problems` the run could start."""
 
     recipe: Recipe
     out: Path
-    chosen: list[str] = field(default_factory=list)  # what follows the network
+    chosen: list[str] = field(default_factory=list)  # explanations of the settings that "auto" resolved to
     videos: list[Video] = field(default_factory=list)
     plan: list[tuple[Stage, Clips]] = field(default_factory=list)  # every stage
-    learnt: int = 0  # stages that a resumed run has behind it
+    learnt: int = 0  # stages that a resumed run has already learnt
     last: int = 0  # the stage to stop after
     missing: dict[Split, list[Path]] = field(default_factory=dict)
     lists: dict[str, str] = field(default_factory=dict)
-    beside: Beside = field(default_factory=Beside)  # of the work what no stage does
-    unwritten: int = 0  # bytes of videos that a run would begin with writing
-    network: Network | None = None  # None if it doesn't load or doesn't fit the recipe
-    sizes: list[int] = field(default_factory=list)  # of each checkpoint; none if the network's form is unknown
+    preparation: Preparation = field(default_factory=Preparation)  # work before the first stage
+    unwritten: int = 0  # bytes of the videos that the run would generate first
+    network: Network | None = None  # None if it doesn't load or fit the recipe
+    sizes: list[int] = field(default_factory=list)  # bytes of each checkpoint; empty if the network's form is unknown
     problems: list[str] = field(default_factory=list)
 
     @property
     def to_write(self) -> bool:
-        """Whether a run would begin with writing the data set."""
+        """Whether the run would first generate the data set."""
         return self.unwritten > 0
 
     @property
     def stages(self) -> list[tuple[Stage, Clips]]:
-        """The stages that are to be learnt now."""
+        """The stages that the run would learn."""
         return self.plan[self.learnt : self.last]
 
     @cached_property
     def work(self) -> Work:
-        """What is to be decoded, encoded and learnt."""
+        """All units of work: decoding, encoding, training."""
         stages, clips = [stage for stage, _ in self.plan], [counted for _, counted in self.plan]
-        return sum(work_of(self.recipe, stages, clips, behind=self.learnt, last=self.last), self.beside.work)
+        return sum(work_of(self.recipe, stages, clips, behind=self.learnt, last=self.last), self.preparation.work)
 
     @property
     def disk(self) -> int:
-        """Bytes that a run leaves: checkpoints, predictions, the report, and a data set that is not written yet."""
+        """Bytes that the run leaves: checkpoints, predictions, the report, and a data set that it generates."""
         tested = [video for video in self.videos if video.split == "test"]
         line = {video.label: len(str(video.path.absolute())) + 2 * len(video.label) + 3 for video in tested}
         each = Counter(video.label for video in tested)
@@ -78,7 +78,7 @@ class DryRun:
         return sum(self.sizes) + lines + REPORT_BYTES + self.unwritten
 
     def rates(self) -> Rates | None:
-        """Measure this machine for some seconds; None without a network to measure. What fails becomes a problem."""
+        """Time this machine for some seconds; None without a network. A failure is added to `problems`."""
         model = self.network.to_measure() if self.network else None
         if model is None:
             return None
@@ -87,7 +87,7 @@ class DryRun:
         return self.attempt(partial(measure, self.recipe, model, there[len(there) // 2] if there else None), None)
 
     def attempt(self, work: Callable[[], Got], otherwise: Got) -> Got:
-        """The result of `work`; an error becomes an entry of `problems`, so that the rest can still be shown."""
+        """Return the result of `work`; an error is added to `problems`, so that the rest can still be shown."""
         try:
             return work()
         except StprError as error:
@@ -96,7 +96,7 @@ class DryRun:
 
 
 def dry_run(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> DryRun:
-    """Look at everything that a run begins with, whether or not the videos are there."""
+    """Check everything that a run needs before it starts, even if the videos are missing."""
     found = DryRun(recipe, out)
     recipe, found.chosen = found.attempt(partial(settle_offline, recipe), (recipe, found.chosen))
     found.recipe = recipe
@@ -114,8 +114,8 @@ def dry_run(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> Dry
         _look_for_videos(found)
         if found.stages:
             there = not found.to_write and not found.missing.get("train")
-            beside = partial(work_beside, recipe, found.videos, past, written=there)
-            found.beside = found.attempt(beside, found.beside)
+            preparation = partial(preparation_work, recipe, found.videos, past, written=there)
+            found.preparation = found.attempt(preparation, found.preparation)
     _look_at_network(found, [*learnt, *(stage.classes for stage, _ in found.stages)])
     if found.disk > (free := free_bytes(out)):
         found.problems.append(f"--out {out}: the run leaves {found.disk} bytes, and {free} are free; choose another.")
@@ -128,7 +128,7 @@ def _counted(plan: Sequence[Stage], videos: Sequence[Video]) -> list[tuple[Stage
 
 
 def _look_for_videos(found: DryRun) -> None:
-    """Which videos are missing. A run that stops early needs those of its own stages only, but reads the whole list."""
+    """Find missing videos. A run that stops early needs those of its own stages only, but reads the whole list."""
     gone: list[Video] = []
     if not found.to_write:
         gone = found.attempt(partial(missing, found.videos), gone)
@@ -140,7 +140,7 @@ def _look_for_videos(found: DryRun) -> None:
 
 
 def _look_at_network(found: DryRun, classes: Sequence[Sequence[str]]) -> None:
-    """Whether it is here, loads and fits the recipe, and how large the checkpoints of stages of `classes` become."""
+    """Check that the network is available and fits the recipe, and compute checkpoint sizes for stages of `classes`."""
     found.network = network = found.attempt(partial(look_for_network, found.recipe), None)
     if network is None:
         return
@@ -151,6 +151,6 @@ def _look_at_network(found: DryRun, classes: Sequence[Sequence[str]]) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes where a folder is or would be."""
+    """Free bytes on the disk of a folder, which may not exist yet."""
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     return shutil.disk_usage(there).free

@@ -1,8 +1,8 @@
-"""What a recipe must keep after each stage and what a prediction must cost, told from its settings alone.
+"""Compute from the settings alone what a run stores after each stage and what a prediction costs.
 
-The real modules are built, on torch's meta device where tensors have shapes and no values, and their state is
-measured. How many training clips there were is no argument of anything here: a tensor whose shape is explained here
-can't depend on it.
+The real modules are built on torch's meta device, where tensors have shapes but no values, and their state is
+measured. Nothing here takes the number of training clips as an argument, so no tensor that is explained here can
+depend on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stpr.train.run.checkpoint import UNKNOWN_KIND, kept_state, kind_of
 from stpr.train.settings.automatic import resolve
 from stpr.train.settings.recipe import Recipe
 
-DEPENDS = {  # on what the size of each kind of tensor depends; the letters are those of `stpr.train.model`
+DEPENDS = {  # what the size of each kind of tensor depends on; letters as in `stpr.train.model`
     "projection": "W x D: the frozen network and [backbone] projection",
     "adapter": "the frozen network and [adapter]",
     "expert": 'T, D and [expert]; one per stage with method = "stpr", else one',
@@ -35,13 +35,13 @@ DEPENDS = {  # on what the size of each kind of tensor depends; the letters are 
     "temperature": "two numbers",
     "class statistics": "a row of S per class, and S x S; S by T, D and [statistics], or [ranpac] projection",
     "memory": 'C x D: a row per class; with method = "ewc" a number per trained parameter',
-    UNKNOWN_KIND: "nothing that is known here",
+    UNKNOWN_KIND: "unknown",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class StageSize:
-    """Expected size after a stage: shapes and bytes of all kept tensors, and FLOPs of the head for one clip."""
+    """Expected size after a stage: shapes and bytes of all stored tensors, and FLOPs of the head per clip."""
 
     stage: int
     shapes: dict[str, tuple[int, ...]]
@@ -50,19 +50,19 @@ class StageSize:
 
 
 def sum_by_kind(bytes_of: dict[str, int]) -> dict[str, int]:
-    """Bytes of named tensors, added up by kind."""
+    """Sum the bytes of named tensors per kind."""
     kinds = {kind: [size for name, size in bytes_of.items() if kind_of(name) == kind] for kind in DEPENDS}
     return {kind: sum(sizes) for kind, sizes in kinds.items() if sizes}
 
 
 def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -> Iterator[StageSize]:
-    """The size after each stage, given how many classes each one brings.
+    """Yield the size after each stage, given the number of new classes per stage.
 
-    FLOPs are two per multiply-add of matrix products, counted by torch on the real modules; what goes through
-    element by element is not counted.
+    FLOPs count two per multiply-add of matrix products, by torch on the real modules; element-wise operations are
+    not counted.
     """
     method = method_of(recipe)
-    recipe, _ = resolve(recipe, encoder.backbone.offers)
+    recipe, _ = resolve(recipe, encoder.backbone.traits)
     with torch.device("meta"):
         model = StPR(encoder=encoder, head=method.head(recipe, encoder.columns).eval(), memory=method.memory(recipe))
     for stage, count in enumerate(classes, start=1):
@@ -80,20 +80,20 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
 
 @dataclass(frozen=True, slots=True)
 class HeadFlops:
-    """FLOPs of a head for one clip: of each expert, which all have one form, and of what combines them."""
+    """FLOPs of a head per clip: of each expert (all have the same form) and of the combiner."""
 
     experts: int
-    expert: int  # 0 where there is none
+    expert: int  # 0 without experts
     combiner: int
 
     @property
     def all(self) -> int:
-        """All experts and what combines them."""
+        """All experts and the combiner."""
         return self.experts * self.expert + self.combiner
 
 
 def head_flops(head: Head) -> HeadFlops:
-    """What each part of a head costs."""
+    """Count the FLOPs of each part of a head."""
     columns, experts = head.columns, len(head.experts)
     clip = torch.zeros(1, head.frames, columns.width)
     combining = flops_of(head.combiner, clip, torch.zeros(1, experts, columns.appearance))
@@ -103,7 +103,7 @@ def head_flops(head: Head) -> HeadFlops:
 
 @torch.no_grad()
 def flops_of(module: nn.Module, *inputs: torch.Tensor) -> int:
-    """FLOPs of one forward call, on a copy without values: with values, torch hides attention's products from us."""
+    """FLOPs of one forward call, counted on a meta-device copy: fused attention on real tensors would be missed."""
     held: list[torch.Tensor] = [*module.parameters(), *module.buffers()]
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         _without_values(module, held)(*(given.to("meta") for given in inputs))
@@ -112,7 +112,7 @@ def flops_of(module: nn.Module, *inputs: torch.Tensor) -> int:
 
 
 def _without_values(module: nn.Module, held: Sequence[torch.Tensor]) -> nn.Module:
-    """A copy whose tensors have shapes alone, so that it takes no memory."""
+    """A copy on the meta device: shapes only, no memory."""
     shapes: dict[int, Any] = {}
     for value in held:
         empty = torch.empty_like(value, device="meta")

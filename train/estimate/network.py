@@ -1,4 +1,4 @@
-"""Networks that tell what a run will cost: the recipe's own, one in its form where it is not here, one that counts."""
+"""The networks used for estimates: the recipe's own, a random one of its form, or a tiny one that counts frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stpr.train.model.stpr import StPR
 from stpr.train.settings.automatic import resolve
 from stpr.train.settings.recipe import Recipe
 
-FORMS: Final[Mapping[str, Mapping[str, int]]] = {  # where a network's form differs from transformers' own CLIP
+FORMS: Final[Mapping[str, Mapping[str, int]]] = {  # where a network differs from the default CLIP of transformers
     "openai/clip-vit-base-patch16": {"patch_size": 16},
     "openai/clip-vit-base-patch32": {},
 }
@@ -44,7 +44,7 @@ WEIGHTS: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-WIDTH: Final = 8  # of everything in the network that counts
+WIDTH: Final = 8  # of every layer of the counting network
 ONE_PIXEL: Final = PreprocessSpec(
     height=1, width=1, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
 )
@@ -52,27 +52,27 @@ ONE_PIXEL: Final = PreprocessSpec(
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """As much of a recipe's network as this machine has."""
+    """A recipe's network, as far as it is available on this machine."""
 
     recipe: Recipe
     here: bool
-    form: StPR | None  # before its first stage; without values where it is not here, None if its form is unknown
+    form: StPR | None  # before its first stage; on the meta device if not `here`, None if its form is unknown
 
     def to_measure(self) -> StPR | None:
-        """A network to time, with random weights where its own are not here; timing may change it."""
+        """A network to time, with random weights if its own are not here; timing may change it."""
         if self.here or self.form is None:
             return self.form
         with torch.device(accelerate.PartialState().device):
             return build_model(self.recipe, _in_form(self.recipe))
 
     def check(self, classes: Sequence[Sequence[str]]) -> None:
-        """Raise RecipeError for a network that is not here, or has no text tower for the first of the classes."""
+        """Raise RecipeError if the network is not here, or lacks the text tower that class vectors need."""
         source = self.recipe.backbone.source
         if not self.here:
             fetch = shlex.join(["hf", "download", source])
             raise RecipeError(
-                f"[backbone] source: {source} is not on this machine; fetch it ({fetch}), which a run would do"
-                " first if it reached the hub, or name a local folder."
+                f"[backbone] source: {source} is not on this machine. A run would download it if the hub is reachable;"
+                f" fetch it now ({fetch}), or name a local folder."
             )
         if self.form and self.recipe.class_vectors.kind == "text" and classes:
             frames = torch.empty(0, 1, self.recipe.sampling.frames, self.form.encoder.frozen_width)
@@ -81,18 +81,18 @@ class Network:
 
 
 def settle_offline(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """As `settle`, but downloads nothing: "auto" stays for a network that is neither here nor known by its shape."""
+    """`settle` without downloads: "auto" stays for a network that is neither here nor of a known form."""
     source = recipe.backbone.source
     if _is_here(source):
         return settle(recipe)
     if source not in FORMS:
         return recipe, []
     with torch.device("meta"):
-        return resolve(recipe, _in_form(recipe).offers)
+        return resolve(recipe, _in_form(recipe).traits)
 
 
 def look_for_network(recipe: Recipe) -> Network:
-    """Load the network if it is on this machine. Raises RecipeError for one that doesn't load or fit the recipe."""
+    """Load the network if it is on this machine. Raises RecipeError if it doesn't load or fit the recipe."""
     source = recipe.backbone.source
     if _is_here(source):
         return Network(recipe, True, build_model(recipe, load_backbone(source, recipe.backbone.inner)))
@@ -101,13 +101,13 @@ def look_for_network(recipe: Recipe) -> Network:
 
 
 def _is_here(source: str) -> bool:
-    """Whether nothing must be fetched to load a network; the loader reports a folder without one."""
+    """Whether a network can be loaded without a download; a folder without one is left for the loader to report."""
     place = resolve_source(source)
     if place.startswith((".", "/")) or place.count("/") > 1 or Path(place).is_dir():
         return True
     try:
         cached = [huggingface_hub.try_to_load_from_cache(place, name) for name in ("config.json", *WEIGHTS)]
-    except ValueError:  # no id that a hub could have
+    except ValueError:  # not a valid hub id
         return True
     return isinstance(cached[0], str) and any(isinstance(file, str) for file in cached[1:])
 
@@ -120,12 +120,12 @@ def _in_form(recipe: Recipe) -> Backbone:
 
 
 def counting_backbone(count: Callable[[int], None]) -> Backbone:
-    """A backbone of a few numbers; `count` is told of frames that pass without a gradient."""
+    """A tiny backbone that calls `count` with the number of frames in each forward pass without gradient."""
     return Backbone(_CountingNetwork(count), ONE_PIXEL, source="numbers")
 
 
 class _CountingNetwork(nn.Module):
-    """A network of a few numbers in the form of a transformer."""
+    """A tiny network with the interface of a transformer."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class _CountingNetwork(nn.Module):
 
 
 class _Block(nn.Module):
-    """What an adapter can be put into."""
+    """A block that an adapter can be inserted into."""
 
     def __init__(self) -> None:
         super().__init__()

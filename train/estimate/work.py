@@ -1,7 +1,7 @@
-"""How much work a run is, counted by driving the real protocol over clips that are only numbered.
+"""Count the work of a run by driving the real protocol with a tiny network and clips of noise.
 
-The recipe is made small (a network of a few numbers), since the counts do not depend on widths, and the clips are
-noise. Whatever a method asks of its clips is counted where it asks.
+The counts do not depend on the widths of the network, and whatever a method requests of its clips is counted at the
+request, so a new method needs no code here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from stpr.train.settings.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """How many videos a stage is learnt from and tested on."""
+    """Numbers of training and test videos of a stage."""
 
     train: int
     test: int
@@ -38,7 +38,7 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Videos decoded, frames through the backbone without a gradient, clips through a step of learning."""
+    """Counts: videos decoded, frames encoded without gradient, clips seen in training steps."""
 
     decoded: int = 0
     encoded: int = 0
@@ -53,23 +53,23 @@ class Work:
 
 @dataclass(slots=True)
 class Counter:
-    """Counts what has been asked for so far."""
+    """The work counted so far."""
 
     work: Work = field(default_factory=Work)
 
     def add(self, **counts: int) -> None:
-        """Count more of what `Work` names."""
+        """Add to the fields of `Work`."""
         self.work += Work(**counts)
 
 
 def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, behind: int, last: int) -> list[Work]:
-    """The work of each stage from `behind` + 1 to `last`; measuring how long the training clips are is beside it."""
+    """The work of each stage from `behind` + 1 to `last`; work before the first stage is in `preparation`."""
     counter, small = Counter(), _small(recipe)
 
     def build() -> StPR:
         before = counter.work
         model = build_model(small, counting_backbone(lambda frames: counter.add(encoded=frames)))
-        counter.work = before  # the backbone tries its network once
+        counter.work = before  # building the backbone runs its network once
         return model
 
     torch.manual_seed(0)
@@ -85,7 +85,7 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
 
 
 def _small(recipe: Recipe) -> Recipe:
-    """The recipe with everything narrow that only costs time: it asks for the same clips as often."""
+    """The recipe with all widths small: it requests the same clips equally often."""
     change = msgspec.structs.replace
     kind, nothing = recipe.class_vectors.kind, change(recipe.statistics.motion, parts=())
     return change(
@@ -103,12 +103,12 @@ def _small(recipe: Recipe) -> Recipe:
 
 
 def _narrow(width: int | str) -> int:
-    """A width that costs nothing; of a network that nobody knows, "auto" is still open."""
+    """A small width; "auto" may be unresolved here if the network's form is unknown."""
     return min(width, WIDTH) if isinstance(width, int) else 0
 
 
 class _NumberedClips(PixelClips):
-    """Clips of noise, counted where they would be decoded."""
+    """Clips of noise, counted instead of decoded."""
 
     def __init__(self, recipe: Recipe, labels: Tensor, encoder: FrameEncoder, counter: Counter) -> None:
         nobody = [Video(Path(), "", "train")] * len(labels)
@@ -116,7 +116,7 @@ class _NumberedClips(PixelClips):
         self.counter = counter
 
     def decoded(self, batches: Sequence[Sequence[int]], load: object, rounds: int) -> Iterator[Tensor]:
-        """A batch of noise for each batch of rows."""
+        """Yield a batch of noise for each batch of rows."""
         del load, rounds
         for rows in batches:
             self.counter.add(decoded=len(rows))
@@ -124,7 +124,7 @@ class _NumberedClips(PixelClips):
 
 
 class _CountedSource:
-    """The clips of each stage as numbers; as from videos, each test clip is encoded once if nothing upstream trains."""
+    """Counted clips of each stage; as with videos, test clips are encoded once if nothing before the head trains."""
 
     def __init__(self, recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], counter: Counter) -> None:
         self.recipe, self.clips, self.counter = recipe, clips, counter
@@ -132,11 +132,11 @@ class _CountedSource:
         self.tests: dict[int, Inputs] = {}
 
     def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
-        """As every source of clips."""
+        """See `ClipSource`."""
         return self._inputs(encoder, stage, self.clips[stage.index - 1].train, self.recipe.sampling.draws)
 
     def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
-        """As every source of clips."""
+        """See `ClipSource`."""
         count = self.clips[stage.index - 1].test
         if stage.index not in self.tests and count:
             self.tests[stage.index] = self._inputs(encoder, stage, count, 0)
@@ -153,19 +153,19 @@ class _CountedSource:
 
 
 class _CountedTraining:
-    """A trainer that takes no step: one clip is shown to the criterion, and counts for all clips of all epochs."""
+    """A trainer without steps: it evaluates the criterion on one clip and counts that for all clips of all epochs."""
 
     def __init__(self, plan: Plan, stage: Stage, counter: Counter) -> None:
         self.counter, self.seed, self.epochs = counter, stage.index, plan.epochs(stage)
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
-        """As every trainer."""
+        """See `Trainer.fit`."""
         before, self.counter.work = self.counter.work, Work()
         batch, labels = next(clips.inputs.epoch(0, batch=1, seed=0))
         criterion(batch, labels)
         self.counter.add(learnt=1)
         self.counter.work = before + self.counter.work * (len(clips.inputs.labels) * self.epochs)
-        for module in criterion.modules():  # looked at clip by clip behind the steps, as EWC does
+        for module in criterion.modules():  # for methods that go through all clips after the steps, as EWC does
             if isinstance(module, Criterion):
                 module.register_forward_hook(self._learnt)
         clips.centre.encoder_changed()

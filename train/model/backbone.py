@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATIO
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.model.processor import read_processor
-from stpr.train.settings.automatic import Offers
+from stpr.train.settings.automatic import BackboneTraits
 
 TINY = "tiny"
 Inner: TypeAlias = Literal["none", "auto"] | tuple[int, ...]
@@ -94,9 +94,9 @@ class Backbone(nn.Module):
         return [block for blocks in lists for block in blocks if isinstance(getattr(block, "mlp", None), nn.Module)]
 
     @property
-    def offers(self) -> Offers:
+    def traits(self) -> BackboneTraits:
         """What a recipe's "auto" goes by."""
-        return Offers(blocks=bool(self.transformer_blocks()), text=self.text, width=self.width)
+        return BackboneTraits(blocks=bool(self.transformer_blocks()), text=self.text, width=self.width)
 
     def digest(self) -> str:
         """SHA-256 over names and values of all frozen weights, adapters left out; computed once: they are frozen."""

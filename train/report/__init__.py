@@ -1,5 +1,6 @@
-"""What people read: console (tables on a terminal), page (Markdown to HTML) and templates/, the rest one file per page.
+"""Reports: pages, figures and terminal tables.
 
-run and comparison write pages; figures, strips, comparison_figure and growth_figure draw; mistakes and needs pick
-what went wrong; dry_run_table and audit_tables print.
+run and comparison write pages (page turns Markdown from templates/ into HTML); figures, strips, comparison_figure and
+growth_figure draw; mistakes and needs select misclassified clips and weak classes; dry_run_table and audit_tables
+print (console).
 """

@@ -1,4 +1,4 @@
-"""What `stpr-train audit` prints."""
+"""The terminal output of `stpr-train audit`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _clips(stage: StageAudit) -> str:
 
 
 def _files(found: Audit) -> Iterator[tuple[str, ...]]:
-    """Files by what they are; a stage's tensors' file also holds their names and shapes."""
+    """Group the files by their content; bytes of a tensor file include its header."""
     named = sorted((file for file in found.files if file.what), key=lambda file: file.what)
     for what, group in itertools.groupby(named, key=lambda file: file.what):
         files = list(group)
@@ -74,7 +74,7 @@ def _growth(found: Audit) -> Iterator[tuple[str, str]]:
 
 
 def verdict(found: Audit) -> Iterator[tuple[str, str]]:
-    """What is kept and what is not, for somebody who reads nothing else."""
+    """Yield the summary: faults and cautions, or a statement of what is stored and what is not."""
     last = found.stages[-1]
     yield from (("fault", fault) for fault in found.faults)
     yield from (("caution", caution) for caution in found.cautions)
@@ -90,8 +90,8 @@ def verdict(found: Audit) -> Iterator[tuple[str, str]]:
     nothing = nothing.replace("frame", "frame of one", 1) if shown else nothing
     kept = (
         f"{last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means and sums"
-        f" over clips. The recipe, the frozen network and the {last.classes} classes explain every shape; the number"
-        f" of training clips enters none. No training video, {nothing}"
+        f" over clips. Every shape follows from the recipe, the frozen network and the {last.classes} classes; none"
+        f" depends on the number of training clips. No training video, {nothing}"
         f" is kept here{but}. Paths of {paths} are ({PREDICTIONS}).{seen}"
     )
     yield "verdict", kept

@@ -1,4 +1,4 @@
-"""The results of a comparison: `table.csv` by run, `table.md` by row, `curves.png`, a page, and the console's table."""
+"""Write a comparison's results: `table.csv` per run, `table.md` per row, `curves.png`, a page; print the table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROUTING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A metric of the table, and which value is best: 1 the highest, -1 the lowest, 0 neither."""
+    """A metric in the table; `good` says which value is best: 1 the highest, -1 the lowest, 0 neither."""
 
     heading: str
     key: str
@@ -42,7 +42,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What stands in the table, and whether it is the best of its column."""
+    """A cell of the table, and whether it is the best of its column."""
 
     text: str
     best: bool = False
@@ -64,7 +64,7 @@ COLUMNS: Final = (
 def write_comparison(out: Path, outcomes: Sequence[Outcome], *, title: str, about: Mapping[str, str]) -> Path:
     """Write the tables, the figure and the page of all outcomes so far into `out`; returns the page."""
     _write_csv(out / "table.csv", outcomes)
-    (out / FIGURE).unlink(missing_ok=True)  # of an earlier comparison, which may have had one
+    (out / FIGURE).unlink(missing_ok=True)  # of an earlier comparison; this one may have none
     curves = _curves(outcomes)
     if curves:
         with whole_file(out / FIGURE) as part:
@@ -91,7 +91,7 @@ def show_comparison(outcomes: Sequence[Outcome]) -> None:
 
 
 def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[Cell]]]:
-    """Headings, and a line of cells per row: means ± sample standard deviations in per cent."""
+    """Headings and cells of the table: mean ± sample standard deviation per row, in per cent."""
     rows = _rows(outcomes)
     columns = [column for column in COLUMNS if any(_shares(outcomes, row, column) for row in rows)]
     bounds = {outcome.row for outcome in outcomes if outcome.metrics and METHODS[outcome.metrics.method].keeps_videos}
@@ -113,11 +113,11 @@ def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[Cell]]]:
 
 
 def notes(outcomes: Sequence[Outcome]) -> list[str]:
-    """What a reader of the table has to know, a paragraph each; failed runs come last."""
+    """Paragraphs that explain the table; failed runs come last."""
     seeds = sorted({outcome.seed for outcome in outcomes})
     said = [
-        "Metrics are in per cent. Kept: the tensors that are stored after the last stage. Time: the mean of a run,"
-        " clips encoded or taken from the cache."
+        "Metrics are in per cent. Kept: bytes of the tensors stored after the last stage. Time: mean per run,"
+        " including encoding, unless features came from the cache."
     ]
     if len(seeds) > 1:
         orders = {tuple(outcome.metrics.classes) for outcome in outcomes if outcome.metrics}
@@ -130,7 +130,7 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each row that failed and each reason, with its seeds."""
+    """One line per failed row and reason, with the seeds."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
         if outcome.failure:
@@ -152,7 +152,7 @@ def _shown(shares: Sequence[float]) -> float:
 
 
 def _best(outcomes: Sequence[Outcome], rows: Sequence[Row], column: Column) -> float | None:
-    """The best mean as shown in the table; None where there are no two rows to compare."""
+    """The best mean, rounded as in the table; None with fewer than two rows."""
     means = [_shown(shares) for row in rows if (shares := _shares(outcomes, row, column))]
     return column.good * max(column.good * mean for mean in means) if column.good and len(means) > 1 else None
 

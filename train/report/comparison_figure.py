@@ -1,4 +1,4 @@
-"""The figure of a comparison: one line per row over the stages, labelled where it ends."""
+"""The figure of a comparison: accuracy over stages, one line per row, labelled at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stpr.train.report.letters import drawn, style
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where a row's line ends, and how it is drawn."""
+    """The last point of a row's line, and the line's style."""
 
     name: str
     step: int
@@ -33,7 +33,7 @@ def comparison_figure(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure
     """
     figure = blank_figure(9.5, max(5.4, 1.2 + 0.32 * len(curves)))
     axes = figure.subplots()
-    slimmer = np.linspace(1.0, 0.5, len(curves))  # later rows lie on earlier ones: both show where they coincide
+    slimmer = np.linspace(1.0, 0.5, len(curves))  # drawn over earlier lines: where two coincide, both show
     ends = [
         _draw_row(axes, place, name, runs, size=size)
         for place, (size, (name, runs)) in enumerate(zip(slimmer, curves.items(), strict=True))
@@ -62,7 +62,7 @@ def _draw_row(axes: Axes, place: int, name: str, runs: Sequence[Sequence[float]]
 
 
 def _name_ends(axes: Axes, ends: Sequence[_End]) -> None:
-    """Each line's name and last value right of the picture; `ends` rise, and no two names lie on each other."""
+    """Label each line with its name and last value, right of the axes and without overlap; `ends` must be sorted."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     beside = right + 0.06 * (right - left)
     places = _apart([end.value for end in ends], room=(top - bottom) / 22, top=top)
@@ -76,7 +76,7 @@ def _name_ends(axes: Axes, ends: Sequence[_End]) -> None:
 
 
 def _apart(values: Sequence[float], *, room: float, top: float) -> list[float]:
-    """Rising `values` moved as little up, then down, as leaves `room` between them and none above `top`."""
+    """Shift sorted `values` as little as possible so that they are at least `room` apart and none exceeds `top`."""
     places: list[float] = []
     for value in values:
         places.append(max(value, places[-1] + room) if places else value)

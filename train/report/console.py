@@ -1,4 +1,4 @@
-"""What training's commands print: one console, one form of table, one width where the output is no terminal."""
+"""Terminal output of the training commands: console, tables, and a fixed width if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH: Final = 160  # where the output is no terminal
+WIDTH: Final = 160  # columns, if the output is not a terminal
 
 
 def new_console() -> Console:
-    """Standard output; strings are printed as they are, never read as rich's markup."""
+    """A console on standard output that prints strings literally, without rich markup."""
     console = Console(highlight=False, markup=False, emoji=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=WIDTH)
 
@@ -21,7 +21,7 @@ def new_console() -> Console:
 def print_table(
     console: Console, headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, left: Container[int] = (0,)
 ) -> None:
-    """Print a plain table; columns are aligned to the right but for those at the places in `left`."""
+    """Print a plain table; columns are right-aligned except those whose indices are in `left`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings):
         table.add_column(Text(heading), justify="left" if place in left else "right")
@@ -33,7 +33,7 @@ def print_table(
 
 
 def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
-    """Print a line per (label, text), however long; a label that repeats is printed once."""
+    """Print one unwrapped line per (label, text); a repeated label is printed once."""
     shown = ""
     for label, text in facts:
         console.print(f"{'' if label == shown else f'{label}:':<10}{text}", soft_wrap=True)

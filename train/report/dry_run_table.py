@@ -1,4 +1,4 @@
-"""What `stpr-train --dry-run` prints: a table of the stages, and a line for everything else."""
+"""The terminal output of `stpr-train --dry-run`: a table of the stages, and one line per other finding."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import duration, size
 from stpr.train.settings.recipe import Recipe
 
-NUMBERS_WIDTH: Final = 50  # the columns before the names of the classes take no more
-NAMED: Final = 3  # missing videos that are listed by name
+NUMBERS_WIDTH: Final = 50  # maximum width of the columns before the class names
+NAMED: Final = 3  # number of missing videos that are listed by name
 
 
 def show_dry_run(recipe: Recipe, folder: Path, *, last: int | None, resume: bool) -> bool:
-    """Print what a run would do and need, this machine measured for some seconds; returns whether it could start."""
+    """Print what a run would do and need, timing this machine for some seconds; returns whether it could start."""
     found = dry_run(recipe, out=folder, last=last, resume=resume)
     show_findings(found, found.rates())
     return not found.problems
 
 
 def show_findings(found: DryRun, rates: Rates | None) -> None:
-    """Print the stages, what is missing, time and disk; what keeps the run from starting comes last."""
+    """Print the stages, missing videos, time and disk space; problems that prevent the run come last."""
     console = new_console()
     if found.stages:
         room = max(20, console.width - NUMBERS_WIDTH)
@@ -37,7 +37,7 @@ def show_findings(found: DryRun, rates: Rates | None) -> None:
 
 
 def _stages(found: DryRun, room: int) -> Iterator[list[str]]:
-    """Class and clip counts of each stage with its classes' names in `room` characters, and the totals."""
+    """Rows of the table: class and clip counts of each stage, class names within `room` characters; then the totals."""
     rows = [(len(stage.classes), counted.train, counted.test) for stage, counted in found.stages]
     for (stage, _), row in zip(found.stages, rows, strict=True):
         names = shorten(", ".join(stage.classes), room, placeholder=" …")
@@ -57,7 +57,7 @@ def _facts(found: DryRun, rates: Rates | None) -> Iterator[tuple[str, str]]:
         yield from (("time", line) for line in _time(found, rates))
         yield "disk", _disk(found)
     yield from (("problem", problem) for problem in found.problems)
-    verdict = "the run could not start like this" if found.problems else "the run could start"
+    verdict = "the run could not start" if found.problems else "the run could start"
     yield "verdict", f"{verdict}; nothing was learnt or written"
 
 
@@ -73,9 +73,9 @@ def _videos(found: DryRun) -> list[str]:
         first = ", ".join(os.path.relpath(path, root) for path in gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
         where = f" in {root}: {first}" if gone else ""
         said.append(f"{len(gone):,} of {count:,} for {split} are missing{where}")
-    beside = found.beside
+    beside = found.preparation
     if beside.background:
-        said.append(f"{beside.background:,} of the background: {beside.frames:,} frames of their windows are encoded")
+        said.append(f"{beside.background:,} background videos: {beside.frames:,} frames of their windows are encoded")
     return said
 
 
@@ -98,13 +98,14 @@ def _time(found: DryRun, rates: Rates | None) -> list[str]:
     if rates.decode is None:
         return [*said, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
     decoding = work.decoded * rates.decode / workers
-    lengths = f"; {found.beside.measured:,} of them for their length alone" if found.beside.measured else ""
+    measured = found.preparation.measured
+    lengths = f"; {measured:,} of them only to measure their length" if measured else ""
     said.append(
         f"decoding about {duration(decoding)}: {work.decoded:,} videos; {duration(rates.decode)} each, measured just"
         f" now on one of them, by {workers} workers{lengths}"
     )
     both = f"between {duration(max(network, decoding))} and {duration(network + decoding)}"
-    return [*said, f"in all {both}: decoding runs beside the network as far as there are cores"]
+    return [*said, f"in all {both}: decoding overlaps with the network if there are enough cores"]
 
 
 def _disk(found: DryRun) -> str:

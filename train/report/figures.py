@@ -1,7 +1,7 @@
 """The figures of a report, one function each: metrics in, a matplotlib figure out. No pyplot, so no global state.
 
-Colours can be told apart by the colour-blind: Okabe and Ito's for lines, one light-to-dark ramp for tables. Names of
-classes, runs and rows go through `letters`: matplotlib would read what stands between two dollars as TeX.
+Colours are safe for colour-blind readers: Okabe-Ito for lines, one light-to-dark ramp for tables. Names of classes,
+runs and rows go through `letters`, because matplotlib would read text between two dollar signs as TeX.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ FAINT: Final = "#d9d9d9"
 LINES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKS: Final = "osD^vPX"
 RAMP: Final = "Blues"
-MOST_NUMBERED: Final = 30  # rows of a table whose cells still hold a legible number
-MOST_LISTED: Final = 12  # stages that a legend or a panel can still list one by one
-LETTER: Final = 0.0085  # inches that a narrow letter takes of each point of its size
-MOST_NAMED: Final = 110  # classes whose names still fit an axis
+MOST_NUMBERED: Final = 30  # largest table whose cells hold legible numbers
+MOST_LISTED: Final = 12  # most stages that a legend lists one by one
+LETTER: Final = 0.0085  # width of a narrow letter, in inches per point of font size
+MOST_NAMED: Final = 110  # most classes whose names fit on an axis
 
 
 def accuracy_figure(metrics: Metrics, others: Mapping[str, Metrics]) -> Figure:
@@ -44,7 +44,7 @@ def accuracy_figure(metrics: Metrics, others: Mapping[str, Metrics]) -> Figure:
 
 
 def forgetting_figure(metrics: Metrics) -> Figure:
-    """The accuracy table: a column pales from its diagonal downwards as its stage is forgotten."""
+    """Accuracy per stage after each stage: a column fades below the diagonal as its stage is forgotten."""
     size = len(metrics.accuracy)
     table = np.full((size, size), np.nan)
     for row, values in enumerate(metrics.accuracy):
@@ -77,7 +77,7 @@ def confusion_figure(metrics: Metrics) -> Figure:
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if count <= MOST_NAMED:
-        room = LETTER * size * max(map(length, names))  # the names' own, beside the table and below it
+        room = LETTER * size * max(map(length, names))  # extra space for the class names
         figure.set_size_inches(*(min(20.0, side + room) for side in figure.get_size_inches()))
         axes.set_xticks(range(count), names, rotation=90, fontsize=size, **look)
         axes.set_yticks(range(count), names, fontsize=size, **look)
@@ -87,7 +87,7 @@ def confusion_figure(metrics: Metrics) -> Figure:
 
 
 def routing_figure(metrics: Metrics) -> Figure:
-    """The mean routing weight that clips of each stage give to each expert: right routing is a dark diagonal."""
+    """Mean routing weight of each stage's clips on each expert: correct routing shows as a dark diagonal."""
     width = max(len(row) for row in metrics.routing if row is not None)
     table = np.asarray([row or [np.nan] * width for row in metrics.routing], dtype=np.float64)
     figure, axes = _table_figure(
@@ -151,7 +151,7 @@ def _draw_stages(axes: Axes, metrics: Metrics) -> None:
 
 
 def _ramp(count: int) -> list[tuple[float, ...]]:
-    """Colours from light to dark, with the lightest ones left out: they vanish on white."""
+    """Colours from light to dark, without the lightest ones, which are invisible on white."""
     low, high = np.asarray(to_rgba("#8fd0f5")), np.asarray(to_rgba("#08205c"))
     return [tuple(low + (high - low) * part) for part in np.linspace(0, 1, count)]
 
@@ -191,7 +191,7 @@ def _draw_term(axes: Axes, curves: Sequence[Sequence[Mapping[str, float]]], term
 
 
 def _numbers(shares: Sequence[float | None]) -> list[float]:
-    """NaN for what is unknown: matplotlib leaves it out."""
+    """Replace None by NaN, which matplotlib does not draw."""
     return [math.nan if share is None else share for share in shares]
 
 
@@ -202,10 +202,10 @@ def _cell(count: int) -> float:
 def _table_figure(
     table: Table, *, cell: float, bar: str, unknown: npt.NDArray[np.bool_], zeros: bool = True
 ) -> tuple[Figure, Axes]:
-    """A heat map of shares (absent ones are NaN), with numbers in per cent where they can be read.
+    """A heat map of shares (NaN where absent), with numbers in per cent if they are legible.
 
-    A dash stands where a share is `unknown`. The colours span 0..1, and more only where values lie outside, as raw
-    routing cosines may.
+    `unknown` shares are drawn as a dash. The colour scale is 0..1, extended if values exceed it, as raw routing
+    cosines may.
     """
     rows, columns = table.shape
     width, height = max(2.8, cell * columns), max(2.8, cell * rows)
@@ -241,12 +241,12 @@ def _steps(values: Sequence[float]) -> range:
 
 
 def blank_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+    """An empty figure; sizes in inches."""
     return Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
 
 
 def tidy(axes: Axes) -> None:
-    """Hide the frame but for its left and bottom, and draw faint lines across."""
+    """Hide the top and right spines, and draw faint horizontal grid lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#888888")
     axes.grid(axis="y", color=FAINT, linewidth=0.6)

@@ -1,4 +1,4 @@
-"""The figure of an audit: what a run keeps and what a prediction costs, measured and then projected."""
+"""The figure of an audit: bytes stored and FLOPs per prediction after each stage, measured and projected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_growth(run: Path, found: Audit) -> Path:
 
 
 def growth_figure(found: Audit) -> Figure:
-    """Left: megabytes by kind after each stage. Right: FLOPs of the head for one clip. Pale where only projected."""
+    """Left: megabytes per kind after each stage. Right: FLOPs of the head per clip. Projected stages are paler."""
     figure = blank_figure(11.0, 4.4)
     left, right = figure.subplots(1, 2)
     stages = (*found.stages, *found.projected)
@@ -78,13 +78,13 @@ def _draw_flops(axes: Axes, stages: tuple[StageAudit, ...], *, measured: int) ->
 
 
 def _fade(bars: Sequence[Rectangle], measured: int) -> None:
-    """Make pale what is only projected."""
+    """Draw projected bars paler."""
     for bar in bars[measured:]:
         bar.set_alpha(PALE)
 
 
 def _name(axes: Axes, measured: int, heights: list[float], unit: str) -> None:
-    """Write the last measured and the last projected height above their bars."""
+    """Label the last measured and the last projected bar with its height."""
     axes.set_ylim(0, 1.12 * max(heights))
     for stage in sorted({measured, len(heights)}):
         ends = stage == len(heights)

@@ -1,7 +1,7 @@
-"""Names of classes, runs and videos in pictures, read as they are: every letter in a font that has it, no empty box.
+"""Draw names in any script in matplotlib figures: choose fonts that have the glyphs, else transliterate.
 
-matplotlib's own font has Latin, Greek, Cyrillic and some more. For other letters the machine's fonts are looked
-through; what none of them has is written as it sounds, and emoji by name.
+matplotlib's own font covers Latin, Greek, Cyrillic and some more. For other letters the installed fonts are searched;
+letters that no font has are transliterated, and emoji are replaced by their names.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
 OWN: Final = "DejaVu Sans"
-MOST_LETTERS: Final = 34  # of a name
-NO_OUTLINES: Final = ("color", "lastresort", "last resort", "emojicompat")  # fonts whose letters matplotlib can't draw
+MOST_LETTERS: Final = 34  # longest name that is drawn in full
+NO_OUTLINES: Final = ("color", "lastresort", "last resort", "emojicompat")  # fonts that matplotlib can't draw
 
 
 def drawn(words: str) -> str:
-    """The words as they can be drawn here: on one line, what no font has as it sounds, or as `:wave:`."""
+    """The text in one line, with letters that no font has transliterated, and emoji such as `:wave:`."""
     return "".join(map(_drawn, " ".join(words.split())))
 
 
 def style(*words: str) -> dict[str, Any]:
-    """What matplotlib needs to draw `words` literally, not as TeX, and in fonts that have their letters."""
+    """Keyword arguments for matplotlib to draw `words` literally (no TeX) and in fonts that have their letters."""
     found = [_family(letter) for word in words for letter in word if not letter.isascii()]
     return {"parse_math": False, "fontfamily": list(dict.fromkeys([OWN, *filter(None, found)]))}
 
 
 def short(name: str, most: int = MOST_LETTERS) -> str:
-    """A name whose middle goes where it is too long: what tells names apart is mostly at their ends."""
+    """Shorten a name that is too long in its middle, since names mostly differ at their ends."""
     name = " ".join(name.split())
     half = (most - 1) // 2
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
 def length(words: str) -> int:
-    """How long words are in narrow letters: the letters of some scripts are twice as wide."""
+    """The width of a text in narrow letters; wide letters, as in East Asian scripts, count twice."""
     return sum(2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1 for letter in words)
 
 
@@ -47,16 +47,16 @@ def _drawn(letter: str) -> str:
     kind = unicodedata.category(letter)
     if letter.isascii() or (kind not in ("Cf", "Mn") and _family(letter)):
         return letter
-    if kind in ("Cf", "Cc"):  # joins an emoji to the next one, or turns the direction
+    if kind in ("Cf", "Cc"):  # joins emoji, or changes the writing direction
         return ""
-    if kind == "Mn":  # an accent, or the choice of an emoji's form
+    if kind == "Mn":  # an accent, or an emoji variation selector
         return letter if _family(letter) else ""
     return anyascii(letter) or ("" if kind == "Sk" else f"U+{ord(letter):04X}")
 
 
 @cache
 def _family(letter: str) -> str | None:
-    """The first font that has a letter."""
+    """The first font that has the letter, None without one."""
     fonts = sorted(fontManager.ttflist, key=lambda font: (font.name != OWN, font.name, font.style != "normal"))
     usable = (font for font in fonts if not any(part in font.name.lower() for part in NO_OUTLINES))
     return next((font.name for font in usable if ord(letter) in _letters(font.fname)), None)
@@ -67,4 +67,4 @@ def _letters(file: str) -> frozenset[int]:
     try:
         return frozenset(FT2Font(file).get_charmap())
     except (OSError, RuntimeError):
-        return frozenset()  # no font that can be read
+        return frozenset()  # the font can't be read

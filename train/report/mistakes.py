@@ -1,4 +1,4 @@
-"""What a run gets wrong after its last stage: single test clips, and pairs of classes."""
+"""The misclassified test clips of a run after its last stage, and the pairs of classes that are confused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from stpr.runtime.contract.errors import CheckpointError
 from stpr.train.run.folder import PREDICTIONS, stage_folder
 from stpr.train.run.metrics import Metrics
 
-MOST_PAIRS: Final = 12  # that a table lists
+MOST_PAIRS: Final = 12  # pairs that the table lists
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A test clip that was taken for another class; `score` of that class in 0..1, None where nobody noted it."""
+    """A misclassified test clip; `score` of the predicted class in 0..1, None if it was not recorded."""
 
     video: Path
     label: str
@@ -32,7 +32,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`count` of the `clips` test clips of a class were taken for one other class."""
+    """`count` of the `clips` test clips of class `label` were classified as `predicted`."""
 
     label: str
     predicted: str
@@ -41,7 +41,7 @@ class Pair:
 
 
 def read_mistakes(run: Path, stage: int) -> list[Mistake]:
-    """The test clips that were got wrong after a stage. Raises CheckpointError if their list can't be read."""
+    """Read the misclassified test clips after a stage. Raises CheckpointError if the predictions can't be read."""
     file = stage_folder(run, stage) / PREDICTIONS
     try:
         with file.open(encoding="utf-8", newline="") as lines:
@@ -51,18 +51,16 @@ def read_mistakes(run: Path, stage: int) -> list[Mistake]:
                 if row["label"] != row["predicted"]
             ]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise CheckpointError(
-            f"{file} can't be read ({error}); the clips that were got wrong are not shown."
-        ) from error
+        raise CheckpointError(f"{file} can't be read ({error}); misclassified clips are not shown.") from error
 
 
 def _score(text: str | None) -> float | None:
-    """Runs of before have no scores in their lists."""
+    """Parse a score; older runs recorded none."""
     return float(text) if text else None
 
 
 def most_telling(mistakes: Sequence[Mistake], most: int) -> list[Mistake]:
-    """So many mistakes: of each pair of classes the surest one, then the next; the pair most often confused first."""
+    """Select `most` mistakes: round by round the most confident one of each pair of classes, frequent pairs first."""
     groups: defaultdict[tuple[str, str], list[Mistake]] = defaultdict(list)
     for mistake in sorted(mistakes, key=lambda mistake: -_sure(mistake)):
         groups[mistake.label, mistake.predicted].append(mistake)
@@ -77,7 +75,7 @@ def _sure(mistake: Mistake) -> float:
 
 
 def confused_pairs(metrics: Metrics) -> list[Pair]:
-    """Every class that was taken for another one after the last stage, the most clips first, then by class."""
+    """All pairs of confused classes after the last stage, sorted by number of clips, then by class."""
     table, names = np.asarray(metrics.confusion), metrics.classes
     clips = table.sum(axis=1)
     found = [

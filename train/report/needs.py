@@ -1,4 +1,4 @@
-"""Which classes are recognised least after the last stage, beside how many clips each was learnt from."""
+"""Find the classes with the lowest accuracy after the last stage, and advise which of them need more clips."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stpr.train.run.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """A class: `right` of its `tested` test clips were recognised; learnt from `learnt` clips, None if not known."""
+    """A class: `right` of `tested` test clips were recognised; trained on `learnt` clips, None if not recorded."""
 
     name: str
     stage: int
@@ -27,7 +27,7 @@ class ClassFigures:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of its test clips that was recognised; None where there is none."""
+        """The share of its test clips that was recognised; None without test clips."""
         return self.right / self.tested if self.tested else None
 
 
@@ -43,7 +43,7 @@ def class_figures(run: Path, metrics: Metrics) -> list[ClassFigures]:
 
 
 def learnt_from(run: Path, metrics: Metrics) -> dict[str, int]:
-    """The training clips of each class, as far as the stages' records are there and counted them."""
+    """The number of training clips of each class, as far as the stages' records tell."""
     found: dict[str, int] = {}
     for stage, names in enumerate(metrics.stages, start=1):
         try:
@@ -56,7 +56,7 @@ def learnt_from(run: Path, metrics: Metrics) -> dict[str, int]:
 
 
 def doubtful_labels(run: Path, metrics: Metrics) -> list[tuple[str, str, str]]:
-    """Training clips whose label is to be looked at: the class, the class that it is like, the video; by stage."""
+    """Training clips with a doubtful label, by stage: class, most similar class, video."""
     found: list[tuple[str, str, str]] = []
     for stage in range(1, len(metrics.stages) + 1):
         with suppress(CheckpointError):  # older stages may be deleted to save disk
@@ -65,13 +65,13 @@ def doubtful_labels(run: Path, metrics: Metrics) -> list[tuple[str, str, str]]:
 
 
 def least_recognised(figures: list[ClassFigures], most: int) -> list[ClassFigures]:
-    """The classes that lost test clips, least recognised first; of equals the one learnt from the fewest clips."""
+    """The classes with misclassified test clips, lowest accuracy first; ties by the fewest training clips."""
     lost = [one for one in figures if one.right < one.tested]
     return sorted(lost, key=lambda one: (one.right / one.tested, one.learnt if one.learnt is not None else 0))[:most]
 
 
 def advice(figures: list[ClassFigures]) -> str:
-    """Which class more clips may help first, in a sentence that claims no more than the figures say."""
+    """One sentence on which class may need more clips first, claiming no more than the counts support."""
     counts = [one.learnt for one in figures if one.learnt is not None]
     needy = least_recognised(figures, 1)
     if not needy:
@@ -81,7 +81,7 @@ def advice(figures: list[ClassFigures]) -> str:
     (worst,) = needy
     said = f"{worst.name} is recognised least: {percent(worst.accuracy)} of {worst.tested} test clips"
     if worst.learnt is None or len(counts) < 2:
-        return f"{said}. More clips may help it; how many it was learnt from, the run doesn't know."
+        return f"{said}. More clips may help it; the run did not record how many it was trained on."
     usual = median(counts)
     if worst.learnt < usual:
         return (

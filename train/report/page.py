@@ -1,6 +1,6 @@
-"""A report is written once, as a template of Markdown; the HTML page is that Markdown with its pictures inside.
+"""Write a report from a Markdown template, and render the Markdown as an HTML page with embedded pictures.
 
-What a template prints, such as the names of classes and runs, is escaped: it reads literally in both files.
+Values that a template prints, such as names of classes and runs, are escaped, so they read literally in both files.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from stpr.runtime.contract.durable import write_file
 
 PAGE: Final = "index.html"
 ANYWHERE: Final = re.compile(r"[\\`*\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is literal
-FIRST: Final = re.compile(r"^(\d*)([-+.)])(?=[\s-]|$)")  # what would begin a list or be a rule
+FIRST: Final = re.compile(r"^(\d*)([-+.)])(?=[\s-]|$)")  # would start a list or be a rule
 TEMPLATES: Final = FileSystemLoader(Path(__file__).parent / "templates")
 
 
 def literal(value: Any) -> Markup:
-    """One line of Markdown that reads as `value` does; what is Markdown already (Markup) stays as it is."""
+    """Escape `value` as one line of Markdown; Markdown itself (Markup) is returned unchanged."""
     if isinstance(value, Markup):
         return value
     line = ANYWHERE.sub(r"\\\g<0>", " ".join(str(value).split()))
@@ -35,7 +35,7 @@ def strong(value: Any) -> Markup:
     return Markup("**{}**").format(literal(value))
 
 
-# Autoescape marks what is Markdown already, so that the result of a macro is not escaped twice.
+# Autoescape marks rendered Markdown, so that the result of a macro is not escaped twice.
 OPTIONS: Final[dict[str, Any]] = {"loader": TEMPLATES, "autoescape": True, "undefined": StrictUndefined}
 BLOCKS: Final[dict[str, Any]] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 MARKDOWN: Final = Environment(finalize=literal, **OPTIONS, **BLOCKS)
@@ -43,9 +43,9 @@ HTML: Final = Environment(**OPTIONS)
 
 
 def write_page(template: str, markdown: Path, *, title: str, **content: Any) -> Path:
-    """Fill a template with `content` into the file `markdown`, and write the page beside it; returns the page.
+    """Render a template with `content` to the file `markdown` and to an HTML page beside it; returns the page's path.
 
-    Pictures are named relative to the folder; the page holds them, so it needs no file beside it.
+    Picture paths are relative to the folder; the page embeds the pictures, so it can be moved alone.
     """
     text = MARKDOWN.get_template(template).render(title=title, **content)
     write_file(markdown, text.encode())

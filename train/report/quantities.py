@@ -1,4 +1,4 @@
-"""How shares, sizes and durations are written, on pages and on the console."""
+"""Format shares, sizes and durations for pages and the console."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from stpr.train.run.metrics import UNKNOWN
 
 
 def percent(share: float | None) -> str:
-    """A share in 0..1; a dash where it is not known."""
+    """Format a share in 0..1 as per cent; None as a dash."""
     return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
 def size(count: float) -> str:
-    """Bytes in decimal units."""
+    """Format bytes in decimal units."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
@@ -19,7 +19,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time: from a minute on in two whole units, below it in one with a decimal."""
+    """Format a time: from one minute on with two whole units, below with one decimal."""
     if seconds >= 60:
         minutes, rest = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)

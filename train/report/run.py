@@ -1,4 +1,4 @@
-"""The report of a run: figures, `report.md`, and an HTML page that needs nothing beside it."""
+"""Write the report of a run: figures, `report.md`, and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ HEADINGS: Final = (
     "routing accuracy", "oracle accuracy", "seed", "time",
 )  # fmt: skip
 
-MOST_NEEDS: Final = 8  # classes that the report says need clips
+MOST_NEEDS: Final = 8  # classes listed as needing clips
 
 
 def finished_runs(folders: Sequence[Path]) -> dict[str, Metrics]:
-    """Runs by the names of their folders; by their paths where two folders bear one name.
+    """Read the metrics of runs, keyed by folder name; by path if two folders share a name.
 
-    Raises CheckpointError if one has no readable metrics.
+    Raises CheckpointError if a run has no readable metrics.
     """
     names = {folder.absolute().name for folder in folders}
     apart = len(names) == len(set(folders))
@@ -52,7 +52,7 @@ def finished_runs(folders: Sequence[Path]) -> dict[str, Metrics]:
 
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:
-    """The results of a run in three lines, and a line for each thing that could not be tested."""
+    """The results of a run in three lines, plus one line per caveat."""
     lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
     notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
     export = shlex.join(["stpr-export", "--stage", str(len(metrics.seen)), "--run", str(folder)])
@@ -66,15 +66,15 @@ def summary(metrics: Metrics, folder: Path, report: Path) -> str:
 
 
 def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path:
-    """Write `run/report/` from `run/metrics.json`; `others` are named runs to show beside it.
+    """Write `run/report/` from `run/metrics.json`; `others` are named runs to show for comparison.
 
-    Returns the HTML page. Raises CheckpointError if the run has no readable metrics.
+    Returns the path of the HTML page. Raises CheckpointError if the run has no readable metrics.
     """
     metrics, others = read_metrics(run), others or {}
     folder = report_folder(run)
     figures = _draw(metrics, others)
     for name in CAPTIONS:
-        (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier report, which may have had more to show
+        (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier report; this one may have fewer figures
     for name, figure in figures.items():
         _save(figure, folder / f"{name}.png")
     return write_page(
@@ -100,7 +100,7 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
             for stage, one in enumerate(metrics.calibration, start=1)
             if one is not None
         ],
-        heard_headings=("heard", "weight"),
+        heard_headings=("view or expert", "weight"),
         heard=[(name, f"{weight:.1f}") for name, weight in metrics.heard.items()],
         stages=[(stage, ", ".join(classes)) for stage, classes in enumerate(metrics.stages, start=1)],
         made_with=_made_with(metrics),
@@ -121,12 +121,12 @@ def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:
 
 
 def _mistakes(run: Path, metrics: Metrics) -> dict[str, Any]:
-    """What was got wrong after the last stage: the pairs of classes, and the clips themselves as film strips."""
+    """Template values on mistakes after the last stage: confused pairs of classes, and film strips of the clips."""
     picture, stage, pairs = report_folder(run) / MISTAKES, len(metrics.stages), confused_pairs(metrics)
     picture.unlink(missing_ok=True)  # of an earlier report
     wrong, tested = sum(pair.count for pair in pairs), sum(map(sum, metrics.confusion))
     content = {
-        "wrong": f"{wrong} of {tested} test clips were taken for another class after stage {stage}.",
+        "wrong": f"{wrong} of {tested} test clips were misclassified after stage {stage}.",
         "pair_headings": ("class", "taken for", "clips", "of its test clips"),
         "pairs": [(pair.label, pair.predicted, str(pair.count), str(pair.clips)) for pair in pairs[:MOST_PAIRS]],
         "more_pairs": max(0, len(pairs) - MOST_PAIRS),
@@ -141,16 +141,16 @@ def _mistakes(run: Path, metrics: Metrics) -> dict[str, Any]:
     if shown := most_telling(mistakes, MOST_STRIPS):
         _save(strips_figure(shown), picture)
         some = f"{len(shown)} of the {len(mistakes)} clips" if len(shown) < len(mistakes) else "The clips"
-        chosen = ", the surest of each pair of classes" if len(shown) < len(mistakes) else ""
+        chosen = ", the most confident of each pair of classes" if len(shown) < len(mistakes) else ""
         content["strips_caption"] = (
-            f"{some} that were got wrong{chosen}: the class, what it was taken for and with which score, and the video."
+            f"{some} that were misclassified{chosen}: true class, predicted class with its score, and video."
         )
         content["strips"] = MISTAKES
     return content
 
 
 def _needs(run: Path, metrics: Metrics) -> dict[str, Any]:
-    """Which class needs more clips, as far as its test clips and the numbers of training clips tell."""
+    """Template values on which classes need more clips, judged by test accuracy and number of training clips."""
     figures = class_figures(run, metrics)
     return {
         "advice": advice(figures),

@@ -1,4 +1,4 @@
-"""One picture of test clips that were got wrong, each a strip of a few of its frames, decoded again from its video."""
+"""Draw misclassified test clips as film strips: a few frames of each, decoded again from its video."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from stpr.train.report.mistakes import Mistake
 from stpr.train.report.quantities import percent
 
 MOST_STRIPS: Final = 24
-FRAMES: Final = 5  # of a strip
-WIDTH, HEIGHT, GAP = 112, 84, 2  # of a frame, and between two, in pixels
+FRAMES: Final = 5  # per strip
+WIDTH, HEIGHT, GAP = 112, 84, 2  # of a frame, and between frames, in pixels
 COLUMNS: Final = 2
 BACKGROUND: Final = 236
 
 
 def strips_figure(mistakes: Sequence[Mistake]) -> Figure:
-    """A strip for each: what it is, what it was taken for and how surely, the video's name."""
+    """One strip per mistake, titled with true class, predicted class, score and file name."""
     columns = min(COLUMNS, len(mistakes))
     rows = math.ceil(len(mistakes) / columns)
     figure = blank_figure(5.2 * columns, 1.25 * rows)
@@ -49,7 +49,7 @@ def strips_figure(mistakes: Sequence[Mistake]) -> Figure:
 
 
 def _strip(video: Path) -> tuple[Image, str]:
-    """Frames side by side, `(HEIGHT, W, 3)` RGB; empty ones and why if the video can't be shown any more."""
+    """Frames side by side `(HEIGHT, W, 3)` RGB, and ""; blank frames and the reason if the video can't be read."""
     try:
         return np.hstack(_spaced(_frames(video))), ""
     except DataError:
@@ -58,7 +58,7 @@ def _strip(video: Path) -> tuple[Image, str]:
 
 
 def _frames(path: Path) -> list[Image]:
-    """The middle frames of equal parts of a video, each made to fit its place. Raises DataError if it can't be read."""
+    """The centre frames of equal segments of a video, resized. Raises DataError if the video can't be read."""
     wanted = centre_frames(probe(path).frames, FRAMES)
     with VideoFile(path) as video:
         found = {index: _fitted(picture) for index, picture in video.frames(wanted)}
@@ -66,7 +66,7 @@ def _frames(path: Path) -> list[Image]:
 
 
 def _fitted(picture: Image) -> Image:
-    """A whole picture, as large as fits, in the middle of a frame's place `(HEIGHT, WIDTH, 3)`."""
+    """Resize a picture to fit, keeping its aspect ratio, and centre it in `(HEIGHT, WIDTH, 3)`."""
     height, width = picture.shape[:2]
     scale = min(WIDTH / width, HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -112,7 +112,7 @@ def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
     if not folder.is_dir():
         raise RecipeError(f"--run {run} learns more classes from a folder of videos, and {folder} is none; name one.")
     if not recipe_file(run).is_file():
-        raise CheckpointError(f"--run {run} is no run: it has no {recipe_file(run).name}; name what stpr-train wrote.")
+        raise CheckpointError(f"--run {run} is not a run: it has no {recipe_file(run).name}; name a run folder.")
     begun = load_recipe(str(recipe_file(run)), changes=asked.changes)
     past = look_back(run, begun, resume=True)
     if past is None:

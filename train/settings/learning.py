@@ -1,4 +1,4 @@
-"""The tables of a recipe that decide how a stage is learnt from its clips."""
+"""The recipe tables that control how a stage is trained on its clips."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from stpr.train.settings.section import Section
 
 
 class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What training may do to a clip. Mirroring harms classes such as "left to right"."""
+    """Augmentations of training clips. Mirroring (`flip`) harms classes such as "left to right"."""
 
     multi_scale_crop: bool
     flip: bool
-    vary: bool = False  # light, colour, sharpness and place, as from person to person and day to day
+    vary: bool = False  # vary light, colour, sharpness and position, as between people and days
 
 
 class SamplingSettings(Section, frozen=True):
-    """Frames of a clip, and how many random draws of each training clip are encoded when nothing upstream trains."""
+    """Sampling of clips. `draws`: random views per training clip, encoded once if nothing before the head trains."""
 
-    frames: Annotated[int, msgspec.Meta(ge=2)] = 8  # of one frame there is no temporal part
+    frames: Annotated[int, msgspec.Meta(ge=2)] = 8  # per clip
     draws: CountOrNone = 4
     augment: Augment = Augment(multi_scale_crop=True, flip=True)
-    motion: CountOrNone = 0  # pairs of small grey pictures up to each frame, to see how things move; 0: none
-    workers: Count = 2  # threads that decode ahead
+    motion: CountOrNone = 0  # pairs of small grey pictures before each frame, input of the optical flow; 0: none
+    workers: Count = 2  # threads that decode videos in advance
 
 
 class ContrastSettings(Section, frozen=True):
-    """L_Cont: its temperature, its negatives, and whether the spatial term is used."""
+    """The contrastive loss L_Cont: temperature, negatives, and whether the spatial term is used."""
 
     temperature: Positive = 0.01
     negatives: Literal["seen", "current"] = "seen"
-    random_negatives: CountOrNone = 0  # unit vectors drawn at random, in place of the classes of later stages
+    random_negatives: CountOrNone = 0  # random unit vectors that stand in for classes of later stages
     spatial: bool = True
 
 
 class PreservationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """L_FSSD's weight w and its open points (method §3.3), each with the default argued there."""
+    """The loss L_FSSD: its weight w, and the choices that the paper leaves open (method §3.3)."""
 
     weight: NotNegative = 1e4
-    classes: Literal["new", "old"] = "new"  # (1) A: this stage's classes under the old encoder; B: stored, averaged
-    sign: Literal["clamp", "absolute"] = "clamp"  # (2) of a negative T·mu
-    variance: Literal["clips", "frames"] = "clips"  # (3) over frame means, or over all frames
-    clip_quantile: Share = 0.99  # (3) importance above this quantile is cut
+    classes: Literal["new", "old"] = "new"  # (1) "new": this stage's classes, old encoder; "old": stored, averaged
+    sign: Literal["clamp", "absolute"] = "clamp"  # (2) how a negative T·mu is treated
+    variance: Literal["clips", "frames"] = "clips"  # (3) variance of clip means, or of all frames
+    clip_quantile: Share = 0.99  # (3) importance is clipped at this quantile
     epsilon: Positive = 1e-6
-    normalise: bool = True  # (4) unit-length features and class vectors
+    normalise: bool = True  # (4) use unit-length features and class vectors
 
 
 class UnknownSettings(Section, frozen=True):
-    """Thresholds for "none of the known actions": the share of each class's training clips that they are set on."""
+    """Thresholds that reject unknown actions. `holdout`: share of training clips held out of each class to set them."""
 
-    holdout: ShareBelowOne = 0.1  # 0: no thresholds, nothing is ever unknown
-    recall: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.95  # of known clips
-    # With [statistics] unknown = "direction": the share of a class's clips that may pass for another class, had their
-    # own never been learnt. People never filmed look no more familiar than that; 0: go by `recall` alone.
+    holdout: ShareBelowOne = 0.1  # 0: no thresholds, nothing is rejected
+    recall: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.95  # share of known clips that the threshold should accept
+    # With [statistics] unknown = "direction": lower the threshold until this share of a class's clips would be accepted
+    # if the class had not been learnt. Clips of people never filmed look about as unfamiliar; 0: use `recall` alone.
     lenience: ShareBelowOne = 0.5
 
 
 class OptimizerSettings(Section, frozen=True):
-    """SGD with a cosine to zero (method §6)."""
+    """SGD with a cosine schedule to zero (method §6)."""
 
     rate: Positive = 0.01
     batch: Count = 40
@@ -72,13 +72,13 @@ class OptimizerSettings(Section, frozen=True):
 
 
 class LwfSettings(Section, frozen=True):
-    """Learning without forgetting: how soft the old network's posteriors are made, and what holding them weighs."""
+    """Learning without Forgetting: temperature and weight of the distillation loss."""
 
-    temperature: Positive = 2.0  # of the distillation, on top of the contrast's
+    temperature: Positive = 2.0  # of the distillation, on top of the contrastive temperature
     weight: NotNegative = 1.0
 
 
 class EwcSettings(Section, frozen=True):
-    """Elastic weight consolidation: what moving an important parameter costs."""
+    """Elastic Weight Consolidation: weight of the penalty on changing important parameters."""
 
     weight: NotNegative = 30.0

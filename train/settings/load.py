@@ -1,4 +1,4 @@
-"""TOML in, a recipe out: a misspelt key is an error that names the key and what may stand there."""
+"""Load a recipe from TOML, apply `--set` changes, validate it; a misspelt key is an error that names the valid ones."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ else:
     import tomli as tomllib
 
 
-RENAMED: Final = {("contrast", "distractors"): "random_negatives"}  # keys of recipes that older runs wrote
+RENAMED: Final = {("contrast", "distractors"): "random_negatives"}  # old keys in the recipes of earlier runs
 
 
 def read_resolved(file: Path) -> Recipe:
-    """The recipe that a run was begun with, as `write_recipe` wrote it or as an older version did."""
+    """Read the resolved recipe of a run, written by `write_recipe` of this or an older version."""
     tables = _read_tables(file)
     for (section, old), new in RENAMED.items():
         if old in tables.get(section, {}):
@@ -52,7 +52,7 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
 
 
 def folder_recipe(tables: dict[str, Any], *, changes: Sequence[str]) -> Recipe:
-    """What a folder of videos is learnt with; `tables` are its name, data and stages. Raises RecipeError as above."""
+    """The recipe for a folder of videos; `tables` holds name, data and stages. Raises RecipeError as `load_recipe`."""
     tables = _read_tables(FOLDER) | tables
     _change(tables, changes)
     return parse_recipe(tables, where=FOLDER.name)
@@ -74,7 +74,7 @@ def _read_tables(file: Path) -> dict[str, Any]:
 
 
 def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
-    """Check tables against the settings; raises RecipeError naming the key and what was expected there."""
+    """Parse tables into a Recipe; raises RecipeError with the key and what was expected there."""
     try:
         return msgspec.convert(tables, Recipe)
     except msgspec.ValidationError as error:
@@ -82,12 +82,12 @@ def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:
 
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
-    """Write the resolved recipe, every default spelt out, whole or not at all."""
+    """Write the resolved recipe with all defaults, atomically."""
     write_file(file, tomli_w.dumps(msgspec.to_builtins(recipe)).encode())
 
 
 def _apply(tables: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key; a table that is not there yet is made."""
+    """Set a dotted key, creating tables as needed."""
     *path, last = (part.strip() for part in key.split("."))
     for part in path:
         tables = tables.setdefault(part, {})
@@ -97,7 +97,7 @@ def _apply(tables: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _toml_value(text: str) -> Any:
-    """What the text means in TOML; a bare word is a string, since nobody should have to quote twice for the shell."""
+    """Parse a value as TOML; a bare word is a string, so that the shell command needs no double quoting."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in the words of the recipe: [section] key, what stands there, what may stand there."""
+"""Turn msgspec's errors into messages in the terms of a recipe: [section] key, the value found, the values allowed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Kind = TypeVar("Kind")
 
 KINDS = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
 KINDS |= {"array": "a list", "object": "a table of settings"}
-RENAMED = {"distractors": "random_negatives", "letter": "paper"}  # keys of recipes and rows of comparisons
+RENAMED = {"distractors": "random_negatives", "letter": "paper"}  # old names of recipe keys and comparison rows
 PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<place>[^`]*)`)?$", re.DOTALL)
 
 
 def in_recipe_terms(message: str, tables: dict[str, Any], root: type[msgspec.Struct]) -> str:
-    """An error of msgspec about `tables` in the words of a recipe: cause, value, and what would be accepted there."""
+    """Rewrite an error of msgspec about `tables`: cause, value, and what is accepted."""
     parted = PLACE.match(message)
     assert parted is not None
     what, path = parted["what"], re.findall(r"\w+|\.\.\.", parted["place"] or "")
@@ -39,14 +39,14 @@ def in_recipe_terms(message: str, tables: dict[str, Any], root: type[msgspec.Str
 
 
 def entry_of(registry: Mapping[str, Kind], name: str, key: str) -> Kind:
-    """What a recipe's word stands for in a registry; raises RecipeError, naming the key, for one that isn't there."""
+    """Look up a recipe value in a registry; raises RecipeError, naming the key, for an unknown one."""
     if name not in registry:
         raise RecipeError(f"{key} must be one of {', '.join(registry)}, not {name!r}{nearest(name, registry)}.")
     return registry[name]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """In brackets, the known name that `name` was renamed to or may be a misspelling of; else nothing."""
+    """A hint in brackets: what `name` was renamed to, or the known name it may misspell; else ""."""
     names = list(known)
     if RENAMED.get(name) in names:
         return f" (renamed: {RENAMED[name]!r})"
@@ -66,7 +66,7 @@ def _key(path: list[str]) -> str:
 
 
 def _choice(kinds: list[Any], before: str = "") -> str:
-    """The words that may stand there, where they are few."""
+    """List the allowed values if they are few."""
     words = [repr(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     if not words:
         return ""
@@ -78,7 +78,7 @@ def _found(tables: Any, path: list[str]) -> str:
 
 
 def _at(tables: Any, path: list[str]) -> Any:
-    """The value at a path; "..." stands for an entry that is not told, so the whole collection is given."""
+    """The value at a path; msgspec's "..." is an unspecified entry, for which the whole collection is returned."""
     for name in path:
         if isinstance(tables, dict) and name in tables:
             tables = tables[name]
@@ -88,7 +88,7 @@ def _at(tables: Any, path: list[str]) -> Any:
 
 
 def _keys(kinds: list[Any], table: dict[str, Any]) -> list[str]:
-    """The keys of a table; where it may be of several kinds, those of the kind that it says it is."""
+    """The keys of a table; of a tagged union, those of the kind that the table names."""
     keys: dict[str, None] = {}
     for kind in kinds:
         tag, value = kind.__struct_config__.tag_field, kind.__struct_config__.tag
@@ -98,7 +98,7 @@ def _keys(kinds: list[Any], table: dict[str, Any]) -> list[str]:
 
 
 def _types_at(root: Any, path: list[str]) -> list[Any]:
-    """The types that may stand at a path of names, positions and "..."."""
+    """The types allowed at a path of names, indices and "..."."""
     kinds = _members(root)
     for name in path:
         kinds = [member for kind in kinds for below in _below(kind, name) for member in _members(below)]
@@ -116,7 +116,7 @@ def _below(kind: Any, name: str) -> list[Any]:
 
 
 def _members(kind: Any) -> list[Any]:
-    """A union's members, without what only bounds them."""
+    """The members of a union, without annotations."""
     if get_origin(kind) is Annotated:
         return _members(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):

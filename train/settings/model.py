@@ -1,4 +1,4 @@
-"""The tables of a recipe that decide the form of the network."""
+"""The recipe tables that define the network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from stpr.train.settings.section import Section
 
 
 class BackboneSettings(Section, frozen=True):
-    """The frozen network: "tiny", a local folder, or a hub id; `projection` 0 keeps its own width.
+    """The frozen network. `source`: "tiny", a local folder or a hub id. `projection`: feature width, 0: the network's.
 
-    "auto", here and in the tables below, follows the network (`stpr.train.settings.automatic`).
+    "auto", here and in the tables below, depends on the network (`stpr.train.settings.automatic`).
 
-    `inner` numbers hidden states of the network, from 0 as `transformers` gives them, whose mean and deviation over
-    the picture describe a frame as well; "auto" takes one at two thirds of the depth and one at three quarters.
+    `inner`: hidden states of the network, numbered from 0 as in `transformers`, whose mean and standard deviation over
+    the picture are added to the frame feature; "auto" takes those at two thirds and three quarters of the depth.
     """
 
     source: str
@@ -25,102 +25,102 @@ class BackboneSettings(Section, frozen=True):
 
 
 class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where adapters sit and how large they are; the paper leaves all of this open but their form."""
+    """Position and size of the adapters; the paper specifies only their form."""
 
-    # In every transformer block, behind the network, nowhere.
+    # "blocks": in every transformer block; "feature": after the network.
     place: Literal["auto", "blocks", "feature", "none"] = "auto"
     bottleneck: Count = 64
     scale: Number = 0.1
 
 
 class ClassVectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`text` is the paper's; `prototypes` are means of frozen frame-mean features; `codes` are random."""
+    """`text` is the paper's; `prototypes`: mean frozen feature of a class's clips; `codes`: random vectors."""
 
     kind: Literal["auto", "text", "prototypes", "codes"] = "auto"
-    prompt: str | tuple[str, ...] = "a video of a person {}."  # of several, the mean text feature counts
+    prompt: str | tuple[str, ...] = "a video of a person {}."  # of several prompts, text features are averaged
 
     def __post_init__(self) -> None:
-        """Refuse a prompt that would say the same of every class."""
+        """Reject prompts without a place for the class name."""
         if not self.prompts:
-            raise ValueError("[class_vectors] prompt: must hold one template or more")
+            raise ValueError("[class_vectors] prompt: must have at least one template")
         for prompt in self.prompts:
             if "{}" not in prompt:
-                raise ValueError(f"[class_vectors] prompt: must hold {{}} where the class name goes, not {prompt!r}")
+                raise ValueError(f"[class_vectors] prompt: must contain {{}} where the class name goes, not {prompt!r}")
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Every template."""
+        """All templates."""
         return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
 
 
 class ExpertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Form of an expert. Layers and heads are the paper's, the rest is open there."""
+    """Architecture of an expert. Layers and heads are the paper's; it leaves the rest open."""
 
-    layers: CountOrNone = 3  # 0: no experts, where [fusion] kind = "posteriors" can do without
-    width: CountOrNone | Literal["auto"] = "auto"  # of its blocks; 0 is that of the frame feature, the paper's
+    layers: CountOrNone = 3  # 0: no experts, possible with [fusion] kind = "posteriors"
+    width: CountOrNone | Literal["auto"] = "auto"  # of its blocks; 0: the width of the frame feature, as in the paper
     heads: Count = 2
     mlp_ratio: Count = 4
     dropout: ShareBelowOne = 0.0
-    input: Literal["frames", "residual"] = "frames"  # the paper's, or what the frames say beyond their mean
-    start: Literal["copy", "fresh"] = "copy"  # of the expert before
+    input: Literal["frames", "residual"] = "frames"  # the frames (paper), or their difference from the clip mean
+    start: Literal["copy", "fresh"] = "copy"  # initialise from the previous expert, or at random
 
     def width_in(self, features: int) -> int:
-        """How wide the blocks are behind frame features of this width."""
+        """The width of the blocks for frame features of the given width."""
         assert self.width != "auto"
         return self.width or features
 
 
 class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How experts are weighed."""
+    """How the routing weights of the experts are computed."""
 
-    kind: str = "raw"  # a name of stpr.train.model.routing; the paper's
-    temperature: Positive = 0.05  # of softmax over anchor cosines
+    kind: str = "raw"  # a name in stpr.train.model.routing.ROUTERS; "raw" is the paper's
+    temperature: Positive = 0.05  # of the softmax over anchor cosines
 
 
 Part = Literal["mean", "difference", "deviation", "cosines", "change", "lag1", "lag2"]
 
 
 FEWEST_FRAMES: Final[dict[Part, int]] = {"change": 2, "lag1": 2, "lag2": 3}  # of a clip, for parts that need several
-RHYTHM_LAGS: Final = (1, 2, 3, 4, 6, 8)  # in pairs of pictures
+RHYTHM_LAGS: Final = (1, 2, 3, 4, 6, 8)  # in pairs of grey pictures
 
 
 class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One view of a clip: what of its columns is described, and how far their covariance is drawn to its diagonal."""
+    """A view: which statistics of its columns describe a clip, and the covariance's shrinkage to its diagonal."""
 
-    parts: tuple[Part, ...] = ()  # none: no such view
+    parts: tuple[Part, ...] = ()  # empty: no such view
     shrinkage: Share = 0.1
 
 
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What of a clip is described, how far the covariance is drawn to its diagonal, and what is compared then.
+    """Class statistics: which statistics describe a clip, the covariance's shrinkage to its diagonal, the likelihood.
 
-    `parts` and `shrinkage` are those of the appearance; inner layers and motion are views of their own. `gaussian`
-    compares distances, all views together. `cosine` compares directions as seen from the middle of the classes, ln p =
-    κ cos (von Mises-Fisher): a new place or person moves clips and stretches them, and turns them less. Each view has
-    its own κ, and "learnt" takes them from how well two halves of the training clips agree.
+    `parts` and `shrinkage` are of the appearance; inner layers and motion are separate views. `likelihood`: "gaussian"
+    compares distances over all views together; "cosine" compares directions from the mean of the classes, ln p = κ cos
+    (von Mises-Fisher), since a new place or person shifts and scales descriptions more than it rotates them. Each view
+    has its own κ; `concentration` = "learnt" derives it from how well two halves of the training clips agree.
     """
 
     parts: tuple[Part, ...] = ("mean", "difference", "deviation")
     shrinkage: Share = 0.1
-    inner: ViewSettings = ViewSettings()  # of [backbone] inner
-    motion: ViewSettings = ViewSettings()  # of [sampling] motion
-    # The same where known is told from unknown. Much by default: a direction in which few training clips hardly vary
-    # looks strange in every new clip. Where random draws show well how clips vary, little tells far better.
+    inner: ViewSettings = ViewSettings()  # the view of [backbone] inner
+    motion: ViewSettings = ViewSettings()  # the view of [sampling] motion
+    # Shrinkage for the familiarity, which separates known from unknown. High by default: in directions where few
+    # training clips hardly vary, every new clip looks unusual. If random draws show how clips vary, low is far better.
     unknown_shrinkage: Share = 0.8
-    # What tells known from unknown: how far a clip lies from the classes (and `unknown_shrinkage`), or where it points
-    # among them. Distances tell better who was filmed before, directions hold for people never filmed.
+    # Familiarity: by distance from the classes (with `unknown_shrinkage`), or by direction among them. Distance is
+    # better for people who were filmed for training, direction also holds for people who were not.
     unknown: Literal["distance", "direction"] = "distance"
-    rhythm: bool = False  # a view of how the motion's four signals recur, from pair to pair
-    # Learn means and covariance from the training draws too, not from the centre views alone: true counts each draw as
-    # much as a centre view, "together" all draws of a clip as much as its centre view.
+    rhythm: bool = False  # add a view of how the four motion signals repeat over time
+    # Fit means and covariance on the random training draws too, not only on centre views. true: each draw weighs as
+    # much as a centre view; "together": all draws of a clip together do.
     draws: bool | Literal["together"] = False
     likelihood: Literal["gaussian", "cosine"] = "gaussian"
     concentration: Positive | Literal["learnt"] = 64.0  # κ
-    events: bool = False  # learn what parts of actions and pauses look like, so that a live run can tell events
+    events: bool = False  # learn what fragments and pauses look like, so that a live run can detect events
 
     @property
     def views(self) -> int:
-        """How many views the statistics have."""
+        """The number of views."""
         return sum(map(bool, (self.parts, self.inner.parts, self.motion.parts, self.rhythm)))
 
     @property
@@ -129,9 +129,9 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         return (*self.parts, *self.inner.parts, *self.motion.parts)
 
     def __post_init__(self) -> None:
-        """Refuse statistics of nothing, and what asks for directions where distances are compared."""
+        """Reject statistics without parts, and settings that need likelihood = "cosine"."""
         if not self.views:
-            raise ValueError("[statistics] describes nothing of a clip; give parts, inner, motion or rhythm")
+            raise ValueError("[statistics] describes nothing of a clip; set parts, inner, motion or rhythm")
         if self.likelihood == "gaussian":
             if self.events:
                 raise ValueError('[statistics] events = true compares directions; set likelihood = "cosine"')
@@ -141,31 +141,31 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 raise ValueError('[statistics] concentration = "learnt" weighs directions; set likelihood = "cosine"')
         elif self.views > 1 and self.concentration != "learnt":
             raise ValueError(
-                f"[statistics] describes {self.views} views, which one concentration can't weigh; set"
+                f"[statistics] has {self.views} views, and one concentration can't weight them; set"
                 ' concentration = "learnt"'
             )
 
 
 class RidgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many random features; learning a stage takes time as their cube, seconds for 2000 on a CPU."""
+    """RanPAC: number of random features; training time grows with their cube, seconds for 2000 on a CPU."""
 
     projection: Count = 2000
 
 
 class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a weight costs beside the mean cross-entropy, features at unit variance."""
+    """Linear probe: L2 penalty beside the mean cross-entropy, for features of unit variance."""
 
     decay: Positive = 1e-3
 
 
 class FusionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of `vectors`: V = static · V̄ + Σ r_k V^st_k + evidence · Σ p_c T_c; the paper's form is static = 1, evidence = 0.
+    """`vectors`: V = static · V̄ + Σ r_k V^st_k + evidence · Σ p_c T_c; the paper has static = 1, evidence = 0.
 
-    Of `posteriors`: the clip statistics decide, and each expert has its say among its own classes as far as it proved
-    itself on held-out clips. The other settings then have no part.
+    `posteriors`: class scores from the clip statistics, plus each expert's scores among its stage's classes, weighted
+    by how much they helped on held-out clips. The other settings are then unused.
     """
 
     kind: Literal["vectors", "posteriors"] = "vectors"
     static: NotNegative = 1.0
     evidence: NotNegative = 0.0
-    normalise: bool = True  # bring V̄ and every V^st_k to unit length first
+    normalise: bool = True  # scale V̄ and every V^st_k to unit length first

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides the outcome of a run. Torch-free, so that a command line can read one at once."""
+"""The recipe: all settings that determine a run's result. Free of torch, so that commands start fast."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from stpr.train.settings.section import Section
 
 
 class StageSettings(Section, frozen=True):
-    """How many classes each stage has, drawn by `seed`; or the classes; or the stages that a benchmark has `fixed`."""
+    """The stages: `sizes` (classes drawn by `seed`), or `classes` per stage, or `fixed` by the data set."""
 
     sizes: tuple[Count, ...] = ()
-    seed: Seed | None = None  # the run's own
+    seed: Seed | None = None  # default: the run's seed
     classes: tuple[tuple[str, ...], ...] = ()
     fixed: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse none and more than one; a class is one class however its name is spelt."""
+        """Require exactly one of the three; compose the Unicode of class names."""
         if [bool(self.sizes), bool(self.classes), self.fixed].count(True) != 1:
             raise ValueError("[stages] needs either sizes or classes or fixed = true, and only one of them")
         msgspec.structs.force_setattr(self, "classes", tuple(tuple(map(composed, names)) for names in self.classes))
 
 
 class Recipe(Section, frozen=True):
-    """Everything that decides the outcome of a run."""
+    """All settings that determine the result of a run."""
 
     name: str
     data: AnyDataset
     stages: StageSettings
     backbone: BackboneSettings
-    method: str = "stpr"  # a name of stpr.train.methods
+    method: str = "stpr"  # a name in stpr.train.methods.METHODS
     seed: Seed = 0
     sampling: SamplingSettings = SamplingSettings()
     class_vectors: ClassVectorSettings = ClassVectorSettings()
@@ -73,14 +73,14 @@ class Recipe(Section, frozen=True):
     optimizer: OptimizerSettings = OptimizerSettings()
 
     def __post_init__(self) -> None:
-        """Draw the stages by the run's seed unless they have their own: another seed, another class order."""
+        """Use the run's seed for the class order unless the stages have one; check settings against each other."""
         check_folder_name(self.name)
         if not self.unknown.holdout:
             if self.statistics.events:
                 raise ValueError("[statistics] events = true learns from held-out clips; set [unknown] holdout above 0")
             if self.fusion.kind == "posteriors" and self.expert.layers:
                 raise ValueError(
-                    '[fusion] kind = "posteriors" tries experts on held-out clips; set [unknown] holdout above 0, or'
+                    '[fusion] kind = "posteriors" tests experts on held-out clips; set [unknown] holdout above 0, or'
                     " [expert] layers = 0"
                 )
         if not self.expert.layers and self.fusion.kind == "vectors":
@@ -96,7 +96,7 @@ class Recipe(Section, frozen=True):
             msgspec.structs.force_setattr(self, "stages", msgspec.structs.replace(self.stages, seed=self.seed))
 
     def _check_views(self) -> None:
-        """Raise ValueError where statistics describe what no frame feature has."""
+        """Raise ValueError if the statistics use columns that the frame features lack."""
         statistics, pairs = self.statistics, self.sampling.motion
         if statistics.inner.parts and self.backbone.inner == "none":
             raise ValueError('[statistics] inner describes inner layers; name some in [backbone] inner, or "auto"')
@@ -110,14 +110,14 @@ class Recipe(Section, frozen=True):
 
     @property
     def deciding(self) -> Recipe:
-        """The recipe without what names a machine's threads and places: where it is the same, so is the outcome.
+        """The recipe without settings that only concern a machine (threads, paths): if equal, the results are equal.
 
-        That the network at the other place is the same one, its digest tells.
+        A network at another path is verified by its digest.
         """
         replace = msgspec.structs.replace
         return replace(self, backbone=replace(self.backbone, source=""), sampling=replace(self.sampling, workers=1))
 
     @property
     def data_cautions(self) -> list[str]:
-        """What must be said wherever figures on these data are shown."""
+        """Caveats that must accompany results on these data."""
         return self.data.cautions(drawn=bool(self.stages.sizes))

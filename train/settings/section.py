@@ -1,4 +1,4 @@
-"""What every table of a recipe is made of."""
+"""The base struct of recipe tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes that come with the project, by name; reading none of them, so that a command's help can list them."""
+"""Names of the shipped recipes, listed without parsing them, so that a command's help stays fast."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 RECIPES: Final = Path(__file__).parent / "recipes"
-FOLDER: Final = Path(__file__).parent / "folder.toml"  # all settings of a run on a folder of videos
+FOLDER: Final = Path(__file__).parent / "folder.toml"  # settings for training on a folder of videos
 
 
 def shipped_recipes() -> list[str]:

@@ -22,7 +22,7 @@ def test_its_graphs_do_what_pytorch_does(tmp_path: Path, kind: str) -> None:
         backbone=backbone,
         stages=1,
         frames=2,
-        place="blocks" if backbone.offers.blocks else "feature",
+        place="blocks" if backbone.traits.blocks else "feature",
         settings=head_settings("likelihood", sees="residual", evidence=0.5),
     )
     write_onnx(model, trace_pieces(model), tmp_path)

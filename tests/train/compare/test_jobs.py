@@ -43,7 +43,7 @@ def test_seeds_are_read(text: str, seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "-1", "1.5", "1,", "1,01", "²"])
 def test_what_is_no_list_of_seeds_is_told(text: str) -> None:
-    with pytest.raises(RecipeError, match="give different whole numbers parted by commas, such as 0,1,2"):
+    with pytest.raises(RecipeError, match="give different whole numbers separated by commas, such as 0,1,2"):
         read_seeds(text)
 
 

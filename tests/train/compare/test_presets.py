@@ -62,8 +62,8 @@ def test_a_row_that_the_user_defines(text: str, changes: tuple[str, ...]) -> Non
         (["stpr,letter"], r"no row 'letter' \(renamed: 'paper'\)"),
         (["stpr,"], "no row ''"),
         (["ewc: ewc.weight=1"], "the row 'ewc' comes with stpr; give yours another name"),
-        (["../up: ewc.weight=1"], r"a row named '\.\./up' can't name a folder"),
-        (["a: seed=1"], "row 'a': each run of a comparison has a seed of its own; use --seeds"),
+        (["../up: ewc.weight=1"], r"row name '\.\./up' can't name a folder"),
+        (["a: seed=1"], "row 'a': a comparison sets the seed of each run; use --seeds"),
         (["a: ewc.weight=1", "a: ewc.weight=2"], "--row 'a' is given twice with different changes"),
     ],
 )

@@ -251,7 +251,7 @@ def test_a_cache_of_features_elsewhere_is_a_caution(run: Path) -> None:
         confusion=[[1]], routing=[], curves=[[]],
     )  # fmt: skip
     write_metrics(run, metrics)
-    assert audit(run).cautions[0].startswith("somewhere: clips' features are kept there (--cache)")
+    assert audit(run).cautions[0].startswith("somewhere: the --cache folder holds clips' features")
 
 
 def resave(run: Path, change: dict[str, Tensor]) -> None:
@@ -296,7 +296,7 @@ def flip(file: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (lambda run: (run / RECIPE).unlink(), "is no run: it has no recipe.toml"),
+        (lambda run: (run / RECIPE).unlink(), "is not a run: it has no recipe.toml"),
         (lambda run: any(map(shutil.rmtree, run.glob("stage-*"))), "has no finished stage"),
         (lambda run: shutil.rmtree(run / "stage-2"), "stage-2/stage.json is missing, so stage 2 can't be audited"),
         (lambda run: (run / "stage-3" / TENSORS).unlink(), "stage-3/model.safetensors is missing"),

@@ -133,8 +133,8 @@ def test_background_videos_are_foretold(
     for last, resume in ((1, False), (3, True)):
         foretold = dry_run(recipe, out=tmp_path / "run", last=last, resume=resume)
         assert foretold.problems == []
-        assert foretold.beside.background == len(lengths)
-        assert foretold.beside.frames > FRAMES * len(lengths)
+        assert foretold.preparation.background == len(lengths)
+        assert foretold.preparation.frames > FRAMES * len(lengths)
         done = count_work(recipe, tmp_path / "run", monkeypatch, last=last, resume=resume)
         assert done == foretold.work
 

@@ -20,7 +20,7 @@ from tests.train.networks import ANY_NETWORK, write_any_network
 def test_it_sees_what_its_own_processor_shows_it_and_can_be_tuned(tmp_path: Path, kind: str) -> None:
     own = write_any_network(tmp_path, kind)
     backbone = load_backbone(str(tmp_path))
-    adapter = AdapterSettings(place="blocks" if backbone.offers.blocks else "feature")
+    adapter = AdapterSettings(place="blocks" if backbone.traits.blocks else "feature")
     encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=0)
     shown: list[torch.Tensor] = []
     backbone.network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))

@@ -336,7 +336,7 @@ def test_what_decides_and_how_true_scores_are_is_said_where_it_is_learnt(tmp_pat
     assert rows in text
     plain = (write_report(save(tmp_path, "without", made_up([2, 1]))).parent / "report.md").read_text()
     assert "## Scores" not in plain
-    assert "## What decides" not in plain
+    assert "## Weights of views and experts" not in plain
 
 
 NAMES = [
@@ -386,7 +386,7 @@ def test_what_was_got_wrong_is_shown_as_strips_and_as_pairs(tmp_path: Path, coun
     assert picture.std() > 10
     for file in (page, page.with_name("report.md")):
         text = " ".join(Page.of(file).text.split())
-        assert f"{count} of {count + 7} test clips were taken for another class after stage 1." in text
+        assert f"{count} of {count + 7} test clips were misclassified after stage 1." in text
         assert f"class_0 class_1 {count} {count + 3}" in text
         assert said in text
     assert len(Page.of(page).images) == len(list(page.parent.glob("*.png")))
@@ -399,7 +399,7 @@ def test_a_run_without_mistakes_has_no_strips_and_one_without_a_list_says_so(tmp
     (run / "report").mkdir()
     (run / "report" / "mistakes.png").touch()  # of an earlier stage
     text = Page.of(write_report(run)).text
-    assert "0 of 10 test clips were taken for another class after stage 1." in text
+    assert "0 of 10 test clips were misclassified after stage 1." in text
     assert "taken for\n" not in text
     assert "predictions.csv" not in text
     assert not (run / "report" / "mistakes.png").exists()

@@ -176,7 +176,7 @@ def test_what_does_not_go_together_is_told(run: Path, tmp_path: Path) -> None:
     refused(videos, RecipeError, "is a folder of videos, not a recipe; leave --data out", Asked(data="x"))
     refused(videos, RecipeError, "says where to go on; leave --data and --out out", Asked(run=run, out=tmp_path))
     refused("motions", RecipeError, "from a folder of videos, and motions is none; name one", Asked(run=run))
-    refused(videos, CheckpointError, "is no run: it has no recipe.toml", Asked(run=tmp_path))
+    refused(videos, CheckpointError, "is not a run: it has no recipe.toml", Asked(run=tmp_path))
     refused(videos, RecipeError, "was begun with another recipe", Asked(run=run, changes=("seed=9",)))
     refused(write_classes(tmp_path / "old", "wave"), DataError, "which knows 'clap', 'wave'; add", Asked(run=run))
     shutil.rmtree(run / "stage-1")

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from stpr.train.settings.automatic import Offers, has_auto, resolve
+from stpr.train.settings.automatic import BackboneTraits, has_auto, resolve
 from stpr.train.settings.load import load_recipe, parse_recipe
 from stpr.train.settings.recipe import Recipe
 from stpr.train.settings.shipped import shipped_recipes
 
-CLIP = Offers(blocks=True, text=True, width=512)  # ViT-B/16
-LIGHT = Offers(blocks=False, text=False, width=1280)  # MobileNetV2
-PLAIN = Offers(blocks=True, text=False, width=768)  # a ViT without a text tower
-TINY = Offers(blocks=True, text=False, width=64)
+CLIP = BackboneTraits(blocks=True, text=True, width=512)  # ViT-B/16
+LIGHT = BackboneTraits(blocks=False, text=False, width=1280)  # MobileNetV2
+PLAIN = BackboneTraits(blocks=True, text=False, width=768)  # a ViT without a text tower
+TINY = BackboneTraits(blocks=True, text=False, width=64)
 YES_NO = (True, False)
-ALL = [Offers(blocks, text, width) for blocks in YES_NO for text in YES_NO for width in (64, 65, 512, 1280)]
+ALL = [BackboneTraits(blocks, text, width) for blocks in YES_NO for text in YES_NO for width in (64, 65, 512, 1280)]
 OFFERED = {"tiny": TINY, "openai/clip-vit-base-patch16": CLIP, "google/mobilenet_v2_1.0_224": LIGHT}
 STATED: dict[str, dict[str, Any]] = {
     "backbone": {"projection": 16},
@@ -45,7 +45,7 @@ def test_shipped_recipes_become_what_they_were_before_anything_followed_the_back
 
 
 @pytest.mark.parametrize(
-    ("offers", "expected"),
+    ("traits", "expected"),
     [
         (CLIP, ("blocks", "text", 0, 0)),
         (LIGHT, ("feature", "prototypes", 256, 32)),
@@ -53,8 +53,10 @@ def test_shipped_recipes_become_what_they_were_before_anything_followed_the_back
         (TINY, ("blocks", "prototypes", 0, 0)),
     ],
 )
-def test_what_is_not_stated_follows_the_backbone_and_is_said(offers: Offers, expected: tuple[object, ...]) -> None:
-    found, said = resolve(recipe(), offers)
+def test_what_is_not_stated_follows_the_backbone_and_is_said(
+    traits: BackboneTraits, expected: tuple[object, ...]
+) -> None:
+    found, said = resolve(recipe(), traits)
     assert form(found) == expected
     keys = ["adapter.place", "backbone.projection", "class_vectors.kind", "expert.width"]
     assert [line.partition(" = ")[0] for line in said] == keys
@@ -62,10 +64,10 @@ def test_what_is_not_stated_follows_the_backbone_and_is_said(offers: Offers, exp
     assert said[0].startswith(f'adapter.place = "{expected[0]}": the backbone has ')
 
 
-@pytest.mark.parametrize("offers", ALL)
+@pytest.mark.parametrize("traits", ALL)
 @pytest.mark.parametrize("section", STATED)
-def test_a_stated_value_stays_and_nothing_is_left_open(section: str, offers: Offers) -> None:
-    found, said = resolve(recipe(**{section: STATED[section]}), offers)
+def test_a_stated_value_stays_and_nothing_is_left_open(section: str, traits: BackboneTraits) -> None:
+    found, said = resolve(recipe(**{section: STATED[section]}), traits)
     ((key, value),) = STATED[section].items()
     assert getattr(getattr(found, section), key) == value
     assert len(said) == 3
@@ -73,15 +75,15 @@ def test_a_stated_value_stays_and_nothing_is_left_open(section: str, offers: Off
     assert resolve(found, LIGHT) == (found, [])  # whatever the backbone
 
 
-@pytest.mark.parametrize("offers", ALL)
-def test_what_is_chosen_fits_together(offers: Offers) -> None:
-    found, _ = resolve(recipe(expert={"heads": 5}), offers)
+@pytest.mark.parametrize("traits", ALL)
+def test_what_is_chosen_fits_together(traits: BackboneTraits) -> None:
+    found, _ = resolve(recipe(expert={"heads": 5}), traits)
     place, kind, projection, width = form(found)
-    assert place != "blocks" or offers.blocks
-    assert kind != "text" or (offers.text and projection == 0)
+    assert place != "blocks" or traits.blocks
+    assert kind != "text" or (traits.text and projection == 0)
     assert isinstance(projection, int)
     assert isinstance(width, int)
-    assert 0 <= projection <= offers.width
+    assert 0 <= projection <= traits.width
     assert width % 5 == 0
 
 

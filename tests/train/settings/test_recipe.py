@@ -176,7 +176,7 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ),
         (
             {"fusion": {"kind": "posteriors"}, "unknown": {"holdout": 0.0}},
-            '[fusion] kind = "posteriors" tries experts on held-out clips; set [unknown] holdout above 0, or [expert]'
+            '[fusion] kind = "posteriors" tests experts on held-out clips; set [unknown] holdout above 0, or [expert]'
             " layers = 0",
         ),
         ({"data": {}}, "[data] lacks the key 'kind' ('motions', 'folder', 'csv', 'ucf101', "),

@@ -1,4 +1,4 @@
-"""The work of a run beside its stages: what is measured and encoded once, before the first of them is learnt."""
+"""The work of a run before its first stage: measuring the length of clips, encoding the background videos."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stpr.train.run.background import background_of
 from stpr.train.run.resume import Past
 from stpr.train.settings.recipe import Recipe
 
-UNWRITTEN: Final = 2.0  # seconds of a typical clip where there are none yet
+UNWRITTEN: Final = 2.0  # assumed length in seconds of clips that are not written yet
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """Training videos decoded for their length alone; background videos, and the frames of their windows."""
+class Preparation:
+    """Counts: training videos decoded only to measure their length, background videos, frames of their windows."""
 
     measured: int = 0
     background: int = 0
@@ -26,21 +26,21 @@ class Beside:
 
     @property
     def work(self) -> Work:
-        """All of it."""
+        """The same as units of work."""
         return Work(decoded=self.measured + self.background, encoded=self.frames)
 
 
-def work_beside(recipe: Recipe, videos: Sequence[Video], past: Past | None, *, written: bool) -> Beside:
-    """What a run does beside its stages, by what its files announce: nothing is decoded. `written`: they are there.
+def preparation_work(recipe: Recipe, videos: Sequence[Video], past: Past | None, *, written: bool) -> Preparation:
+    """Count the work before the first stage from the files' headers, without decoding. `written`: the files exist.
 
-    Raises RecipeError or DataError for a background that can't be used, DataError for a video that can't be opened.
+    Raises RecipeError or DataError for an unusable background, DataError for a video that can't be opened.
     """
     own = [video.path for video in videos if video.split == "train"]
     measured = 0 if past else min(MEASURED, len(own))
     if not recipe.data.background:
-        return Beside(measured)
+        return Preparation(measured)
     span = past.record.clip.span_seconds if past else announced_span(own) if written else UNWRITTEN
     background = background_of(recipe, span)
     assert background is not None
     frames = background.windows(recipe.sampling) * recipe.sampling.frames
-    return Beside(measured, len(background.videos), frames)
+    return Preparation(measured, len(background.videos), frames)
