@@ -116,7 +116,7 @@ def test_a_comparison_that_was_killed_goes_on(recipe: Path, compared: Path) -> N
     done = out / "small" / "seed-1" / "metrics.json"
     before = done.stat().st_mtime_ns
     assert [path.name for path in (out / "small" / "seed-0").glob("stage-*")] == ["stage-1"]
-    assert "go on with --resume" in compare(recipe, "killed", *ASKED, "--seeds", "1,0").stderr
+    assert "continue with --resume" in compare(recipe, "killed", *ASKED, "--seeds", "1,0").stderr
     assert compare(recipe, "killed", *ASKED, "--seeds", "1,0", "--resume").exit_code == 2
     assert done.stat().st_mtime_ns == before
     assert figures(out) == figures(compared)

@@ -158,12 +158,12 @@ def test_a_killed_process_is_taken_up_within_the_stage(
     )  # fmt: skip
     assert killed.returncode == -9, killed.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"recipe.toml", "tensorboard", SNAPSHOT}
-    said = "holds a run with a stage half learnt; go on with --resume or choose another --out."
+    said = "holds a run with an unfinished stage; continue with --resume or choose another --out."
     assert said in learn(recipe, tmp_path / "run").stderr
     changed = learn(recipe, tmp_path / "run", "--resume", "--set", "optimizer.rate=0.5")
     assert changed.exit_code == 2
     assert changed.stderr.splitlines()[-1].endswith(
-        "begun with another recipe (optimizer differ); resume with that one or choose another --out."
+        "started with another recipe (optimizer differ); resume with that one or choose another --out."
     )
     assert f"stage 1 goes on after epoch {KILLED_AT}." in done(learn(recipe, tmp_path / "run", "--resume"))
     check_same(tmp_path / "run", whole("feature"))

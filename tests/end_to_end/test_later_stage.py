@@ -263,7 +263,7 @@ def test_a_list_may_go_on_naming_the_videos_that_are_gone(
     [
         ([*OLD, NEW], ("test",), f"the class '{NEW[0]}' of stage 3 has no train video"),
         ([*OLD, NEW], ("train",), f"the class '{NEW[0]}' of stage 3 has no test video"),
-        (OLD, SPLITS, f"no stage has '{NEW[0]}', '{NEW[1]}'; add each to a stage or take its videos out"),
+        (OLD, SPLITS, f"no stage has '{NEW[0]}', '{NEW[1]}'; add each to a stage or remove its videos"),
         ([OLD[0], NEW], SPLITS, f"stage 2 was learnt as '{OLD[1][0]}', '{OLD[1][1]}', but is '{NEW[0]}', '{NEW[1]}'"),
         ([*OLD, NEW, ["fly"]], SPLITS, "stage 4 names the class 'fly', which the data set does not have"),
     ],
@@ -289,9 +289,9 @@ def test_a_draw_of_stages_is_extended_by_listing_them(motions: Path, tmp_path: P
     learnt = figures(run)["stages"]
     shutil.rmtree(root)
     lay_out(motions, root, NEW, *SPLITS)
-    refused(train(recipe, run, "--resume"), "the run was begun with 2 classes, and with the data set there are now 4")
+    refused(train(recipe, run, "--resume"), "the run was started with 2 classes, but with this data set there are 4")
     refused(
-        train(recipe, run, "--resume", "--set", "stages.sizes=[1, 1, 2]"), "was begun with other stages: stages drawn"
+        train(recipe, run, "--resume", "--set", "stages.sizes=[1, 1, 2]"), "was started with other stages: stages drawn"
     )
     done(train(write_recipe(recipe, root, [*learnt, NEW]), run, "--resume"))
     assert figures(run)["stages"] == [*learnt, list(NEW)]

@@ -179,7 +179,7 @@ def test_resuming_a_finished_run_changes_nothing(work: Path, whole: Path) -> Non
 def test_lost_figures_are_made_again_also_where_no_stage_is_left(work: Path, begun: Path) -> None:
     run = Path(shutil.copytree(begun, work / "figureless"))
     (run / "metrics.json").unlink()
-    assert "metrics.json was lost and was made again" in done(command(work, "figureless", "--resume", "--stages", "1"))
+    assert "metrics.json was lost and was rebuilt" in done(command(work, "figureless", "--resume", "--stages", "1"))
     assert (run / "metrics.json").is_file()
     assert same_tensors(run, begun, 1)
 
@@ -260,7 +260,9 @@ def test_a_clip_with_text_learns_by_the_letter(
 
 def test_an_existing_run_is_not_written_over(work: Path, begun: Path) -> None:
     before = (begun / "metrics.json").read_bytes()
-    refused(command(work, "begun"), "holds a run with 1 finished stage; go on with --resume or choose another --out.")
+    refused(
+        command(work, "begun"), "holds a run with 1 finished stage; continue with --resume or choose another --out."
+    )
     assert (begun / "metrics.json").read_bytes() == before
 
 
@@ -269,7 +271,7 @@ def test_resuming_with_another_recipe_names_what_differs(
     work: Path,
 ) -> None:
     result = command(work, "begun", "--resume", optimizer__rate="0.5", seed="9")
-    refused(result, "was begun with another recipe (seed, optimizer differ); resume with that one or choose another")
+    refused(result, "was started with another recipe (seed, optimizer differ); resume with that one or choose another")
 
 
 def test_resuming_from_a_damaged_checkpoint(work: Path, begun: Path) -> None:
@@ -368,7 +370,7 @@ def test_resuming_with_other_classes_in_the_folder(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / "set" / split / learnt).rename(tmp_path / "set" / split / f"{learnt}ing")
     said = (
-        "the run was begun with 2 classes, and with the data set there are now 3: stages drawn by [stages] sizes can't"
+        "the run was started with 2 classes, but with this data set there are 3: stages drawn by [stages] sizes can't"
     )
     refused(own(recipe, "--resume"), said, "list them as [stages] classes instead, the learnt ones first")
 
@@ -405,7 +407,7 @@ def test_a_video_that_breaks_in_the_middle_of_an_epoch(tmp_path: Path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(ShownProgress, "epoch", breaks)
-        refused(own(recipe, *BLOCKS, "--resume"), f"the video {video} ", "mend it", "and go on with --resume")
+        refused(own(recipe, *BLOCKS, "--resume"), f"the video {video} ", "repair it", "and continue with --resume")
     assert {path.name for path in run.iterdir()} == {"recipe.toml", "stage-1", "metrics.json", "tensorboard"}
     begun = shutil.copytree(run, tmp_path / "begun")
 
@@ -426,14 +428,14 @@ def test_a_video_that_breaks_in_the_middle_of_an_epoch(tmp_path: Path, monkeypat
 def test_a_skip_list_that_skips_nothing(tmp_path: Path) -> None:
     recipe = make_folder(tmp_path / "set")
     (tmp_path / "set" / "skip.txt").write_text("wave/train1.avi\n", encoding="utf-8")
-    said = "skip.txt, line 1: 'wave/train1.avi' is none of the videos (did you mean 'train/wave/train1.avi'?)"
+    said = "skip.txt, line 1: 'wave/train1.avi' is not one of the videos (did you mean 'train/wave/train1.avi'?)"
     refused(own(recipe, "--set", "data.skip=skip.txt"), said)
 
 
 def test_splits_that_overlap(tmp_path: Path) -> None:
     recipe, root = make_folder(tmp_path / "set"), tmp_path / "set"
     shutil.copy(root / "train" / "wave" / "train0.avi", root / "test" / "jump" / "other.avi")
-    refused(own(recipe), "other.avi is for testing and", "train0.avi for training, but they hold the same")
+    refused(own(recipe), "other.avi is for testing and", "train0.avi for training, but their contents are equal")
     assert not (tmp_path / "run").exists()
 
 
@@ -459,7 +461,7 @@ def test_features_from_a_cache_teach_the_same(tmp_path: Path) -> None:
 
 def test_a_cache_for_features_that_are_not_frozen(tmp_path: Path) -> None:
     refused(
-        own(make_folder(tmp_path / "set"), *BLOCKS, "--cache", str(tmp_path / "kept")), "--cache keeps frozen features"
+        own(make_folder(tmp_path / "set"), *BLOCKS, "--cache", str(tmp_path / "kept")), "--cache stores frozen features"
     )
     assert not (tmp_path / "kept").exists()
 

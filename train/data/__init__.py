@@ -1,5 +1,5 @@
-"""From listed videos to clips and stages.
+"""Load videos as clips, and divide the classes into stages.
 
 Read in this order: source (a recipe's lists and stages), stages, overlap and list_digests (checks), videos (decoding),
-clips (frames chosen and preprocessed), cache (frozen features on disk).
+clips (choosing and preprocessing frames), cache (frozen features on disk).
 """

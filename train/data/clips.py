@@ -1,7 +1,7 @@
-"""From a video to the pixels of clips: sampling decides which frames, preprocessing what becomes of each.
+"""Load clips from a video: choose frames (sampling), then crop, resize and augment them (preprocessing).
 
-The test view is the contract's alone. A training view samples at random, and may cut, mirror and vary; what it does to
-one frame it does to all frames of the clip. Motion is seen in the pictures as they are, but for the mirror.
+The test view is fixed by the contract with the runtime. A training view samples frames at random, and may crop, mirror
+and vary them, equally for all frames of the clip. Motion pairs are taken from the original pictures, only mirrored.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from stpr.train.data.vary import Variation, draw_variation
 from stpr.train.data.videos import VideoFile, check_all, probe
 from stpr.train.settings.learning import SamplingSettings
 
-Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, *shape) of a PixelSpec, or (views, T, *shape) where said
+Clip: TypeAlias = npt.NDArray[np.uint8]  # (T, *shape) of a PixelSpec, or (views, T, *shape) if stated
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
-# TSN's multi-scale crop: sides of these parts of the whole, height and width at most one step apart, in the middle or
+# TSN's multi-scale crop: sides are these fractions of the picture, height and width at most one step apart; centred or
 # in a corner.
-MEASURED: Final = 200  # videos that the typical length is taken from
-MOST_WINDOWS: Final = 120  # of one background video: they are in memory together
+MEASURED: Final = 200  # most videos that the typical length is computed from
+MOST_WINDOWS: Final = 120  # per background video, since all its windows are in memory at once
 
 SCALES: Final = (1.0, 0.875, 0.75, 0.66)
 SIDES: Final = tuple((a, b) for i, a in enumerate(SCALES) for j, b in enumerate(SCALES) if abs(i - j) <= 1)
@@ -44,7 +44,7 @@ PLACES: Final = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 
 @dataclass(frozen=True, slots=True)
 class _Crop:
-    """A box as parts of the largest one: its height and width, and where in the room left over it lies."""
+    """A crop box: height and width as fractions of the largest box, position as fractions of the remaining space."""
 
     height: float
     width: float
@@ -54,24 +54,24 @@ class _Crop:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The choices of one clip; without crop, variation and mirror it is the test view of its frames."""
+    """The frames and augmentations of one clip; without crop, mirror and variation it is the test view."""
 
     indices: list[int]
-    moments: list[int]  # the frames whose motion goes with them
+    moments: list[int]  # the frames at which motion pairs end
     crop: _Crop | None = None
     mirror: bool = False
     variation: Variation | None = None
 
 
-_Plan: TypeAlias = Callable[[int, float], Sequence[_View]]  # frames in the video, and a second -> views of it
+_Plan: TypeAlias = Callable[[int, float], Sequence[_View]]  # frames in the video, frames per second -> views
 
 
 def load_clip(video: Path, *, spec: PixelSpec, sampling: SamplingSettings, rng: np.random.Generator | None) -> Clip:
-    """One clip `(T, *spec.shape)`: the test view without `rng`, else a random training view.
+    """Load one clip `(T, *spec.shape)`: the test view without `rng`, else a random training view.
 
     Raises DataError for a video that is missing, damaged or cut off.
     """
-    # One number per clip: a video that needs a second pass takes no more of them.
+    # One random number per clip, so that a second pass over the video uses no more.
     seed = None if rng is None else int(rng.integers(2**63))
 
     def plan(total: int, rate: float) -> list[_View]:
@@ -83,10 +83,10 @@ def load_clip(video: Path, *, spec: PixelSpec, sampling: SamplingSettings, rng: 
 
 
 def load_draws(video: Path, *, draws: int, spec: PixelSpec, sampling: SamplingSettings, seed: int) -> Clip:
-    """The test view and `draws` training views of a video, decoded once: `(1 + draws, T, *shape)`, test view first.
+    """Load the test view and `draws` training views in one decoding pass: `(1 + draws, T, *shape)`, test view first.
 
-    Depends on the seed, the number of the draw and the last two parts of the path alone: neither on order or
-    workers, nor on where the data set lies. Raises DataError as `load_clip` does.
+    The draws depend only on the seed, the draw's index and the last two parts of the path; not on order, workers or
+    the data set's location. Raises DataError as `load_clip` does.
     """
     digest = hashlib.sha256(draw_name(video).encode("utf-8", "surrogateescape")).digest()
     named = int.from_bytes(digest[:8], "big")
@@ -100,10 +100,10 @@ def load_draws(video: Path, *, draws: int, spec: PixelSpec, sampling: SamplingSe
 
 
 def load_windows(video: Path, *, span: float, spec: PixelSpec, sampling: SamplingSettings) -> Clip:
-    """What a live window of `span` seconds sees while it slides over a video: `(W, T, *shape)`.
+    """Load sliding windows of `span` seconds, as a live run sees them: `(W, T, *shape)`.
 
-    Half a span apart, or further where there would be more than MOST_WINDOWS; of a shorter video it is the test view.
-    Raises DataError as `load_clip` does.
+    Windows overlap by half, or less if there would be more than MOST_WINDOWS; a video shorter than `span` gives its
+    test view. Raises DataError as `load_clip` does.
     """
 
     def plan(total: int, rate: float) -> list[_View]:
@@ -116,7 +116,7 @@ def load_windows(video: Path, *, span: float, spec: PixelSpec, sampling: Samplin
 
 
 def count_windows(video: Path, *, span: float, frames: int) -> int:
-    """How many windows `load_windows` gives of a video, by what the file announces. Raises DataError as it does."""
+    """Count the windows of `load_windows` from the file's header. Raises DataError as it does."""
     with VideoFile(video) as opened:
         total, rate = opened.announced, opened.rate
     info = None if total else probe(video)
@@ -125,7 +125,7 @@ def count_windows(video: Path, *, span: float, frames: int) -> int:
 
 
 def _windows(total: int, rate: float, span: float, frames: int) -> tuple[list[int], int]:
-    """The first frame of each window over a video of `total` frames, and how many frames a window covers."""
+    """The first frame of each window in a video of `total` frames, and the frames per window."""
     length = min(total, max(frames, round(span * rate)))
     count = min(MOST_WINDOWS, 1 + (total - length) * 2 // length)
     return [round(place * (total - length) / max(1, count - 1)) for place in range(count)], length
@@ -137,9 +137,9 @@ def draw_name(video: Path) -> str:
 
 
 def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers: int) -> Iterator[Loaded]:
-    """`load(item)` for each item, in order, by threads that stay at most two items each ahead of the caller.
+    """Yield `load(item)` for each item in order, computed in threads, each at most two items ahead of the caller.
 
-    Decoding releases the interpreter, so threads suffice, and an error arrives as it was raised.
+    Threads suffice because decoding releases the GIL; exceptions are re-raised here.
     """
     waiting: deque[Future[Loaded]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -156,7 +156,7 @@ def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers
 
 
 def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
-    """The typical length of a video in seconds: the median over at most that many, spread evenly over the list."""
+    """Median length of the videos in seconds, decoding at most `at_most` of them, spread evenly over the list."""
     lengths, faults = [], []
     for video in _measured(videos, at_most):
         try:
@@ -168,7 +168,7 @@ def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
 
 
 def announced_span(videos: Sequence[Path]) -> float:
-    """What `median_span` will be, by what the files announce: nothing is decoded of those that say how long they are.
+    """Estimate `median_span` from the files' headers, decoding only files without a length.
 
     Raises DataError as `median_span` does.
     """
@@ -182,7 +182,7 @@ def announced_span(videos: Sequence[Path]) -> float:
 
 def _measured(videos: Sequence[Path], at_most: int) -> list[Path]:
     if not videos:
-        raise DataError("there is no training video to take the typical length from; add some.")
+        raise DataError("there is no training video to measure the typical length of; add some.")
     return [videos[index] for index in centre_frames(len(videos), min(at_most, len(videos)))]
 
 
@@ -192,12 +192,12 @@ def _test_view(total: int, sampling: SamplingSettings) -> _View:
 
 
 def _draw(total: int, sampling: SamplingSettings, number: int, key: int | tuple[int, ...]) -> _View:
-    """The training view of that number, from 0, of a video of `total` frames."""
+    """The training view with index `number`, from 0, of a video of `total` frames."""
     rng, augment = np.random.default_rng(key), sampling.augment
     indices = random_frames(total, sampling.frames, rng)
     return _View(
         indices,
-        # Nothing has moved yet in the first frame, which a live window never starts with.
+        # The first frame has no motion before it, and a live window never starts with it.
         [min(max(1, index), total - 1) for index in indices],
         crop=_draw_crop(rng) if augment.multi_scale_crop else None,
         mirror=augment.flip and bool(rng.integers(2)),
@@ -212,7 +212,7 @@ def _draw_crop(rng: np.random.Generator) -> _Crop:
 
 
 def _render(path: Path, plan: _Plan, spec: PixelSpec) -> Clip:
-    """Carry out the plan in one pass if the announced count holds, which it nearly always does; else count first."""
+    """Decode and render the planned views in one pass if the announced frame count is right, else count first."""
     with VideoFile(path) as video:
         if video.announced > 0:
             clips = _decode(video, plan(video.announced, video.rate), spec, video.announced)
@@ -245,7 +245,7 @@ def _decode(video: VideoFile, views: Sequence[_View], spec: PixelSpec, total: in
 def _moving_frames(
     views: Sequence[_View], motion: MotionSpec | None, total: int, rate: float
 ) -> defaultdict[int, list[tuple[int, int, int, int]]]:
-    """Where the grey picture of each frame goes: view, slot, pair, and 0 or 1 for before and after."""
+    """Map each frame to the places of its grey picture: view, slot, pair, and 0 or 1 (first or second of the pair)."""
     places: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
     if motion is None:
         return places
@@ -269,7 +269,7 @@ def _look(image: Image, view: _View, spec: PreprocessSpec) -> Image:
 
 
 def _cut(image: Image, crop: _Crop, spec: PreprocessSpec) -> Image:
-    """The crop's box; the largest one has the output's shape if the test view keeps shapes, else it is the frame."""
+    """Cut the crop box; the largest has the output's aspect ratio if the test view keeps it, else the frame's."""
     height, width = image.shape[:2]
     scale = min(height / spec.height, width / spec.width)
     largest = (spec.height * scale, spec.width * scale) if spec.resize == "crop" else (height, width)

@@ -1,4 +1,4 @@
-"""What parts a data set into training and test, as SHA-256: kept beside the figures, so that they can be told apart."""
+"""SHA-256 of a data set's split lists, stored with the metrics to identify the split."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 
 from stpr.train.datasets.dataset import Dataset, Listed
 
-PATHS: Final = "train/*/*, test/*/*"  # of a folder per class the paths themselves are the list
+PATHS: Final = "train/*/*, test/*/*"  # for a data set without list files
 
 
 def list_digests(data: Dataset, listed: Listed) -> dict[str, str]:
-    """Each list file, named from the data set's folder, and its SHA-256; none of videos that are yet to be written.
+    """Map each list file, relative to the data set's folder, to its SHA-256; empty if the videos are not written yet.
 
-    A folder per class has no list: there it is the SHA-256 of the sorted paths `SPLIT/CLASS/VIDEO`, a line each.
+    Without list files it is the SHA-256 of the sorted paths `SPLIT/CLASS/VIDEO`, one per line.
     """
     if not listed.files and not listed.unwritten:
         lines = sorted(f"{video.path.relative_to(listed.folder).as_posix()}\n" for video in listed.videos)
@@ -25,7 +25,7 @@ def list_digests(data: Dataset, listed: Listed) -> dict[str, str]:
 
 
 def joined_lists(before: Mapping[str, Sequence[str]], now: Mapping[str, str]) -> dict[str, list[str]]:
-    """The digests of earlier stages and of what is read now; an extended run may have had several lists of one name."""
+    """Merge the digests of earlier stages with the current ones; a list of one name may have had several versions."""
     names = dict.fromkeys([*before, *now])
     return {name: list(dict.fromkeys([*before.get(name, ()), *filter(None, [now.get(name)])])) for name in names}
 

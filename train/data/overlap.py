@@ -1,6 +1,6 @@
-"""No video may be both trained and tested on, or be of two classes, under whatever name.
+"""Check that no video content is in both splits or in two classes, whatever the files are called.
 
-Accuracy would tell of memory, not of skill; and nobody can tell such classes apart.
+Otherwise accuracy would measure memorisation, and the two classes could not be distinguished.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from stpr.runtime.contract.errors import DataError
 from stpr.train.data.videos import content_digest, reading
 from stpr.train.datasets.annotations import SPLITS, Video
 
-TAIL: Final = 4096  # bytes; the end of a video holds its last frames or its index, which differ from video to video
+TAIL: Final = 4096  # bytes; a video's end holds its last frames or its index, which differ between videos
 
 
 def check_overlap(videos: Sequence[Video]) -> None:
-    """Raise DataError if two videos of both splits, or of two classes, have the same content.
+    """Raise DataError if the same content is in both splits, or in two classes.
 
-    Copies and links are told by size, end, all: only files of equal size are opened, and only those of an equal end are
-    read whole.
+    Compares sizes, then ends, then whole contents: only files of equal size are opened, and only files with equal ends
+    are read completely.
     """
     groups = [list(videos)]
     for key in (_size, _tail, content_digest):
@@ -32,27 +32,27 @@ def check_overlap(videos: Sequence[Video]) -> None:
     if both:
         trained, tested = (next(video.path for video in both[0] if video.split == split) for split in SPLITS)
         raise DataError(
-            f"{tested} is for testing and {trained} for training, but they hold the same"
-            f" ({len(both)} such videos); take one of them out of its split or put it on the skip list ([data] skip)."
+            f"{tested} is for testing and {trained} for training, but their contents are equal"
+            f" ({len(both)} such videos); remove one of them from its split or put it on the skip list ([data] skip)."
         )
     if groups:
         one = groups[0][0]
         other = next(video for video in groups[0] if video.label != one.label)
         raise DataError(
-            f"{one.path} is of the class {one.label!r} and {other.path} of {other.label!r}, but they hold the same"
+            f"{one.path} has the class {one.label!r} and {other.path} {other.label!r}, but their contents are equal"
             f" ({len(groups)} such videos); remove the one whose class is wrong, or put it on the skip list"
             f" ([data] skip)."
         )
 
 
 def sketch(videos: Sequence[Video]) -> str:
-    """A digest that tells whether two sets of videos hold the same: of sizes and ends, not of names or places."""
+    """A digest of a set of videos, computed from sizes and ends, independent of names and folders."""
     looks = sorted(hashlib.sha256(f"{_size(video.path)}\0".encode() + _tail(video.path)).digest() for video in videos)
     return hashlib.sha256(b"".join(looks)).hexdigest()
 
 
 def _at_odds(videos: Sequence[Video], key: Callable[[Path], Hashable]) -> list[list[Video]]:
-    """The groups of equal key in which both splits, or several classes, occur."""
+    """Groups of videos with equal keys that contain both splits, or several classes."""
     groups: defaultdict[Hashable, list[Video]] = defaultdict(list)
     for video in videos:
         groups[key(video.path)].append(video)
@@ -65,7 +65,7 @@ def _in_both_splits(videos: Sequence[Video]) -> bool:
 
 def _size(path: Path) -> Hashable:
     with reading(path):
-        return path.stat().st_size or path  # empty files are alike, but no videos
+        return path.stat().st_size or path  # all empty files are equal, but they are not videos
 
 
 def _tail(path: Path) -> bytes:

@@ -1,7 +1,7 @@
-"""The bytes of a clip's frames as one array, whatever is seen of each frame.
+"""The layout of a clip's frames in one uint8 array, from the decoder to the encoder.
 
-Without motion a frame is its picture `(H, W, 3)`. With motion it is a row of bytes: the picture, then its pairs of
-small grey pictures. So everything between decoder and encoder moves one array.
+Without motion a frame is its picture `(H, W, 3)`. With motion it is a flat row: the picture, then its pairs of small
+grey pictures.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.settings.learning import SamplingSettings
 
-SIDE: Final = 64  # of a grey picture: 48 loses small movements, 80 costs half as much again and tells no more
+SIDE: Final = 64  # of a grey picture: 48 loses small movements, 80 costs half as much again without a gain
 SECONDS: Final = 1 / 15  # between the pictures of a pair
 Bytes = TypeVar("Bytes", npt.NDArray[np.uint8], torch.Tensor)
 
 
 @dataclass(frozen=True, slots=True)
 class PixelSpec:
-    """What the encoder sees of a frame: a picture and, with motion, pairs of grey pictures."""
+    """What the encoder receives per frame: a picture and, with motion, pairs of grey pictures."""
 
     picture: PreprocessSpec
     motion: MotionSpec | None = None
@@ -49,14 +49,14 @@ class PixelSpec:
         return (math.prod(self.picture_shape) + math.prod(self.greys_shape),)
 
     def join(self, pictures: npt.NDArray[np.uint8], greys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Pictures `(…, H, W, 3)` and pairs `(…, K, 2, s, s)` as `(…, *shape)`."""
+        """Join pictures `(…, H, W, 3)` and pairs `(…, K, 2, s, s)` into `(…, *shape)`."""
         if self.motion is None:
             return pictures
         lead = pictures.shape[:-3]
         return np.concatenate([pictures.reshape(*lead, -1), greys.reshape(*lead, -1)], axis=-1)
 
     def split(self, pixels: Bytes) -> tuple[Bytes, Bytes | None]:
-        """`(…, *shape)` as pictures `(…, H, W, 3)` and pairs `(…, K, 2, s, s)`, None without motion."""
+        """Split `(…, *shape)` into pictures `(…, H, W, 3)` and pairs `(…, K, 2, s, s)`, None without motion."""
         if self.motion is None:
             return pixels, None
         lead, size = pixels.shape[:-1], math.prod(self.picture_shape)
@@ -65,5 +65,5 @@ class PixelSpec:
 
 
 def motion_of(sampling: SamplingSettings) -> MotionSpec | None:
-    """The motion that a recipe asks for, if any."""
+    """The motion settings of a recipe, None without motion."""
     return MotionSpec(pairs=sampling.motion, side=SIDE, seconds=SECONDS) if sampling.motion else None

@@ -1,4 +1,4 @@
-"""From a recipe's [data] and [stages] to videos and stages: what holds for every kind of data set."""
+"""Read the videos and stages that a recipe's [data] and [stages] describe; for all kinds of data sets."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ LIST_THEM: Final = (
     "stages drawn by [stages] sizes can't be extended; list them as [stages] classes instead, the learnt ones first,"
     " as in the last stage.json."
 )
-Learnt: TypeAlias = Sequence[tuple[str, ...]]  # the classes of the stages that a resumed run has behind it
+Learnt: TypeAlias = Sequence[tuple[str, ...]]  # the classes of the stages that a resumed run has learnt
 
 
 def skip_list(data: Dataset) -> SkipList:
-    """The videos that the user leaves out. Raises DataError if the file is missing."""
+    """Read the data set's skip list, if any. Raises DataError if the file is missing."""
     return read_skip_list(data.path(data.skip)) if data.skip else NOTHING
 
 
 def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> Listed:
-    """What the lists say: every video but those on the skip list, sorted by path, whether or not it is there.
+    """Read the lists: all videos except skipped ones, sorted by path, whether or not the files exist.
 
-    Of learnt classes only the test videos that are there. Raises DataError for lists that can't be read or that name a
-    video twice, a name that is not UTF-8, a class without videos, and an entry of the skip list that is no video.
+    Of learnt classes only existing test videos are included. Raises DataError for lists that can't be read or name a
+    video twice, a name that is not UTF-8, a class without videos, and an unknown entry of the skip list.
     """
     listed, old = data.listed(), frozenset(chain.from_iterable(learnt))
     for label, fault in listed.faults.items():
@@ -51,27 +51,26 @@ def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> 
 
 
 def read_videos(data: Dataset, advance: Callable[[int, int], None], learnt: Learnt = ()) -> Listed:
-    """What `read_lists` gives without what is on the skip list, all of it there; motions are written if need be.
+    """Read the lists without skipped videos, generate the motions set if needed, and check the data set.
 
-    Raises DataError for a data set that is not as it must be, such as a video that is missing, or one that is both
-    trained and tested on.
+    Raises DataError for an invalid data set, such as a missing video, or one that is both trained and tested on.
     """
     skip = skip_list(data)
     data.prepare(advance)
     listed = read_lists(data, learnt, skip)
     _check_there(listed, data)
-    check_overlap([*listed.videos, *listed.behind])  # a learnt class's training clips may come to be tested on
+    check_overlap([*listed.videos, *listed.behind])  # training clips of learnt classes must not be tested on
     return listed
 
 
 def missing(videos: Sequence[Video]) -> list[Video]:
-    """The videos whose files are not there."""
+    """The videos whose files don't exist."""
     there = _files_in({video.path.parent for video in videos})
     return [video for video in videos if video.path not in there]
 
 
 def _files_in(folders: Iterable[Path]) -> set[Path]:
-    """The files in the folders; one listing per folder, since there may be hundreds of thousands of videos."""
+    """List the files in folders, with one listing per folder since there may be hundreds of thousands of videos."""
     there: set[Path] = set()
     for folder in folders:
         try:
@@ -79,18 +78,18 @@ def _files_in(folders: Iterable[Path]) -> set[Path]:
         except (FileNotFoundError, NotADirectoryError):
             continue  # so its videos are missing
         except OSError as error:
-            raise DataError(f"the folder {folder} can't be listed ({error.strerror}); mend that first.") from error
+            raise DataError(f"the folder {folder} can't be listed ({error.strerror}); fix that first.") from error
     return there
 
 
 def _check_names(videos: Sequence[Video], data: Dataset) -> None:
-    """Raise DataError for a video that is named twice, or whose name no list, record or decoder can hold."""
+    """Raise DataError for a video that is listed twice, or whose name can't be stored or decoded."""
     for video in videos:
         check_name(video.path)
     for video, following in pairwise(videos):
         if video.path == following.path:
             twice = "more than once" if video.split == following.split else "for both training and testing"
-            raise DataError(f"the lists of {data.root} name {video.path} {twice}; take them from their authors.")
+            raise DataError(f"the lists of {data.root} name {video.path} {twice}; get the lists from their authors.")
 
 
 def _check_there(listed: Listed, data: Dataset) -> None:
@@ -100,16 +99,16 @@ def _check_there(listed: Listed, data: Dataset) -> None:
         names = some([os.path.relpath(video.path, listed.folder) for video in gone])
         raise DataError(
             f"{len(gone)} of the {len(listed.videos)} videos named in {lists} are missing in {listed.folder}: {names};"
-            f" put them there, correct [data] videos, or put them on the skip list ([data] skip) and say so beside your"
-            f" results."
+            f" put them there, correct [data] videos, or put them on the skip list ([data] skip) and report that with"
+            f" your results."
         )
 
 
 def read_stages(settings: StageSettings, listed: Listed, learnt: Learnt) -> list[Stage]:
-    """The stages of a recipe over the classes that the videos show or that are learnt; the latter need no video.
+    """Divide the classes of the videos, and those already learnt, into the recipe's stages.
 
-    A draw shuffles the classes in the order of their label ids, where the lists give ids, else of their names. Raises
-    RecipeError for stages that don't fit the classes or change a learnt stage, DataError for want of videos.
+    Drawn stages shuffle the classes in the order of label ids if the lists have ids, else of names. Raises RecipeError
+    for stages that don't fit the classes or change a learnt stage, DataError for a new class without videos.
     """
     classes = listed.classes or sorted({video.label for video in listed.videos}.union(*learnt))
     if settings.fixed and not listed.stages:
@@ -121,7 +120,7 @@ def read_stages(settings: StageSettings, listed: Listed, learnt: Learnt) -> list
     else:
         if learnt and len(classes) != sum(settings.sizes):
             raise RecipeError(
-                f"the run was begun with {sum(settings.sizes)} classes, and with the data set there are now"
+                f"the run was started with {sum(settings.sizes)} classes, but with this data set there are"
                 f" {len(classes)}: {LIST_THEM}"
             )
         stages = split_stages(classes, settings.sizes, settings.seed or 0)

@@ -1,4 +1,4 @@
-"""Which classes are learnt when: cut a shuffled list into stages, or take the stages as the recipe lists them."""
+"""Divide the classes into stages: shuffled and cut by size, or as listed in the recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Stage:
 def split_stages(classes: Sequence[str], sizes: Sequence[int], seed: int) -> list[Stage]:
     """Shuffle `classes` as the TCD benchmark does (method §7) and cut them into stages of `sizes`.
 
-    The result depends on the order of `classes`: the benchmark's label ids, else sorted names.
+    The result depends on the order of `classes`: by label id in the benchmark, else sorted names.
     """
     repeated = [name for name, times in Counter(classes).items() if times > 1]
     if repeated:
@@ -32,10 +32,10 @@ def split_stages(classes: Sequence[str], sizes: Sequence[int], seed: int) -> lis
     if min(sizes, default=0) < 1 or sum(sizes) != len(classes):
         raise RecipeError(
             f"stages of {list(sizes)} classes add up to {sum(sizes)}, but there are {len(classes)} classes;"
-            " give each stage one or more and share out all of them."
+            " give each stage at least one and assign all of them."
         )
     order = np.arange(len(classes))
-    # The legacy generator on purpose: published class orders come from np.random.seed(seed) and shuffle.
+    # The legacy generator, since published class orders come from np.random.seed(seed) and shuffle.
     np.random.RandomState(seed).shuffle(order)
     ends = np.cumsum(sizes)
     parts = zip(ends - np.asarray(sizes), ends, strict=True)
@@ -46,7 +46,7 @@ def split_stages(classes: Sequence[str], sizes: Sequence[int], seed: int) -> lis
 
 
 def explicit_stages(lists: Sequence[Sequence[str]], known: Collection[str]) -> list[Stage]:
-    """The stages as listed. Raises RecipeError unless they share out the `known` classes, each once."""
+    """Return the stages as listed. Raises RecipeError unless they contain each of the `known` classes exactly once."""
     seen: dict[str, int] = {}
     for index, names in enumerate(lists, start=1):
         if not names:
@@ -58,23 +58,23 @@ def explicit_stages(lists: Sequence[Sequence[str]], known: Collection[str]) -> l
             seen[name] = index
     left = sorted(set(known) - seen.keys())
     if left:
-        raise RecipeError(f"no stage has {some(left)}; add each to a stage or take its videos out of the data set.")
+        raise RecipeError(f"no stage has {some(left)}; add each to a stage or remove its videos from the data set.")
     return [Stage(index, tuple(names)) for index, names in enumerate(lists, start=1)]
 
 
 def check_learnt(stages: Sequence[Sequence[str]], learnt: Sequence[Sequence[str]]) -> None:
-    """Raise RecipeError unless `stages` begin with the `learnt` ones, class by class: the order of the logits."""
+    """Raise RecipeError unless `stages` start with the `learnt` ones, in the same order (that of the logits)."""
     for index, names in enumerate(learnt, start=1):
         found = list(stages[index - 1]) if index <= len(stages) else []
         if found != list(names):
             raise RecipeError(
-                f"stage {index} was learnt as {some(names)}, but is {some(found) or 'missing'} in the stages; put the"
-                f" learnt stages first, as they were, and new ones behind them, or choose another --out."
+                f"stage {index} was learnt as {some(names)}, but is {some(found) or 'missing'} in the stages; list the"
+                f" learnt stages first, unchanged, and new ones after them, or choose another --out."
             )
 
 
 def check_videos(stages: Iterable[Stage], videos: Collection[Video], splits: Sequence[str] = SPLITS) -> None:
-    """Raise DataError for a class of a stage that can't be learnt or can't be tested, for want of videos."""
+    """Raise DataError for a class of a stage that has no videos to train or test on."""
     present = {(video.label, video.split) for video in videos}
     for stage in stages:
         for name in stage.classes:
@@ -82,7 +82,7 @@ def check_videos(stages: Iterable[Stage], videos: Collection[Video], splits: Seq
                 if (name, split) not in present:
                     raise DataError(
                         f"the class {name!r} of stage {stage.index} has no {split} video;"
-                        f" add some or take the class out of the stages."
+                        f" add some or remove the class from the stages."
                     )
 
 

@@ -1,7 +1,7 @@
-"""What another person, place or day changes in a picture, drawn at random: the same for all frames of a clip.
+"""Random variation of a clip, as other people, places or days would change it; the same for all its frames.
 
-Light, colour and sharpness; size, tilt and place of what is seen (method §13.1). The within-class covariance that is
-learnt from such draws discounts what they vary.
+It changes light, colour and sharpness; size, tilt and position (method §13.1). The within-class covariance learnt from
+such draws gives less weight to directions that they vary.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy.typing as npt
 
 from stpr.runtime.contract.preprocess import Array, Image
 
-MILD_EVERY: Final = 4  # of so many draws one varies little
+MILD_EVERY: Final = 4  # one in this many draws varies only mildly
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """How far a random draw may change a picture; factors are powers of e."""
+    """The limits of random changes to a picture; factors are given as powers of e."""
 
-    size: tuple[float, float]  # of what is seen, as a factor
+    size: tuple[float, float]  # scale factor of the content
     turn: float  # degrees
-    perspective: float  # of the picture's side, for each corner
-    shift: float  # of the picture's side
+    perspective: float  # fraction of the picture's side, per corner
+    shift: float  # fraction of the picture's side
     gamma: float
-    gain: float  # of all channels together
-    tint: float  # of each channel
+    gain: float  # brightness, equal for all channels
+    tint: float  # per channel
     hue: float  # degrees
     saturation: float
     blur: float  # share of draws that are blurred
@@ -38,22 +38,22 @@ class Range:
 
 MILD: Final = Range((0.9, 1.25), 5, 0.0, 0.06, 0.2, 0.1, 0.08, 4, 0.2, 0.0, 0.0)
 STRONG: Final = Range((0.65, 1.5), 20, 0.1, 0.15, 0.6, 0.3, 0.25, 12, 0.5, 0.3, 0.15)
-BLUR: Final = (0.5, 1.5)  # pixels of a picture 224 high
+BLUR: Final = (0.5, 1.5)  # sigma in pixels, for a picture 224 pixels high
 
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """One draw: where the picture's corners go, as parts of its sides, and what becomes of its colours."""
+    """One random draw: new positions of the picture's corners (fractions of its sides) and changes of its colours."""
 
     corners: npt.NDArray[np.float64]  # (4, 2)
-    colours: npt.NDArray[np.uint8]  # (256, 3): what each value of each channel becomes
+    colours: npt.NDArray[np.uint8]  # (256, 3): lookup table per channel
     hue: int  # steps of 1/256 of the circle
     saturation: float
     blur: float
     grey: bool
 
     def apply(self, image: Image) -> Image:
-        """A picture `(H, W, 3)` uint8 as this draw shows it; what comes into view at the borders is mirrored."""
+        """Apply the draw to a picture `(H, W, 3)` uint8; uncovered borders are filled by reflection."""
         height, width = image.shape[:2]
         place = cv2.getPerspectiveTransform(_pixels(CORNERS, height, width), _pixels(self.corners, height, width))
         image = _as_image(cv2.warpPerspective(image, place, (width, height), borderMode=cv2.BORDER_REFLECT_101))
@@ -77,7 +77,7 @@ CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
 
 
 def draw_variation(number: int, rng: np.random.Generator) -> Variation:
-    """The variation of a clip's draw of that number, from 0."""
+    """Draw the variation of a clip's draw with index `number`, from 0."""
     far = MILD if number % MILD_EVERY == 0 else STRONG
     angle, size = math.radians(rng.uniform(-far.turn, far.turn)), math.exp(rng.uniform(*np.log(far.size)))
     turn = size * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])

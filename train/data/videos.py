@@ -1,7 +1,7 @@
-"""Decode videos. The only place of training that knows OpenCV's colour order, counts and noise.
+"""Decode videos with OpenCV. Only this module of training deals with its colour order, frame counts and messages.
 
-A container's frame count is an estimate: Matroska multiplies a duration by a rate, a file cut short still announces
-what it once held. So every pass goes on to the end, counts, and compares.
+A container's frame count is an estimate: Matroska multiplies duration by rate, and a truncated file still announces
+its original length. So every pass decodes to the end, counts the frames and compares.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, s
 from stpr.runtime.contract.preprocess import Image
 from stpr.train.datasets.annotations import check_name
 
-# How much of the announced end may be missing. Of 1,270 intact files of 9 kinds none missed a frame; files
-# that lost their last tenth miss 8 to 39 %. Clips are drawn from the frames that are there, so what slips through is
-# harmless, while a false alarm stops a run.
+# How much of the announced length may be missing. Of 1,270 intact files of 9 kinds none missed a frame; files that
+# lost their last tenth miss 8 to 39 %. Clips are drawn from the frames that exist, so a missed fault is harmless,
+# while a false alarm stops a run.
 SLACK_FRAMES: Final = 2
 SLACK_PART: Final = 0.05
-LEAD: Final = 10  # an AVI's first frame that lasts as long as so many others has a gap behind it
+LEAD: Final = 10  # if an AVI's first frame lasts as long as this many frames, a gap follows it
 CODECS: Final = {"AV01": "AV1", "av01": "AV1"}
-NAMED: Final = 20  # faults that one message holds
-FASTEST: Final = 1000.0  # frames a second; more is no rate but a mistake
+NAMED: Final = 20  # most faults listed in one message
+FASTEST: Final = 1000.0  # frames per second; a higher rate is an error in the file
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """Frames that can really be decoded, and their mean rate by their own timestamps."""
+    """The number of decodable frames, and their mean rate by timestamps."""
 
     frames: int
     fps: float
 
     @property
     def seconds(self) -> float:
-        """How long the video lasts."""
+        """Length of the video."""
         return self.frames / self.fps
 
 
 class VideoFile:
-    """A video open for one pass from its first frame to its last; close it, or use it in `with`.
+    """A video opened for one pass from first to last frame; close it, or use it in `with`.
 
-    `announced` is how many frames the container promises to show (0 if it says nothing sensible), `rate` how many a
-    second (15 then: one frame from one picture of a motion pair to the other). Raises DataError if it can't be opened.
+    `announced` is the container's frame count (0 if implausible), `rate` its frames per second (15 if implausible, so
+    that the two pictures of a motion pair are one frame apart). Raises DataError if it can't be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        check_name(path)  # OpenCV ends the process over one that is not UTF-8
+        check_name(path)  # OpenCV aborts the process for a name that is not UTF-8
         with reading(path):
             if not path.is_file():
                 raise DataError(f"the video {path} is missing; copy it there or put it on the skip list.")
-            path.open("rb").close()  # what may not be read is not damaged
+            path.open("rb").close()  # an unreadable file is reported as such, not as damaged
         self.path = path
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
@@ -70,9 +70,9 @@ class VideoFile:
         self.announced = frames_shown(held, self.rate, seconds)
         self._hidden = shows_none(self.rate, seconds)
         self._decoded = 0
-        self._started = 0  # frames up to the last one at time 0: one, but where a cut left times below 0 as 0
-        self._last_second = self._second = 0.0  # of the last frame and of the second one, from the first on
-        self._reached = 0.0  # the last frame by the file's own clock, in frames
+        self._started = 0  # frames with timestamp 0: one, unless a cut turned negative times into 0
+        self._last_second = self._second = 0.0  # timestamps of the last and the second frame, relative to the first
+        self._reached = 0.0  # position of the last frame by its timestamp, in frames
 
     def __enter__(self) -> VideoFile:
         """The video itself."""
@@ -88,7 +88,7 @@ class VideoFile:
         """Decode to the end; yield index and picture `(H, W, 3)` RGB of the wanted frames, each once, in order."""
         wanted = frozenset(wanted)
         while self._capture.grab():
-            # The greatest one: the decoder gives the last frames of an AVI with B-frames the timestamp 0.
+            # The maximum, since the last frames of an AVI with B-frames get the timestamp 0.
             self._last_second = max(self._last_second, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             self._reached = max(self._reached, self._capture.get(cv2.CAP_PROP_PTS) + 1)
             self._decoded += 1
@@ -100,35 +100,35 @@ class VideoFile:
                 yield self._decoded - 1, self._picture()
 
     def info(self) -> VideoInfo:
-        """What the finished pass found. Raises DataError for a video that ends before its announced end."""
+        """Frame count and rate after a complete pass. Raises DataError if the video ended too early."""
         if self._decoded == 0 and self._hidden:
             raise DataError(f"the video {self.path} shows nothing: {ALL_HIDDEN}, or put it on the skip list.")
         if self._decoded == 0:
-            raise DataError(f"the video {self.path} holds no frame that can be decoded{self._codec()}; {_FIX}")
+            raise DataError(f"the video {self.path} has no frame that can be decoded{self._codec()}; {_FIX}")
         last_second = self._last_second - self._lead()
         timed = self._decoded > 1 and last_second > 0
         rate = (self._decoded - max(1, self._started)) / last_second if timed else self._rate
         if not 0 < rate <= FASTEST:
             raise DataError(f"the video {self.path} has no usable frame rate ({rate}); {_FIX}")
-        # Counted frames or elapsed time: at a varying rate the announced count is wrong, but the end is right.
-        # What was cut out without re-encoding may keep the clock of the whole, and announce that one's end.
+        # Compare counted frames or elapsed time: at a varying rate the announced count is wrong, but the time is right.
+        # A part that was cut out without re-encoding may keep the timestamps and the announced end of the whole.
         reached = max(self._decoded, last_second * self._rate + 1, self._reached)
         if self.announced - reached > max(SLACK_FRAMES, SLACK_PART * self.announced):
             raise DataError(
                 f"the video {self.path} announces {self.announced} frames but ends after {self._decoded}:"
-                f" it is cut off, damaged, or was trimmed without re-encoding; {_FIX}"
+                f" it is truncated, damaged, or was trimmed without re-encoding; {_FIX}"
             )
         return VideoInfo(self._decoded, rate)
 
     def _lead(self) -> float:
-        """Seconds of nothing behind an AVI's first frame: it has no clock, so a cut fills up what lay before it."""
+        """Seconds of an empty gap after an AVI's first frame: AVI has no timestamps, so a cut leaves a gap."""
         if self.path.suffix.lower() != ".avi" or self._decoded < 3:
             return 0.0
         usual = (self._last_second - self._second) / (self._decoded - 2)
         return self._second - usual if self._second > LEAD * usual > 0 else 0.0
 
     def _codec(self) -> str:
-        """In words, where the file says it; empty where not."""
+        """A message about the codec if the file names it, else ""."""
         code = int(self._capture.get(cv2.CAP_PROP_FOURCC))
         name = code.to_bytes(4, "little").decode("ascii", "replace").strip() if code > 0 else ""
         known = name and name.isprintable()
@@ -142,13 +142,13 @@ class VideoFile:
 
 
 _FIX: Final = (
-    "mend it (copy it again, or re-encode it: ffmpeg -i OLD NEW.mp4) or put it on the skip list ([data] skip), and go"
-    " on with --resume."
+    "repair it (copy it again, or re-encode it: ffmpeg -i OLD NEW.mp4) or put it on the skip list ([data] skip), and"
+    " continue with --resume."
 )
 
 
 def probe(path: Path) -> VideoInfo:
-    """Count a video's frames by decoding it. Raises DataError for one that is missing, damaged or cut off."""
+    """Count a video's frames by decoding it. Raises DataError if it is missing, damaged or truncated."""
     with VideoFile(path) as video:
         for _ in video.frames(()):
             pass
@@ -156,7 +156,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def check_all(faults: Sequence[DataError]) -> None:
-    """Raise one DataError for all that was wrong with single videos: mending one a run would take as many runs."""
+    """Raise one DataError that lists all faulty videos, so that they can be repaired at once."""
     if len(faults) == 1:
         raise faults[0]
     if faults:
@@ -166,14 +166,14 @@ def check_all(faults: Sequence[DataError]) -> None:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a video file, whatever it holds. Raises DataError if it can't be read."""
+    """SHA-256 of a file's content. Raises DataError if it can't be read."""
     with reading(path):
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn the system's error on reading a video into a DataError."""
+    """Convert OSErrors from reading a video into DataErrors."""
     try:
         yield
     except OSError as error:
@@ -181,9 +181,9 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def quiet_decoder() -> None:
-    """Keep FFmpeg and OpenCV from writing to stderr: each fault is reported once, as a DataError.
+    """Silence FFmpeg and OpenCV on stderr; faults are reported as DataErrors.
 
-    For commands, before their first video: FFmpeg's level is read once per process, and only from the environment.
+    Commands call it before their first video: FFmpeg's level is read once per process, only from the environment.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,6 +1,6 @@
-"""The kinds of data sets, one file each: a struct that is a recipe's [data] table and reads the lists it names.
+"""Kinds of data sets, one file each: a struct that parses a recipe's [data] table and reads the annotation lists.
 
-To add one: its file, and here its import and its name. Everything else asks a `Dataset`, never its kind.
+To add one: write its file, then import it and add it to `AnyDataset` here. All other code uses `Dataset` only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which video shows which class, and whether it is for training or for testing."""
+"""Annotated videos: path, class label and split (train or test)."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ class Video:
     split: Split
 
     def __post_init__(self) -> None:
-        """A class is one class in whichever form of Unicode its name is spelt."""
+        """Compose the label's Unicode, so that one name is one class."""
         object.__setattr__(self, "label", composed(self.label))
 
     @property
     def recording(self) -> str:
-        """What it was cut from: videos of a folder whose names differ in their last number alone come from one."""
+        """The recording it was cut from: the path without the last number in the file name."""
         stem = re.sub(r"\d+$", "", self.path.stem)
         return f"{self.path.parent}/{stem}"
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form: macOS writes é in two letters, and other systems in one."""
+    """A name in composed Unicode (NFC): macOS writes é as two code points, other systems as one."""
     return unicodedata.normalize("NFC", name)
 
 
 def check_name(path: Path) -> None:
-    """Raise DataError for a path that no list, record or decoder can hold."""
+    """Raise DataError for a path that can't be stored in a list or passed to the decoder."""
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"the path {os.fsencode(path)!r} is not in UTF-8; rename what is not.") from error
+        raise DataError(f"the path {os.fsencode(path)!r} is not in UTF-8; rename the file or folder.") from error
 
 
 def carried(path: Path, place: Path) -> Path:
-    """Where a file lies now that was at `path` once: below `place`, by as much of its path as is found there.
+    """Find a file that was at `path` once: the longest tail of the path that exists below `place`.
 
-    The path itself if it is still there, or nowhere below.
+    Returns `path` itself if it still exists, or if no tail is found.
     """
     if path.is_file():
         return path
@@ -61,6 +61,6 @@ def carried(path: Path, place: Path) -> Path:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names, quoted, and how many more there are: for errors."""
+    """Quote the first names and count the others, for error messages."""
     shown = ", ".join(repr(name) for name in names[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,4 +1,4 @@
-"""A CSV list of videos, as a spreadsheet exports it."""
+"""A data set that is listed in a CSV file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows: TypeAlias = Mapping[int, dict[str, str]]  # line number -> row; a value (p
 
 
 class CsvList(Dataset, tag="csv", frozen=True, kw_only=True):
-    """A list with the columns path and label; `train` and `test` choose rows by the values of any columns."""
+    """A CSV file with the columns path and label; `train` and `test` select rows by the values of any columns."""
 
     file: str = "clips.csv"
     videos: str = "clips"
@@ -29,10 +29,10 @@ class CsvList(Dataset, tag="csv", frozen=True, kw_only=True):
     test: Filter = msgspec.field(default_factory=lambda: {"split": ("test",)})
 
     def listed(self) -> Listed:
-        """The rows that `train` and `test` select; rows that neither selects are left out.
+        """Return the rows that `train` and `test` select; other rows are ignored.
 
-        Raises DataError for what can't be read, a filter that fits no row, a video that is listed twice, or selected
-        for both training and testing.
+        Raises DataError for an unreadable file, a filter that matches no row, and a video that is listed twice or
+        selected for both splits.
         """
         file, folder = self.path(self.file), self.path(self.videos)
         rows = _read_rows(file, needed=["path", "label", *self.train, *self.test])
@@ -53,9 +53,7 @@ class CsvList(Dataset, tag="csv", frozen=True, kw_only=True):
                 path = folder / row["path"]
                 whole = os.path.normpath(path)  # a/../b.mp4 is b.mp4
                 if "\\" in row["path"] and not path.is_file():
-                    raise DataError(
-                        f"{file}, line {line}: {row['path']} has the backslashes of Windows; write paths with /."
-                    )
+                    raise DataError(f"{file}, line {line}: {row['path']} has backslashes; write paths with /.")
                 if whole in lines:
                     raise DataError(f"{file} lists {row['path']} twice, on lines {lines[whole]} and {line}; keep one.")
                 lines[whole] = line
@@ -64,7 +62,7 @@ class CsvList(Dataset, tag="csv", frozen=True, kw_only=True):
 
 
 def write_list(file: Path, videos: Iterable[Video]) -> None:
-    """Write a list that a CsvList reads again, whole or not at all; raises OSError if it can't be written."""
+    """Write a CSV file for `CsvList`, atomically; raises OSError."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["path", "label", "split"])
@@ -79,15 +77,13 @@ def _read_rows(file: Path, *, needed: Iterable[str]) -> Rows:
             rows = dict(_numbered(reader))
             columns = list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} can't be read as a CSV in UTF-8 ({error}); mend it or name another.") from error
+        raise DataError(f"{file} can't be read as a CSV in UTF-8 ({error}); fix it or name another file.") from error
     for column in needed:
         if column not in columns:
             raise DataError(f"{file} has no column {column!r}; its columns are {', '.join(columns) or 'none'}.")
     for line, row in rows.items():
         if None in row or None in row.values():
-            raise DataError(
-                f"{file}, line {line}: expected {len(columns)} values ({', '.join(columns)}); mend the row."
-            )
+            raise DataError(f"{file}, line {line}: expected {len(columns)} values ({', '.join(columns)}); fix the row.")
         if not row["path"] or not row["label"]:
             raise DataError(f"{file}, line {line} has no path or no label; fill it in or remove the row.")
     return rows
@@ -104,13 +100,13 @@ def _select(rows: Rows, wanted: Filter, file: Path, split: Split) -> Rows:
         for value in values:
             if value not in present:
                 raise DataError(
-                    f"{file}: no row has {column} = {value!r}, which the {split} filter asks for;"
-                    f" the column holds {some(sorted(present))}."
+                    f"{file}: no row has {column} = {value!r}, which the {split} filter requires;"
+                    f" the column has {some(sorted(present))}."
                 )
     chosen = {
         line: row for line, row in rows.items() if all(row[column] in values for column, values in wanted.items())
     }
     if not chosen:
         asked = ", ".join(f"{column} in {list(values)}" for column, values in wanted.items()) or "any row"
-        raise DataError(f"{file}: no row satisfies the {split} filter ({asked}); loosen it.")
+        raise DataError(f"{file}: no row matches the {split} filter ({asked}); relax it.")
     return chosen

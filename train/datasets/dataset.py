@@ -1,6 +1,6 @@
-"""What training asks of a data set. A recipe's [data] table is parsed into one of its kinds, which reads its own lists.
+"""The interface of data sets. A recipe's [data] table is parsed into a subclass, which reads its annotation lists.
 
-Nothing here opens a video or loads torch or OpenCV, so that a command line can read a recipe at once.
+Nothing here opens a video or imports torch or OpenCV, so that commands can read a recipe quickly.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from stpr.train.datasets.annotations import Video
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What the lists of a data set say, whether or not the videos are there."""
+    """The contents of a data set's annotation lists, whether or not the videos exist."""
 
-    folder: Path  # paths on the skip list are relative to it
+    folder: Path  # the folder that paths on the skip list are relative to
     videos: list[Video]
-    files: tuple[Path, ...] = ()  # the list files that were read; none if the paths of the videos are the list
-    classes: tuple[str, ...] = ()  # by label id; none if the lists give no ids: then the sorted names are the order
-    stages: tuple[tuple[str, ...], ...] = ()  # none unless the lists fix them
-    faults: Mapping[str, str] = field(default_factory=dict)  # class -> why it has no videos; once learnt it needs none
-    behind: list[Video] = field(default_factory=list)  # training videos of learnt classes that are still there
-    unwritten: int = 0  # bytes, on average, that `prepare` writes before the videos are there
+    files: tuple[Path, ...] = ()  # the list files that were read; empty if the folders themselves are the list
+    classes: tuple[str, ...] = ()  # in the order of label ids; empty if the lists have no ids
+    stages: tuple[tuple[str, ...], ...] = ()  # empty unless the lists fix the stages
+    faults: Mapping[str, str] = field(default_factory=dict)  # class -> why it has no videos; ignored if learnt
+    behind: list[Video] = field(default_factory=list)  # training videos of classes already learnt, if still there
+    unwritten: int = 0  # estimated bytes of the videos that `prepare` will generate
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """A [data] table: its keys, and the reading of its lists. Kinds are subclasses; `tag` is what `kind` says."""
+    """A [data] table. Each kind of data set is a subclass with its keys; `tag` is the value of `kind`."""
 
     root: str
-    skip: str = ""  # a list of videos to leave out
-    background: str = ""  # a folder of videos in which nobody does anything that is to be learnt, as long as they like
+    skip: str = ""  # a file that lists videos to leave out
+    background: str = ""  # a folder of videos of any length that show none of the classes
 
-    caution: ClassVar[str] = ""  # what must be said beside any figures
-    caution_if_drawn: ClassVar[str] = ""  # what must be said beside figures of stages that a seed makes
+    caution: ClassVar[str] = ""  # a caveat that must accompany all results
+    caution_if_drawn: ClassVar[str] = ""  # a caveat if the stages are drawn by a seed
 
     def path(self, name: str) -> Path:
-        """A file or folder of the data set: relative to `root` unless absolute."""
+        """Resolve the path of a file or folder of the data set, relative to `root`."""
         return Path(self.root).expanduser() / Path(name).expanduser()
 
     def prepare(self, advance: Callable[[int, int], None]) -> None:
-        """Write what is not there yet, of a kind that makes its own videos; `advance` is told how many of how many."""
+        """Generate missing videos, for kinds that generate them; calls `advance(done, total)`."""
 
     def listed(self) -> Listed:
-        """Read the lists, in any order of videos. Raises DataError for a list that is missing or broken."""
+        """Read the lists; videos in any order. Raises DataError for a missing or malformed list."""
         raise NotImplementedError
 
     def cautions(self, *, drawn: bool) -> list[str]:
-        """What must be said wherever figures on this data are shown; `drawn` if a seed makes the stages."""
+        """Caveats that must accompany results on this data; `drawn`: the stages are drawn by a seed."""
         return [said for said in (self.caution, self.caution_if_drawn if drawn else "") if said]

@@ -1,4 +1,4 @@
-"""A folder per class: the paths of the videos are the list."""
+"""A data set with one folder per class and split; it needs no list file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Folder(Dataset, tag="folder", frozen=True):
     """`root/train/<class>/<video>` and `root/test/<class>/<video>`."""
 
     def listed(self) -> Listed:
-        """Raises DataError for a missing folder, and for anything that would be left out in silence."""
+        """Raises DataError for a missing folder, and for files that would otherwise be ignored silently."""
         root = self.path("")
         if not root.is_dir():
-            raise DataError(f"there is no data set at {root}: no such folder; name another with --data DIR.")
+            raise DataError(f"there is no data set at {root}: no such folder; name another one with --data DIR.")
         videos: list[Video] = []
         faults: dict[str, str] = {}
         for split in SPLITS:
@@ -33,13 +33,13 @@ class Folder(Dataset, tag="folder", frozen=True):
                     videos += [Video(path, folder.name, split) for path in class_videos(folder)]
                 except DataError as error:
                     if split == "test" and visible(folder):
-                        raise  # there is something to test on, be the class learnt or not
+                        raise  # a class with test videos needs training videos too
                     faults[composed(folder.name)] = error.message
         return Listed(root, videos, faults=faults)
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders of the classes in a folder, by name; raises DataError for none, and for a file among them."""
+    """List the class folders, sorted by name; raises DataError if there are none, and for a stray file."""
     split = folder.name
     if not folder.is_dir():
         raise DataError(f"{folder.parent} has no folder {split}/; put each class's videos into {split}/<class>/.")
@@ -48,12 +48,12 @@ def class_folders(folder: Path) -> list[Path]:
         raise DataError(f"{folder} is empty; put each class's videos into {split}/<class>/.")
     stray = [entry for entry in entries if not entry.is_dir()]
     if stray:
-        raise DataError(f"{stray[0]} lies in no class folder; move it into {folder}/<class>/ or remove it.")
+        raise DataError(f"{stray[0]} is not in a class folder; move it into {folder}/<class>/ or remove it.")
     return entries
 
 
 def class_videos(folder: Path) -> list[Path]:
-    """The videos of a class, by name; raises DataError for none, and for a folder among them."""
+    """List the videos of a class, sorted by name; raises DataError if there are none, and for a nested folder."""
     entries = visible(folder)
     if not entries:
         raise DataError(f"the class folder {folder} is empty; add videos or remove the folder.")
@@ -64,10 +64,10 @@ def class_videos(folder: Path) -> list[Path]:
     if not videos:
         found = ", ".join(sorted({entry.suffix.lower() or "no suffix" for entry in entries}))
         known = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise DataError(f"the class folder {folder} has no video, only files with {found}; known are {known}.")
+        raise DataError(f"the class folder {folder} has no video, only files with {found}; video files end in {known}.")
     return videos
 
 
 def visible(folder: Path) -> list[Path]:
-    """Desktops leave hidden files such as .DS_Store behind."""
+    """List a folder without hidden files, such as .DS_Store."""
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

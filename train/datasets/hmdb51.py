@@ -1,4 +1,4 @@
-"""HMDB51 by its official splits."""
+"""HMDB51 with its official splits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HINT: Final = (
     " hmdb51_trainlist0N.txt and hmdb51_testlist0N.txt; else correct [data] lists"
 )
 PER_CLASS: Final = Form(r"(.+\.avi) ([012])", "VIDEO.avi 0, 1 or 2")
-PARTS: Final[dict[str, Split]] = {"1": "train", "2": "test"}  # 0: in neither
-PER_SPLIT: Final = Form(r"\d+\t(\d+)\t((.+)/.+\.avi)", "NUMBER ID CLASS/VIDEO.avi, parted by tabs")
+PARTS: Final[dict[str, Split]] = {"1": "train", "2": "test"}  # 0: unused
+PER_SPLIT: Final = Form(r"\d+\t(\d+)\t((.+)/.+\.avi)", "NUMBER ID CLASS/VIDEO.avi, separated by tabs")
 ORDER: Final = (
     "HMDB51's class order follows the label ids of the list files (the sorted names), which ClassInd.txt"
     " contradicts: the classes of each stage may not be those behind published figures."
@@ -34,9 +34,9 @@ class Hmdb51(Dataset, tag="hmdb51", frozen=True, kw_only=True):
     caution_if_drawn: ClassVar[str] = ORDER
 
     def listed(self) -> Listed:
-        """The official file per class, or one list per split; label ids are those of the lists, the sorted names.
+        """Read the official file per class, or one list per split; label ids are those of the lists (sorted names).
 
-        A `ClassInd.txt` beside the lists is ignored: its order is not that of their label ids.
+        A `ClassInd.txt` beside the lists is ignored, because its order differs from their label ids.
         """
         lists, folder = self.path(self.lists), self.path(self.videos)
         if (lists / f"hmdb51_trainlist{self.split:02d}.txt").is_file():
@@ -48,7 +48,7 @@ def _listed_per_class(lists: Path, split: int, folder: Path) -> Listed:
     ending = f"_test_split{split}.txt"
     files = {file.name.removesuffix(ending): file for file in sorted(lists.glob(f"*{ending}"))}
     if len(files) != CLASSES:
-        raise DataError(f"{lists} has *{ending} of {len(files)} classes, not of {CLASSES}; {HINT}.")
+        raise DataError(f"{lists} has *{ending} for {len(files)} classes, not {CLASSES}; {HINT}.")
     videos = [
         Video(folder / label / name, label, PARTS[use])
         for label, file in files.items()
@@ -66,8 +66,6 @@ def _listed_per_split(lists: Path, split: int, folder: Path) -> Listed:
     for part, file in files.items():
         for number, path, label in read_lines(file, PER_SPLIT, HINT):
             if ids.setdefault(int(number), label) != label:
-                raise DataError(
-                    f"{file}: the label {number} is both {ids[int(number)]!r} and {label!r}; mend the list."
-                )
+                raise DataError(f"{file}: the label {number} is both {ids[int(number)]!r} and {label!r}; fix the list.")
             videos.append(Video(folder / path, label, part))
     return Listed(folder, videos, tuple(files.values()), by_id(ids, 0, lists))

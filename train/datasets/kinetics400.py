@@ -1,4 +1,4 @@
-"""Kinetics-400, tested on its validation list."""
+"""Kinetics-400; its validation list is the test split."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Kinetics400(Dataset, tag="kinetics400", frozen=True, kw_only=True):
     caution_if_drawn: ClassVar[str] = DRAWN
 
     def listed(self) -> Listed:
-        """The annotation CSV of each split; start and end in a video's name have six digits each."""
+        """Read the annotation CSV of each split; start and end in a video's name have six digits each."""
         names, folder = self.path(self.classes), self.path(self.videos)
         classes = by_id({int(number): name for number, name in read_lines(names, NAMED_ID, HINT)}, 1, names)
         known = frozenset(classes)

@@ -1,6 +1,6 @@
-"""Reading the list files that the authors of a benchmark hand out.
+"""Read the annotation files that a benchmark's authors distribute.
 
-They belong to their authors and don't come with stpr; `hint`, in each error, says what belongs where.
+stpr does not include these files; `hint`, part of each error, says which file to put where.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ SplitNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=3)]  # UCF101 and 
 
 
 class Form(NamedTuple):
-    """What each line of a list must be."""
+    """The format of the lines of a list: a pattern, and a description for errors."""
 
     pattern: str
-    shown: str  # for errors
+    shown: str  # description for errors
 
 
 NAMED_ID: Final = Form(r"(\d+) (.+)", "ID NAME")
 
 
 def read_lines(file: Path, form: Form, hint: str) -> list[tuple[str, ...]]:
-    """The groups of the form's pattern, of each line that is not blank."""
+    """Parse each non-blank line; returns the groups of the pattern."""
     rows: list[tuple[str, ...]] = []
     for number, line in enumerate(read_text(file, hint).splitlines(), start=1):
         if not line.strip():
@@ -43,7 +43,7 @@ def read_lines(file: Path, form: Form, hint: str) -> list[tuple[str, ...]]:
 
 
 def read_text(file: Path, hint: str) -> str:
-    """The text of a list in UTF-8, with or without a byte order mark."""
+    """Read a list in UTF-8, with or without a byte order mark."""
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -53,21 +53,21 @@ def read_text(file: Path, hint: str) -> str:
 
 
 def read_json(file: Path, kind: type[Decoded], hint: str) -> Decoded:
-    """A list in JSON; strings of digits may stand for numbers."""
+    """Read a list in JSON; numbers may be strings of digits."""
     try:
         return msgspec.json.decode(read_text(file, hint), type=kind, strict=False)
     except msgspec.DecodeError as error:
-        raise DataError(f"{file} is not what was expected ({error}): {hint}.") from error
+        raise DataError(f"{file} does not have the expected content ({error}): {hint}.") from error
 
 
 def by_id(names: Mapping[int, str], first: int, where: Path) -> tuple[str, ...]:
-    """The names in the order of their ids, which must count up from `first` without a gap."""
+    """Sort names by their ids, which must be consecutive from `first`."""
     if sorted(names) != list(range(first, first + len(names))):
-        raise DataError(f"the label ids of {where} don't count up from {first} to {first + len(names) - 1}; mend them.")
+        raise DataError(f"the label ids of {where} are not {first} to {first + len(names) - 1} without gaps; fix them.")
     return tuple(names[number] for number in sorted(names))
 
 
 def check_class(name: str, known: Collection[str], file: Path) -> None:
-    """Raise DataError for a class that the list of classes lacks."""
+    """Raise DataError for a class that is not in the list of classes."""
     if name not in known:
-        raise DataError(f"{file} names the class {name!r}, which the list of classes lacks: {some(sorted(known))}.")
+        raise DataError(f"{file} names the class {name!r}, which is not in the list of classes: {some(sorted(known))}.")

@@ -1,4 +1,4 @@
-"""The embedded set: ten little actions, drawn and written as real videos where they are not there yet."""
+"""The embedded data set `motions`: ten synthetic actions, generated as real video files when first needed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from stpr.train.datasets.annotations import Video
 from stpr.train.datasets.csv_list import CsvList
 from stpr.train.datasets.dataset import Dataset, Listed
 
-# The writer needs OpenCV, which takes a while to load, so it is imported where it is used.
+# The writer imports OpenCV, which is slow to load, so it is imported where it is used.
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Motions(Dataset, tag="motions", frozen=True):
-    """The embedded set, generated into `root` when it is not there yet."""
+    """The embedded set, generated in `root` if it is not there yet."""
 
     root: str = "data/motions"
     train_per_class: Count = 100
@@ -25,7 +25,7 @@ class Motions(Dataset, tag="motions", frozen=True):
     seed: int = 0
 
     def prepare(self, advance: Callable[[int, int], None]) -> None:
-        """Write the videos and their list, unless they are there. Raises DataError if `root` holds something else."""
+        """Write the videos and their list if missing. Raises DataError if `root` holds something else."""
         from stpr.train.datasets.motions_writer import write_motions
 
         write_motions(
@@ -37,7 +37,7 @@ class Motions(Dataset, tag="motions", frozen=True):
         )
 
     def listed(self) -> Listed:
-        """The written videos; those that will be written where there are none yet."""
+        """The videos, whether written already or still to be written."""
         from stpr.train.datasets.motions_writer import CLIP_BYTES, MotionsSettings, clip_names, is_written
 
         made = MotionsSettings(train_per_class=self.train_per_class, test_per_class=self.test_per_class, seed=self.seed)

@@ -1,4 +1,4 @@
-"""Write the embedded `motions` set as real compressed videos, so that the demo walks the very path of real data."""
+"""Write the embedded `motions` set as compressed video files, so that the demo uses the same code as real data."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.motions import CLASSES, Split, render, write_video
 
 SETTINGS_FILE = "motions.json"
-SHORTEST, LONGEST = 28, 36  # frames of a clip: real videos differ in length
-CLIP_BYTES = 23_000  # of a written video, on average
+SHORTEST, LONGEST = 28, 36  # frames per clip; lengths vary as in real videos
+CLIP_BYTES = 23_000  # average size of a video
 
 
 class MotionsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a written folder was made from."""
+    """The settings that a folder was generated with, stored in it."""
 
     train_per_class: int
     test_per_class: int
@@ -35,15 +35,15 @@ def write_motions(
     seed: int,
     advance: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write `clips/LABEL/SPLIT_I.mp4` and `clips.csv` (path below `clips/`, label, split) whole or not at all.
+    """Write `clips/LABEL/SPLIT_I.mp4` and `clips.csv` (path below `clips/`, label, split), atomically.
 
-    `advance` is told after every clip how many of how many are done. A folder already made with these settings is left
-    alone; one made with others, or that holds something else, raises DataError.
+    Calls `advance(done, total)` after every clip. A folder that was made with these settings is left unchanged; one
+    made with other settings, or that holds something else, raises DataError.
     """
     settings = MotionsSettings(train_per_class=train_per_class, test_per_class=test_per_class, seed=seed)
     if min(train_per_class, test_per_class) < 1:
         raise DataError(
-            f"motions needs 1 clip per class and split or more, got {train_per_class} and {test_per_class}."
+            f"motions needs at least 1 clip per class and split, got {train_per_class} and {test_per_class}."
         )
     if is_written(folder, settings):
         return folder
@@ -58,7 +58,7 @@ def write_motions(
 
 
 def clip_names(settings: MotionsSettings) -> Iterator[tuple[str, str, Split, int]]:
-    """Path below `clips/`, label, split and number within the split of every clip of a set."""
+    """Yield path below `clips/`, label, split and index within the split of every clip."""
     counts: dict[Split, int] = {"train": settings.train_per_class, "test": settings.test_per_class}
     for label in CLASSES:
         for split, count in counts.items():
@@ -67,20 +67,20 @@ def clip_names(settings: MotionsSettings) -> Iterator[tuple[str, str, Split, int
 
 
 def clip_frames(label: str, split: Split, index: int, *, seed: int) -> Image:
-    """The frames `(F, H, W, 3)` RGB behind one written video, 28 to 36 of them."""
+    """Draw the frames `(F, H, W, 3)` RGB of one video, F in 28..36."""
     digest = hashlib.sha256(f"{seed}/{label}/{split}/{index}".encode()).digest()
     number = int.from_bytes(digest[:8], "big")
     return render(label, actor_split=split, seed=number, frames=SHORTEST + number % (LONGEST - SHORTEST + 1))
 
 
 def is_written(folder: Path, settings: MotionsSettings) -> bool:
-    """Whether the folder holds this very set; raises DataError when it holds anything else."""
+    """Whether the folder holds the set made with these settings; raises DataError if it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
         found = msgspec.json.decode((folder / SETTINGS_FILE).read_bytes(), type=MotionsSettings)
     except (OSError, msgspec.MsgspecError):
-        raise DataError(f"{folder} is in use and is no motions set; choose another folder, or remove it.") from None
+        raise DataError(f"{folder} is not empty and not a motions set; choose another folder, or remove it.") from None
     if found != settings:
         raise DataError(
             f"{folder} was made with {_told(found)}, not {_told(settings)}; remove it, or choose another folder."
@@ -89,12 +89,12 @@ def is_written(folder: Path, settings: MotionsSettings) -> bool:
 
 
 def _told(settings: MotionsSettings) -> str:
-    """Settings as a user would write them."""
+    """Format settings for a message."""
     return ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(settings).items())
 
 
 def _write_clips(folder: Path, settings: MotionsSettings, advance: Callable[[int, int], None] | None) -> None:
-    """Every clip of both splits, and the list of them."""
+    """Write every clip of both splits, and their list."""
     rows = []
     clips = list(clip_names(settings))
     for name, label, split, index in clips:

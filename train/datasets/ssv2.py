@@ -1,4 +1,4 @@
-"""Something-Something V2, tested on its validation list."""
+"""Something-Something V2; its validation list is the test split."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ HINT: Final = (
 
 
 class Ssv2(Dataset, tag="ssv2", frozen=True, kw_only=True):
-    """Something-Something V2: `<videos>/<id>.webm`; tested on its validation list, whose labels are public."""
+    """Something-Something V2: `<videos>/<id>.webm`; tested on the validation list, whose labels are public."""
 
     videos: str = "videos"
     lists: str = "labels"
 
     def listed(self) -> Listed:
-        """The official `labels.json`, `train.json`, `validation.json`, or `category.txt`, `ssv2_{train,val}.txt`."""
+        """Read `labels.json`, `train.json`, `validation.json` (official), or `category.txt`, `ssv2_{train,val}.txt`."""
         lists, folder = self.path(self.lists), self.path(self.videos)
         return (_listed_as_text if (lists / "ssv2_train.txt").is_file() else _listed_as_json)(lists, folder)
 

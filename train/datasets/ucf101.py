@@ -1,4 +1,4 @@
-"""UCF101 by its official splits."""
+"""UCF101 with its official splits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ucf101(Dataset, tag="ucf101", frozen=True, kw_only=True):
     split: SplitNumber = 1
 
     def listed(self) -> Listed:
-        """`classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`."""
+        """Read `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`."""
         lists, folder = self.path(self.lists), self.path(self.videos)
         index = lists / "classInd.txt"
         classes = by_id({int(number): name for number, name in read_lines(index, NAMED_ID, HINT)}, 1, index)
@@ -37,7 +37,7 @@ class Ucf101(Dataset, tag="ucf101", frozen=True, kw_only=True):
                 check_class(label, classes, file)
                 if number and classes.index(label) + 1 != int(number[0]):
                     raise DataError(
-                        f"{file} gives {path} the label {number[0]}, {index} another; take both from one source."
+                        f"{file} gives {path} the label {number[0]}, {index} another one; take both from one source."
                     )
                 videos.append(Video(folder / path, label, part))
         return Listed(folder, videos, (index, *files.values()), classes)

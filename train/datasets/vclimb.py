@@ -1,4 +1,4 @@
-"""UCF101 by a task list of the vCLIMB benchmark."""
+"""UCF101 with a task list of the vCLIMB benchmark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HINT: Final = (
     " rewritten as JSON, or correct [data] file"
 )
 INFLATED: Final = (
-    "vCLIMB parted UCF101's videos at random, so training and test share groups (the same people and"
+    "vCLIMB split UCF101's videos at random, so training and test share groups (the same people and"
     " scenes): these figures are inflated and can't be compared with those on the official splits."
 )
 
@@ -27,7 +27,7 @@ class _Tasks(msgspec.Struct, frozen=True):
 
 
 class Vclimb(Dataset, tag="vclimb", frozen=True, kw_only=True):
-    """UCF101 by a vCLIMB task list, which also fixes the stages; its numbers are not comparable with `ucf101`."""
+    """UCF101 with a vCLIMB task list, which also fixes the stages; results are not comparable with `ucf101`."""
 
     videos: str = "videos"
     file: str = "UCF101_data.json"
@@ -35,9 +35,9 @@ class Vclimb(Dataset, tag="vclimb", frozen=True, kw_only=True):
     caution: ClassVar[str] = INFLATED
 
     def listed(self) -> Listed:
-        """The task list as JSON: split -> tasks -> class -> video ids; its `val` is left out.
+        """Read the task list as JSON: split -> tasks -> class -> video ids; its `val` split is not used.
 
-        The ids were parted at random: videos of one group (one person, one scene) are in train and in test.
+        Ids were split at random: videos of one group (same person, same scene) are in both train and test.
         """
         file, folder = self.path(self.file), self.path(self.videos)
         lists = read_json(file, _Tasks, HINT)

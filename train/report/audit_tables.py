@@ -86,7 +86,7 @@ def verdict(found: Audit) -> Iterator[tuple[str, str]]:
     but = " but for the cautions above" if found.cautions else ""
     strips = f"{REPORT}/{MISTAKES}"
     shown = any(file.path == strips for file in found.files)
-    seen = f" Frames of test clips that were got wrong are ({strips}, and in the page beside it)." if shown else ""
+    seen = f" Frames of misclassified test clips are ({strips}, and in the page beside it)." if shown else ""
     nothing = nothing.replace("frame", "frame of one", 1) if shown else nothing
     kept = (
         f"{last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means and sums"

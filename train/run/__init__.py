@@ -1,6 +1,6 @@
-"""A recipe learnt in a run folder.
+"""Train a recipe in a run folder.
 
-Read in this order: protocol (the loop over stages), stage (one stage and its threshold), clips, evaluate (the test),
-open_set (known or unknown), metrics, then execute (all of it on disk) with prepare, resume and after_stage, checkpoint
-and folder (the files of a run).
+Read in this order: protocol (the loop over stages), stage (training one stage), clips (their source), evaluate (the
+test), open_set (thresholds for unknown classes), metrics, then execute (a whole run on disk) with prepare, resume and
+after_stage, checkpoint and folder (the files of a run).
 """

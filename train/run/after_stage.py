@@ -1,4 +1,4 @@
-"""What a stage leaves in the run folder: its checkpoint and the figures of the run so far."""
+"""After a stage: compute the metrics, write the checkpoint and `metrics.json` into the run folder."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from stpr.train.run.protocol import Finished, Plan
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the figures of a run come from: lists, machine, test clips; written into metrics.json beside them."""
+    """Provenance of a run's metrics: annotation lists, machine, test clips; stored in metrics.json."""
 
     lists: Mapping[str, str]  # list file -> SHA-256
     environment: Mapping[str, str]
-    tested: Mapping[int, str]  # stage from 1 -> what its test clips are known by
-    notes: tuple[str, ...] = ()  # caveats of this go
+    tested: Mapping[int, str]  # stage from 1 -> digest of its test clips
+    notes: tuple[str, ...] = ()  # caveats of this session
 
 
 def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metrics | None, seconds: float) -> Metrics:
-    """The figures after a stage that took `seconds`; `before` are those after the previous stage."""
+    """The run's metrics after a stage that took `seconds`; `before` are those after the previous stage."""
     tested, learnt = _tested(finished), plan.stages[: finished.stage.index]
     sizes = [len(stage.classes) for stage in learnt]
     accuracy = [*(before.accuracy if before else []), accuracy_row(tested.labels, tested.predicted, sizes)]
@@ -51,7 +51,7 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
     classes = [name for stage in learnt for name in stage.classes]
     unknown = measure(finished.unknown, tested, finished.strange, sizes) if finished.unknown else None
     calibration = None
-    if finished.unknown:  # where clips are held out
+    if finished.unknown:  # if clips are held out
         right = tested.predicted == tested.labels
         errors = [calibration_error(scores, right) for scores in (tested.uncalibrated, tested.scores)]
         calibration = Calibration(before=errors[0], after=errors[1])
@@ -83,7 +83,7 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
 
 
 def save(out: Path, finished: Finished, prepared: Prepared, metrics: Metrics) -> None:
-    """Write the stage's checkpoint and the figures. Raises CheckpointError if they can't be written."""
+    """Write the stage's checkpoint and the metrics. Raises CheckpointError if they can't be written."""
     plan, clips = prepared.plan, prepared.clips
     stage, learnt = finished.stage, plan.stages[: finished.stage.index]
     videos = [video for one in learnt for video in clips.of(one, "test")]
@@ -95,7 +95,7 @@ def save(out: Path, finished: Finished, prepared: Prepared, metrics: Metrics) ->
         snapshot_file(out).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"stage {stage.index} can't be saved to {out} ({error}); make room, then go on with --resume."
+            f"stage {stage.index} can't be saved to {out} ({error}); free disk space, then continue with --resume."
         ) from error
 
 
@@ -127,7 +127,7 @@ def _record(finished: Finished, prepared: Prepared) -> StageRecord:
 
 
 def _doubtful(finished: Finished, prepared: Prepared) -> tuple[Doubtful, ...]:
-    """The clips in doubt by name; a method that keeps videos was shown those of all stages."""
+    """Clips with doubtful labels, by path; for a method that keeps videos, of all stages."""
     stages, keeps = prepared.plan.stages[: finished.stage.index], method_of(prepared.plan.recipe).keeps_videos
     shown = stages if keeps else stages[-1:]
     videos = [video for stage in shown for video in prepared.clips.of(stage, "train")]

@@ -1,7 +1,7 @@
-"""Videos of the user's own in which nobody does anything that is to be learnt: what must not become an event.
+"""Background videos: the user's recordings without any of the actions, used to prevent false events.
 
-They are as long as they like and have no labels. What a live window sees of them stands among the fragments that tell
-a whole action from what is none (`run/events.py`); the five weights fitted there are all that is kept.
+They need no labels and may have any length. Their windows are negative examples when the evidence for a whole action is
+fitted (`run/events.py`); only the five weights fitted there are stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from stpr.train.settings.recipe import Recipe
 
 @dataclass(slots=True)
 class Background:
-    """The videos, and how many seconds a window looks at; encoded once a run."""
+    """The background videos, encoded once per run; `span` is the length of a window in seconds."""
 
     videos: Sequence[Path]
     span: float
@@ -36,7 +36,7 @@ class Background:
 
     @torch.no_grad()
     def encoded(self, encoder: FrameEncoder, sampling: SamplingSettings, progress: Progress) -> Tensor:
-        """Frozen features `(m, T, F)` of all windows. Raises DataError for videos that are damaged or cut off."""
+        """Frozen features `(m, T, F)` of all windows. Raises DataError for damaged or truncated videos."""
         if self._frozen is None:
 
             def decode(video: Path) -> Clip:
@@ -44,7 +44,7 @@ class Background:
 
             how, found = encoding(encoder, sampling, windows=self.span), []
             work = VideoEncoder(encoder, how, decode, self.cache)
-            try:  # all windows of a video are in memory together: one worker
+            try:  # one worker, since all windows of a video are in memory at once
                 for done, features in enumerate(work.encoded(self.videos, workers=1), start=1):
                     found.append(features)
                     progress.encoding("background", done, len(self.videos))
@@ -56,17 +56,17 @@ class Background:
         return self._frozen
 
     def windows(self, sampling: SamplingSettings) -> int:
-        """How many windows there will be, by what the files announce. Raises DataError for one that can't be opened."""
+        """Count the windows from the files' headers. Raises DataError for a video that can't be opened."""
         return sum(count_windows(video, span=self.span, frames=sampling.frames) for video in self.videos)
 
 
 def background_of(recipe: Recipe, span: float, cache: FeatureCache | None = None) -> Background | None:
-    """What the recipe names, None for nothing. Raises RecipeError or DataError for what can't be used."""
+    """The recipe's background, None without one. Raises RecipeError or DataError if it can't be used."""
     if not recipe.data.background:
         return None
     folder = recipe.data.path(recipe.data.background)
     if not recipe.statistics.events:
-        raise RecipeError("[data] background teaches what is no event; set [statistics] events = true or leave it out.")
+        raise RecipeError("[data] background is used to learn events; set [statistics] events = true or leave it out.")
     if recipe.adapter.place == "blocks":
         raise RecipeError(
             '[data] background needs features that are encoded once, but with [adapter] place = "blocks" each epoch'

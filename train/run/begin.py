@@ -1,4 +1,4 @@
-"""What is written down of a run before it learns: its recipe, and where its figures will come from."""
+"""Before a run starts training: write its resolved recipe, and collect the provenance of its metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stpr.train.settings.load import write_recipe
 
 
 def origin_of(prepared: Prepared, request: Request, shown: ShownProgress) -> Origin:
-    """Lists, machine and command, with what the user left out or keeps; says what is left out."""
+    """Collect lists, machine and command, with skip list and cache; reports how many videos are skipped."""
     data, notes = prepared.plan.recipe.data, {}
     if request.cache:
         notes["cache"] = str(request.cache)
@@ -36,7 +36,7 @@ def origin_of(prepared: Prepared, request: Request, shown: ShownProgress) -> Ori
 
 
 def _changed_tests(prepared: Prepared, tested: Mapping[int, str]) -> Iterator[str]:
-    """A sentence on each learnt stage whose test clips are others than when it was tested last."""
+    """Yield a caveat for each learnt stage whose test clips have changed since its last test."""
     if prepared.past is None:
         return
     before = prepared.past.metrics

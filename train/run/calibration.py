@@ -1,7 +1,7 @@
-"""Scores that mean something: of clips shown with 90 %, nine in ten are right (Guo et al., 2017).
+"""Temperature calibration of scores (Guo et al., 2017): of clips with a score of 90 %, nine in ten should be right.
 
-One temperature for all classes, learnt on held-out clips of each stage with every class so far competing; the stages'
-temperatures are averaged, so no stage is asked twice and no clip is kept.
+One temperature for all classes, fitted on held-out clips of each stage over all classes so far; the stages'
+temperatures are averaged, so no clip has to be kept.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from stpr.train.run.open_set import FEWEST
 from stpr.train.run.open_set_metrics import Booleans, Floats
 
 BINS: Final = 15
-FARTHEST: Final = 3.0  # powers of e that a temperature may move by
+FARTHEST: Final = 3.0  # limit of a change of the temperature, as a power of e
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Expected calibration error of the scores of test clips after one stage, by the recipe's temperature and ours."""
+    """Expected calibration error on test clips after one stage, with the recipe's and with the fitted temperature."""
 
     before: float
     after: float
@@ -32,8 +32,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 @torch.no_grad()
 def calibrate(model: StPR, held: StageClips, *, temperature: float) -> None:
-    """Take the held-out clips of the newest stage into the temperature; too few leave it as it is."""
-    from scipy.optimize import minimize_scalar  # imported late: it costs time that other runs save
+    """Update the temperature with the held-out clips of the newest stage; too few leave it unchanged."""
+    from scipy.optimize import minimize_scalar  # imported late: slow to load, and not every run needs it
 
     labels = held.labels_from(0)
     if len(labels) < FEWEST:
@@ -41,7 +41,7 @@ def calibrate(model: StPR, held: StageClips, *, temperature: float) -> None:
     logits = model.head(held.centre.features())[0].double() / temperature
 
     def cost(power: float) -> float:
-        # Few clips say little: a clip's worth of belief in the temperature as it was.
+        # Regularise towards the old temperature with the weight of one clip, since few clips are noisy.
         return float(F.cross_entropy(logits * math.exp(-power), labels)) + power**2 / len(labels)
 
     found = minimize_scalar(cost, bounds=(-FARTHEST, FARTHEST), method="bounded")
@@ -49,7 +49,7 @@ def calibrate(model: StPR, held: StageClips, *, temperature: float) -> None:
 
 
 def calibration_error(scores: Floats, right: Booleans) -> float:
-    """Expected calibration error of the winners' scores `(n,)`: mean distance of score and accuracy over BINS bins."""
+    """Expected calibration error of top scores `(n,)`: mean |score - accuracy| over BINS bins."""
     places = np.minimum((scores * BINS).astype(int), BINS - 1)
     off = [abs(scores[places == place].sum() - right[places == place].sum()) for place in range(BINS)]
     return float(sum(off) / len(scores))

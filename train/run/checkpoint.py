@@ -1,4 +1,4 @@
-"""Stage checkpoints: all that is left of a stage, written whole or not at all (safetensors, JSON, CSV)."""
+"""Write and read stage checkpoints: everything that remains of a stage (safetensors, JSON, CSV), atomically."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from stpr.train.run.folder import (
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
-Grow: TypeAlias = Callable[[StPR, int], None]  # enlarges a model by a stage of so many classes
+Grow: TypeAlias = Callable[[StPR, int], None]  # extends a model by a stage with this many classes
 
 SCHEMA = 2  # of stage.json
-MEND = "put back the recipe that the run was begun with."
-KINDS = {  # first part of a stored tensor's name that says what it is
+MEND = "restore the recipe that the run was started with."
+KINDS = {  # prefix of a stored tensor's name -> its kind
     "encoder.projection": "projection",
     "encoder": "adapter",
     "head.experts": "expert",
@@ -56,7 +56,7 @@ UNKNOWN_KIND = "unknown"
 
 
 class KeptTensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One tensor that outlives its stage."""
+    """One stored tensor."""
 
     name: str
     kind: str
@@ -65,14 +65,14 @@ class KeptTensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class BackboneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The frozen network that a run stands on; its weights are not copied."""
+    """The frozen network of a run; its weights are not copied into the checkpoint."""
 
     source: str
     digest: str
 
 
 class Doubtful(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A training clip whose label is to be looked at: the clips most like it are all of another class."""
+    """A training clip whose label may be wrong: its nearest neighbours are all of another class."""
 
     path: str
     label: str
@@ -80,7 +80,7 @@ class Doubtful(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`stage.json`: what this checkpoint knows and every tensor it keeps."""
+    """`stage.json`: the classes and settings of this checkpoint, and every tensor in it."""
 
     schema: int = 0  # files of schema 0 have no such key
     stage: int
@@ -89,14 +89,14 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     preprocess: PreprocessSpec
     motion: MotionSpec | None = None
     temperature: float
-    unknown: UnknownSpec | None  # thresholds so far; None where no clips are held out to set them
+    unknown: UnknownSpec | None  # thresholds so far; None if no clips are held out
     backbone: BackboneRecord
     method: str
     seed: int
     sha256: str  # of model.safetensors
     kept: tuple[KeptTensor, ...]
-    clips: tuple[int, ...] = ()  # training clips of each class of this stage; empty where nobody counted
-    doubtful: tuple[Doubtful, ...] = ()  # a few names, the clearest first
+    clips: tuple[int, ...] = ()  # training clips of each class of this stage; empty if not counted
+    doubtful: tuple[Doubtful, ...] = ()  # a few clips, the clearest first
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,33 +105,33 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def kept_tensors(model: StPR) -> dict[str, Tensor]:
-    """Everything that is saved, by the name it is stored under: the model's state without the frozen backbone."""
+    """The tensors to save, by stored name: the model's state without the frozen backbone."""
     return {name: value.detach().cpu().contiguous() for name, value in kept_state(model).items()}
 
 
 def kept_state(model: StPR) -> dict[str, Tensor]:
-    """The same as the model holds it."""
+    """The same, by the model's own names."""
     state = {name: value for name, value in model.state_dict().items() if is_kept(name) and value.numel() > 0}
     return {stored_name(name): value for name, value in state.items()}
 
 
 def is_kept(name: str) -> bool:
-    """Whether a tensor of the model's state is saved: all but the weights of the frozen backbone."""
+    """Whether a tensor of the model's state is saved: all except the frozen backbone's."""
     return not name.startswith("encoder.backbone") or ".adapter." in name
 
 
 def stored_name(name: str) -> str:
-    """The name in a checkpoint of a tensor of the model's state: `head.combiner.x` is stored as `head.x`."""
+    """A tensor's name in the checkpoint: `head.combiner.x` is stored as `head.x`."""
     return name.replace("head.combiner.", "head.", 1)
 
 
 def kind_of(name: str) -> str:
-    """What a kept tensor is, by its name; "unknown" where none of KINDS fits."""
+    """The kind of a stored tensor by its name; "unknown" if no prefix in KINDS matches."""
     return next((kind for prefix, kind in KINDS.items() if name.startswith(prefix)), UNKNOWN_KIND)
 
 
 def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) -> Path:
-    """Write `run/stage-N`, whole or not at all; the record's digest and list of tensors are filled in here.
+    """Write `run/stage-N` atomically; fills in the record's digest and list of tensors.
 
     Raises OSError or SafetensorError if it can't be written.
     """
@@ -157,7 +157,7 @@ def _write_files(part: Path, tensors: dict[str, Tensor], record: StageRecord, pr
 
 
 def read_record(run: Path, stage: int) -> StageRecord:
-    """Read `stage.json`; raises CheckpointError if the stage is not there or damaged."""
+    """Read `stage.json`; raises CheckpointError if the stage is missing or damaged."""
     file = stage_folder(run, stage) / RECORD
     if not file.is_file():
         done = finished_stages(run)
@@ -174,16 +174,16 @@ def read_record(run: Path, stage: int) -> StageRecord:
 
 
 def check_stage(run: Path, stage: int) -> StageRecord:
-    """The record of a stage whose tensors are those that were saved. Raises CheckpointError for any other."""
+    """Read a stage's record and verify its tensors' digest. Raises CheckpointError if they don't match."""
     record = read_record(run, stage)
     _check_digest(stage_folder(run, stage) / TENSORS, record)
     return record
 
 
 def load_stage(run: Path, stage: int, recipe: Recipe | None = None) -> tuple[StPR, StageRecord, Recipe]:
-    """The network as it was after a stage; raises CheckpointError if anything is not as it was saved.
+    """Rebuild the network as it was after a stage; raises CheckpointError if anything differs from what was saved.
 
-    `recipe` takes the place of the run's own, where the network now lies elsewhere.
+    `recipe` replaces the run's own if the backbone has moved.
     """
     recipe = recipe or read_resolved(recipe_file(run))
     record = read_record(run, stage)
@@ -195,10 +195,10 @@ def load_stage(run: Path, stage: int, recipe: Recipe | None = None) -> tuple[StP
 
 
 def _upgrade(tensors: dict[str, Tensor], record: StageRecord, model: StPR) -> dict[str, Tensor]:
-    """Tensors under today's names.
+    """Convert tensors of an older schema to current names.
 
-    Schema 0 called a method's memory `importance`, whichever method, and gave every head experts and class vectors.
-    Up to schema 1 there was one view of a clip, whose statistics stood by themselves, and scores were not calibrated.
+    Schema 0 called every method's memory `importance`, and gave every head experts and class vectors. Up to schema 1
+    the statistics had a single view without a name of its own, and scores were not calibrated.
     """
     if record.schema == SCHEMA:
         return tensors
@@ -216,7 +216,7 @@ def _upgrade(tensors: dict[str, Tensor], record: StageRecord, model: StPR) -> di
 
 
 def restore(model: StPR, tensors: dict[str, Tensor], record: StageRecord, grow: Grow) -> None:
-    """Give a freshly built model the shape and the values of a checkpoint; raises CheckpointError if they don't fit."""
+    """Load a checkpoint into a newly built model, growing it to size; raises CheckpointError if they don't fit."""
     for classes in record.stages:
         grow(model, len(classes))
     places = {stored_name(name): name for name in model.state_dict()}
@@ -249,7 +249,7 @@ def _read_tensors(file: Path, record: StageRecord) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file} can't be read ({error}); train the stage again.") from error
     if lost := not_numbers(tensors):
-        raise CheckpointError(f"{file} holds what is no number, in {lost[0]}; train the stage again.")
+        raise CheckpointError(f"{file} holds values that are not finite, in {lost[0]}; train the stage again.")
     return tensors
 
 
@@ -263,24 +263,24 @@ def _check_digest(file: Path, record: StageRecord) -> None:
 
 
 def not_numbers(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold an infinity or what is no number."""
+    """Names of the tensors that contain NaN or infinity."""
     return [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
 
 
 def check_numbers(model: StPR, stage: int) -> None:
-    """Raise RecipeError if anything that a stage would keep is no number: nothing could be said with it."""
+    """Raise RecipeError if a tensor to be stored contains NaN or infinity."""
     if lost := not_numbers(kept_state(model)):
         raise RecipeError(
-            f"learning stage {stage} left what is no number in the {kind_of(lost[0])} ({lost[0]}); lower [optimizer]"
-            " rate, or look at what is odd about the stage's videos."
+            f"training stage {stage} produced NaN or infinity in the {kind_of(lost[0])} ({lost[0]}); lower [optimizer]"
+            " rate, or check the stage's videos for anything unusual."
         )
 
 
 def check_backbone(model: StPR, record: StageRecord) -> None:
-    """Raise CheckpointError unless the frozen network holds the weights that the run was trained with."""
+    """Raise CheckpointError unless the frozen network has the weights that the run was trained with."""
     found = model.encoder.backbone.digest()
     if found != record.backbone.digest:
         raise CheckpointError(
-            f"backbone {record.backbone.source} holds other weights (sha256 {found[:12]}…) than the run was trained"
-            f" with ({record.backbone.digest[:12]}…); put the same network there."
+            f"backbone {record.backbone.source} has other weights (sha256 {found[:12]}…) than the run was trained"
+            f" with ({record.backbone.digest[:12]}…); restore that network."
         )

@@ -1,4 +1,4 @@
-"""Where a run takes the clips of its stages from."""
+"""The source of a run's clips: an interface, and its implementation for video files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from stpr.train.settings.recipe import Recipe
 
 
 class ClipSource(Protocol):
-    """The clips of each stage; where nothing upstream of the adapters trains, test clips are encoded once in all."""
+    """Provides the clips of each stage; if nothing before the adapters trains, test clips are encoded once per run."""
 
     def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
-        """The stage's training clips; the source keeps no reference, so they are freed when the caller drops them."""
+        """The stage's training clips; the source keeps no reference, so the caller can free them."""
 
     def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
-        """The stage's test clips; None where there are none."""
+        """The stage's test clips; None without any."""
 
 
 @dataclass(slots=True)
 class VideoClips:
-    """The clips of video files; `order` are all classes in learning order."""
+    """A ClipSource that reads video files; `order` lists all classes in learning order."""
 
     recipe: Recipe
     videos: Sequence[Video]
@@ -47,7 +47,7 @@ class VideoClips:
     _tests: dict[int, Inputs] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Find the background videos. Raises RecipeError or DataError for what can't be used."""
+        """Find the background videos. Raises RecipeError or DataError if they can't be used."""
         self.background = background_of(self.recipe, self.span, self.cache)
 
     def of(self, stage: Stage, split: Split) -> list[Video]:
@@ -55,12 +55,12 @@ class VideoClips:
         return [video for video in self.videos if video.split == split and video.label in stage.classes]
 
     def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
-        """As every source of clips. Raises DataError for a class without a training video."""
+        """See `ClipSource`. Raises DataError for a class without a training video."""
         check_videos([stage], self.videos, splits=("train",))
         return self._inputs(encoder, stage, "train")
 
     def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
-        """As every source of clips."""
+        """See `ClipSource`."""
         if stage.index not in self._tests and self.of(stage, "test"):
             self._tests[stage.index] = self._inputs(encoder, stage, "test")
         return self._tests.get(stage.index)
@@ -86,10 +86,10 @@ class VideoClips:
 
 
 def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:
-    """The cache in `folder`. Raises RecipeError if the recipe has no frozen features to keep."""
+    """Open the feature cache in `folder`. Raises RecipeError if the recipe has no frozen features."""
     if recipe.adapter.place == "blocks":
         raise RecipeError(
-            '--cache keeps frozen features, but with [adapter] place = "blocks" the backbone\'s blocks are tuned; leave'
+            '--cache stores frozen features, but with [adapter] place = "blocks" adapters change the features; leave'
             ' --cache out or set place = "feature".'
         )
     return FeatureCache(folder)

@@ -1,4 +1,4 @@
-"""Versions, machine and command of a run."""
+"""Describe versions, machine and command of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES: Final = ("stpr", "torch", "transformers", "accelerate", "numpy")
 
 
 def environment(processes: Processes) -> dict[str, str]:
-    """What stands under `environment` in `metrics.json`."""
+    """The content of `environment` in `metrics.json`."""
     cuda = processes.device.type == "cuda"
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -1,4 +1,4 @@
-"""The test after a stage: every class seen so far competing, without a task id. Each test clip is encoded once."""
+"""Evaluate on test clips after a stage: among all classes seen so far, without a task id."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """The network's answers for some test clips, in the order of their stages."""
+    """Predictions for test clips, in the order of their stages."""
 
     labels: Integers  # (n,) true classes in learning order
     stages: Integers  # (n,) the stage that each label belongs to, from 1
     predicted: Integers  # (n,)
     routing: npt.NDArray[np.float32]  # (n, E)
-    oracle: Integers  # (n,) predicted if a router always chose the right expert, and it alone
+    oracle: Integers  # (n,) predicted if only the expert of the clip's stage were used
     familiarity: Floats  # (n,)
-    scores: Floats  # (n,) of the predicted class, as a device shows it
-    uncalibrated: Floats  # (n,) the same by the recipe's temperature
+    scores: Floats  # (n,) of the predicted class, as the device shows it
+    uncalibrated: Floats  # (n,) the same with the recipe's temperature
 
     def routing_of(self, stage: int) -> list[float] | None:
-        """The mean weight that the stage's clips give to each expert; None without clips."""
+        """Mean routing weight of the stage's clips for each expert; None without clips."""
         weights = self.routing[self.stages == stage]
         return weights.mean(axis=0).tolist() if len(weights) else None
 
 
 @torch.no_grad()
 def predict(model: StPR, tests: Mapping[int, StageInputs], *, temperature: float) -> Predicted | None:
-    """Classify the test clips of stages, by number from 1; None without any. Several processes share the clips out.
+    """Classify the test clips of stages, keyed by stage from 1; None without any. Several processes divide the clips.
 
     `temperature` is the recipe's.
     """
@@ -56,7 +56,7 @@ def predict(model: StPR, tests: Mapping[int, StageInputs], *, temperature: float
 
 
 def _scored(found: tuple[Tensor, ...], temperature: float, softness: float) -> tuple[npt.NDArray[np.generic], ...]:
-    """The columns of Predicted from labels, stages, logits, routing, oracle logits and familiarity."""
+    """Compute the fields of Predicted from labels, stages, logits, routing, oracle logits and familiarity."""
     labels, stages, logits, routing, oracle, familiarity = found
     raw, calibrated = (
         torch.softmax(logits.double() / scale, dim=1).amax(dim=1) for scale in (temperature, temperature * softness)
@@ -73,9 +73,9 @@ def _predict(model: StPR, inputs: StageInputs, stage: int) -> tuple[Tensor, ...]
 
 
 def predictions_csv(videos: Sequence[Video], predicted: Integers, scores: Floats, names: Sequence[str]) -> str:
-    """`predictions.csv`: clip path, label, predicted label, score of the latter in 0..1.
+    """The content of `predictions.csv`: clip path, label, predicted label and its score in 0..1.
 
-    Absolute paths: the exporter may run elsewhere.
+    Paths are absolute, since the exporter may run in another folder.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

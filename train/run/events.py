@@ -1,4 +1,4 @@
-"""What a stage's clips teach about events: what its actions look like in parts, and how little may happen in them."""
+"""Learn from a stage's clips how to detect events: fragments of its actions, and the least motion they have."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 from stpr.train.model.scores.wholeness import PART, Fragments, fragments, held_still, slid, told_by_look
 from stpr.train.run.open_set import FEWEST, lower_bound
 
-RECALL: Final = 0.99  # of a class's own clips: this is about stillness, what is unfamiliar has its own threshold
-TINY: Final = 1e-12  # clips of one picture have no energy at all, and its logarithm no number
+RECALL: Final = 0.99  # of a class's own clips; rejects stillness only, unfamiliar clips have their own threshold
+TINY: Final = 1e-12  # so that the logarithm is finite for clips without any motion
 
 
 @torch.no_grad()
 def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], classes: int, *, seed: int) -> None:
-    """Add the newest stage to what the scores know of parts of actions, if they know any; `classes` are all so far."""
+    """Add the fragments of the newest stage to the scores, if they use fragments; `classes` counts all so far."""
     if not isinstance(scores, ClipStatistics) or scores.wholeness is None:
         return
     new = len(parts[0].classes)
@@ -31,18 +31,18 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     described = Fragments(*(scores.describe(part) for part in made))
     moved, rested = (energy_floors(scores.describe.energy(part), labels, new) for part in (features, made.coming))
     look = told_by_look(_alike(scores, features, made.still), labels, new)
-    # What is told by its look may rest for half of the time, and is not to be told where nothing moves at all.
+    # Classes recognised by appearance may be still half of the time, but not all of it.
     scores.wholeness.update(described, labels, torch.where(look.cpu(), rested, moved), look)
     scores.refresh()
 
 
 @torch.no_grad()
 def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipScores, *, seed: int) -> None:
-    """Learn how to weigh what tells a whole action from a part, on clips that the scores have not learnt from.
+    """Fit the evidence (log odds of a whole action against a fragment) on clips that the scores were not trained on.
 
-    Of classes that are told by their look, what shows little else is neither whole nor a part. Background windows,
-    where there are any, count as parts: none of them shows a whole action. The weights go to `target`, the same scores
-    before the stage; too few clips leave those that it has.
+    For classes recognised by appearance, fragments that look almost the same count as neither. Background windows count
+    as fragments, since none shows a whole action. The weights are written to `target`, the same scores before the
+    stage; with too few clips it keeps its weights.
     """
     if not isinstance(scores, ClipStatistics) or not isinstance(target, ClipStatistics):
         return
@@ -65,12 +65,12 @@ def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipSco
 
 
 def _alike(scores: ClipStatistics, clips: Tensor, others: Tensor) -> Tensor:
-    """The cosine of each of some clips `(n, T, D)` with one of as many others: `(n,)`."""
+    """Cosine similarity of clips `(n, T, D)` with `others` `(n, T, D)`, pair by pair: `(n,)`."""
     return (scores.resemble(clips)[0] * scores.resemble(others)[0]) @ scores.shares
 
 
 def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:
-    """The numbers `(m, 4)` of background windows in which enough happens for the class that they look like."""
+    """The four evidence inputs `(m, 4)` of background windows with enough motion for their most similar class."""
     inputs = held.inputs
     if not isinstance(inputs, FrozenFeatures) or inputs.background is None or scores.wholeness is None:
         return None
@@ -82,10 +82,10 @@ def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:
 
 
 def energy_floors(energies: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """What the energy of another clip exceeds with probability RECALL, for each of a stage's classes `(c,)`.
+    """The motion energy that a new clip of each class of a stage exceeds with probability RECALL: `(c,)`.
 
-    `energies` `(n,)` are those of clips, `labels` `(n,)` count from 0 within the stage. Energies are log-normal, so a
-    few clips suffice; 0 where there are too few even so.
+    `energies` `(n,)` are of training clips; `labels` `(n,)` count from 0 within the stage. Energies are modelled as
+    log-normal, so a few clips suffice; 0 if there are too few.
     """
     found, own = np.log(energies.double().cpu().numpy() + TINY), labels.cpu().numpy()
     bounds = [lower_bound(found[own == label], RECALL) for label in range(classes)]
@@ -93,6 +93,6 @@ def energy_floors(energies: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def _others(features: Tensor, seed: int) -> Tensor:
-    """The same clips in another order: each has another one beside it."""
+    """A permutation of the clips that pairs each with a different one."""
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
     return features[order.to(features.device)]

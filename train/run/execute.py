@@ -1,4 +1,4 @@
-"""Run a recipe in a run folder: what `stpr-train` does, and every run of a comparison."""
+"""Execute a recipe in a run folder, for `stpr-train` and for each run of a comparison."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from stpr.train.settings.recipe import Recipe
 
 
 def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: Processes = ALONE) -> Metrics:
-    """Learn the recipe's stages in the run folder; returns the figures.
+    """Train and test the recipe's stages in the run folder; returns the metrics.
 
-    Raises StprError for all that a user can mend, most of it before anything is learnt.
+    Raises StprError for all errors that a user can fix, most of them before training starts.
     """
     if processes.count > 1:
         shown.note(f"{processes.count} processes on one run")
@@ -41,7 +41,7 @@ def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
 
 
 def _learn(prepared: Prepared, out: Path, shown: ShownProgress, origin: Origin) -> Metrics:
-    """Learn, test and save one stage after the other; on disk each is there as a whole or not at all."""
+    """Train, test and save one stage after the other, each atomically."""
     processes, metrics = prepared.clips.processes, prepared.past.metrics if prepared.past else None
     scalars = Scalars(out, metrics) if processes.is_main else None
     trainers = Trainers(prepared, out, shown, scalars)
@@ -55,7 +55,7 @@ def _learn(prepared: Prepared, out: Path, shown: ShownProgress, origin: Origin) 
         shown.tested(metrics)
         if count := len(finished.doubts):
             clips = "1 training clip is" if count == 1 else f"{count} training clips are"
-            shown.note(f"{clips} like another class: the report has the names, under labels to look at")
+            shown.note(f"{clips} like another class: the report has the names, under 'Labels to check'")
     if scalars is not None:
         scalars.close()
     assert metrics is not None

@@ -1,6 +1,6 @@
-"""Every file of a run folder: its name, where it lies, and what it is. Whatever a run writes stands in FILES.
+"""The files of a run folder: names, paths and contents. Every file that a run writes is listed in FILES.
 
-A run folder is used by one process (or one launch of several) at a time; `reserved` keeps all others out.
+A run folder is used by one process (or one launch of several) at a time; `reserved` locks it.
 """
 
 from __future__ import annotations
@@ -17,86 +17,86 @@ RECIPE: Final = "recipe.toml"
 METRICS: Final = "metrics.json"
 VIDEOS: Final = "videos.csv"
 SNAPSHOT: Final = "snapshot.safetensors"
-TENSORS: Final = "model.safetensors"  # this and the next two: in the folder of each stage
+TENSORS: Final = "model.safetensors"  # this and the next two are in each stage's folder
 RECORD: Final = "stage.json"
 PREDICTIONS: Final = "predictions.csv"
 REPORT: Final = "report"
 MISTAKES: Final = "mistakes.png"  # in the report
 TENSORBOARD: Final = "tensorboard"
 
-FILES: Final[Mapping[str, str]] = {  # path in the run folder, or a pattern of paths: what it is
+FILES: Final[Mapping[str, str]] = {  # path or pattern within the run folder -> content
     RECIPE: "settings",
-    VIDEOS: "paths of videos, their labels, which of them are tested on; of a run on a folder of videos",
-    METRICS: "figures, losses, machine and command",
+    VIDEOS: "paths, labels and splits of the videos; of a run on a folder of videos",
+    METRICS: "metrics, losses, machine and command",
     f"{REPORT}/*.png": "report",
-    f"{REPORT}/{MISTAKES}": "frames of test clips that were got wrong",  # also in the page
+    f"{REPORT}/{MISTAKES}": "frames of misclassified test clips",  # also in the page
     f"{REPORT}/*.md": "report",
     f"{REPORT}/*.html": "report",
     f"stage-*/{TENSORS}": "tensors",
     f"stage-*/{RECORD}": "record of the tensors",
     f"stage-*/{PREDICTIONS}": "paths of test clips, true and predicted labels, scores",
     f"{TENSORBOARD}/events.out.tfevents.*": "curves for TensorBoard",
-    SNAPSHOT: "a stage half done; goes when the stage ends",
+    SNAPSHOT: "state of an unfinished stage; removed when the stage ends",
 }
-LEFTOVER: Final = "half written: its writer was killed or is at work"
+LEFTOVER: Final = "half written: its writer was killed or is still running"
 
 
 def recipe_file(run: Path) -> Path:
-    """The resolved recipe that a run was begun with."""
+    """The resolved recipe that a run was started with."""
     return run / RECIPE
 
 
 def videos_file(run: Path) -> Path:
-    """The list of the videos, where a folder of videos stands in place of a recipe."""
+    """The list of the videos, if the run was started on a folder of videos."""
     return run / VIDEOS
 
 
 def metrics_file(run: Path) -> Path:
-    """The figures of all stages so far."""
+    """The metrics of all stages so far."""
     return run / METRICS
 
 
 def snapshot_file(run: Path) -> Path:
-    """What a killed run needs to go on within a stage."""
+    """The snapshot from which a killed run continues within a stage."""
     return run / SNAPSHOT
 
 
 def report_folder(run: Path) -> Path:
-    """Where the pages and pictures for people lie."""
+    """The folder of the report's pages and figures."""
     return run / REPORT
 
 
 def tensorboard_folder(run: Path) -> Path:
-    """Where TensorBoard finds its events."""
+    """The folder of TensorBoard's event files."""
     return run / TENSORBOARD
 
 
 def stage_folder(run: Path, stage: int) -> Path:
-    """Where stage `stage` of a run lies."""
+    """The folder of a stage."""
     return run / f"stage-{stage}"
 
 
 def begun_stages(run: Path) -> list[int]:
-    """Numbers of all stages that have a folder, in order."""
+    """Numbers of all stages that have a folder, sorted."""
     return sorted(int(folder.name[6:]) for folder in run.glob("stage-*") if folder.name[6:].isdecimal())
 
 
 def finished_stages(run: Path) -> list[int]:
-    """Numbers of the stages that have a record, in order: a stage is written whole, but may be removed later."""
+    """Numbers of the stages that have a record, sorted; a stage is written atomically, but users may delete it."""
     return [stage for stage in begun_stages(run) if (stage_folder(run, stage) / RECORD).is_file()]
 
 
 def named_stages(stages: Sequence[int]) -> str:
-    """In words: "stage 3", "stages 1 to 4", "stages 1, 3"."""
+    """Format stage numbers: "stage 3", "stages 1 to 4", "stages 1, 3"."""
     if len(stages) > 1 and list(stages) == list(range(stages[0], stages[-1] + 1)):
         return f"stages {stages[0]} to {stages[-1]}"
     return f"stage{'s'[: len(stages) > 1]} {', '.join(map(str, stages))}"
 
 
 def explained_files(run: Path) -> dict[Path, str]:
-    """Every file under the run folder, in order of path, and what it is: empty where a run writes no such file.
+    """Map every file in the run folder, sorted by path, to its content; "" for a file that no run writes.
 
-    LEFTOVER is a half-written file or folder whose writer was killed; a run writes no links.
+    LEFTOVER marks a temporary file or folder of an interrupted write. A run writes no links.
     """
     known = {path: what for pattern, what in FILES.items() for path in run.glob(pattern)}
     paths = sorted(path for path in run.rglob("*") if path.is_symlink() or not path.is_dir())
@@ -109,10 +109,10 @@ def _leftover(path: Path) -> str:
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a run folder, or the folder of a comparison, until the block ends.
+    """Lock the folder of a run or comparison against other processes until the block ends.
 
-    Raises RecipeError naming the process that has it. The folder need not exist, and where nothing comes to be written
-    there, no folder above it is left either. A killed holder leaves it free.
+    Raises RecipeError naming the process that holds the lock. The folder need not exist; if nothing is written into it,
+    folders created for the lock are removed. A killed process releases its lock.
     """
     missing = [parent for parent in folder.absolute().parents if not parent.exists()]
     with ExitStack() as held:
@@ -125,7 +125,7 @@ def reserved(folder: Path) -> Iterator[None]:
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders, innermost first, up to one that holds something."""
+    """Remove empty folders, innermost first, up to the first that is not empty."""
     with suppress(OSError):
         for folder in folders:
             folder.rmdir()

@@ -1,8 +1,8 @@
-"""The metrics of a run (method §7): pure functions on labels and predictions, and the file `metrics.json`.
+"""The metrics of a run (method §7): pure functions of labels and predictions, and the file `metrics.json`.
 
 Accuracies are fractions in 0..1. In the table `accuracy`, row i is the state after stage i + 1 and column j the test
-clips of stage j + 1, so row i has i + 1 entries, none for stages still to come. An accuracy is None where the stage's
-test clips were gone by then; means over stages leave it out.
+clips of stage j + 1, so row i has i + 1 entries. An accuracy is None if the stage's test clips no longer existed; means
+over stages leave it out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UNKNOWN: Final = "–"  # noqa: RUF001  (stands in tables and figures for a valu
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All metrics of a run after its last finished stage. Raises ValueError if they contradict each other."""
+    """All metrics of a run after its last finished stage. Raises ValueError if they are inconsistent."""
 
     schema: int = SCHEMA
     method: str
@@ -42,31 +42,31 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     classes: list[str]  # in the order in which they were learnt
     stages: list[list[str]]
     accuracy: list[list[float | None]]
-    seen: list[float]  # after each stage, on what test clips there were of all classes seen so far
+    seen: list[float]  # after each stage, on the available test clips of all classes seen so far
     final: float
     average_incremental: float
     backward_forgetting: float
     seconds: float
     environment: dict[str, str]  # versions, machine, and the command
-    confusion: list[list[int]]  # clips after the last stage; row = true class, column = predicted class
-    routing: list[list[float] | None]  # mean weight that a stage's clips (row) give to each expert; [] without experts
+    confusion: list[list[int]]  # counts after the last stage; row = true class, column = predicted class
+    routing: list[list[float] | None]  # mean routing weight of a stage's clips (row) per expert; [] without experts
     curves: list[list[dict[str, float]]]  # stage -> epoch -> loss term -> mean; no epochs if learnt in closed form
-    lists: dict[str, list[str]] = msgspec.field(default_factory=dict)  # list file -> SHA-256 of each version learnt by
-    notes: list[str] = msgspec.field(default_factory=list)  # caveats to repeat wherever the metrics are shown
+    lists: dict[str, list[str]] = msgspec.field(default_factory=dict)  # list file -> SHA-256 of each version used
+    notes: list[str] = msgspec.field(default_factory=list)  # caveats that must accompany the metrics
     unknown: list[UnknownFigures | None] = []  # after each stage; None without thresholds
-    calibration: list[Calibration | None] = []  # after each stage; None where no clips are held out
-    # After the last stage: of each stage a digest of its test clips, by which a later test knows whether it is on the
-    # same ones; "" without any. Empty where nobody took it.
+    calibration: list[Calibration | None] = []  # after each stage; None if no clips are held out
+    # After the last stage: a digest of each stage's test clips, to detect later that they changed; "" without clips.
+    # Empty if not recorded.
     tested: list[str] = []
-    # How far the decision believes each view of the statistics and the expert of each stage, where that is learnt: in
-    # nats for a cosine of 1.
+    # The learnt weight of each view of the statistics and of each stage's expert in the decision, in nats for a cosine
+    # of 1.
     heard: dict[str, float] = {}
-    # After the last stage, on the test clips there were; None where there is no choice between experts.
-    routing_accuracy: float | None = None  # share of clips whose largest weight is on the expert of their class's stage
-    oracle_accuracy: float | None = None  # accuracy, all classes competing, if that expert alone judged every clip
+    # After the last stage, on the available test clips; None if there is no choice between experts.
+    routing_accuracy: float | None = None  # share of clips with the largest weight on the expert of their class's stage
+    oracle_accuracy: float | None = None  # accuracy among all classes if only that expert were used
 
     def __post_init__(self) -> None:
-        """Refuse metrics that can't be of one run."""
+        """Reject inconsistent metrics."""
         stages, classes = len(self.stages), len(self.classes)
         if self.classes != list(itertools.chain.from_iterable(self.stages)) or not stages:
             raise ValueError("`classes` must be the classes of `stages` in order")
@@ -87,7 +87,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         self._check_untested()
 
     def _check_untested(self) -> None:
-        """The tables must agree on which stages were not tested after the last one."""
+        """Check that the tables agree on which stages were not tested after the last one."""
         gone = set(self.untested_classes)
         tested = [not gone.issuperset(names) for names in self.stages]
         if tested != [share is not None for share in self.accuracy[-1]]:
@@ -107,17 +107,17 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def oracle_gap(self) -> float | None:
-        """Oracle accuracy less final accuracy: what wrong routing costs; negative if mixing experts helps."""
+        """Oracle accuracy minus final accuracy: the cost of wrong routing; negative if mixing experts helps."""
         return None if self.oracle_accuracy is None else self.oracle_accuracy - self.final
 
     @property
     def forgetting_known(self) -> bool:
-        """Whether `backward_forgetting` was measured: it is 0 after one stage, later it needs clips of an older one."""
+        """Whether `backward_forgetting` was measured: after stage 1 it needs test clips of an older stage."""
         return len(self.stages) == 1 or any(share is not None for share in self.accuracy[-1][:-1])
 
 
 def read_metrics(run: Path) -> Metrics:
-    """The metrics of a run folder, of any schema so far. Raises CheckpointError if it has none or they are damaged."""
+    """Read a run's metrics, of any schema so far. Raises CheckpointError if they are missing or damaged."""
     file = metrics_file(run)
     try:
         content = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
@@ -127,21 +127,21 @@ def read_metrics(run: Path) -> Metrics:
             )
         return msgspec.convert(_upgrade(content), Metrics)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{run} has no {METRICS}: no stage is learnt there yet; name another run.") from error
+        raise CheckpointError(f"{run} has no {METRICS}: no stage is finished there yet; name another run.") from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            f"{file} can't be read ({error}); move it away, then go on with --resume:"
-            " it is made again of what the stages hold."
+            f"{file} can't be read ({error}); move it away, then continue with --resume:"
+            " it is rebuilt from the stages' folders."
         ) from error
 
 
 def write_metrics(run: Path, metrics: Metrics) -> Path:
-    """Write `metrics.json` into the run folder, whole or not at all."""
+    """Write `metrics.json` into the run folder, atomically."""
     return write_file(metrics_file(run), msgspec.json.format(msgspec.json.encode(metrics), indent=1) + b"\n")
 
 
 def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
-    """The same metrics under the keys of today's schema."""
+    """Convert metrics of an older schema to current keys."""
     content = _rename(content)
     if isinstance(content.get("unknown"), list):
         content["unknown"] = [_rename(figures) for figures in content["unknown"]]
@@ -153,7 +153,7 @@ def _rename(table: Any) -> Any:
 
 
 def caveats(metrics: Metrics) -> list[str]:
-    """Sentences that belong beside the metrics: the run's notes, and what was not tested because videos are gone."""
+    """Sentences that must accompany the metrics: the run's notes, and what was not tested because videos are gone."""
     stages, said = metrics.untested_stages, list(metrics.notes)
     if stages:
         whose = "their" if len(stages) > 1 else "its"
@@ -171,13 +171,13 @@ def caveats(metrics: Metrics) -> list[str]:
 
 
 def tested_on(metrics: Metrics) -> str:
-    """How many classes the last accuracy is over, in words."""
+    """Describe how many classes the last accuracy covers."""
     count, untested = len(metrics.classes), len(metrics.untested_classes)
     return f"{count - untested} of {count} classes" if untested else f"all {count} classes"
 
 
 def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """A_b: the share of the clips `(N,)` that is recognised, pooled: a class with more clips counts for more."""
+    """A_b: the share of clips `(N,)` that are classified correctly, so larger classes weigh more."""
     true, guess = _indices(labels, predicted)
     return float(np.mean(true == guess))
 
@@ -185,7 +185,7 @@ def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
 def accuracy_row(labels: npt.ArrayLike, predicted: npt.ArrayLike, sizes: Sequence[int]) -> list[float | None]:
     """R_b1..R_bb: accuracy on the test clips of each stage seen so far, None for a stage without any.
 
-    `labels` and `predicted` (N,) are places in the learning order; `sizes` are the class counts of the stages.
+    `labels` and `predicted` (N,) are class indices in learning order; `sizes` are the class counts of the stages.
     """
     true, guess = _indices(labels, predicted)
     ends = np.cumsum(sizes)
@@ -198,16 +198,16 @@ def accuracy_row(labels: npt.ArrayLike, predicted: npt.ArrayLike, sizes: Sequenc
 
 
 def average_incremental(seen: Sequence[float]) -> float:
-    """The mean over stages of the accuracy on all classes seen so far: the "Acc" of the TCD benchmark's tables."""
+    """The mean over stages of the accuracy on all classes seen so far: "Acc" in the TCD benchmark's tables."""
     return float(np.mean(seen))
 
 
 def backward_forgetting(accuracy: Sequence[Sequence[float | None]]) -> float:
-    """BWF = 1/(N-1) sum over j < N of R_jj - R_Nj: accuracy right after a stage less accuracy at the end.
+    """BWF = 1/(N-1) sum over j < N of R_jj - R_Nj: accuracy right after a stage minus accuracy at the end.
 
-    A plain mean over stages, whatever their size (vCLIMB's code weighs by class counts: the same where stages are
-    equal). Stages of which either is unknown are left out. 0 for one stage, or if nothing is known; negative if later
-    stages help earlier ones.
+    An unweighted mean over stages (vCLIMB's code weights by class counts: the same if stages are equal). Stages for
+    which either is unknown are left out. 0 for one stage, or if nothing is known; negative if later stages improve
+    earlier ones.
     """
     last = accuracy[-1]
     pairs = [(row[-1], end) for row, end in zip(accuracy[:-1], last[:-1], strict=True)]
@@ -216,7 +216,7 @@ def backward_forgetting(accuracy: Sequence[Sequence[float | None]]) -> float:
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Clips of each true class (row) by predicted class (column): `(count, count)`."""
+    """Confusion matrix `(count, count)` in clips: row = true class, column = predicted class."""
     true, guess = _indices(labels, predicted)
     if max(true.max(), guess.max()) >= count:
         raise ValueError(f"labels and predictions must be below {count}")
@@ -224,9 +224,9 @@ def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, count: int) -> np
 
 
 def routing_accuracy(routing: npt.NDArray[np.floating[Any]], stages: npt.ArrayLike) -> float | None:
-    """The share of clips whose largest weight of `routing` `(N, E)` is on the expert of their stage `(N,)`, from 1.
+    """The share of clips whose largest weight in `routing` `(N, E)` is on the expert of their stage `(N,)`, from 1.
 
-    None for a single expert, and if every clip weighs all experts the same.
+    None with a single expert, and if every clip has equal weights for all experts.
     """
     if (routing == routing[:, :1]).all():
         return None

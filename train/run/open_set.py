@@ -1,9 +1,9 @@
-"""Known or unknown: a threshold of familiarity for each stage, set on held-out training clips, and its figures.
+"""Open-set recognition: set a familiarity threshold per stage on held-out training clips, and evaluate it.
 
-A share of a stage's training clips is held out, as strange to the others as may be. When the stage is learnt, their
-familiarity says what its threshold must be; then the clip statistics take them in as well, and they are gone with the
-rest of the stage. What is kept of them is the threshold. Of people never filmed no clip can be held out: for their sake
-it is lowered as far as the clips of classes left out allow.
+A share of a stage's training clips is held out, from other recordings if possible. After training, the threshold is set
+from their familiarity; then the clip statistics learn them too, and they are dropped with the rest of the stage. For
+people who were never filmed no clips can be held out, so the threshold is lowered as far as leaving out whole classes
+shows to be safe.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from stpr.train.run.open_set_metrics import Floats, Judged, UnknownFigures, figu
 from stpr.train.settings.learning import UnknownSettings
 
 BATCH: Final = 256
-SEVERAL: Final = 4  # recordings of a class of which whole ones can be spared
-FEWEST: Final = 3  # held-out clips that a threshold is set on, and clips of a class that are left to learn from
+SEVERAL: Final = 4  # recordings of a class, from which on whole recordings are held out
+FEWEST: Final = 3  # held-out clips needed for a threshold, and clips of a class that stay for training
 
 
 def held_out(labels: Tensor, recordings: Tensor, share: float, *, seed: int) -> Tensor:
-    """Which clips `(n,)` are held out: of each class the share, at least one, but FEWEST or more are left.
+    """Choose the clips to hold out, as a mask `(n,)`: `share` of each class, at least one, leaving at least FEWEST.
 
-    A neighbour of a clip that was learnt says little of another day. So whole recordings are held out where a class has
-    SEVERAL, else the end of each; of one recording without an order, that is any of its clips.
+    Clips next to a training clip in the same recording are too similar to it. So whole recordings are held out if a
+    class has SEVERAL, else the end of each recording; clips without an order are chosen at random.
     """
     held = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
@@ -46,7 +46,7 @@ def held_out(labels: Tensor, recordings: Tensor, share: float, *, seed: int) -> 
 
 
 def _strangest(rows: Tensor, recordings: Tensor, generator: torch.Generator) -> Tensor:
-    """The rows of a class `(n,)`, those that are to be held out first."""
+    """Sort the rows of a class `(n,)` by how early they should be held out."""
     parts = [rows[recordings == recording].flip(0) for recording in torch.unique(recordings)]
     if len(parts) >= SEVERAL:
         return torch.cat([parts[place] for place in torch.randperm(len(parts), generator=generator)])
@@ -55,16 +55,16 @@ def _strangest(rows: Tensor, recordings: Tensor, generator: torch.Generator) -> 
 
 
 def take_in(statistics: ClipScores, parts: Sequence[StageClips], offset: int) -> None:
-    """Let the statistics see the whole stage, the held-out clips too; `offset` is its first class's place."""
+    """Fit the statistics on the whole stage, held-out clips included; `offset` is the index of its first class."""
     samples = joined([part.samples(offset, draws=statistics.settings.draws) for part in parts])
     statistics.update(samples, len(parts[0].classes))
 
 
 def lower_bound(scores: Floats, recall: float) -> float | None:
-    """What another clip's score exceeds with probability `recall` (normal scores, Student's t); None for too few."""
+    """The bound that a new clip's score exceeds with probability `recall` (Student's t); None for too few scores."""
     if len(scores) < FEWEST:
         return None
-    from scipy import stats  # imported late: it costs half a second that a run without thresholds saves
+    from scipy import stats  # imported late: takes half a second, and is not needed without thresholds
 
     quantile = stats.t.ppf(recall, len(scores) - 1)
     return float(scores.mean() - quantile * scores.std(ddof=1) * math.sqrt(1 + 1 / len(scores)))
@@ -74,7 +74,8 @@ def lower_bound(scores: Floats, recall: float) -> float | None:
 def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | None:
     """The threshold of the newest stage, from its held-out clips; None for too few.
 
-    Their random draws help out only there: they look stranger than any clip to come, and let nearly all pass.
+    Random draws are added only if there are too few: they look less familiar than real clips, so they make the
+    threshold too low.
     """
     statistics, found = model.head.combiner.statistics, []
     few = len(held.inputs.labels) < FEWEST
@@ -89,10 +90,10 @@ def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | 
 def lenient(
     threshold: float | None, statistics: ClipScores, parts: Sequence[StageClips], lenience: float
 ) -> float | None:
-    """A threshold lowered for people never filmed, who look less familiar than held-out clips of the same people.
+    """Lower a threshold for people never filmed, who look less familiar than held-out clips of the same people.
 
-    Only by directions, and only as far as a share `lenience` of the newest stage's clips would pass if their class had
-    never been learnt. `statistics` have learnt all of its `parts`.
+    Only with likelihoods by direction, and only until a share `lenience` of the newest stage's clips would be accepted
+    if their class had not been learnt. `statistics` must be fitted on all of its `parts`.
     """
     if not lenience or not isinstance(statistics, ClipStatistics) or not statistics.knows_by_direction:
         return threshold
@@ -104,14 +105,14 @@ def lenient(
 
 
 def spec_of(model: StPR, settings: UnknownSettings, thresholds: Sequence[float | None]) -> UnknownSpec | None:
-    """The thresholds as checkpoint and manifest carry them; None where no clips are held out."""
+    """The thresholds in the form stored in checkpoint and manifest; None if no clips are held out."""
     if settings.holdout == 0:
         return None
     return UnknownSpec(score=model.head.combiner.score, recall=settings.recall, thresholds=tuple(thresholds))
 
 
 def measure(spec: UnknownSpec, known: Predicted, strange: Predicted | None, sizes: Sequence[int]) -> UnknownFigures:
-    """Figures on test clips of the classes learnt, `sizes` of them in each stage, and of those to come."""
+    """Metrics on test clips of known classes (`sizes` per stage) and of classes of later stages."""
     owners = np.repeat(np.arange(len(sizes)), sizes)
     lows = np.array([-math.inf if low is None else low for low in spec.thresholds])[owners]  # (C,)
     return figures_of(_judged(known, lows), _judged(strange, lows), recall=spec.recall)

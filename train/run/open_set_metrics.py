@@ -1,6 +1,6 @@
-"""Open-set metrics, how well known and unknown classes are told apart by familiarity: pure functions on scores.
+"""Open-set metrics: how well familiarity separates known from unknown classes. Pure functions of scores.
 
-Known, the positive class, are clips of classes already learnt; unknown are clips of classes of later stages.
+Known (the positive class): clips of classes already learnt. Unknown: clips of classes of later stages.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 
 class UnknownFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Open-set metrics after one stage; None where there is no test clip of an unknown class."""
+    """Open-set metrics after one stage; None without test clips of unknown classes."""
 
     recall: float  # true positive rate: share of known clips accepted as known, by the stages' thresholds
     false_positive_rate: float | None  # share of unknown clips accepted as known, by the same thresholds
     auroc: float | None
-    false_positive_rate_at_recall: float | None  # by the one threshold that accepts `target_recall` of the known clips
+    false_positive_rate_at_recall: float | None  # with one threshold that accepts `target_recall` of known clips
     target_recall: float | None = None  # the recipe's; None in metrics of schema 0
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Familiarity of clips `(n,)`, and which of them the thresholds accept as known."""
+    """Familiarity of clips `(n,)`, and whether the thresholds accept each as known."""
 
     scores: Floats
     accepted: Booleans
 
 
 def figures_of(known: Judged, unknown: Judged, *, recall: float) -> UnknownFigures:
-    """The metrics for clips of known classes, at least one, and of unknown classes, possibly none.
+    """Compute the metrics from clips of known classes (at least one) and of unknown classes (may be none).
 
-    `recall` is the target of the threshold that `false_positive_rate_at_recall` is measured at.
+    `recall` is the target at which `false_positive_rate_at_recall` is measured.
     """
     some = len(unknown.scores) > 0
     return UnknownFigures(
@@ -54,6 +54,6 @@ def _false_positive_rate(known: Floats, unknown: Floats, recall: float) -> float
 
 
 def _auroc(known: Floats, unknown: Floats) -> float:
-    from sklearn.metrics import roc_auc_score  # imported late: it costs a second that a run without thresholds saves
+    from sklearn.metrics import roc_auc_score  # imported late: takes a second, and is not needed without thresholds
 
     return float(roc_auc_score(np.repeat([True, False], [len(known), len(unknown)]), np.concatenate([known, unknown])))

@@ -1,4 +1,4 @@
-"""From a recipe and a run folder to all that learning needs; errors that a user can mend come before it starts."""
+"""Prepare a run: read earlier stages, videos and stages, build or load the network. Most user errors show here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stpr.train.settings.recipe import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for beside the recipe; `last` is the stage to stop after, `cache` a folder of frozen features."""
+    """The options of a run besides the recipe; `last`: stage to stop after, `cache`: folder of frozen features."""
 
     out: Path
     resume: bool = False
@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run before its next stage."""
+    """Everything needed to train the next stage."""
 
     plan: Plan
     model: StPR
@@ -44,7 +44,7 @@ class Prepared:
 
     @property
     def behind(self) -> tuple[float | None, ...]:
-        """The thresholds of the stages that were learnt before, None where there is none."""
+        """The thresholds of the stages already learnt; None for a stage without one."""
         if self.past is None:
             return ()
         record = self.past.record
@@ -52,9 +52,9 @@ class Prepared:
 
 
 def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: Processes) -> Prepared | None:
-    """Read what was learnt before, the videos and the stages; build the network, or load what it had learnt.
+    """Read the run's history, the videos and the stages; build the network, or load its last checkpoint.
 
-    None if there is nothing left to learn.
+    Returns None if there is nothing left to learn.
     """
     with processes.together():
         check_precision(recipe.optimizer.precision, processes.device)
@@ -62,7 +62,7 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     for note in past.notes if past else ():
         shown.note(note)
     learnt = past.record.stages if past else ()
-    gone = () if method_of(recipe).keeps_videos else learnt  # classes whose videos need not be there any more
+    gone = () if method_of(recipe).keeps_videos else learnt  # classes whose videos may be gone
     listed = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
         stages = tuple(read_stages(recipe.stages, listed, learnt))

@@ -1,4 +1,4 @@
-"""How a run shows its progress on the terminal."""
+"""Show a run's progress on the terminal."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from rich.progress import Progress as Bars
 from stpr.train.learning.fit import Terms
 from stpr.train.run.metrics import Metrics, tested_on
 
-TOLD_EVERY: Final = 30.0  # seconds, where there is no terminal: encoding is what a run waits for longest
+TOLD_EVERY: Final = 30.0  # seconds between lines about encoding, the longest wait, if there is no terminal
 
 
 class Progress(Protocol):
-    """What a run reports its progress to."""
+    """Receives the progress of a run."""
 
     def encoding(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` clips were decoded and encoded."""
+        """`done` of `total` clips are decoded and encoded."""
 
     def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
         """An epoch of a stage ended with these mean loss terms."""
 
     def tested(self, metrics: Metrics) -> None:
-        """A stage was learnt and tested; the figures are those after it."""
+        """A stage was trained and tested, with these metrics."""
 
     def note(self, sentence: str) -> None:
-        """A sentence that whoever started the run should read."""
+        """A sentence for the user."""
 
 
 class ShownProgress:
     """Progress bars on a terminal; elsewhere one plain line per stage and per pass over clips.
 
-    Names are printed literally, never read as rich's markup. `quiet` prints nothing: of several processes one speaks.
-    Clips that are encoded are told with their pace and the time left, by `clock` in seconds.
+    Names are printed literally, without rich markup. `quiet` prints nothing (all but one of several processes).
+    Encoding shows clips per second and the time left; `clock` returns seconds.
     """
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,8 +55,8 @@ class ShownProgress:
         self.task = self.bars.add_task("", total=None, note="", visible=False)
         self.shows = ""
         self.clock = clock
-        self.began = self.told = 0.0  # the pass over clips that is shown, and its last plain line
-        self.first = 0  # clips that were done when it began
+        self.began = self.told = 0.0  # start of the current pass over clips, and time of its last plain line
+        self.first = 0  # clips done when it began
 
     def __enter__(self) -> ShownProgress:
         self.bars.start()
@@ -69,7 +69,7 @@ class ShownProgress:
         self.bars.stop()
 
     def generating(self, done: int, total: int) -> None:
-        """The motions set is being written."""
+        """The motions set is being generated."""
         self._advance("motions: writing videos", done, total)
 
     def encoding(self, what: str, done: int, total: int) -> None:
@@ -93,11 +93,11 @@ class ShownProgress:
         self._advance(f"stage {stage}: learning, epochs", number, total, note=note)
 
     def tested(self, metrics: Metrics) -> None:
-        """A stage was learnt and tested."""
+        """A stage was trained and tested."""
         self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {tested_on(metrics)} seen so far")
 
     def note(self, sentence: str) -> None:
-        """A sentence that whoever started the run should read."""
+        """Print a sentence for the user."""
         self.console.print(sentence, soft_wrap=True)
 
     def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The loop over stages, as in the paper: learn a stage, forget its videos, test on every class seen so far."""
+"""The class-incremental protocol of the paper: train a stage, discard its videos, test on all classes seen so far."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ NewTrainer: TypeAlias = Callable[[Stage], Trainer]
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A stage that was learnt and tested; `model` goes on into the next one, so what is wanted of it is taken now."""
+    """Results of a trained and tested stage. `model` is changed by the next stage, so use it before continuing."""
 
     stage: Stage
     model: StPR
     curves: list[Terms]
-    doubts: list[tuple[int, int]]  # training clips by row, and the class that each is like (`run/suspects.py`)
+    doubts: list[tuple[int, int]]  # row of a training clip with a doubtful label, class it resembles
     thresholds: tuple[float | None, ...]  # of this stage and all before it
     unknown: UnknownSpec | None
     known: Predicted | None  # test clips of the stages so far
-    strange: Predicted | None  # test clips of the stages to come, where thresholds are to be tried
+    strange: Predicted | None  # test clips of later stages, if thresholds are evaluated
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be learnt: the stages of a recipe, in order, up to `last`; `build` makes a network that knows none."""
+    """What to learn: a recipe's stages, in order, up to `last`; `build` creates an untrained network."""
 
     recipe: Recipe
     stages: tuple[Stage, ...]
@@ -53,7 +53,7 @@ class Plan:
         return [name for stage in self.stages for name in stage.classes]
 
     def epochs(self, stage: Stage) -> int:
-        """How many epochs a stage is learnt for: as many as the first where everything is learnt anew."""
+        """The number of epochs of a stage; as many as the first stage's if the method retrains from scratch."""
         settings = self.recipe.optimizer
         first = stage.index == 1 or method_of(self.recipe).keeps_videos
         return settings.epochs_first if first else settings.epochs_later
@@ -62,7 +62,7 @@ class Plan:
 def learn_stages(
     plan: Plan, model: StPR, clips: ClipSource, new_trainer: NewTrainer, behind: Sequence[float | None] = ()
 ) -> Iterator[Finished]:
-    """Learn one stage after the other; `behind` has the thresholds of those that `model` has learnt already."""
+    """Train one stage after the other; `behind` are the thresholds of the stages that `model` has learnt."""
     recipe, stages, lows = plan.recipe, plan.stages, list(behind)
     revisited = _Revisited(clips) if method_of(recipe).keeps_videos else None
     for stage in stages[len(lows) : plan.last]:
@@ -76,8 +76,8 @@ def learn_stages(
         measured = model.head.combiner.score
         learnt = learn_stage(model, classes, inputs, recipe, new_trainer(stage))
         check_numbers(model, stage.index)
-        del inputs  # from here on nothing of the stage's videos is left but the model's tensors
-        # Where familiarity has come to measure something else, earlier thresholds mean nothing any more.
+        del inputs  # from here on only the model's tensors remain of the stage's videos
+        # If the definition of familiarity has changed, earlier thresholds are meaningless.
         alike = model.head.combiner.score == measured
         lows = [*lows, learnt.threshold] if alike else [learnt.threshold] * stage.index
         spec = spec_of(model, recipe.unknown, lows)
@@ -100,14 +100,14 @@ def _tests(clips: ClipSource, model: StPR, stages: Sequence[Stage]) -> dict[int,
 
 
 class _Revisited:
-    """The clips of all stages so far, for a method that keeps old videos."""
+    """Provides the clips of all stages so far, for a method that keeps old videos."""
 
     def __init__(self, clips: ClipSource) -> None:
         self.clips = clips
         self.parts: list[Inputs] = []
 
     def upto(self, stage: Stage, stages: Sequence[Stage], model: StPR) -> tuple[tuple[str, ...], StageInputs]:
-        """All classes up to a stage, and their clips."""
+        """The classes of all stages up to `stage`, and their clips."""
         sofar = stages[: stage.index]
         self.parts += [self.clips.train(model.encoder, one) for one in sofar[len(self.parts) :]]
         return tuple(name for one in sofar for name in one.classes), all_stages(self.parts)

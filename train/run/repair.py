@@ -1,6 +1,6 @@
-"""A run folder that is no longer whole: the last stage that can still be gone on from, and the figures up to it.
+"""Recover a damaged run folder: find the last intact stage and the metrics up to it.
 
-Nothing is removed here. A stage that is learnt again takes the place of the damaged one when it is whole.
+Nothing is deleted here. A stage that is trained again replaces the damaged one when it is complete.
 """
 
 from __future__ import annotations
@@ -34,41 +34,41 @@ from stpr.train.run.metrics import (
 )
 
 REBUILT = (
-    f"{METRICS} was lost and was made again of each stage's {PREDICTIONS}: loss curves, times and routing of the stages"
-    " before are not in it."
+    f"{METRICS} was lost and was rebuilt from each stage's {PREDICTIONS}: it lacks loss curves, times and routing of"
+    " earlier stages."
 )
 
 
 def last_whole_stage(run: Path) -> tuple[Metrics, StageRecord, tuple[str, ...]] | None:
-    """Figures and record of the last stage that is whole, and what to say of the others; None before the first stage.
+    """Metrics and record of the last intact stage, and notes on the others; None before the first stage.
 
-    Raises CheckpointError, with the one way on, where no stage is whole or figures can't be had.
+    Raises CheckpointError, with the way to recover, if no stage is intact or the metrics can't be rebuilt.
     """
     figures = read_metrics(run) if metrics_file(run).is_file() else None
     stages = begun_stages(run)
     if figures is not None:
-        stages = list(range(1, len(figures.stages) + 1))  # one behind them was saved without its figures
-    elif not stages or (stages == [1] and snapshot_file(run).is_file()):  # killed between checkpoint and figures
+        stages = list(range(1, len(figures.stages) + 1))  # a later stage was saved without metrics
+    elif not stages or (stages == [1] and snapshot_file(run).is_file()):  # killed before writing the metrics
         return None
     faults: list[str] = []
     for stage in reversed(stages):
         try:
             record = check_stage(run, stage)
         except CheckpointError as error:
-            faults.append(error.message.partition(";")[0])  # the fix is another one here
+            faults.append(error.message.partition(";")[0])  # the fix differs here
             continue
         known = _rebuilt(run, record) if figures is None else _upto(figures, stage)
         again = stages[stages.index(stage) + 1 :]
-        notes = (f"{faults[0]}. {named_stages(again).capitalize()} will be learnt again.",) if again else ()
+        notes = (f"{faults[0]}. {named_stages(again).capitalize()} will be trained again.",) if again else ()
         return known, record, notes
     raise CheckpointError(
-        f"{run} has no whole stage to go on from: {faults[0]}; put that stage's folder back from a copy, or"
-        " choose another --out and learn from the first stage."
+        f"{run} has no intact stage to continue from: {faults[0]}; restore that stage's folder from a copy, or"
+        " choose another --out and train from the first stage."
     )
 
 
 def _upto(metrics: Metrics, stage: int) -> Metrics:
-    """The figures as they are gone on from after an earlier stage: those that only the last test gave are left out."""
+    """Cut the metrics back to an earlier stage, without those that only the last test measured."""
     if stage == len(metrics.stages):
         return metrics
     classes = list(chain.from_iterable(metrics.stages[:stage]))
@@ -95,7 +95,7 @@ def _upto(metrics: Metrics, stage: int) -> Metrics:
 
 
 def _rebuilt(run: Path, record: StageRecord) -> Metrics:
-    """The figures that the predictions of all stages up to this one still tell."""
+    """Rebuild the metrics from the predictions of all stages up to this one."""
     sizes = [len(names) for names in record.stages]
     classes = list(record.classes)
     rows, seen, tables = [], [], []
@@ -126,7 +126,7 @@ def _rebuilt(run: Path, record: StageRecord) -> Metrics:
 
 
 def _read_predictions(run: Path, stage: int, classes: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Places of the true and the predicted classes of a stage's test clips."""
+    """Read true and predicted class indices of a stage's test clips."""
     file, places = stage_folder(run, stage) / PREDICTIONS, {name: place for place, name in enumerate(classes)}
     try:
         with file.open(encoding="utf-8", newline="") as lines:
@@ -141,6 +141,6 @@ def _read_predictions(run: Path, stage: int, classes: Sequence[str]) -> tuple[li
 
 def _no_figures(run: Path, file: Path) -> CheckpointError:
     return CheckpointError(
-        f"{run} has no {METRICS}, and {file}, which it could be made again of, can't be read; put one of them back from"
-        " a copy. The stages can still be exported."
+        f"{run} has no {METRICS}, and {file}, needed to rebuild it, can't be read; restore one of them from a copy. The"
+        " stages can still be exported."
     )

@@ -1,4 +1,4 @@
-"""Taking up a run after its last finished stage, perhaps months later, with more stages and other videos."""
+"""Resume a run after its last finished stage, possibly with more stages and other videos."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from stpr.train.run.repair import last_whole_stage
 from stpr.train.settings.load import load_recipe, read_resolved
 from stpr.train.settings.recipe import Recipe
 
-MAY_DIFFER: Final = ("data", "stages")  # new videos come from elsewhere, new stages behind the learnt ones
+MAY_DIFFER: Final = ("data", "stages")  # tables that may change: new videos, new stages after the learnt ones
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a resumed run has behind it: its figures, the record of the last stage that they tell of, what to say."""
+    """The history of a resumed run: metrics, the record of the last stage in them, notes for the user."""
 
     metrics: Metrics
     record: StageRecord
@@ -38,36 +38,36 @@ class Past:
 
 
 def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
-    """What was learnt in a run folder, None if nothing was; the recipe must be one that may go on from there.
+    """Read the history of a run folder, None if it has none; checks that `recipe` may continue it.
 
-    Raises RecipeError for stages, or a part of one, that are in the way without `resume`, and for a recipe that
-    differs in what must not; CheckpointError where no stage is left that could be gone on from.
+    Raises RecipeError if there are stages, or part of one, but not `resume`, and for a recipe with other deciding
+    settings; CheckpointError if no intact stage is left.
     """
     done = finished_stages(out)
     if not (begun_stages(out) or snapshot_file(out).is_file() or metrics_file(out).is_file()):
         return None
     if not recipe_file(out).is_file():
         raise CheckpointError(
-            f"{out} holds stages but no {recipe_file(out).name}, which says how they were learnt; put it back from a"
-            " copy, or choose another --out."
+            f"{out} has stages but no {recipe_file(out).name}, which records their settings; restore it from a copy, or"
+            " choose another --out."
         )
     if resume:
         check_deciding(read_resolved(recipe_file(out)), recipe, out)
-    found = last_whole_stage(out)  # before anybody is sent to --resume
+    found = last_whole_stage(out)  # first, so that no message recommends --resume if that can't work
     if not resume:
-        holds = f"{len(done)} finished stage{'s'[: len(done) > 1]}" if done else "a stage half learnt"
-        raise RecipeError(f"{out} holds a run with {holds}; go on with --resume or choose another --out.")
+        holds = f"{len(done)} finished stage{'s'[: len(done) > 1]}" if done else "an unfinished stage"
+        raise RecipeError(f"{out} holds a run with {holds}; continue with --resume or choose another --out.")
     return None if found is None else Past(*found)
 
 
 def keep_figures(out: Path, past: Past) -> None:
-    """Put figures that were lost, and made again, back where no stage is left to be learnt with them."""
+    """Write rebuilt metrics to disk if no stage is left to train, which would write them."""
     if not metrics_file(out).is_file():
         write_metrics(out, past.metrics)
 
 
 def carried_recipe(run: Path, changes: Sequence[str]) -> Recipe:
-    """A run's recipe with the places of this machine. Raises RecipeError for changes to what has decided the run."""
+    """A run's recipe with this machine's paths. Raises RecipeError for changes to settings that determine results."""
     begun = read_resolved(recipe_file(run))
     recipe = load_recipe(str(recipe_file(run)), changes=changes) if changes else begun
     check_deciding(begun, recipe, run)
@@ -75,29 +75,29 @@ def carried_recipe(run: Path, changes: Sequence[str]) -> Recipe:
 
 
 def learnt_model(out: Path, past: Past, recipe: Recipe) -> StPR:
-    """The network as it was after the last of those stages, at the place that the recipe names."""
+    """Load the network after the last stage, with the backbone at the path in the recipe."""
     return load_stage(out, past.record.stage, recipe)[0]
 
 
 def span(videos: Sequence[Video], past: Past | None) -> float:
-    """Seconds that a clip spans; a resumed run keeps its first stage's, so that a device's window does not change."""
+    """The length of a clip in seconds; a resumed run keeps the value, so that the device's window does not change."""
     if past is not None:
         return past.record.clip.span_seconds
     return median_span([video.path for video in videos if video.split == "train"])
 
 
 def check_deciding(begun: Recipe, recipe: Recipe, out: Path) -> None:
-    """Raise RecipeError for a recipe that could not have led to what the run has learnt.
+    """Raise RecipeError if the recipe differs from the run's in a setting that determines results.
 
-    Places and threads belong to a machine and may differ; a network at another place is told by its digest.
+    Paths and threads may differ; a network at another path is verified by its digest.
     """
     fields = [name for name in Recipe.__struct_fields__ if name not in MAY_DIFFER]
     before, now = begun.deciding, recipe.deciding
     other = [name for name in fields if getattr(before, name) != getattr(now, name)]
     if other:
         raise RecipeError(
-            f"{out} was begun with another recipe ({', '.join(other)} differ); resume with that one or choose"
+            f"{out} was started with another recipe ({', '.join(other)} differ); resume with that one or choose"
             " another --out."
         )
     if recipe.stages.sizes and recipe.stages != begun.stages:
-        raise RecipeError(f"{out} was begun with other stages: {LIST_THEM}")
+        raise RecipeError(f"{out} was started with other stages: {LIST_THEM}")

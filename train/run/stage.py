@@ -1,4 +1,4 @@
-"""Learn one stage: called by the protocol, by the dry run and by tools that measure."""
+"""Train one stage; used by the protocol, the dry run and measuring tools."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from stpr.train.settings.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What a stage leaves beside the model: its loss curves, and its threshold of familiarity if there is one."""
+    """Results of training a stage, besides the model: loss curves, familiarity threshold (or None), doubtful labels."""
 
     curves: list[Terms]
     threshold: float | None
-    doubts: list[tuple[int, int]]  # training clips by row, and the class of this stage that each is like
+    doubts: list[tuple[int, int]]  # row of a training clip, class of this stage that it resembles
 
 
 def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, trainer: Trainer) -> Learnt:
-    """Learn a stage in place from all its clips but the held-out ones, which set the threshold (`run/open_set.py`)."""
+    """Train `model` on a stage, in place; held-out clips are used for the threshold only (`run/open_set.py`)."""
     learn, encoder = method_of(recipe).learn, model.encoder
     held = held_out(inputs.labels, inputs.recordings, recipe.unknown.holdout, seed=trainer.seed)
     if not held.any():

@@ -1,6 +1,6 @@
-"""Training clips whose label is doubtful: the clips that are most like them are all of one other class.
+"""Find training clips with doubtful labels: clips whose nearest neighbours all belong to one other class.
 
-It is told while a stage's clips are in memory anyway. What is kept are a few names for the report, no picture.
+This is done while a stage's clips are in memory. Only a few file names are stored for the report, no pictures.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
 
 NEIGHBOURS: Final = 5
-LEAST_NEIGHBOURS: Final = 3  # of small classes half would already be too many
-FEWEST: Final = 4  # clips of a class, this one among them: of fewer, neighbours say little
-MOST: Final = 24  # that are kept of a stage, however many clips it has
-AT_ONCE: Final = 1024  # clips that are compared with all others
+LEAST_NEIGHBOURS: Final = 3  # even in small classes
+FEWEST: Final = 4  # clips of a class, for neighbours to be meaningful
+MOST: Final = 24  # listed per stage
+AT_ONCE: Final = 1024  # clips compared with all others in one batch
 
 
 @torch.no_grad()
 def doubts(model: StPR, parts: Sequence[StageClips], rows: Tensor) -> list[tuple[int, int]]:
-    """Clips to look at, and the class, from 0 within the stage, that each is like: the clearest first, MOST at most.
+    """Rows of doubtful clips and the class (from 0 within the stage) that each resembles: clearest first, at most MOST.
 
-    `rows` `(n,)` say where the parts' clips are among all of the stage. They are compared by what the statistics
-    describe, each view as far as it is believed once the stage is learnt; without statistics nothing is doubted.
+    `rows` `(n,)` map the parts' clips to the stage's clips. Clips are compared by the descriptions of the statistics,
+    each view with its learnt weight; empty without statistics.
     """
     scores = model.head.combiner.statistics
     if not isinstance(scores, ClipStatistics):
@@ -44,26 +44,26 @@ def doubts(model: StPR, parts: Sequence[StageClips], rows: Tensor) -> list[tuple
 
 
 def _spread_alike(described: Tensor) -> Tensor:
-    """Every number in units of its deviation over all clips.
+    """Scale every dimension by its standard deviation over all clips.
 
-    Not whitened by the scatter within classes, as for decisions: a clip of the wrong class widens that in the very
-    direction in which it lies wrong, so most would not be found.
+    Whitening by the within-class scatter, as for decisions, would hide most wrong labels, since each widens the scatter
+    in the direction in which it is wrong.
     """
     return (described - described.mean(dim=0)) / described.std(dim=0).clamp_min(1e-6)
 
 
 def _weight(scores: ClipStatistics, place: int) -> float:
-    """How far a view is believed."""
+    """The learnt weight of a view."""
     return float(scores.shares[place]) if scores.learns_weights else 1.0
 
 
 def doubtful(described: Tensor, labels: Tensor) -> list[tuple[int, int]]:
-    """Rows of `described` `(n, S)`, and the class that all their neighbours are of; the nearest neighbours first.
+    """Rows of `described` `(n, S)` whose neighbours all belong to one other class, and that class; nearest first.
 
-    There are NEIGHBOURS of them, or fewer where that would be more than half of the smallest class.
+    NEIGHBOURS are compared, or fewer if that would be more than half of the smallest class.
     """
     if not described.any():
-        return []  # nothing tells these clips apart
+        return []  # all clips are equal
     counts = torch.bincount(labels)
     enough = counts[labels] >= FEWEST
     if not int(enough.sum()) or len(counts) < 2:

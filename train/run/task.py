@@ -1,4 +1,4 @@
-"""What `stpr-train` is asked to learn: a recipe, a folder of videos in place of one, or more classes for a run."""
+"""Turn the arguments of `stpr-train` into a task: a recipe, a folder of videos, or new classes for a finished run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from stpr.train.settings.shipped import shipped_recipes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What was asked for beside a recipe or a folder of videos; `run` is a run that is to learn more classes."""
+    """Options besides the recipe or folder of videos; `run`: a finished run that should learn more classes."""
 
     data: str | None = None
     out: Path | None = None
@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A recipe and the run folder; where its videos come from a folder, also their list, which is yet to be written."""
+    """A recipe and a run folder; for a folder of videos, also the list of videos, which is not written yet."""
 
     recipe: Recipe
     out: Path
@@ -47,7 +47,7 @@ class Task:
     notes: Sequence[str] = ()
 
     def write_list(self) -> None:
-        """Write the list into the run folder; raises StprError, with nothing written, if the run can't start there."""
+        """Write the list into the run folder; raises StprError, and writes nothing, if the run can't start there."""
         if not self.videos:
             return
         look_back(self.out, settle(self.recipe)[0], resume=self.resume)
@@ -58,7 +58,7 @@ class Task:
 
     @contextmanager
     def rehearsed(self) -> Iterator[Recipe]:
-        """The recipe, its list somewhere else for as long as a dry run looks at it."""
+        """The recipe for a dry run, with the list in a temporary file."""
         if not self.videos:
             yield self.recipe
             return
@@ -68,7 +68,7 @@ class Task:
 
 
 def read_task(name: str, asked: Asked) -> Task:
-    """The task behind `stpr-train NAME`. Raises RecipeError or DataError for one that can't be."""
+    """The task of `stpr-train NAME`. Raises RecipeError or DataError for an invalid one."""
     if asked.run is not None:
         task = _more_classes(Path(name), asked.run, asked)
     elif Path(name).is_dir() and name not in shipped_recipes():
@@ -81,7 +81,7 @@ def read_task(name: str, asked: Asked) -> Task:
 
 
 def _folder(folder: Path, asked: Asked) -> Task:
-    """One stage of all classes of a folder; of a run that goes on, whatever it was begun with."""
+    """One stage with all classes of a folder; to resume a run, the videos it was started with."""
     if asked.data is not None:
         raise RecipeError(f"--data {asked.data}: {folder} is a folder of videos, not a recipe; leave --data out.")
     name = folder.resolve().name
@@ -99,24 +99,24 @@ def _folder(folder: Path, asked: Asked) -> Task:
 
 
 def _found_again(run: Path, folder: Path) -> list[Video]:
-    """The run's list with the videos that are no longer where they were, but in the folder; none if none is."""
+    """The run's list with new paths for videos that were moved to the folder; empty if none was."""
     listed = CsvList(root=str(run), file=VIDEOS, videos="").listed().videos
     now = [dataclasses.replace(video, path=carried(video.path, folder.resolve())) for video in listed]
     return now if now != listed else []
 
 
 def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
-    """A stage of the classes of a folder that a run has not learnt, behind those that it has."""
+    """A further stage with those classes of a folder that the run has not learnt."""
     if asked.data is not None or asked.out is not None:
-        raise RecipeError(f"--run {run} says where to go on; leave --data and --out out.")
+        raise RecipeError(f"--run {run} already determines the folder; remove --data and --out.")
     if not folder.is_dir():
-        raise RecipeError(f"--run {run} learns more classes from a folder of videos, and {folder} is none; name one.")
+        raise RecipeError(f"--run {run} needs a folder of videos to learn from, and {folder} is not one; name one.")
     if not recipe_file(run).is_file():
         raise CheckpointError(f"--run {run} is not a run: it has no {recipe_file(run).name}; name a run folder.")
     begun = load_recipe(str(recipe_file(run)), changes=asked.changes)
     past = look_back(run, begun, resume=True)
     if past is None:
-        raise CheckpointError(f"--run {run} has not learnt a stage yet; finish it first, with --resume.")
+        raise CheckpointError(f"--run {run} has no finished stage yet; finish it first, with --resume.")
     learnt = past.record.stages
     known = set(chain.from_iterable(learnt))
     videos, notes = read_class_folders(folder.resolve())
@@ -126,7 +126,7 @@ def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
         raise DataError(f"{folder} has no class that is new to {run}, which knows {some(sorted(known))}; add one.")
     _check_finished(begun.stages, learnt, new, run)
     if old := sorted({video.label for video in videos} & known):
-        notes = [*notes, f"learnt before, so left alone: {some(old)}"]
+        notes = [*notes, f"already learnt, so ignored: {some(old)}"]
     kept = CsvList(root=str(run), file=VIDEOS, videos="").listed().videos if videos_file(run).is_file() else []
     listed = [video for video in kept if video.label not in new] + [video for video in videos if video.label in new]
     recipe = replace(
@@ -138,18 +138,18 @@ def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
 
 
 def _background_of(folder: Path, begun: Recipe) -> tuple[str, list[str]]:
-    """The new folder's background videos, else those that the run was begun with, else none; and what to say of it."""
+    """The new folder's background videos, else those of the run, else none; and notes for the user."""
     background, said = background_of(folder)
     if background or not begun.data.background:
         return background, said
     kept = begun.data.path(begun.data.background)
     if kept.is_dir():
         return str(kept), said
-    return "", [f"the background videos in {kept} are gone: from here on events are told without them"]
+    return "", [f"the background videos in {kept} are gone: from now on events are learnt without them"]
 
 
 def _check_finished(begun: StageSettings, learnt: Sequence[tuple[str, ...]], new: tuple[str, ...], run: Path) -> None:
-    """Raise RecipeError for a run that has stages before it other than these new classes."""
+    """Raise RecipeError if the run still has planned stages other than these new classes."""
     planned = len(begun.classes or begun.sizes)
     if planned > len(learnt) and begun.classes[len(learnt) :] != (new,):
         raise RecipeError(f"--run {run} has learnt {len(learnt)} of {planned} stages; finish it first, with --resume.")

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: each loss term by epoch, the accuracy on all classes seen so far by stage."""
+"""Write TensorBoard scalars: each loss term by epoch, and the accuracy on all classes seen so far by stage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from stpr.train.run.metrics import Metrics
 
 
 class Scalars:
-    """Writes `run/tensorboard`, begun anew by every process from the figures of the stages behind it.
-
-    So a step is never there twice, however a run was stopped.
-    """
+    """Writes `run/tensorboard`; each session first rewrites it from the finished stages, so no step occurs twice."""
 
     def __init__(self, run: Path, past: Metrics | None) -> None:
         shutil.rmtree(tensorboard_folder(run), ignore_errors=True)
@@ -29,16 +26,16 @@ class Scalars:
                 self.tested(stage, seen)
 
     def epoch(self, terms: Terms) -> None:
-        """The next epoch of the run ended with these mean loss terms."""
+        """Add the mean loss terms of the next epoch."""
         self.epochs += 1
         for name, value in terms.items():
             self.writer.add_scalar(f"loss/{name}", value, self.epochs)
 
     def tested(self, stage: int, seen: float) -> None:
-        """After this stage, this part of all test clips seen so far was recognised."""
+        """Add the accuracy on all classes seen so far, after a stage."""
         self.writer.add_scalar("accuracy/seen", seen, stage)
         self.writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         self.writer.close()

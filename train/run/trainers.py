@@ -1,4 +1,4 @@
-"""How each stage of a run is trained: one trainer after the other, each with its seed, epochs and snapshots."""
+"""Create the trainer of each stage of a run, with its seed, epochs and snapshots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stpr.train.run.tensorboard import Scalars
 
 @dataclass(slots=True)
 class Trainers:
-    """A trainer for each stage: its seed, its number of epochs, its snapshots, and who hears of its epochs."""
+    """Creates a trainer per stage: sets seed, epochs, snapshots and progress reports."""
 
     prepared: Prepared
     out: Path
@@ -30,13 +30,13 @@ class Trainers:
     _snapshots: Snapshots | None = None
 
     def lap(self) -> float:
-        """Seconds that the stage just finished took, interrupted attempts included; starts the next one's clock."""
+        """Seconds spent on the stage just finished, interrupted attempts included; restarts the clock."""
         assert self._snapshots is not None
         seconds, self.began = self._snapshots.seconds, time.monotonic()
         return seconds
 
     def of(self, stage: Stage) -> Sgd:
-        """The trainer of a stage; random numbers begin here."""
+        """Create the trainer of a stage and seed the random generators."""
         recipe = self.prepared.plan.recipe
         seed = recipe.seed * 1000 + stage.index
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""How far a new expert is to be trusted: what it adds to the class scores on clips that neither has learnt from."""
+"""Fit the weight of a new expert's scores beside the class scores, on held-out clips that neither was trained on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from stpr.train.model.scores.reliability import PRIOR, UNKNOWN
 from stpr.train.model.stpr import StPR
 from stpr.train.run.open_set_metrics import Floats
 
-Losses: TypeAlias = Callable[[float], Floats]  # of each held-out clip `(n,)`, by trust
+Losses: TypeAlias = Callable[[float], Floats]  # trust -> loss of each held-out clip `(n,)`
 
-MOST: Final = 100.0  # nats for a cosine of 1
-SURE: Final = 1.64  # standard errors by which trust must pay: chance does so once in twenty times
+MOST: Final = 100.0  # upper limit, nats for a cosine of 1
+SURE: Final = 1.64  # standard errors by which the loss must improve: one-sided test at 5 %
 
 
 @torch.no_grad()
 def weigh_expert(model: StPR, held: StageClips) -> None:
-    """Set the trust in the newest expert from held-out clips of its stage; none where it doesn't surely help."""
+    """Set the trust in the newest expert from held-out clips of its stage; 0 unless it helps significantly."""
     combiner = model.head.combiner
     if not isinstance(combiner, Mixture) or not len(model.head.experts):
         return
@@ -40,8 +40,8 @@ def weigh_expert(model: StPR, held: StageClips) -> None:
 
 
 def surely_better(losses: Losses) -> float:
-    """The trust of least mean loss, which is convex in it; 0 unless clips lose less by it, by SURE standard errors."""
-    from scipy.optimize import minimize_scalar  # imported late: it costs time that other runs save
+    """The trust that minimises the mean loss (convex); 0 unless it reduces the loss by SURE standard errors."""
+    from scipy.optimize import minimize_scalar  # imported late: slow to load, and not every run needs it
 
     def cost(trust: float) -> float:
         return float(losses(trust).mean()) + PRIOR * (trust / UNKNOWN) ** 2 / 2

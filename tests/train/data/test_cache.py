@@ -200,7 +200,7 @@ def test_a_damaged_index_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_a_place_that_can_not_be_written_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(DataError, match=r"the cache can't write .*taken/cache/videos\.json \(.*\); make room"):
+    with pytest.raises(DataError, match=r"the cache can't write .*taken/cache/videos\.json \(.*\); free space"):
         FeatureCache(tmp_path / "taken" / "cache")
 
 
@@ -208,7 +208,7 @@ def test_an_entry_that_can_not_be_written_leaves_nothing_behind(tmp_path: Path, 
     cache = FeatureCache(tmp_path / "cache")
     entry = cache.entry(video, HOW)
     entry.mkdir(parents=True)
-    with pytest.raises(DataError, match=rf"the cache can't write {entry} \(Is a directory\); make room there"):
+    with pytest.raises(DataError, match=rf"the cache can't write {entry} \(Is a directory\); free space"):
         cache.write(entry, torch.zeros(1))
     assert [path.name for path in entry.parent.iterdir()] == [entry.name]
 

@@ -331,7 +331,7 @@ def test_the_typical_span_is_the_median(tmp_path: Path) -> None:
     videos = [write_video(tmp_path / f"{frames}.avi", frames) for frames in (20, 30, 50)]
     assert median_span(videos) == pytest.approx(1.5, rel=0.01)
     assert median_span(videos, at_most=1) == pytest.approx(1.5, rel=0.01)  # the middle one of the list
-    with pytest.raises(DataError, match="no training video to take the typical length from"):
+    with pytest.raises(DataError, match="no training video to measure the typical length of"):
         median_span([])
 
 

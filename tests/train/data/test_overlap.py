@@ -40,7 +40,7 @@ def test_one_video_under_two_names(tmp_path: Path, size: int, double: Callable[[
     check_overlap(videos)
     double(videos[3].path, tmp_path / "other.mp4")
     videos.append(Video(tmp_path / "other.mp4", "clap", "test"))
-    said = f"{videos[5].path} is for testing and {videos[3].path} for training, but they hold the same (1 such videos)"
+    said = f"{videos[5].path} is for testing and {videos[3].path} for training, but their contents are equal (1 such"
     with pytest.raises(DataError, match=re.escape(said)) as caught:
         check_overlap(videos)
     assert "put it on the skip list ([data] skip)" in caught.value.message
@@ -53,7 +53,9 @@ def test_one_video_in_two_classes(tmp_path: Path, double: Callable[[Path, Path],
     videos = [put(tmp_path / f"{index}.mp4", bytes([index]) * 10, split) for index in range(3)]
     double(videos[1].path, tmp_path / "other.mp4")
     check_overlap([*videos, Video(tmp_path / "other.mp4", "wave", split)])  # a class may have a copy
-    said = f"{videos[1].path} is of the class 'wave' and {tmp_path}/other.mp4 of 'clap', but they hold the same (1 such"
+    said = (
+        f"{videos[1].path} has the class 'wave' and {tmp_path}/other.mp4 'clap', but their contents are equal (1 such"
+    )
     with pytest.raises(DataError, match=re.escape(said)) as caught:
         check_overlap([*videos, Video(tmp_path / "other.mp4", "clap", split)])
     assert "remove the one whose class is wrong" in caught.value.message

@@ -53,14 +53,14 @@ def test_learnt_classes_need_no_video(left: list[Video]) -> None:
         (GROWN, videos_of("run", splits=("test",)), "'run' of stage 3 has no train video"),
         (GROWN, videos_of("run", splits=("train",)), "'run' of stage 3 has no test video"),
         (GROWN, [], "stage 3 names the class 'run', which the data set does not have"),
-        (GROWN, videos_of("run", "spin"), "no stage has 'spin'; add each to a stage or take its videos out"),
+        (GROWN, videos_of("run", "spin"), "no stage has 'spin'; add each to a stage or remove its videos"),
         (StageSettings(classes=LEARNT), videos_of("run"), "no stage has 'run'; add each to a stage"),
         (StageSettings(classes=(("run",), *LEARNT)), videos_of("run"), "stage 1 was learnt as 'wave', 'clap', but is"),
         (StageSettings(sizes=(2, 1, 1)), videos_of("run"), "stage 1 was learnt as 'wave', 'clap', but is"),
         (
             StageSettings(sizes=(2, 1)),
             videos_of("run"),
-            r"begun with 3 classes, and with the data set there are now 4: stages drawn by \[stages\] sizes can't be",
+            r"started with 3 classes, but with this data set there are 4: stages drawn by \[stages\] sizes can't be",
         ),
     ],
 )

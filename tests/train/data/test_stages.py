@@ -71,8 +71,8 @@ def test_all_class_orders_of_the_benchmark(shared_data: Path) -> None:
     ("classes", "sizes", "message"),
     [
         ("ABC", [2, 2], r"stages of \[2, 2\] classes add up to 4, but there are 3 classes"),
-        ("ABC", [3, 0], "give each stage one or more"),
-        ("ABC", [4, -1], "give each stage one or more"),
+        ("ABC", [3, 0], "give each stage at least one"),
+        ("ABC", [4, -1], "give each stage at least one"),
         ("ABC", [], "add up to 0"),
         ("ABA", [3], "class 'A' is listed 2 times"),
     ],
@@ -122,8 +122,11 @@ def test_stages_may_grow_behind_the_learnt_ones(behind: list[list[str]]) -> None
     [
         ([["clap", "wave"], ["jump"]], "stage 1 was learnt as 'wave', 'clap', but is 'clap', 'wave' in the stages"),
         ([["wave", "clap", "run"], ["jump"]], "stage 1 was learnt as .* but is 'wave', 'clap', 'run' in the stages"),
-        ([["wave", "clap"], ["run"], ["jump"]], "stage 2 was learnt as 'jump', but is 'run' in the stages; put the"),
-        ([["wave", "clap"]], "stage 2 was learnt as 'jump', but is missing in the stages; put the learnt stages first"),
+        ([["wave", "clap"], ["run"], ["jump"]], "stage 2 was learnt as 'jump', but is 'run' in the stages; list the"),
+        (
+            [["wave", "clap"]],
+            "stage 2 was learnt as 'jump', but is missing in the stages; list the learnt stages first",
+        ),
     ],
 )
 def test_a_learnt_stage_stays_as_it_was(lists: list[list[str]], message: str) -> None:

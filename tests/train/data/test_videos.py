@@ -143,7 +143,7 @@ def test_a_container_without_frames_is_named(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi")
     raw = path.read_bytes()
     path.write_bytes(raw[: raw.find(b"movi") + 4])
-    with pytest.raises(DataError, match=r"a\.avi holds no frame that can be decoded"):
+    with pytest.raises(DataError, match=r"a\.avi has no frame that can be decoded"):
         probe(path)
 
 
@@ -168,13 +168,13 @@ def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, messag
 
 def test_what_is_damaged_can_be_mended_or_skipped(video: Path) -> None:
     with pytest.raises(
-        DataError, match=r"mend it .* or put it on the skip list \(\[data\] skip\), and go on with --resume"
+        DataError, match=r"repair it .* or put it on the skip list \(\[data\] skip\), and continue with --resume"
     ):
         probe(cut(video, 0.5))
 
 
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(f"the video {tmp_path} can't be read (Is a directory); mend it")):
+    with pytest.raises(DataError, match=re.escape(f"the video {tmp_path} can't be read (Is a directory); repair it")):
         content_digest(tmp_path)
 
 

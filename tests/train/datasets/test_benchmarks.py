@@ -237,7 +237,9 @@ def vclimb(root: Path) -> Dataset:
     return Vclimb(root=str(root))
 
 
-OVERLAP = "the lists of .* name .*/v_JumpRope_g01_c01.avi for both training and testing; take them from their authors"
+OVERLAP = (
+    "the lists of .* name .*/v_JumpRope_g01_c01.avi for both training and testing; get the lists from their authors"
+)
 TREES = [ucf101, hmdb51, hmdb51_official, ssv2, ssv2_official, kinetics400, vclimb]
 
 
@@ -279,7 +281,7 @@ def test_a_skip_list_is_the_way_to_leave_a_video_out(tree: Any, tmp_path: Path) 
     write(tmp_path, "skip.txt", "# gone", videos[1].path.relative_to(tmp_path / data.videos).as_posix())
     assert read(msgspec.structs.replace(data, skip="skip.txt")) == [videos[0], *videos[2:]]
     write(tmp_path, "skip.txt", "other.avi")
-    with pytest.raises(DataError, match=r"skip\.txt, line 1: 'other\.avi' is none of the videos"):
+    with pytest.raises(DataError, match=r"skip\.txt, line 1: 'other\.avi' is not one of the videos"):
         read(msgspec.structs.replace(data, skip="skip.txt"))
 
 
@@ -360,7 +362,7 @@ def test_a_missing_list_is_named_with_what_belongs_there(tree: Any, file: str, e
 def test_an_official_hmdb51_folder_that_lacks_a_class_is_refused(tmp_path: Path) -> None:
     data = hmdb51_official(tmp_path)
     (tmp_path / "testTrainMulti_7030_splits/some_class00_test_split3.txt").unlink()
-    with pytest.raises(DataError, match=r"has \*_test_split3.txt of 50 classes, not of 51; testTrainMulti_7030_splits"):
+    with pytest.raises(DataError, match=r"has \*_test_split3.txt for 50 classes, not 51; testTrainMulti_7030_splits"):
         read(data)
 
 
@@ -368,23 +370,38 @@ def test_an_official_hmdb51_folder_that_lacks_a_class_is_refused(tmp_path: Path)
     ("tree", "file", "lines", "said"),
     [
         (ucf101, "ucfTrainTestlist/classInd.txt", ["1 A", "JumpRope"], "line 2: 'JumpRope' is not ID NAME"),
-        (ucf101, "ucfTrainTestlist/classInd.txt", ["1 A", "3 B"], "don't count up from 1 to 2"),
+        (ucf101, "ucfTrainTestlist/classInd.txt", ["1 A", "3 B"], "are not 1 to 2 without gaps"),
         (
             ucf101,
             "ucfTrainTestlist/trainlist02.txt",
             ["JumpRope/a.avi 1"],
             "gives JumpRope/a.avi the label 1, .* another",
         ),
-        (ucf101, "ucfTrainTestlist/trainlist02.txt", ["Jump/a.avi 1"], "names the class 'Jump', which the list"),
+        (
+            ucf101,
+            "ucfTrainTestlist/trainlist02.txt",
+            ["Jump/a.avi 1"],
+            "names the class 'Jump', which is not in the list",
+        ),
         (ucf101, "ucfTrainTestlist/trainlist02.txt", ["JumpRope/a.avi 2", "JumpRope/a.avi 2"], "a.avi more than once"),
         (ucf101, "ucfTrainTestlist/trainlist02.txt", ["JumpRope/v_JumpRope_g01_c01.avi 2"], OVERLAP),
         (hmdb51, "lists/hmdb51_testlist01.txt", ["0\t0\tchew/a b!.avi"], "chew/a b!.avi for both training and testing"),
         (ssv2, "lists/ssv2_val.txt", ["78.webm 1"], "78.webm for both training and testing"),
         (ucf101, "ucfTrainTestlist/testlist02.txt", ["JumpRope 2"], "line 1: 'JumpRope 2' is not CLASS/VIDEO.avi"),
         (hmdb51, "lists/hmdb51_testlist01.txt", ["0\t1\tchew/d.avi"], "the label 1 is both 'wave' and 'chew'"),
-        (hmdb51, "lists/hmdb51_testlist01.txt", ["0 1 chew/d.avi"], "is not NUMBER ID CLASS/VIDEO.avi, parted by tabs"),
+        (
+            hmdb51,
+            "lists/hmdb51_testlist01.txt",
+            ["0 1 chew/d.avi"],
+            "is not NUMBER ID CLASS/VIDEO.avi, separated by tabs",
+        ),
         (ssv2, "lists/ssv2_val.txt", ["5.webm 2"], "5.webm has the label 2, but .*category.txt ends at 1"),
-        (ssv2_official, "labels/labels.json", ['{"Moving something": "x"}'], "labels.json is not what was expected"),
+        (
+            ssv2_official,
+            "labels/labels.json",
+            ['{"Moving something": "x"}'],
+            "labels.json does not have the expected content",
+        ),
         (
             ssv2_official,
             "labels/train.json",
@@ -394,7 +411,7 @@ def test_an_official_hmdb51_folder_that_lacks_a_class_is_refused(tmp_path: Path)
         (kinetics400, "val.csv", ["label,youtube_id", "zumba,a"], "line 2 is not an annotation; the Kinetics"),
         (kinetics400, "val.csv", ["label,youtube_id,time_start,time_end", "yoga,a,1,2"], "names the class 'yoga'"),
         (vclimb, "UCF101_data.json", ['{"train": [{"YoYo": ["a"]}], "test": [{"Yo": []}]}'], "different classes"),
-        (vclimb, "UCF101_data.json", ["\x80\x04"], "is not what was expected"),
+        (vclimb, "UCF101_data.json", ["\x80\x04"], "does not have the expected content"),
     ],
 )
 def test_a_broken_list_is_told(tree: Any, file: str, lines: list[str], said: str, tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def test_about_a_quarter_is_tested_on_the_smallest_and_last_recordings_first(tmp
     videos, said = read_class_folders(place(tmp_path, *(f"wave/{name}" for name in SEVERAL)))
     assert aside(videos) == ["d_0.mp4", "d_1.mp4", "d_2.mp4"]
     assert said == [
-        "9 videos to learn from and 3 to test on, parted by recording (a video's name up to its last number); to part"
-        " them yourself, make train/CLASS/ and test/CLASS/"
+        "9 videos to train on and 3 to test on, split by recording (a video's name up to its last number); for a split"
+        " of your own, make train/CLASS/ and test/CLASS/"
     ]
     assert aside(read_class_folders(place(tmp_path, "wave/b2_0.mp4", "wave/a.mp4"))[0])[0] == "a.mp4"
 
@@ -74,15 +74,15 @@ def test_of_one_recording_the_end_is_tested_on_and_the_doubt_is_said(tmp_path: P
     place(tmp_path, *(f"wave/clip{number}.mp4" for number in range(1, 13)), "clap/a_1.mp4", "clap/b_1.mp4")
     videos, said = read_class_folders(tmp_path)
     assert aside(videos) == ["b_1.mp4", "clip10.mp4", "clip11.mp4", "clip12.mp4"]  # not clip7, clip8, clip9
-    assert said[1].startswith("of 'wave' all names differ in their last number alone")
-    assert "may promise too much" in said[1]
+    assert said[1].startswith("all videos of 'wave' have names that differ only in the last number")
+    assert "accuracy may be overestimated" in said[1]
 
 
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (["wave/a.mp4"], r"the class 'wave' has one video, .*wave/a\.mp4: one is needed to learn from and another one"),
-        (["wave/a.mp4", "wave/b.mp4", "stray.mp4"], r"stray\.mp4 lies in no class folder; move it into .*/<class>/"),
+        (["wave/a.mp4"], r"the class 'wave' has one video, .*wave/a\.mp4: at least one is needed to train on and one"),
+        (["wave/a.mp4", "wave/b.mp4", "stray.mp4"], r"stray\.mp4 is not in a class folder; move it into .*/<class>/"),
         (["wave/a.mp4", "wave/deep/b.mp4"], r"wave/deep is a folder inside a class folder"),
         (["wave/a.txt"], r"wave has no video, only files with \.txt"),
         ([], r"is empty; put each class's videos into"),
@@ -117,7 +117,7 @@ def test_what_is_no_video_by_its_name_is_said(tmp_path: Path) -> None:
         (tmp_path / "wave" / name).touch()
     videos, notes = read_class_folders(tmp_path)
     assert sorted(video.path.name for video in videos) == ["a.3gp", "b.MTS", "c.ogv", "d.gif"]
-    assert notes[-1] == "left out, since their names are not those of videos: 'notes.txt'"
+    assert notes[-1] == "ignored, because they don't have the names of videos: 'notes.txt'"
 
 
 def test_a_class_in_two_forms_of_unicode_is_one(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ GOOD = ("a.mp4,wave,jack,train", "b.mp4,wave,tom,late")
             GOOD,
             "path,label,signer,split",
             {"test": {"split": ("late",), "signer": ("jack",)}},
-            r"no row satisfies the test filter \(split in \['late'\], signer in \['jack'\]\)",
+            r"no row matches the test filter \(split in \['late'\], signer in \['jack'\]\)",
         ),
         (GOOD, "path,label,signer,split", {"test": {"signer": ("jack", "tom")}}, "line 2: a.mp4 is selected for both"),
         (
@@ -171,5 +171,5 @@ def test_a_video_under_two_spellings_is_listed_twice(tmp_path: Path) -> None:
 def test_the_backslashes_of_windows_are_named(tmp_path: Path) -> None:
     place(tmp_path, "x/a.mp4")
     file = write_csv(tmp_path, r"x\a.mp4,wave,tom,train", "x/a.mp4,wave,tom,late")
-    with pytest.raises(DataError, match=r"line 2: x\\a\.mp4 has the backslashes of Windows; write paths with /"):
+    with pytest.raises(DataError, match=r"line 2: x\\a\.mp4 has backslashes; write paths with /"):
         read(file, tmp_path)

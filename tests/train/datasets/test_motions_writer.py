@@ -90,14 +90,14 @@ def test_other_settings_are_refused_by_name(written: Path, change: dict[str, int
 @pytest.mark.parametrize("name", ["notes.txt", "motions.json"])
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}", encoding="utf-8")
-    with pytest.raises(DataError, match="is no motions set; choose another folder"):
+    with pytest.raises(DataError, match="not a motions set; choose another folder"):
         write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("change", [{"train_per_class": 0}, {"test_per_class": -1}])
 def test_a_class_needs_clips(tmp_path: Path, change: dict[str, int]) -> None:
-    with pytest.raises(DataError, match="needs 1 clip per class and split or more"):
+    with pytest.raises(DataError, match="needs at least 1 clip per class and split"):
         write(tmp_path / "set", **change)
 
 

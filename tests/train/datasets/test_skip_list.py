@@ -30,11 +30,14 @@ def test_a_path_per_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("wave/x.mp4", "'wave/x.mp4' is none of the videos; write its path below /set/videos as the data set lists it"),
-        ("b.mp4", "'b.mp4' is none of the videos (did you mean 'clap/b.mp4'?); write"),
-        ("elsewhere/wave/c.mp4", "'elsewhere/wave/c.mp4' is none of the videos (did you mean 'wave/c.mp4'?); write"),
-        ("run/b.mp4", "'run/b.mp4' is none of the videos (did you mean 'clap/b.mp4'?); write"),
-        ("run/c.mp4", "'run/c.mp4' is none of the videos; write"),
+        (
+            "wave/x.mp4",
+            "'wave/x.mp4' is not one of the videos; write its path below /set/videos as the data set lists it",
+        ),
+        ("b.mp4", "'b.mp4' is not one of the videos (did you mean 'clap/b.mp4'?); write"),
+        ("elsewhere/wave/c.mp4", "'elsewhere/wave/c.mp4' is not one of the videos (did you mean 'wave/c.mp4'?); write"),
+        ("run/b.mp4", "'run/b.mp4' is not one of the videos (did you mean 'clap/b.mp4'?); write"),
+        ("run/c.mp4", "'run/c.mp4' is not one of the videos; write"),
     ],
 )
 def test_an_entry_that_is_no_video_is_told(tmp_path: Path, entry: str, said: str) -> None:

@@ -192,7 +192,7 @@ def test_growth_is_projected_to_fifty_stages_with_the_classes_of_the_last(ours: 
 def test_the_command_prints_a_verdict_and_draws_a_picture(run: Path) -> None:
     result = run_audit(run)
     assert result.exit_code == 0, result.output
-    assert "the number of training clips enters none" in " ".join(result.output.split())
+    assert "none depends on the number of training clips" in " ".join(result.output.split())
     assert f"{audit(run).stages[-1].total:,} bytes" in result.output
     assert "[adapter]" in result.output
     assert result.output.splitlines()[-1] == f"picture:  {run / 'report' / 'growth.png'}"
@@ -205,7 +205,7 @@ def test_frames_of_test_clips_in_the_report_are_said(run: Path) -> None:
     assert "mistakes.png" not in run_audit(run).output
     (run / "report" / "mistakes.png").touch()
     said = " ".join(run_audit(run).output.split())
-    assert "Frames of test clips that were got wrong are (report/mistakes.png, and in the page beside it)." in said
+    assert "Frames of misclassified test clips are (report/mistakes.png, and in the page beside it)." in said
     assert "No training video, frame of one" in said
 
 
@@ -302,9 +302,12 @@ def flip(file: Path) -> None:
         (lambda run: (run / "stage-3" / TENSORS).unlink(), "stage-3/model.safetensors is missing"),
         (lambda run: flip(run / "stage-1" / TENSORS), "is not the file that was saved (its sha256 differs)"),
         (lambda run: (run / "stage-1" / RECORD).write_text("{"), "stage.json is damaged"),
-        (lambda run: (run / "stage-1" / "clips.npy").write_bytes(bytes(9)), "stage-1/clips.npy (9 bytes) is no file"),
-        (lambda run: (run / "stage-2" / "a.mp4").touch(), "stage-2/a.mp4 (0 bytes) is no file"),
-        (lambda run: (run / ".a.stpr-part").symlink_to("recipe.toml"), ".a.stpr-part (11 bytes) is no file"),
+        (
+            lambda run: (run / "stage-1" / "clips.npy").write_bytes(bytes(9)),
+            "stage-1/clips.npy (9 bytes) is not a run's file",
+        ),
+        (lambda run: (run / "stage-2" / "a.mp4").touch(), "stage-2/a.mp4 (0 bytes) is not a run's file"),
+        (lambda run: (run / ".a.stpr-part").symlink_to("recipe.toml"), ".a.stpr-part (11 bytes) is not a run's file"),
     ],
 )
 def test_what_is_not_as_it_must_be_is_said_in_one_line(harm: Any, says: str, run: Path) -> None:

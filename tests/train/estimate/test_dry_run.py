@@ -74,7 +74,7 @@ def test_videos_that_are_there_are_measured_and_found_damage_is_told(tmp_path: P
     result = call(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 0, result.output
     assert "0 of 2 for train are missing" in result.stdout
-    assert re.search(r"decoding about .*: 6 videos; .*; 2 of them for their length alone", result.stdout)
+    assert re.search(r"decoding about .*: 6 videos; .*; 2 of them only to measure their length", result.stdout)
     assert re.search(r"lists:    [0-9a-f]{64}  train/\*/\*, test/\*/\*", result.stdout)
     for video in data.rglob("*.mp4"):
         video.write_bytes(b"no video")
@@ -95,8 +95,8 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         "2 of 2 for train are missing in",
         "clips/a.mp4, clips/b.mp4",
         "3 of the 3 videos are missing",
-        "nobody/knows is not on this machine; fetch it (hf download nobody/knows)",
-        "the run could not start like this; nothing was learnt or written",
+        "fetch it now (hf download nobody/knows)",
+        "the run could not start; nothing was learnt or written",
     ):
         assert said in result.stdout
     assert not (tmp_path / "run").exists()
@@ -110,7 +110,7 @@ def test_a_missing_folder_a_bad_network_and_a_run_in_the_way(tmp_path: Path) -> 
     )
     result = call(str(file), "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
-    assert "holds stages but no recipe.toml, which says how they were learnt" in result.stdout
+    assert "has stages but no recipe.toml, which records their settings" in result.stdout
     assert f"there is no data set at {tmp_path}/none" in result.stdout
     assert re.search(r"\[backbone\] source .* can't be loaded", result.stdout)
 

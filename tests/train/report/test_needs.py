@@ -51,7 +51,7 @@ def test_the_page_has_the_worst_class_first_with_its_training_clips(tmp_path: Pa
     [
         ([one("a", 1, 4, 5), one("b", 4, 4, 20), one("c", 4, 4, 30)], "half of the classes from 20 or more", "variety"),
         ([one("a", 1, 4, 30), one("b", 4, 4, 20), one("c", 4, 4, 5)], "it may lack variety", "add clips"),
-        ([one("a", 1, 4, None), one("b", 4, 4, None)], "the run doesn't know", "add clips"),
+        ([one("a", 1, 4, None), one("b", 4, 4, None)], "the run did not record how many", "add clips"),
         ([one("a", 4, 4, 5), one("b", 4, 4, 20)], "clips. a was learnt from the fewest: 5.", "least"),
         ([one("a", 4, 4, 5), one("b", 0, 0, 5)], "don't tell which class needs more", "fewest"),
         ([one("a", 4, 4, 5)], "don't tell which class needs more", "fewest"),

@@ -390,7 +390,7 @@ def test_what_was_got_wrong_is_shown_as_strips_and_as_pairs(tmp_path: Path, coun
         assert f"class_0 class_1 {count} {count + 3}" in text
         assert said in text
     assert len(Page.of(page).images) == len(list(page.parent.glob("*.png")))
-    assert set(explained_files(run).values()) >= {"frames of test clips that were got wrong"}
+    assert set(explained_files(run).values()) >= {"frames of misclassified test clips"}
 
 
 def test_a_run_without_mistakes_has_no_strips_and_one_without_a_list_says_so(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_another_network_at_the_same_place(tmp_path: Path) -> None:
         assert torch.equal(load_stage(tmp_path / "run", 1)[0](pixels)[0], model.eval()(pixels)[0])
     shutil.rmtree(place)
     write_clip(place, vision_only=True, half=True)  # rounded to half precision
-    refused(tmp_path / "run", 1, r"holds other weights \(sha256 \w{12}…\) than the run .*; put the same network there")
+    refused(tmp_path / "run", 1, r"has other weights \(sha256 \w{12}…\) than the run .*; restore that network")
 
 
 def test_a_recipe_changed_by_hand(copied: Path) -> None:
@@ -244,10 +244,10 @@ def test_a_recipe_changed_by_hand(copied: Path) -> None:
         text = file.read_text(encoding="utf-8")
         assert key in text
         file.write_text(text.replace(key, value), encoding="utf-8")
-        refused(copied, 2, r"stage 2 does not fit its recipe\.toml: .*; put back the recipe")
+        refused(copied, 2, r"stage 2 does not fit its recipe\.toml: .*; restore the recipe")
         file.write_text(text, encoding="utf-8")
     file.write_text(text.replace("mlp_ratio = 1", "mlp_ratio = 2"), encoding="utf-8")
-    refused(copied, 2, r"stage 2 does not fit its recipe\.toml: .*; put back the recipe")
+    refused(copied, 2, r"stage 2 does not fit its recipe\.toml: .*; restore the recipe")
 
 
 @pytest.mark.parametrize("stops", [KeyboardInterrupt, OSError])

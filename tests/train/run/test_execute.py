@@ -94,7 +94,7 @@ def test_what_the_cache_did_and_what_was_left_out_is_said(root: Path, tmp_path: 
 
 def test_a_cache_for_tuned_blocks_is_refused_before_anything_is_written(root: Path, tmp_path: Path) -> None:
     recipe = recipe_of(root, adapter={"place": "blocks"})
-    with pytest.raises(RecipeError, match=r"--cache keeps frozen features, .*; leave --cache out or set place"):
+    with pytest.raises(RecipeError, match=r"--cache stores frozen features, .*; leave --cache out or set place"):
         execute(recipe, Request(out=tmp_path / "run", cache=tmp_path / "cache"), Told())
     assert list(tmp_path.iterdir()) == []
 
@@ -164,7 +164,9 @@ def test_statistics_that_are_no_numbers_stop_before_anything_is_saved(
         return learnt
 
     monkeypatch.setattr(protocol, "learn_stage", lose)
-    with pytest.raises(RecipeError, match=r"learning stage 1 left what is no number in the anchors \(head\.anchors\)"):
+    with pytest.raises(
+        RecipeError, match=r"training stage 1 produced NaN or infinity in the anchors \(head\.anchors\)"
+    ):
         execute(recipe_of(root), Request(out=tmp_path / "run"), Told())
     assert not (tmp_path / "run" / "stage-1").exists()
 

@@ -310,5 +310,5 @@ def test_damaged_metrics_are_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"has no metrics\.json: no stage is learnt there yet"):
+    with pytest.raises(CheckpointError, match=r"has no metrics\.json: no stage is finished there yet"):
         read_metrics(tmp_path)

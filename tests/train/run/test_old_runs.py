@@ -121,7 +121,7 @@ def test_it_goes_on_with_a_further_stage(begun: Path, tmp_path: Path) -> None:
     recipe = with_a_third_stage(begun, tmp_path / "videos")
     figures = json.loads((begun / METRICS).read_bytes())
     before = [(stage_folder(begun, stage) / TENSORS).read_bytes() for stage in (1, 2)]
-    with pytest.raises(RecipeError, match="holds a run with 2 finished stages; go on with --resume"):
+    with pytest.raises(RecipeError, match="holds a run with 2 finished stages; continue with --resume"):
         look_back(begun, recipe, resume=False)
     with ShownProgress(quiet=True) as shown:
         metrics = execute(recipe, Request(out=begun, resume=True), shown)

@@ -72,7 +72,7 @@ def test_without_finished_stages_a_run_begins(tmp_path: Path, resume: bool) -> N
 @pytest.mark.parametrize(("records", "said"), [(1, "1 finished stage;"), (2, "2 finished stages;")])
 def test_finished_stages_are_not_written_over(tmp_path: Path, records: int, said: str) -> None:
     run = make_run(tmp_path, make_recipe(), records=records, figures=records)
-    with pytest.raises(RecipeError, match=f"holds a run with {said} go on with --resume or choose another --out"):
+    with pytest.raises(RecipeError, match=f"holds a run with {said} continue with --resume or choose another --out"):
         look_back(run, make_recipe(), resume=False)
 
 
@@ -89,7 +89,7 @@ def test_older_stages_that_are_gone_neither_hide_the_newest_nor_stop_it(tmp_path
     run = make_run(tmp_path, make_recipe(), records=3, figures=3)
     for stage in gone:
         shutil.rmtree(stage_folder(run, stage))
-    with pytest.raises(RecipeError, match=r"holds a run with [12] finished stages?; go on with --resume"):
+    with pytest.raises(RecipeError, match=r"holds a run with [12] finished stages?; continue with --resume"):
         look_back(run, make_recipe(), resume=False)
     past = look_back(run, make_recipe(), resume=True)
     assert past is not None
@@ -109,7 +109,7 @@ def test_a_damaged_last_stage_is_learnt_again_behind_the_last_whole_one(tmp_path
     assert past.record.stage == 2
     assert (past.metrics.accuracy, past.metrics.classes) == (make_metrics(2).accuracy, make_metrics(2).classes)
     assert len(past.notes) == 1
-    assert past.notes[0].endswith("Stage 3 will be learnt again.")
+    assert past.notes[0].endswith("Stage 3 will be trained again.")
     assert "stage-3" in past.notes[0] or "not stage 3" in past.notes[0]
 
 
@@ -121,7 +121,7 @@ def test_a_run_without_a_whole_stage_says_the_one_way_on(tmp_path: Path, harm: s
         shutil.rmtree(stage_folder(run, 1))
     else:
         (stage_folder(run, 1) / TENSORS).write_bytes(b"x")
-    said = rf"no whole stage to go on from: .*{fault}.*; put that stage's folder back .* another --out"
+    said = rf"no intact stage to continue from: .*{fault}.*; restore that stage's folder .* another --out"
     with pytest.raises(CheckpointError, match=said):  # --resume is no way on, so nobody is sent there
         look_back(run, make_recipe(), resume=resume)
 
@@ -142,7 +142,7 @@ def test_figures_that_can_not_be_made_again_are_told(tmp_path: Path) -> None:
     run = make_run(tmp_path, make_recipe(), records=2, figures=2)
     (run / METRICS).unlink()
     shutil.rmtree(stage_folder(run, 1))
-    with pytest.raises(CheckpointError, match=r"has no metrics\.json, and .*stage-1.*; put one of them back"):
+    with pytest.raises(CheckpointError, match=r"has no metrics\.json, and .*stage-1.*; restore one of them"):
         look_back(run, make_recipe(), resume=True)
 
 
@@ -150,7 +150,7 @@ def test_figures_that_can_not_be_made_again_are_told(tmp_path: Path) -> None:
 def test_a_recipe_that_is_gone_is_told(tmp_path: Path, resume: bool) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
     (run / RECIPE).unlink()
-    with pytest.raises(CheckpointError, match=r"holds stages but no recipe\.toml"):
+    with pytest.raises(CheckpointError, match=r"has stages but no recipe\.toml"):
         look_back(run, make_recipe(), resume=resume)
 
 
@@ -192,7 +192,7 @@ OTHER = {
 @pytest.mark.parametrize("field", [name for name in Recipe.__struct_fields__ if name not in MAY_DIFFER])
 def test_everything_else_must_be_as_it_was(tmp_path: Path, field: str) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
-    said = rf"was begun with another recipe \({field} differ\); resume with that one or choose another --out"
+    said = rf"was started with another recipe \({field} differ\); resume with that one or choose another --out"
     with pytest.raises(RecipeError, match=said):
         look_back(run, msgspec.structs.replace(make_recipe(), **{field: OTHER.get(field)}), resume=True)
 
@@ -201,7 +201,7 @@ def test_everything_else_must_be_as_it_was(tmp_path: Path, field: str) -> None:
 @pytest.mark.parametrize("begun", [{}, {"stages": SIZES}])
 def test_a_draw_of_stages_can_not_be_extended(tmp_path: Path, begun: dict[str, Any], changes: dict[str, Any]) -> None:
     run = make_run(tmp_path, make_recipe(**begun), records=1, figures=1)
-    said = r"was begun with other stages: stages drawn by \[stages\] sizes can't be extended; list them as \[stages\]"
+    said = r"was started with other stages: stages drawn by \[stages\] sizes can't be extended; list them as \[stages\]"
     with pytest.raises(RecipeError, match=said) as caught:
         look_back(run, make_recipe(stages={**SIZES, **changes}), resume=True)
     assert "\n" not in caught.value.message

@@ -46,7 +46,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     videos = write_classes(work / "videos", "wave", "clap")
     result = train(videos, "--out", work / "run")
     assert result.exit_code == 0, result.output
-    assert "note: 8 videos to learn from and 2 to test on, parted by recording" in result.stderr
+    assert "note: 8 videos to train on and 2 to test on, split by recording" in result.stderr
     assert "backbone.projection = 0: " in result.stderr
     assert train(videos, "--out", work / "run", "--resume").exit_code == 0
     shutil.rmtree(videos)
@@ -87,7 +87,7 @@ def test_a_folder_called_background_is_no_class(tmp_path: Path) -> None:
     shutil.rmtree(videos)
     last = train(write_classes(tmp_path / "last", "hop"), "--run", tmp_path / "run", sets=())
     assert last.exit_code == 0, last.output
-    assert "are gone: from here on events are told without them" in " ".join(last.stderr.split())
+    assert "are gone: from now on events are learnt without them" in " ".join(last.stderr.split())
     assert read_resolved(tmp_path / "run" / "recipe.toml").data.background == ""
 
 
@@ -104,11 +104,11 @@ def test_background_beside_parted_classes_is_no_class_either(place: str, tmp_pat
     assert task.recipe.data.background == str((videos / place).resolve())
     assert {video.label for video in task.videos} == {"clap", "wave"}
     assert any("is no class" in note for note in task.notes)
-    assert any("nothing is tested on background" in note for note in task.notes)
+    assert any("background is not tested here" in note for note in task.notes)
     result = train(videos, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     (videos / ("train/background" if place == "background" else "background")).mkdir()
-    with pytest.raises(DataError, match="are both background; put their videos into one"):
+    with pytest.raises(DataError, match="are both background; move their videos into one"):
         read_task(str(videos), Asked(out=tmp_path / "run", changes=QUICK))
 
 
@@ -117,7 +117,7 @@ def test_new_classes_are_added_without_the_old_videos(run: Path, tmp_path: Path)
     before = (run / "stage-1" / "model.safetensors").read_bytes()
     result = train(more, "--run", run, sets=())
     assert result.exit_code == 0, result.output
-    assert "note: learnt before, so left alone: 'wave'" in result.stderr
+    assert "note: already learnt, so ignored: 'wave'" in result.stderr
     assert read_record(run, 2).stages == (("clap", "wave"), ("jump",))
     assert (run / "stage-1" / "model.safetensors").read_bytes() == before
     assert read_resolved(run / "recipe.toml").stages.classes == (("clap", "wave"), ("jump",))
@@ -162,7 +162,7 @@ def test_a_backbone_that_can_not_be_had_is_one_line_and_nothing_is_written(
 def test_a_finished_run_and_its_list_are_not_written_over(run: Path, tmp_path: Path) -> None:
     videos, before = write_classes(tmp_path / "videos", "jump"), (run / "videos.csv").read_bytes()
     result = train(videos, "--out", run)
-    assert "holds a run with 1 finished stage; go on with --resume" in result.stderr
+    assert "holds a run with 1 finished stage; continue with --resume" in result.stderr
     assert (run / "videos.csv").read_bytes() == before
 
 
@@ -174,16 +174,21 @@ def test_what_does_not_go_together_is_told(run: Path, tmp_path: Path) -> None:
             read_task(str(name), asked)
 
     refused(videos, RecipeError, "is a folder of videos, not a recipe; leave --data out", Asked(data="x"))
-    refused(videos, RecipeError, "says where to go on; leave --data and --out out", Asked(run=run, out=tmp_path))
-    refused("motions", RecipeError, "from a folder of videos, and motions is none; name one", Asked(run=run))
+    refused(videos, RecipeError, "already determines the folder; remove --data and --out", Asked(run=run, out=tmp_path))
+    refused(
+        "motions",
+        RecipeError,
+        "needs a folder of videos to learn from, and motions is not one; name one",
+        Asked(run=run),
+    )
     refused(videos, CheckpointError, "is not a run: it has no recipe.toml", Asked(run=tmp_path))
-    refused(videos, RecipeError, "was begun with another recipe", Asked(run=run, changes=("seed=9",)))
+    refused(videos, RecipeError, "was started with another recipe", Asked(run=run, changes=("seed=9",)))
     refused(write_classes(tmp_path / "old", "wave"), DataError, "which knows 'clap', 'wave'; add", Asked(run=run))
     shutil.rmtree(run / "stage-1")
     refused(
         videos,
         CheckpointError,
-        "has no whole stage to go on from: .* has no finished stage; put",
+        "has no intact stage to continue from: .* has no finished stage; restore",
         Asked(run=run),
     )
 

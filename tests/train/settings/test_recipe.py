@@ -105,7 +105,7 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ({"optimizer": 3}, "optimizer: must be a table of settings, not 3"),
         ({"seed": "a"}, "seed: must be an integer, not 'a'"),
         ({"name": 3}, "name: must be a string, not 3"),
-        *(({"name": name}, "name: must be a folder's name (printable, without /, not beginning") for name in NO_NAMES),
+        *(({"name": name}, "name: must be a folder's name (printable, no /, not starting") for name in NO_NAMES),
         ({"name": "mine/v2"}, "not 'mine/v2'"),
         ({"contrast": {"spatial": "no"}}, "[contrast] spatial: must be true or false, not 'no'"),
         ({"stages": {"sizes": [1, "b"]}}, "[stages] each entry of sizes: must be an integer, not 'b'"),
@@ -125,7 +125,7 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ),
         (
             {"statistics": {"parts": []}},
-            "[statistics] describes nothing of a clip; give parts, inner, motion or rhythm",
+            "[statistics] describes nothing of a clip; set parts, inner, motion or rhythm",
         ),
         (
             {"statistics": {"concentration": "learnt"}},
@@ -133,7 +133,7 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ),
         (
             {"statistics": {**VIEWS, "inner": {"parts": ["mean"]}, "concentration": 64.0}},
-            '[statistics] describes 2 views, which one concentration can\'t weigh; set concentration = "learnt"',
+            '[statistics] has 2 views, and one concentration can\'t weight them; set concentration = "learnt"',
         ),
         (
             {"statistics": {**VIEWS, "inner": {"parts": ["mean"]}}},
@@ -187,9 +187,12 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ({"stages": {}}, "[stages] needs either sizes or classes"),
         ({"stages": {"sizes": [1], "classes": [["a"]]}}, "[stages] needs either sizes or classes"),
         ({"stages": {"sizes": [1], "fixed": True}}, "[stages] needs either sizes or classes or fixed = true"),
-        ({"class_vectors": {"prompt": ["a {}", "a video"]}}, "must hold {} where the class name goes, not 'a video'"),
-        ({"class_vectors": {"prompt": []}}, "[class_vectors] prompt: must hold one template or more"),
-        ({"class_vectors": {"prompt": "a video"}}, "[class_vectors] prompt: must hold {} where the class name goes"),
+        (
+            {"class_vectors": {"prompt": ["a {}", "a video"]}},
+            "must contain {} where the class name goes, not 'a video'",
+        ),
+        ({"class_vectors": {"prompt": []}}, "[class_vectors] prompt: must have at least one template"),
+        ({"class_vectors": {"prompt": "a video"}}, "[class_vectors] prompt: must contain {} where the class name goes"),
     ],
 )
 def test_wrong_values_are_told_in_the_words_of_the_recipe(changes: dict[str, Any], said: str) -> None:
