@@ -165,7 +165,7 @@ def test_a_killed_process_is_taken_up_within_the_stage(
     assert changed.stderr.splitlines()[-1].endswith(
         "started with another recipe (optimizer differ); resume with that one or choose another --out."
     )
-    assert f"stage 1 goes on after epoch {KILLED_AT}." in done(learn(recipe, tmp_path / "run", "--resume"))
+    assert f"stage 1 continues after epoch {KILLED_AT}." in done(learn(recipe, tmp_path / "run", "--resume"))
     check_same(tmp_path / "run", whole("feature"))
 
 
@@ -192,7 +192,7 @@ def test_two_runs_at_once_in_one_folder(recipe: Path, tmp_path: Path, whole: Cal
         assert "goes on" not in learn(recipe, run, "--dry-run", "--resume").output
         assert "has no finished stage" in CliRunner().invoke(main, ["audit", str(run)]).output
         first.kill()
-    assert f"stage 1 goes on after epoch {KILLED_AT}." in done(learn(recipe, run, "--resume"))
+    assert f"stage 1 continues after epoch {KILLED_AT}." in done(learn(recipe, run, "--resume"))
     check_same(run, whole("feature"))
     assert [path.name for path in run.parent.iterdir()] == ["seed-0"]
 
@@ -205,7 +205,7 @@ def test_a_later_stage_is_taken_up_too(
     with pytest.MonkeyPatch.context() as patch:
         stop_in(patch, kind, 3)
         assert isinstance(learn(recipe, tmp_path, "--resume", place=place).exception, KilledError)
-    assert "stage 2 goes on after epoch 3." in done(learn(recipe, tmp_path, "--resume", place=place))
+    assert "stage 2 continues after epoch 3." in done(learn(recipe, tmp_path, "--resume", place=place))
     check_same(tmp_path, whole(place))
 
 
@@ -224,7 +224,7 @@ def test_killed_around_the_checkpoint(
         resume = ["--resume"] if stage == 2 else []
         assert isinstance(learn(recipe, tmp_path, *resume).exception, KilledError)
     assert (tmp_path / f"stage-{stage}").exists() == (step == "write_metrics")
-    assert f"stage {stage} goes on after epoch 6." in done(learn(recipe, tmp_path, "--resume"))
+    assert f"stage {stage} continues after epoch 6." in done(learn(recipe, tmp_path, "--resume"))
     check_same(tmp_path, whole("feature"))
 
 
@@ -242,7 +242,7 @@ def test_a_clip_damaged_in_the_middle_of_a_run(recipe: Path, tmp_path: Path, who
     video.write_bytes(intact)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith(f"Error: the video {video} ")
-    assert "stage 1 goes on after epoch 2." in done(learn(recipe, tmp_path, "--resume", place="blocks"))
+    assert "stage 1 continues after epoch 2." in done(learn(recipe, tmp_path, "--resume", place="blocks"))
     check_same(tmp_path, whole("blocks"))
 
 
@@ -263,6 +263,6 @@ def test_a_snapshot_that_does_not_belong_is_told(
     spoil(tmp_path, video)
     told = done(learn(recipe, tmp_path, "--resume", "--stages", "1"))
     video.unlink(missing_ok=True)
-    assert [line for line in told.splitlines() if "begins anew" in line] == [
-        f"stage 1 begins anew: {tmp_path / SNAPSHOT} {said}."
+    assert [line for line in told.splitlines() if "starts again" in line] == [
+        f"stage 1 starts again: {tmp_path / SNAPSHOT} {said}."
     ]

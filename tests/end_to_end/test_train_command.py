@@ -196,7 +196,8 @@ def test_joint_training_says_that_it_keeps_videos_and_is_resumed_to_the_bit(
 ) -> None:
     said = done(command(work, "joint", method="joint"))
     assert (
-        "note:   joint keeps the videos of all stages and learns them anew each time: a bound, not a rival.\n" in said
+        "note:   joint keeps the videos of all stages and retrains on them each time: an upper bound, not a competitor.\n"
+        in said
     )
     done(command(work, "joint resumed", "--stages", "1", method="joint"))
     shutil.copytree(work / "joint resumed", work / "joint alone")
@@ -287,9 +288,9 @@ def test_resuming_from_a_damaged_checkpoint(work: Path, begun: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"backbone__source": "/no/such/clip"}, "there is no folder /no/such/clip; name one that holds config.json"),
+        ({"backbone__source": "/no/such/clip"}, "there is no folder /no/such/clip; name one with a config.json"),
         ({"backbone__projection": "100"}, "projection: 100 is wider than the 64 features of tiny"),
-        ({"expert__heads": "3"}, "heads: 3 heads can't share out 16 features equally"),
+        ({"expert__heads": "3"}, "heads: 3 heads can't divide 16 features equally"),
         ({"stages__classes": '[["grow"], ["grow"]]'}, "the class 'grow' is in stage 1 and in stage 2; keep one"),
         ({"stages__classes": '[["slide_rigth"]]'}, "did you mean 'slide_right'?"),
         ({"optimizer__batch": "0"}, "[optimizer] batch: must be an integer >= 1, not 0"),

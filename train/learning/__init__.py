@@ -1,5 +1,5 @@
-"""The gradient steps of one stage, whatever the method.
+"""Train one stage by gradient descent, independent of the method.
 
-Read in this order: inputs (a stage's clips), encode (their frozen features), stage_clips (what a method sees of them),
-fit (SGD), snapshot (a fit that was killed goes on), distributed (several processes on one run).
+Read in this order: inputs (a stage's clips), encode (their frozen features), stage_clips (what a method receives),
+fit (SGD), snapshot (continuing an interrupted fit), distributed (several processes on one run).
 """

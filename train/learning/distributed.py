@@ -1,7 +1,7 @@
-"""Several processes on one run (`accelerate launch`): who takes which clips, and how all stop at the same place.
+"""Several processes on one run (`accelerate launch`): divide the clips, gather results, propagate errors.
 
-Every process goes through the same program. Clips are shared out, what was computed for them is joined again, and from
-there on all hold the same. Only the main process writes files and prints.
+Every process executes the same program. Clips are divided, their results are gathered, and from there on all processes
+hold the same values. Only the main process writes files and prints.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ CPU: Final = torch.device("cpu")
 
 
 class _AgreedError(StprError):
-    """An error of one process that was passed on to all, so that each raises it."""
+    """An error of one process, raised in all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those of a run."""
+    """This process's index, the number of processes of the run, and the device."""
 
     index: int = 0
     count: int = 1
@@ -37,22 +37,22 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes files and prints."""
+        """Whether this process writes files and prints."""
         return self.index == 0
 
     def own(self, total: int) -> int:
-        """How many of `total` rows fall to this process."""
+        """How many of `total` rows this process gets."""
         return self._sizes(total)[self.index]
 
     def rounds(self, total: int, batch: int = 1) -> int:
-        """How many batches the largest share of `total` rows makes."""
+        """How many batches the largest share of `total` rows needs."""
         return -(-max(self._sizes(total)) // batch)
 
     def share(self, rows: Rows) -> Rows:
-        """The rows of this process, consecutive ones.
+        """This process's consecutive rows.
 
-        Where none is left it gets the first as a stand-in, so that it can take part in what all do together; `join`
-        leaves it out again.
+        If there are fewer rows than processes, it gets the first row as a placeholder, so that it can take part in
+        collective operations; `join` drops it.
         """
         sizes = self._sizes(len(rows))
         start = sum(sizes[: self.index])
@@ -60,10 +60,10 @@ class Processes:
         return own if len(own) else rows[:1]  # type: ignore[return-value]
 
     def join(self, own: Tensor, total: int) -> Tensor:
-        """All `total` rows in order, from what each process has for its share.
+        """Gather the results of all processes, in order: `total` rows.
 
-        Only the own rows carry a gradient: of a loss over all rows, the gradients of all processes add up to the
-        whole one.
+        Only this process's rows carry a gradient; for a loss over all rows, the processes' gradients sum to the full
+        gradient.
         """
         if self.count == 1:
             return own
@@ -78,9 +78,9 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A block that may fail in some process: a StprError in one becomes an error of all, at the block's end.
+        """A block that may fail in one process: its StprError is raised in all processes at the block's end.
 
-        No tensor may be joined inside it: a process that has failed would not be there.
+        The block must not call `join`, since a process that has failed would not take part.
         """
         mine: StprError | None = None
         try:
@@ -95,7 +95,7 @@ class Processes:
             self._agree(mine)
 
     def lockstep(self, items: Iterator[Item], rounds: int) -> Iterator[Item]:
-        """The items, at most `rounds` of them: all processes go on, or stop at an error, round by round."""
+        """Yield at most `rounds` items; after each, an error in one process stops all."""
         if self.count == 1:
             yield from items
             return
@@ -107,7 +107,7 @@ class Processes:
                 yield item
 
     def main_first(self, action: Callable[[], Item]) -> Item:
-        """What the action gives in this process; the others begin when the main one is done, and find what it left."""
+        """Run the action in the main process first, then in the others, which find the files it wrote."""
         results = []
         for turn in (True, False):
             with self.together():
@@ -116,7 +116,7 @@ class Processes:
         return results[0]
 
     def main_says(self, value: bool) -> bool:
-        """The main process's `value`, in every process."""
+        """Broadcast the main process's `value`."""
         return bool(self.join(torch.tensor([value]), self.count)[0])
 
     def _sizes(self, total: int) -> list[int]:
@@ -137,7 +137,7 @@ ALONE = Processes()
 
 @contextmanager
 def launched() -> Iterator[Processes]:
-    """The processes that `accelerate launch` started, or this one alone, each with its device."""
+    """Set up the processes that `accelerate launch` started, or a single one, with its device."""
     state = accelerate.PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available())
     processes = Processes(state.process_index, state.num_processes, state.device)
     try:
@@ -145,6 +145,6 @@ def launched() -> Iterator[Processes]:
     except StprError:
         if processes.is_main:
             raise
-        raise SystemExit(StprError.exit_code) from None  # the main process says it
+        raise SystemExit(StprError.exit_code) from None  # the main process prints it
     if processes.count > 1:
         state.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Videos through the frozen backbone: each decoded and encoded once, unless a cache has its features."""
+"""Encode videos with the frozen backbone: each is decoded and encoded once, unless the cache has its features."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import SamplingSettings
 
-Advance: TypeAlias = Callable[[int], None]  # told after every clip how many are done
-AT_ONCE: Final = 16  # clips of a video that go through the network together
+Advance: TypeAlias = Callable[[int], None]  # called after every clip with the number done
+AT_ONCE: Final = 16  # clips of a video per network call
 
 
 @torch.no_grad()
 def encode_frozen(
     clips: PixelClips, encoder: FrameEncoder, *, draws: int, advance: Advance, cache: FeatureCache | None = None
 ) -> FrozenFeatures:
-    """Decode every video once and encode its centre view and its draws, unless the cache has them.
+    """Decode every video once and encode its centre view and draws, unless the cache has them.
 
-    Reading and decoding run ahead on threads; `advance` is told how many are done. Several processes share the videos
-    out. A video is encoded by itself, so that its features don't depend on which others the cache lacks.
+    Reading and decoding run ahead in threads; `advance` is called with the number done. Several processes divide the
+    videos. Each video is encoded alone, so that its features don't depend on which others are in the cache.
     """
     processes, total = clips.processes, len(clips.videos)
     videos = [video.path for video in processes.share(clips.videos)]
@@ -57,7 +57,7 @@ def encoding(
     seed: int | None = None,
     windows: float | None = None,
 ) -> Encoding:
-    """How videos are encoded; the `seed` decides nothing without draws."""
+    """The settings that determine the features; `seed` is ignored without draws."""
     return Encoding(
         backbone=encoder.backbone.digest(),
         preprocess=encoder.pixels.picture,
@@ -73,7 +73,7 @@ def encoding(
 
 
 class VideoEncoder:
-    """Videos one by one: decoded ahead on threads, encoded here, or taken from the cache. Collects what is wrong."""
+    """Encodes videos one by one, decoded ahead in threads, or reads them from the cache. Collects faulty videos."""
 
     def __init__(
         self, encoder: FrameEncoder, how: Encoding, decode: Callable[[Path], Clip], cache: FeatureCache | None
@@ -82,9 +82,9 @@ class VideoEncoder:
         self._encoder, self._how, self._decode, self._cache = encoder, how, decode, cache
 
     def encoded(self, videos: Sequence[Path], *, workers: int) -> Iterator[Tensor | None]:
-        """Each video's features; from the first fault on None: the rest is only looked at, to tell all faults at once.
+        """Yield each video's features; after the first faulty video None, as the rest is only checked for more faults.
 
-        Raises DataError at once where the network makes no numbers.
+        Raises DataError immediately if features are NaN or infinite.
         """
         for video, (entry, loaded) in zip(videos, load_ahead(videos, self._load, workers=workers), strict=True):
             if isinstance(loaded, DataError):
@@ -92,7 +92,7 @@ class VideoEncoder:
             yield None if self.faults or isinstance(loaded, DataError) else self._features(video, entry, loaded)
 
     def _load(self, video: Path) -> tuple[Path | None, Tensor | DataError]:
-        """The cache entry of a video, and its cached features if there are any, else its pixels or what is wrong."""
+        """A video's cache entry, and its cached features, or its pixels, or the error on decoding it."""
         entry = self._cache.entry(video, self._how) if self._cache else None
         kept = self._cache.read(entry, self._how) if self._cache and entry else None
         if kept is not None:
@@ -111,8 +111,8 @@ class VideoEncoder:
         features = torch.cat([self._encoder.frozen(part).cpu() for part in parts])
         if not features.isfinite().all():
             raise DataError(
-                f"the network {self._encoder.backbone.source} makes features of the video {video} that are no numbers;"
-                " look at the video, put it on the skip list ([data] skip), or take another network."
+                f"the network {self._encoder.backbone.source} computes NaN or infinite features for the video {video};"
+                " check the video, put it on the skip list ([data] skip), or use another network."
             )
         if self._cache and entry:
             self._cache.write(entry, features)

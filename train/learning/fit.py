@@ -1,4 +1,4 @@
-"""The gradient steps of ONE stage: SGD on a criterion, batch by batch (method §6)."""
+"""SGD on a criterion over the clips of one stage (method §6)."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from stpr.train.learning.stage_clips import StageClips
 from stpr.train.settings.learning import OptimizerSettings
 
 Terms = dict[str, float]
-OnEpoch = Callable[[int, int, Terms], None]  # epoch from 1, epochs in all, mean loss terms
+OnEpoch = Callable[[int, int, Terms], None]  # epoch from 1, number of epochs, mean loss terms
 Rows = dict[str, Tensor]
 
 
 class Criterion(nn.Module):
-    """What a stage minimises, in two steps, so that several processes can share a batch out.
+    """The loss of a stage, computed in two steps so that several processes can divide a batch.
 
-    `forward(inputs, labels)` gives named rows, one for each clip of its share; `terms` turns the rows of the whole
-    batch into named scalars. Whatever depends on the network belongs into the first step.
+    `forward(inputs, labels)` returns named rows, one per clip of this process's share; `terms` reduces the rows of the
+    whole batch to named scalars. Everything that depends on the network belongs in `forward`.
     """
 
     def terms(self, rows: Rows, labels: Tensor) -> Rows:
-        """Named, weighted terms of a batch's rows `(B, …)` and labels `(B,)`; without more, each row's mean."""
+        """Named, weighted loss terms from a batch's rows `(B, …)` and labels `(B,)`; by default the mean of each."""
         del labels
         return {name: row.mean() for name, row in rows.items()}
 
 
 class Trainer(Protocol):
-    """Minimises the criterion of one stage; the stage has a seed of its own."""
+    """Minimises the criterion of one stage, with the stage's own seed."""
 
     @property
     def seed(self) -> int:
-        """Seeds everything random in the stage."""
+        """The seed of everything random in the stage."""
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
         """Minimise the sum of the criterion's terms over its trainable parameters; returns each epoch's mean terms."""
@@ -48,7 +48,7 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sgd:
-    """Stochastic gradient descent with momentum and a cosine to zero (method §6)."""
+    """Stochastic gradient descent with momentum and a cosine schedule to zero (method §6)."""
 
     epochs: int
     optimizer: OptimizerSettings
@@ -57,7 +57,7 @@ class Sgd:
     snapshots: Snapshots | None = None
 
     def fit(self, criterion: Criterion, clips: StageClips) -> list[Terms]:
-        """As every trainer; goes on from the stage's snapshot if there is one."""
+        """See `Trainer`; continues from the stage's snapshot if there is one."""
         curves = _fit(criterion, clips.inputs, self) if self.epochs else []
         clips.centre.encoder_changed()
         return curves
@@ -66,7 +66,7 @@ class Sgd:
 def _fit(criterion: Criterion, inputs: StageInputs, how: Sgd) -> list[Terms]:
     settings, processes = how.optimizer, inputs.processes
     if processes.index > 0:
-        torch.manual_seed(how.seed + 1_000_003 * processes.index)  # dropout of its own; all began with the same network
+        torch.manual_seed(how.seed + 1_000_003 * processes.index)  # dropout per process; the network is the same
     accelerator = new_accelerator(settings.precision, processes.device)
     parameters = {name: value for name, value in criterion.named_parameters() if value.requires_grad}
     optimizer = torch.optim.SGD(
@@ -92,7 +92,7 @@ def _fit(criterion: Criterion, inputs: StageInputs, how: Sgd) -> list[Terms]:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raises RecipeError if the device can't compute in this precision."""
+    """Raise RecipeError if the device does not support this precision."""
     if precision == "fp16" and device.type == "cpu":
         raise RecipeError('[optimizer] precision = "fp16" needs a GPU; use "bf16" or "fp32" on a CPU.')
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -104,11 +104,11 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One batch: forward on this process's share, the loss of the whole batch, and a step down its gradient."""
+    """One training step: forward on this process's share, loss of the whole batch, backward, optimizer step."""
 
     accelerator: Accelerator
     criterion: Criterion
-    prepared: nn.Module  # the criterion, in mixed precision and with gradients averaged over processes
+    prepared: nn.Module  # the criterion, wrapped for mixed precision and gradient averaging over processes
     stepper: torch.optim.Optimizer
 
     def __call__(self, inputs: StageInputs, batch: Tensor, labels: Tensor, total: int) -> Rows:
@@ -117,7 +117,7 @@ class _Step:
         rows = self.prepared(batch.to(device), labels)
         whole = {name: processes.join(row, total) for name, row in rows.items()}
         terms = self.criterion.terms(whole, processes.join(labels, total))
-        # Each process has a part of the gradient; they are averaged where they should be summed.
+        # Each process has a part of the gradient; accelerate averages them, but they must be summed.
         self.accelerator.backward(processes.count * torch.stack(list(terms.values())).sum())
         self.stepper.step()
         self.stepper.zero_grad()
@@ -137,9 +137,9 @@ def _epoch(step: _Step, inputs: StageInputs, epoch: int, how: Sgd) -> Terms:
 
 
 def new_accelerator(precision: str, device: torch.device) -> Accelerator:
-    """Computes forward and backward in that precision.
+    """An Accelerator for forward and backward in this precision.
 
-    A new one for each stage: an old one keeps its models in memory and the last stage's fp16 scale.
+    Create a new one per stage: an old one keeps its models in memory and the last stage's fp16 loss scale.
     """
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu")
 
@@ -152,6 +152,6 @@ def _check_finite(terms: Terms, epoch: int, settings: OptimizerSettings) -> None
 
 def _diverged(where: str, settings: OptimizerSettings) -> RecipeError:
     return RecipeError(
-        f"learning diverged in {where} is no longer a number;"
+        f"training diverged in {where} is NaN or infinite;"
         f" lower [optimizer] rate ({settings.rate}) or [preservation] weight."
     )

@@ -1,8 +1,7 @@
-"""What a stage is learnt from: clips read anew at every epoch, or their frozen features encoded once.
+"""The inputs of a stage: frozen features that are encoded once, or pixels that are decoded again every epoch.
 
-When nothing upstream of the adapters trains, each draw of a clip is encoded once and lives in memory until the
-stage ends; only a cache, where the user asks for one, keeps features on disk. Otherwise pixels are decoded again for
-every epoch.
+If nothing before the adapters trains, each draw of a clip is encoded once and kept in memory until the stage ends; only
+the optional cache keeps features on disk. Otherwise pixels are decoded again for every epoch.
 """
 
 from __future__ import annotations
@@ -27,35 +26,35 @@ from stpr.train.settings.learning import SamplingSettings
 
 
 class StageInputs(Protocol):
-    """Clips of one stage with their labels: rows in learning order of the classes."""
+    """Clips of one stage with their labels, sorted by class in learning order."""
 
     @property
     def labels(self) -> Tensor:
-        """`(n,)`, positions of the classes in learning order."""
+        """`(n,)`, class indices in learning order."""
 
     @property
     def recordings(self) -> Tensor:
-        """`(n,)`, a number for each recording that clips were cut from; its clips are in order of their names."""
+        """`(n,)`, the index of the recording that each clip was cut from; a recording's clips are sorted by name."""
 
     @property
     def processes(self) -> Processes:
-        """The processes among which the clips are shared out; their `join` puts results together again."""
+        """The processes that divide the clips; `join` gathers their results."""
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of shuffled batches, one random draw per clip, with labels; the last may be small."""
+        """Yield this process's share of shuffled batches with labels, one random draw per clip."""
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
-        """Batches of the centre view of every clip of this process's share, in order."""
+        """Yield batches of the centre views of this process's share, in order."""
 
     def draws(self) -> Sequence[Tensor]:
-        """Each random draw of all clips `(n, T, …)`; raises RecipeError where clips are drawn anew in every epoch."""
+        """Each random draw of all clips `(n, T, …)`; raises RecipeError if draws are not kept."""
 
     def take(self, rows: Tensor) -> StageInputs:
-        """Only the clips that are marked in `rows` `(n,)`, in order."""
+        """Select the clips that are marked in the mask `rows` `(n,)`, in order."""
 
 
 def shuffled(count: int, *, seed: int) -> Tensor:
-    """A permutation that depends on nothing but the seed."""
+    """A permutation that depends only on the seed."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
@@ -68,11 +67,11 @@ class FrozenFeatures:
         self.features = features
         self.labels = labels
         self.recordings = torch.zeros_like(labels) if recordings is None else recordings
-        self.background: Tensor | None = None  # (m, T, F) of windows that show no class, where the user gave any
+        self.background: Tensor | None = None  # (m, T, F), windows of the background videos if there are any
         self.processes = processes
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled batches; each clip goes through its draws in turn, starting somewhere else than its neighbour."""
+        """Yield shuffled batches; each clip cycles through its draws, with a different start than its neighbour."""
         draws = self.features.shape[1] - 1
         order = shuffled(len(self.labels), seed=seed)
         for whole in torch.split(order, batch):
@@ -81,7 +80,7 @@ class FrozenFeatures:
             yield self.features[rows, draw], self.labels[rows]
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
-        """Batches of the centre views."""
+        """Yield batches of the centre views."""
         yield from torch.split(self.processes.share(self.features[:, 0]), batch)
 
     def draws(self) -> Sequence[Tensor]:
@@ -89,7 +88,7 @@ class FrozenFeatures:
         return self.features[:, 1:].unbind(dim=1)
 
     def take(self, rows: Tensor) -> FrozenFeatures:
-        """The marked clips."""
+        """See `StageInputs`."""
         part = copy.copy(self)
         part.features, part.labels, part.recordings = self.features[rows], self.labels[rows], self.recordings[rows]
         return part
@@ -109,12 +108,12 @@ class PixelClips:
 
     @property
     def recordings(self) -> Tensor:
-        """A number for each recording."""
+        """See `StageInputs`."""
         numbers: dict[str, int] = {}
         return torch.tensor([numbers.setdefault(video.recording, len(numbers)) for video in self.videos])
 
     def epoch(self, number: int, *, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled batches, each clip drawn anew."""
+        """Yield shuffled batches, decoding a new draw of each clip."""
         order = shuffled(len(self.labels), seed=seed)
         shares = [self.processes.share(whole) for whole in torch.split(order, batch)]
 
@@ -127,21 +126,21 @@ class PixelClips:
         yield from zip(self.decoded([rows.tolist() for rows in shares], draw, len(shares)), labels, strict=True)
 
     def centre(self, *, batch: int) -> Iterator[Tensor]:
-        """Batches of the centre views."""
+        """Yield batches of the centre views."""
         own = self.processes.share(range(len(self.videos)))
         batches = [own[start : start + batch] for start in range(0, len(own), batch)]
         rounds = self.processes.rounds(len(self.videos), batch)
         return self.decoded(batches, lambda video: self.views(video.path, draws=0, seed=0)[0], rounds)
 
     def draws(self) -> Sequence[Tensor]:
-        """Refused: no draw outlives its epoch."""
+        """Raises RecipeError, since draws are decoded anew in every epoch."""
         raise RecipeError(
             '[statistics] draws = true needs features that are encoded once, but with [adapter] place = "blocks" each'
-            ' epoch encodes its own; set draws = false, or place = "feature".'
+            ' epoch encodes new ones; set draws = false, or place = "feature".'
         )
 
     def take(self, rows: Tensor) -> PixelClips:
-        """The marked clips."""
+        """See `StageInputs`."""
         part = copy.copy(self)
         part.videos = [video for video, marked in zip(self.videos, rows.tolist(), strict=True) if marked]
         part.labels = self.labels[rows]
@@ -152,7 +151,7 @@ class PixelClips:
         return load_draws(video, draws=draws, spec=self.spec, sampling=self.sampling, seed=seed)
 
     def decoded(self, batches: Sequence[Sequence[int]], load: Callable[[Video], Clip], rounds: int) -> Iterator[Tensor]:
-        """What `load` gives for the videos of each batch of rows, stacked; all processes go through so many rounds."""
+        """Yield `load` of the videos of each batch of rows, stacked; all processes execute `rounds` rounds."""
         videos = (self.videos[row] for rows in batches for row in rows)
         clips = load_ahead(videos, load, workers=self.sampling.workers)
         stacked = (torch.from_numpy(np.stack(list(islice(clips, len(rows))))) for rows in batches)
@@ -163,7 +162,7 @@ Inputs: TypeAlias = FrozenFeatures | PixelClips
 
 
 def all_stages(parts: Sequence[Inputs]) -> Inputs:
-    """Inputs of one kind and the same settings, put together in learning order; the parts stay as they are."""
+    """Concatenate inputs of one kind and equal settings in learning order; the parts are not changed."""
     whole = copy.copy(parts[0])
     whole.labels = torch.cat([part.labels for part in parts])
     if isinstance(whole, FrozenFeatures):

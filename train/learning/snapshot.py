@@ -1,8 +1,8 @@
-"""A stage's fit half done: all that the rest of it depends on, so that a killed run goes on to the very same weights.
+"""Snapshots of an unfinished fit, so that a killed run continues to exactly the same weights.
 
-One safetensors file, written whole or not at all: the trained parameters, SGD's momentum, the state
-of every process's random numbers; in its header the loss curves so far and a fingerprint of what was being learnt.
-What comes before the fit is the same again by the stage's seed.
+One safetensors file, written atomically: trained parameters, SGD momentum, and the random state of every process; its
+header has the loss curves so far and a fingerprint of the task. What precedes the fit is reproduced from the stage's
+seed.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ Curves = list[dict[str, float]]  # epoch -> loss term -> mean
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a snapshot tells beside its tensors."""
+    """The header of a snapshot."""
 
     stage: int
     fingerprint: str
     seconds: float  # spent on the stage so far
-    curves: Curves  # of the epochs behind it
+    curves: Curves  # of the finished epochs
     scaler: dict[str, float] = {}  # of fp16's gradient scaler
 
 
 def fingerprint(recipe: Recipe, network: str, learnt: Sequence[tuple[str, ...]], videos: Sequence[Video]) -> str:
-    """SHA-256 of what a stage's fit depends on: settings, the digest of the network, classes so far, training videos.
+    """SHA-256 of what a stage's fit depends on: settings, the network's digest, classes so far, names of the videos.
 
-    Not where network and data set lie, nor what a video holds: one that was damaged may have been mended.
+    Excludes the paths of network and data set, and the videos' contents, since a damaged one may have been repaired.
     """
     tables = msgspec.to_builtins(recipe.deciding)
     settings = {name: value for name, value in tables.items() if name not in ("data", "stages")}
@@ -55,7 +55,7 @@ def fingerprint(recipe: Recipe, network: str, learnt: Sequence[tuple[str, ...]],
 
 @dataclass(frozen=True, slots=True)
 class FitState:
-    """What a fit changes from step to step."""
+    """The state that a fit changes in every step."""
 
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
@@ -63,7 +63,7 @@ class FitState:
     processes: Processes = ALONE
 
     def tensors(self) -> dict[str, Tensor]:
-        """Values by name; every process must ask, since each has random numbers of its own."""
+        """The state as named tensors; every process must call this, since each has its own random state."""
         values = {f"value.{name}": value.detach() for name, value in self.parameters.items()}
         for name, value in self.parameters.items():
             moved = self.optimizer.state[value].get("momentum_buffer")
@@ -75,7 +75,7 @@ class FitState:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load what `tensors` returned."""
+        """Load the state from `tensors()`."""
         for name, value in self.parameters.items():
             value.copy_(tensors[f"value.{name}"])
             if f"momentum.{name}" in tensors:
@@ -85,7 +85,7 @@ class FitState:
             torch.cuda.set_rng_state(tensors["random.cuda"][self.processes.index], self.processes.device)
 
     def fits(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether the tensors have the names and shapes of this fit's."""
+        """Whether names and shapes match this fit's."""
         wanted = {f"value.{name}": tuple(value.shape) for name, value in self.parameters.items()}
         wanted |= {f"random.{name}": (self.processes.count, *value.shape) for name, value in self._random().items()}
         found = {name: tuple(value.shape) for name, value in tensors.items() if not name.startswith("momentum.")}
@@ -100,7 +100,7 @@ class FitState:
 
 @dataclass(slots=True)
 class Snapshots:
-    """The file of one stage's snapshots; `say` is told, in a sentence, what became of one that was there."""
+    """Reads and writes the snapshots of one stage; `say` receives a sentence on what happened to an existing one."""
 
     file: Path
     stage: int
@@ -126,22 +126,22 @@ class Snapshots:
                 header = msgspec.json.decode((held.metadata() or {})[HEADER], type=Header)
                 tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118  (it is no mapping)
         except (OSError, SafetensorError, KeyError, msgspec.DecodeError) as error:
-            self.say(f"stage {self.stage} begins anew: {file} can't be read ({type(error).__name__}).")
+            self.say(f"stage {self.stage} starts again: {file} can't be read ({type(error).__name__}).")
             return []
         if header.stage < self.stage:
-            return []  # left by a stage that was finished since
+            return []  # left over from a stage that has been finished
         if header.fingerprint != self.fingerprint or not state.fits(tensors):
-            self.say(f"stage {self.stage} begins anew: {file} is of other videos, classes, settings or processes.")
+            self.say(f"stage {self.stage} starts again: {file} is of other videos, classes, settings or processes.")
             return []
         state.restore(tensors)
         if state.scaler is not None:
             state.scaler.load_state_dict(dict(header.scaler))
         self.spent = header.seconds
-        self.say(f"stage {self.stage} goes on after epoch {len(header.curves)}.")
+        self.say(f"stage {self.stage} continues after epoch {len(header.curves)}.")
         return header.curves
 
     def epoch_ended(self, state: FitState, curves: Curves) -> None:
-        """Take a snapshot if the last one is long enough ago. Raises CheckpointError if it can't be written."""
+        """Write a snapshot if the last one is older than EVERY. Raises CheckpointError if it can't be written."""
         if not self.processes.main_says(time.monotonic() - self.taken >= EVERY):
             return
         tensors = state.tensors()
@@ -163,5 +163,5 @@ class Snapshots:
                 save_file(tensors, part, metadata={HEADER: msgspec.json.encode(header).decode()})
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
-                f"{self.file} can't be written ({error}); make room, then go on with --resume."
+                f"{self.file} can't be written ({error}); free disk space, then continue with --resume."
             ) from error

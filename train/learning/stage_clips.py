@@ -1,4 +1,4 @@
-"""A stage's clips as a method sees them; the centre views are encoded once per state of the encoder."""
+"""The clips of a stage that a method receives; centre views are encoded once per state of the encoder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BATCH = 32
 
 
 class CentreViews:
-    """The features that an encoder gives for the centre view of every clip of a stage.
+    """Cached features of the centre views of a stage's clips.
 
-    What the backbone makes of them is computed once, and again only when `encoder_changed` says that the backbone's
-    adapters were tuned since. What comes behind the backbone costs next to nothing.
+    Backbone features are computed once, and again only after `encoder_changed`, if adapters inside the backbone were
+    trained. The layers after the backbone are cheap and not cached.
     """
 
     def __init__(self, inputs: StageInputs, encoder: FrameEncoder) -> None:
@@ -29,13 +29,13 @@ class CentreViews:
         self._unadapted: Tensor | None = None
 
     def encoder_changed(self) -> None:
-        """Forget features computed before the encoder was tuned, where adapters inside the backbone change them."""
+        """Drop cached features that are outdated because adapters inside the backbone were trained."""
         if self._encoder.upstream_trains:
             self._frozen = None
 
     @torch.no_grad()
     def frozen(self) -> Tensor:
-        """Frozen features `(n, T, F)`, in front of projection and adapter."""
+        """Frozen features `(n, T, F)`, before projection and adapter."""
         if self._frozen is None:
             self._frozen = self._joined([self._encoded(part) for part in self._batches()])
         return self._frozen
@@ -47,7 +47,7 @@ class CentreViews:
 
     @torch.no_grad()
     def unadapted(self) -> Tensor:
-        """Frame features `(n, T, D)` as they would be without adapters; the same in every state of the encoder."""
+        """Frame features `(n, T, D)` computed without adapters; independent of the encoder's training."""
         if not self._encoder.upstream_trains:
             return torch.cat([self._encoder.unadapted(part) for part in torch.split(self.frozen(), BATCH)])
         if self._unadapted is None:
@@ -67,7 +67,7 @@ class CentreViews:
 
 @dataclass(frozen=True, slots=True)
 class StageClips:
-    """What a stage is learnt from; `inputs.labels` `(n,)` continue the learning order of the classes."""
+    """The training data of a stage; `inputs.labels` `(n,)` continue the learning order of the classes."""
 
     classes: tuple[str, ...]
     inputs: StageInputs
@@ -75,15 +75,15 @@ class StageClips:
     centre: CentreViews = field(init=False)
 
     def __post_init__(self) -> None:
-        """Nothing is encoded yet."""
+        """Create the feature cache, without encoding yet."""
         object.__setattr__(self, "centre", CentreViews(self.inputs, self.encoder))
 
     @torch.no_grad()
     def samples(self, offset: int, *, draws: bool | Literal["together"]) -> Samples:
-        """What statistics are learnt from: the centre views, their labels counted from `offset`.
+        """Samples to fit statistics on: the centre views, with labels counted from `offset`.
 
-        With `draws`, also the random draws of each clip, each counted as a centre view is, or all of a clip together.
-        Raises RecipeError where there are none.
+        With `draws` also the random draws, each weighted like a centre view, or ("together") all of a clip like one.
+        Raises RecipeError if draws are not kept.
         """
         features, labels = self.centre.features(), self.labels_from(offset)
         drawn = [self.encoder(part.to(features.device)) for part in self.inputs.draws()] if draws else []

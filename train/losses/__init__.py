@@ -1,1 +1,1 @@
-"""The paper's losses, each a function of tensors: contrast (video against class vectors), preservation (FSSD)."""
+"""The paper's losses as functions of tensors: contrast (video against class vectors) and preservation (FSSD)."""

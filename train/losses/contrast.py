@@ -19,7 +19,7 @@ def contrast(features: Tensor, labels: Tensor, class_vectors: Tensor, *, tempera
 
 
 def _class_to_video(scores: Tensor, labels: Tensor) -> Tensor:
-    """Each sample's class vector must find its clips in the batch; several clips of a class share the target."""
+    """Cross-entropy of each class vector over the batch's clips; clips of one class share the target equally."""
     positives = labels[:, None] == labels[None, :]  # (B, B)
     log_share = torch.log_softmax(scores[:, labels], dim=0)  # (B clips, B class vectors of the samples)
     wanted = positives.to(scores) / positives.sum(dim=0, keepdim=True)

@@ -1,4 +1,4 @@
-"""FSSD, frame-shared semantics distillation: hold on to the channels that matter and that are stable (method §3)."""
+"""FSSD, frame-shared semantics distillation: preserve channels that are important and stable (method §3)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def importance(features: Tensor, labels: Tensor, class_vectors: Tensor, settings
 
 
 def preservation(new: Tensor, old: Tensor, weights: Tensor, *, normalise: bool) -> Tensor:
-    """L_FSSD of each clip `(B,)`: the mean over channels of I · (V̄_old - V̄_new)² (method §3.2); all others `(B, D)`."""
+    """L_FSSD of each clip `(B,)`: the mean over channels of I · (V̄_old - V̄_new)² (method §3.2); inputs `(B, D)`."""
     if normalise:
         new, old = F.normalize(new, dim=-1), F.normalize(old, dim=-1)
     return (weights * (old - new).square()).mean(dim=-1)

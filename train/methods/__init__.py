@@ -1,7 +1,7 @@
-"""The methods, one small file for each: how a stage is learnt, and the traits that the rest of the trainer asks for.
+"""Methods and baselines, one file each: how a stage is trained, and the traits that the trainer needs to know.
 
-Read in this order: method (the record), stpr (the paper's stage), objective (what is minimised), heads and build (how a
-network is put together), then any baseline. To add one: its file with a METHOD, and here its import and its entry.
+Read in this order: method (the record), stpr (the paper's method), objective (its loss), heads and build (assembling a
+network), then any baseline. To add one: write its file with a METHOD, then import it and add its entry here.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ METHODS: Mapping[str, Method] = {
 
 
 def method_of(recipe: Recipe) -> Method:
-    """The recipe's method. Raises RecipeError for a name that nobody knows."""
+    """The recipe's method. Raises RecipeError for an unknown name."""
     return entry_of(METHODS, recipe.method, "method")
 
 
 def check_names(recipe: Recipe) -> None:
-    """Raise RecipeError for a method or a router that nobody knows, or that has no part to learn: before any work."""
+    """Raise RecipeError, before any work, for an unknown method or router, or a method without anything to train."""
     if method_of(recipe).head is single_expert and not recipe.expert.layers:
         raise RecipeError(
             f'[expert] layers = 0 leaves method = "{recipe.method}" nothing to learn; use 1 or more layers.'
@@ -56,11 +56,11 @@ def check_names(recipe: Recipe) -> None:
 
 
 def cautions(recipe: Recipe) -> list[str]:
-    """What must be said wherever figures of this recipe are shown."""
+    """Caveats that must accompany results of this recipe."""
     return [*recipe.data_cautions, *method_cautions(recipe)]
 
 
 def method_cautions(recipe: Recipe) -> list[str]:
-    """What must be said of the method alone."""
-    bound = "keeps the videos of all stages and learns them anew each time: a bound, not a rival."
+    """Caveats that follow from the method alone."""
+    bound = "keeps the videos of all stages and retrains on them each time: an upper bound, not a competitor."
     return [f"{recipe.method} {bound}"] if method_of(recipe).keeps_videos else []

@@ -1,4 +1,4 @@
-"""The one place where a recipe's network is put together."""
+"""Assemble the network of a recipe."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from stpr.train.settings.recipe import Recipe
 
 
 def settle(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """As `resolve`, by the backbone itself; raises RecipeError for one that can't be loaded."""
+    """Resolve "auto" settings (see `resolve`) by loading the backbone; raises RecipeError if it can't be loaded."""
     return resolve(recipe, _traits(recipe.backbone.source)) if has_auto(recipe) else (recipe, [])
 
 
 def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
-    """The network of a recipe before its first stage; raises RecipeError for parts that don't fit one another."""
+    """Build a recipe's network, before its first stage; raises RecipeError for incompatible settings."""
     backbone = backbone or load_backbone(recipe.backbone.source, recipe.backbone.inner)
     recipe, _ = resolve(recipe, backbone.traits)
     method, projection = method_of(recipe), recipe.backbone.projection
@@ -30,6 +30,6 @@ def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
     return StPR(encoder=encoder, head=method.head(recipe, encoder.columns), memory=method.memory(recipe))
 
 
-@functools.cache  # a comparison asks once per run
+@functools.cache  # a comparison calls this once per run
 def _traits(source: str) -> BackboneTraits:
     return load_backbone(source).traits

@@ -1,11 +1,10 @@
-"""Elastic weight consolidation (Kirkpatrick et al., 2017): fine-tuning that moves important parameters less.
+"""Elastic Weight Consolidation (Kirkpatrick et al., 2017): fine-tuning that penalises changes of important parameters.
 
-After a stage, the diagonal of the Fisher information of its contrast is added to what earlier stages left (method of
-Schwarz et al., 2018, with nothing faded out); the next stage pays (weight / 2) · Σ F_i (move of θ_i)².
-Each stage's Fisher is brought to a largest value of 1 (as in Chaudhry et al., 2018): the gradients of a well-fitted
-stage vanish and its Fisher with them, so that no one weight would do for two stages. SGD follows the penalty while
-rate · weight · stages < 2 (1 + momentum). One number per trained parameter is kept, in `model.memory`; the
-parameters that a stage starts from are the network itself.
+After a stage, the diagonal Fisher information of its contrastive loss is added to that of earlier stages (online EWC,
+Schwarz et al., 2018, without decay); the next stage adds the penalty (weight / 2) · Σ F_i (Δθ_i)². Each stage's Fisher
+is scaled to a maximum of 1 (as in Chaudhry et al., 2018): the gradients of a well-fitted stage vanish and its Fisher
+with them, so no single weight would suit two stages. SGD is stable while rate · weight · stages < 2 (1 + momentum).
+One number per trained parameter is stored, in `model.memory`; the parameters a stage starts from are the network's.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class FisherMemory(Memory):
         self.fisher = self.fisher + added if len(self.fisher) else added
 
     def resize(self, model: StPR) -> None:
-        """A number per parameter of the adapters and of the expert."""
+        """One number per parameter of the adapters and the expert."""
         trained = [*model.encoder.adapter_parameters(), *model.head.experts.parameters()]
         self.fisher = torch.zeros(sum(value.numel() for value in trained))
 
@@ -58,7 +57,7 @@ class FisherMemory(Memory):
 def fisher(objective: Objective, inputs: StageInputs) -> Tensor:
     """Mean over clips of the squared gradient of each trained parameter, at the true labels: `(P,)`.
 
-    Clip by clip, because the square of a batch's gradient is not the mean of its clips' squares.
+    Computed clip by clip, because the squared mean gradient of a batch is not the mean of squared gradients.
     """
     objective.eval()
     parameters = _trained(objective)
@@ -70,12 +69,12 @@ def fisher(objective: Objective, inputs: StageInputs) -> Tensor:
         slopes = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters, materialize_grads=True)
         total += parameters_to_vector(slopes).square()
     if processes.own(clips) == 0:
-        total.zero_()  # it had a stand-in
+        total.zero_()  # this process only had a placeholder clip
     return processes.join(total[None], processes.count).sum(dim=0) / clips
 
 
 class Anchored(Criterion):
-    """The plain objective plus a penalty for moving away from the parameters that earlier stages ended with."""
+    """The plain objective plus the EWC penalty for moving away from the parameters at the stage's start."""
 
     def __init__(self, plain: Objective, importance: Tensor, weight: float) -> None:
         super().__init__()
@@ -87,7 +86,7 @@ class Anchored(Criterion):
         self.register_buffer("start", parameters_to_vector(_trained(plain)).detach().clone(), persistent=False)
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
-        """The plain objective's rows for clips `(B, T, …)`, and the penalty, the same for all clips, in every row."""
+        """The plain objective's rows for clips `(B, T, …)`, and the penalty (equal for all clips) in every row."""
         moved = parameters_to_vector(_trained(self.plain)) - self.start
         held = 0.5 * self.weight * (self.importance * moved.square()).sum()
         return {**self.plain(inputs, labels), "penalty": held.expand(len(labels))}
@@ -98,7 +97,7 @@ class Anchored(Criterion):
 
 
 def _trained(objective: Objective) -> list[nn.Parameter]:
-    """The parameters that a stage trains, in an order that is the same in every stage."""
+    """The parameters that a stage trains, in the same order in every stage."""
     return [value for value in objective.parameters() if value.requires_grad]
 
 

@@ -1,4 +1,4 @@
-"""Plain sequential fine-tuning: one expert and one set of adapters go on from stage to stage, nothing protects them."""
+"""Plain sequential fine-tuning: one expert and one set of adapters, trained on each stage without any protection."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> list[Terms]:
-    """Go on training the same expert on this stage's classes alone; returns the loss curves."""
+    """Continue training the expert on this stage's classes only; returns the loss curves."""
     return trainer.fit(plain_objective(model, clips, recipe), clips)
 
 
 def plain_objective(model: StPR, clips: StageClips, recipe: Recipe) -> Objective:
-    """Give the one expert this stage's classes; returns the contrast among these classes alone."""
+    """Add this stage's classes to the expert; returns the contrastive objective among these classes only."""
     offset = begin(model, clips)
     model.head.add_classes(len(clips.classes), class_vectors_of(clips, recipe))
     assert isinstance(model.head.combiner, Fusion)

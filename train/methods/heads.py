@@ -1,4 +1,4 @@
-"""How the heads of the methods are wired from a recipe's tables."""
+"""Build the heads of the methods from a recipe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from stpr.train.settings.recipe import Recipe
 
 
 def routed_experts(recipe: Recipe, columns: Columns) -> Head:
-    """TD-MoE: an expert per stage behind the recipe's router, with clip statistics where anything asks for them.
+    """TD-MoE: an expert per stage with the recipe's router, and clip statistics if any setting needs them.
 
-    None has experts of no layers.
+    With [expert] layers = 0 it has no experts.
     """
     if recipe.fusion.kind == "posteriors":
         statistics = ClipStatistics(recipe.sampling.frames, columns, recipe.statistics)
@@ -35,31 +35,31 @@ def routed_experts(recipe: Recipe, columns: Columns) -> Head:
 
 
 def single_expert(recipe: Recipe, columns: Columns) -> Head:
-    """One expert for all stages; no router, since there is nothing to choose."""
+    """One expert for all stages, without a router."""
     fusion = msgspec.structs.replace(recipe.fusion, kind="vectors", evidence=0.0)
     combiner = Fusion(columns, router=RouterSettings(kind="equal"), fusion=fusion, statistics=None)
     return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=recipe.expert)
 
 
 def mean_frame(recipe: Recipe, columns: Columns) -> Head:
-    """The mean frame feature against the class vectors."""
+    """Compare the mean frame feature with the class vectors."""
     return Head(frames=recipe.sampling.frames, columns=columns, combiner=MeanFrame(columns), expert=None)
 
 
 def gaussian_scores(recipe: Recipe, columns: Columns) -> Head:
-    """Class means under one shared covariance decide."""
+    """Classify by class means with one shared covariance."""
     return _scores_alone(recipe, columns, ClipStatistics(recipe.sampling.frames, columns, _by_distance(recipe)))
 
 
 def ridge_scores(recipe: Recipe, columns: Columns) -> Head:
-    """Ridge regression on random features decides."""
+    """Classify by ridge regression on random features."""
     return _scores_alone(
         recipe, columns, RidgeScores(recipe.sampling.frames, columns, _by_distance(recipe), recipe.ranpac)
     )
 
 
 def logistic_scores(recipe: Recipe, columns: Columns) -> Head:
-    """Logistic regression decides."""
+    """Classify by logistic regression."""
     scores = LinearProbe(recipe.sampling.frames, columns, _by_distance(recipe), recipe.linear_probe)
     return _scores_alone(recipe, columns, scores)
 
@@ -70,7 +70,7 @@ def _scores_alone(recipe: Recipe, columns: Columns, scores: ClipScores) -> Head:
 
 
 def _by_distance(recipe: Recipe) -> StatisticsSettings:
-    """A baseline is measured in its usual form, whatever the recipe's router compares."""
+    """Statistics settings of a baseline in its usual form (Gaussian), whatever the recipe's router uses."""
     return msgspec.structs.replace(
         recipe.statistics, likelihood="gaussian", concentration=1.0, events=False, unknown="distance"
     )

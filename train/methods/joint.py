@@ -1,7 +1,7 @@
-"""Joint training, the upper bound: one expert and one set of adapters, learnt anew from all classes so far.
+"""Joint training, an upper bound: one expert and one set of adapters, retrained on all classes so far.
 
-The objective is that of plain fine-tuning. It keeps the videos of all stages, so it says what there is to reach, and is
-no method for a place where videos must go.
+The objective is that of plain fine-tuning. It keeps the videos of all stages, so it is a reference and not an
+exemplar-free method.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The joint linear probe: multinomial logistic regression on the clip statistics, learnt anew from all classes so far.
+"""Joint linear probe: multinomial logistic regression on the clip statistics, refitted on all classes so far.
 
-It keeps the videos of all stages, so it bounds what a linear read-out of these features can reach, and is no method
-for a place where videos must go. parts = ["mean"] is the usual form, on mean frame features.
+It keeps the videos of all stages, so it is an upper bound for linear classifiers of these features, not an
+exemplar-free method. parts = ["mean"] is the usual form, on mean frame features.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, _recipe: Recipe, _trainer: Trainer) -> list[Terms]:
-    """Fit the probe to the clips of all classes so far, on a fresh network; there are no loss curves."""
+    """Fit the probe to the clips of all classes so far, on a new network; returns no loss curves."""
     learn_scores(model, clips)
     return []
 

@@ -1,7 +1,7 @@
-"""Learning without forgetting (Li and Hoiem, 2016): fine-tuning that holds on to the old network's answers.
+"""Learning without Forgetting (Li and Hoiem, 2016): fine-tuning with distillation from the previous network.
 
-On the new clips, the posteriors over the old classes must stay those of the network as it was before the stage.
-Nothing is kept from stage to stage but the network itself.
+On the new clips, the posteriors over the old classes must stay close to those of the network before the stage.
+Nothing is kept between stages except the network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> list[Terms]:
-    """Fine-tune the one expert on this stage under distillation; returns the loss curves."""
+    """Fine-tune the expert on this stage with distillation; returns the loss curves."""
     shared = {id(value): value for value in model.encoder.parameters() if not value.requires_grad}
     old = copy.deepcopy(model, shared).eval().requires_grad_(requires_grad=False)
     plain = plain_objective(model, clips, recipe)
@@ -33,27 +33,27 @@ def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> l
 
 
 def distillation(logits: Tensor, old: Tensor, *, temperature: float) -> Tensor:
-    """t² · KL(old || new posterior) of each clip `(B,)`, logits `(B, C)` softened by t; t² keeps the gradients' size.
+    """Distillation loss t² · KL(old || new posterior) per clip `(B,)`, from logits `(B, C)` at temperature t.
 
-    Hinton et al., 2015.
+    The factor t² keeps the scale of the gradients (Hinton et al., 2015).
     """
     new_log, old_log = (torch.log_softmax(scores / temperature, dim=-1) for scores in (logits, old))
     return temperature**2 * F.kl_div(new_log, old_log, reduction="none", log_target=True).sum(dim=-1)
 
 
 class Distilled(Criterion):
-    """The plain objective, and the distance to the old network's posteriors over the old classes."""
+    """The plain objective plus distillation of the old network's posteriors over the old classes."""
 
     def __init__(self, model: StPR, plain: Objective, old: StPR, settings: LwfSettings) -> None:
         super().__init__()
         self.model = model
         self.plain = plain
-        self.old = [old]  # in a list, so that its frozen copy is no part of this module
+        self.old = [old]  # in a list, so that the frozen copy is not registered as a submodule
         self.settings = settings
-        self.scale = 1 / plain.contrast.settings.temperature  # cosines to logits, as in the contrast
+        self.scale = 1 / plain.contrast.settings.temperature  # cosines to logits, as in the contrastive loss
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
-        """The plain objective's rows for clips `(B, T, …)`, and what each clip's old posteriors cost."""
+        """The plain objective's rows for clips `(B, T, …)`, and each clip's distillation loss."""
         del labels
         features = self.model.encoder(inputs)
         with torch.no_grad():
@@ -64,7 +64,7 @@ class Distilled(Criterion):
         return {**self.plain.contrasted(appearance), "distillation": self.settings.weight * held}
 
     def terms(self, rows: Rows, labels: Tensor) -> Rows:
-        """The plain objective's terms, and the mean of the distillation's rows."""
+        """The plain objective's terms, and the mean distillation loss."""
         return self.plain.terms(rows, labels)
 
 

@@ -1,4 +1,4 @@
-"""What a method of class-incremental learning is to the rest of the trainer: one record, read by all."""
+"""The record that describes a method of class-incremental learning to the rest of the trainer."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from stpr.train.model.head import Head
 from stpr.train.model.stpr import Memory, StPR
 from stpr.train.settings.recipe import Recipe
 
-# Learns a stage in place and returns its loss curves, none for a method in closed form.
+# Trains a stage in place and returns its loss curves (empty for a closed-form method).
 Learn: TypeAlias = Callable[[StPR, StageClips, Recipe, Trainer], list[Terms]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A method and its traits. `head` wires what stands behind frame features of the given columns."""
+    """A method and its traits. `head` builds the layers after the frame features, which have the given columns."""
 
     learn: Learn
     head: Callable[[Recipe, Columns], Head]
     memory: Callable[[Recipe], Memory] = lambda _: Memory()
-    by_stage: bool = False  # every stage gets an expert, or at least a routing weight, of its own
-    keeps_videos: bool = False  # a fresh network learns all stages anew after each: a bound, not a rival
+    by_stage: bool = False  # every stage has its own expert, or at least its own routing weight
+    keeps_videos: bool = False  # a new network is trained on all stages so far each time: an upper bound
 
     def grow(self, model: StPR, classes: int) -> None:
-        """Enlarge a model by a stage of so many classes, without learning: to load a checkpoint's values into."""
+        """Extend a model by a stage, without training, so that a checkpoint can be loaded into it."""
         if self.by_stage:
             model.head.add_stage(classes)
         else:

@@ -1,6 +1,6 @@
-"""Nearest class mean: no training. A clip is the class whose mean frame feature points most nearly the same way.
+"""Nearest class mean, without training: a clip gets the class with the largest cosine to its mean frame feature.
 
-Closed form: the order of stages doesn't matter.
+Closed form: the order of stages does not matter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, _recipe: Recipe, _trainer: Trainer) -> list[Terms]:
-    """Take the classes' mean frame features, at unit length, as their class vectors; there are no loss curves."""
+    """Set the class vectors to the classes' mean frame features, normalised; returns no loss curves."""
     begin(model, clips)
     model.head.add_classes(len(clips.classes), prototypes(clips))
     return []

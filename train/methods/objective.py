@@ -1,4 +1,4 @@
-"""What the methods that learn by gradient minimise: L = L^St_Cont + L^S_Cont + w · L_FSSD (method §5)."""
+"""The training objective of the gradient-based methods: L = L^St_Cont + L^S_Cont + w · L_FSSD (method §5)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stpr.train.settings.learning import ContrastSettings, PreservationSettings
 
 
 class ClassContrast(nn.Module):
-    """L_Cont against the class vectors `(C, D)` of all classes seen, or of those from `offset` on.
+    """L_Cont against the class vectors `(C, D)` of all classes seen, or only of those from `offset` on.
 
-    Random unit vectors among the negatives stand for classes yet to come, so that an expert points at its own classes
-    and not just away from each other.
+    Random unit vectors among the negatives stand for classes of later stages, so that an expert's outputs point at the
+    class vectors, and are not only separated from each other.
     """
 
     def __init__(self, class_vectors: Tensor, settings: ContrastSettings, *, offset: int) -> None:
@@ -40,16 +40,16 @@ class ClassContrast(nn.Module):
 
 
 class Teacher:
-    """The encoder before this stage, and how much each channel of each clip is to be held (method §3)."""
+    """The encoder before this stage, and the weight that preserves each channel per clip (method §3)."""
 
     def __init__(self, encoder: FrameEncoder, weights: Tensor, settings: PreservationSettings, *, offset: int) -> None:
-        """`weights` `(rows, D)`: one row per class from `offset` on, or a single one for every clip."""
+        """`weights` `(rows, D)`: one row per class from `offset` on, or a single row for all clips."""
         shared = {id(value): value for value in encoder.parameters() if not value.requires_grad}
         self.encoder = copy.deepcopy(encoder, shared).eval().requires_grad_(requires_grad=False)
         self.weights, self.settings, self.offset = weights, settings, offset
 
     def hold(self, inputs: Tensor, static: Tensor, labels: Tensor) -> Tensor:
-        """W · L_FSSD of each clip `(B,)`, given its mean frame feature `(B, D)` now."""
+        """W · L_FSSD per clip `(B,)`, given the current mean frame features `(B, D)`."""
         with torch.no_grad():
             old = self.encoder.appearance(inputs).mean(dim=1)
         rows = labels - self.offset if len(self.weights) > 1 else torch.zeros_like(labels)
@@ -58,7 +58,7 @@ class Teacher:
 
 
 class Objective(Criterion):
-    """The paper's objective; without an expert the mean frame feature alone is contrasted."""
+    """The paper's objective; without an expert, the contrastive loss uses the mean frame feature only."""
 
     def __init__(
         self, encoder: FrameEncoder, expert: nn.Module | None, contrast: ClassContrast, teacher: Teacher | None = None
@@ -70,7 +70,7 @@ class Objective(Criterion):
         self.teacher = [teacher]  # in a list, so that its frozen copy is no part of this module
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Rows:
-        """For clips `(B, T, …)` and labels `(B,)` in learning order: what is contrasted, what is held."""
+        """Rows for clips `(B, T, …)` with labels `(B,)`: vectors for the contrastive loss, preservation losses."""
         features = self.encoder.appearance(inputs)
         rows = self.contrasted(features)
         if (teacher := self.teacher[0]) is not None:
@@ -78,19 +78,19 @@ class Objective(Criterion):
         return rows
 
     def contrasted(self, features: Tensor) -> Rows:
-        """What is compared with class vectors, from appearance `(B, T, D)`: V^st and, where used, V̄, `(B, D)`."""
+        """Vectors to compare with class vectors, from appearance `(B, T, D)`: V^st and, if used, V̄, each `(B, D)`."""
         rows: Rows = {} if self.expert is None else {"contrast_st": self.expert(features)}
         if self.expert is None or self.contrast.settings.spatial:
             rows["contrast_s"] = features.mean(dim=1)
         return rows
 
     def terms(self, rows: Rows, labels: Tensor) -> Rows:
-        """L_Cont of rows that are vectors `(B, D)`, the mean of rows that are numbers `(B,)`."""
+        """L_Cont of vector rows `(B, D)`, the mean of scalar rows `(B,)`."""
         return {name: self.contrast(row, labels) if row.ndim == 2 else row.mean() for name, row in rows.items()}
 
 
 class ImportanceMemory(Memory):
-    """Channel importance `(C, D)` of old classes, kept where [preservation] classes = "old" (method §3.3 (1) B)."""
+    """Channel importance `(C, D)` of old classes, stored if [preservation] classes = "old" (method §3.3 (1) B)."""
 
     def __init__(self, settings: PreservationSettings) -> None:
         super().__init__()
@@ -99,12 +99,12 @@ class ImportanceMemory(Memory):
         self.register_buffer("importance", torch.zeros(0, 0))
 
     def resize(self, model: StPR) -> None:
-        """A row per class."""
+        """One row per class."""
         if self.settings.classes == "old":
             self.importance = torch.zeros(model.head.classes, model.head.columns.appearance)
 
     def teacher(self, clips: StageClips, vectors: Tensor, *, offset: int) -> Teacher | None:
-        """The teacher of a stage with these class vectors `(c, D)`; None where the adapters are held to nothing."""
+        """The teacher for a stage with these class vectors `(c, D)`; None if there is nothing to preserve."""
         settings, encoder = self.settings, clips.encoder
         if offset == 0 or settings.weight == 0 or not encoder.adapter_parameters():
             return None
@@ -113,7 +113,7 @@ class ImportanceMemory(Memory):
         return Teacher(encoder, self._of(clips, vectors, offset), settings, offset=offset)
 
     def update(self, clips: StageClips, vectors: Tensor, *, offset: int) -> None:
-        """Keep the channel importance of a learnt stage's classes, where later stages weigh by it."""
+        """Store the channel importance of a stage's classes, if later stages use it."""
         if self.settings.classes == "old":
             new = self._of(clips, vectors, offset)
             self.importance = torch.cat([self.importance, new]) if len(self.importance) else new

@@ -1,8 +1,7 @@
-"""RanPAC (McDonnell et al., 2023): random features of the clip statistics and ridge regression, without training.
+"""RanPAC (McDonnell et al., 2023): ridge regression on random features of the clip statistics, without training.
 
-Closed form and exemplar-free: the order of stages doesn't matter. The paper's tuning of the network on the first stage
-is left out, as is its split of a stage to choose λ (`model/scores/ridge.py`). `[statistics] parts` says what of a clip
-is described.
+Closed form and exemplar-free: the order of stages does not matter. Omitted are the paper's fine-tuning on the first
+stage and its split of a stage to choose λ (`model/scores/ridge.py`). `[statistics] parts` selects the statistics.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, _recipe: Recipe, _trainer: Trainer) -> list[Terms]:
-    """Add the classes' random features to the regression; there are no loss curves."""
+    """Add the classes' random features to the regression; returns no loss curves."""
     learn_scores(model, clips)
     return []
 

@@ -1,7 +1,7 @@
-"""The paper's rows without experts: V = V̄, the encoder's adapters under L^S_Cont + w · L_FSSD (method §5).
+"""The paper's ablations without experts: V = V̄, adapters trained with L^S_Cont + w · L_FSSD (method §5).
 
-Without adapters nothing trains (the row "frozen"); `preservation.weight = 0` leaves FSSD out. [contrast] spatial has no
-say, since there is no other term.
+Without adapters nothing is trained (row "frozen"); `preservation.weight = 0` removes FSSD. [contrast] spatial is
+ignored, since there is no other contrastive term.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> list[Terms]:
-    """Tune the adapters, where there are any, to this stage; returns the loss curves."""
+    """Train the adapters, if any, on this stage; returns the loss curves."""
     memory, combiner = model.memory, model.head.combiner
     assert isinstance(memory, ImportanceMemory)
     assert isinstance(combiner, MeanFrame)

@@ -1,4 +1,4 @@
-"""What methods do when a stage begins: fit the projection, choose the class vectors."""
+"""Steps at the start of a stage that several methods share: fit the projection, choose class vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stpr.train.settings.recipe import Recipe
 
 @torch.no_grad()
 def begin(model: StPR, clips: StageClips) -> int:
-    """Fit the projection if this is the first stage; returns how many classes were learnt before."""
+    """Fit the projection in the first stage; returns the number of classes learnt so far."""
     projection = model.encoder.projection
     if model.head.classes == 0 and isinstance(projection, Projection):
         projection.fit(model.encoder.backbone_of(clips.centre.frozen()).flatten(0, 1))
@@ -25,7 +25,7 @@ def begin(model: StPR, clips: StageClips) -> int:
 
 @torch.no_grad()
 def learn_scores(model: StPR, clips: StageClips) -> None:
-    """Let the class scores of a head that has nothing else take in a stage's classes."""
+    """Fit the class scores to a stage, for a head that consists of scores only."""
     offset, scores = begin(model, clips), model.head.combiner.statistics
     model.head.add_stage(len(clips.classes))
     assert scores is not None
@@ -33,7 +33,7 @@ def learn_scores(model: StPR, clips: StageClips) -> None:
 
 
 def class_vectors_of(clips: StageClips, recipe: Recipe) -> Tensor:
-    """T_c of a stage's classes, `(c, D)`; text features must be as wide as the frame feature."""
+    """Class vectors T_c of a stage's classes, `(c, D)`; text features must be as wide as the frame feature."""
     settings: ClassVectorSettings = recipe.class_vectors
     width = clips.encoder.columns.appearance
     if settings.kind == "text":
@@ -51,7 +51,7 @@ def class_vectors_of(clips: StageClips, recipe: Recipe) -> Tensor:
 
 @torch.no_grad()
 def prototypes(clips: StageClips) -> Tensor:
-    """The classes' mean features without the adapter behind the backbone, at unit length: `(c, D)`."""
+    """The classes' mean features before the feature adapter, normalised: `(c, D)`."""
     static = clips.encoder.project(clips.centre.frozen()).mean(dim=1)
     labels = clips.inputs.labels
     return prototype_vectors(static.cpu(), labels - int(labels.min()), len(clips.classes))

@@ -1,4 +1,4 @@
-"""StPR (method §6): adapters under FSSD, one new expert, then anchors and statistics; nothing else is kept."""
+"""StPR (method §6): train the adapters with FSSD and one new expert, then compute anchors and statistics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> list[Terms]:
-    """Learn one stage in place; returns the loss curves."""
+    """Train one stage in place; returns the loss curves."""
     memory, combiner = model.memory, model.head.combiner
     assert isinstance(memory, ImportanceMemory)
     assert isinstance(combiner, Fusion | Mixture)
@@ -37,7 +37,7 @@ def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> l
 
 @torch.no_grad()
 def remember(model: StPR, clips: StageClips, offset: int) -> None:
-    """Anchors and statistics of the newest expert's classes, from the centre views (method §4.2, §12.1)."""
+    """Compute anchors and statistics of the newest expert's classes from the centre views (method §4.2, §12.1)."""
     combiner = model.head.combiner
     if isinstance(combiner, Fusion):
         _remember_routes(model, combiner, clips, offset)
@@ -47,7 +47,7 @@ def remember(model: StPR, clips: StageClips, offset: int) -> None:
 
 
 def _remember_routes(model: StPR, combiner: Fusion, clips: StageClips, offset: int) -> None:
-    """What the router compares clips with."""
+    """Compute the anchors or keys that the router compares clips with."""
     expert, features, labels = model.head.experts[-1], clips.centre.features(), clips.labels_from(offset)
     if combiner.router.keeps_anchors:
         parts = torch.split(model.encoder.columns.appearance_of(features), 256)

@@ -1,7 +1,7 @@
 """Streaming linear discriminant analysis: class means and one shared covariance of the clip statistics.
 
-Closed form and exemplar-free: the order of stages doesn't matter. `[statistics] parts` says what of a clip is
-described; parts = ["mean"] is the usual form, on mean frame features.
+Closed form and exemplar-free: the order of stages does not matter. `[statistics] parts` selects the statistics;
+parts = ["mean"] is the usual form, on mean frame features.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stpr.train.settings.recipe import Recipe
 
 
 def learn(model: StPR, clips: StageClips, _recipe: Recipe, _trainer: Trainer) -> list[Terms]:
-    """Add the classes' means and scatter to the statistics; there are no loss curves."""
+    """Add the classes' means and scatter to the statistics; returns no loss curves."""
     learn_scores(model, clips)
     return []
 

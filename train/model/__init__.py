@@ -1,7 +1,7 @@
-"""The network, in the paper's parts.
+"""The network, organised as in the paper.
 
-Read in this order: backbone, adapters, encoder (frames to features), experts, class_vectors, scores/ (class scores of a
-clip as a whole), routing, combiners/ (experts' outputs to a decision), head (experts and combiner), stpr (all of it).
+Read in this order: backbone, adapters, encoder (frames to features), experts, class_vectors, scores/ (class scores from
+clip statistics), routing, combiners/ (experts' outputs to logits), head (experts and combiner), stpr (the whole).
 
 Shapes, everywhere in training and export:
 
@@ -9,6 +9,6 @@ Shapes, everywhere in training and export:
     E experts, one per stage (the paper's tasks 1..b)   C classes seen so far   S width of the clip statistics
 
     frames    (B, T, H, W, 3) uint8 RGB, resized          features  (B, T, D)   V^s_i
-    static    (B, D)     mean of the features over T      outputs   (B, E, D)   V^st_k, what each expert gives
+    static    (B, D)     mean of the features over T      outputs   (B, E, D)   V^st_k
     temporal  (B, E, D)  outputs - static: V^tem_k        routing   (B, E)      r_k
 """

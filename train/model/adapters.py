@@ -1,4 +1,4 @@
-"""Adapters A_b: the only part of the encoder that is tuned, one set handed from stage to stage (method §2.1)."""
+"""Adapters A_b: the only trained part of the encoder, one set for all stages (method §2.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stpr.train.settings.model import AdapterSettings
 
 
 class Adapter(nn.Module):
-    """Down-projection, ReLU, up-projection; zero at the start, so stage 1 begins at the frozen network."""
+    """Down-projection, ReLU, up-projection; initialised to output zero, so stage 1 starts at the frozen network."""
 
     def __init__(self, width: int, settings: AdapterSettings) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class Adapter(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is to be added to the residual branch: same shape as `x`."""
+        """The value to add to the residual branch: same shape as `x`."""
         out: Tensor = self.scale * self.up(F.relu(self.down(x)))
         return out
 
 
 class AdaptedBranch(nn.Module):
-    """A frozen residual branch with an adapter in parallel: it reads the same normalised input."""
+    """A frozen residual branch with a parallel adapter on the same normalised input."""
 
     def __init__(self, frozen: nn.Module, adapter: Adapter) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class AdaptedBranch(nn.Module):
 
 @contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
-    """Switch the adapters inside the network off for the length of a `with` block."""
+    """Disable the adapters inside the network within a `with` block."""
     branches = [module for module in backbone.modules() if isinstance(module, AdaptedBranch)]
     for branch in branches:
         branch.adapts = False
@@ -59,7 +59,7 @@ def without_adapters(backbone: Backbone) -> Iterator[None]:
 
 
 def insert_adapters(backbone: Backbone, settings: AdapterSettings) -> None:
-    """Put an adapter beside the MLP of every transformer block; raises RecipeError if the network has none."""
+    """Insert an adapter parallel to the MLP of every transformer block; raises RecipeError if there are none."""
     blocks = backbone.transformer_blocks()
     if not blocks:
         raise RecipeError(

@@ -26,21 +26,21 @@ TINY_FOLDER = Path(__file__).parent / "tiny"
 class Backbone(nn.Module):
     """A frozen network of `transformers` that turns normalised pixels `(N, 3, H, W)` into features `(N, W)`.
 
-    With `inner` layers (method §13.1) their means and deviations over the picture `(N, I)` follow, layer by layer.
+    With `inner` layers (method §13.1) their means and standard deviations over the picture `(N, I)` are appended.
     """
 
     def __init__(
         self, network: nn.Module, spec: PreprocessSpec, *, source: str, inner: Inner = "none", text: bool = False
     ) -> None:
         super().__init__()
-        # Channels last: a MobileNetV2 runs about twice as fast that way on a CPU, and nothing runs slower.
+        # Channels last: about twice as fast for MobileNetV2 on a CPU, and slower for no network.
         self.network = network.eval().requires_grad_(requires_grad=False)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
         self.source = source
         self.text = text
-        self.swaps = False  # whether it wants blue first, as its processor says
-        self.told = ""  # where pictures are a little different from its own processor's
+        self.swaps = False  # whether the network expects BGR, according to its processor
+        self.told = ""  # a note if pictures differ slightly from its own processor's
         self._digest: str | None = None
         self.inner: tuple[int, ...] = ()
         blank = torch.zeros(1, 3, spec.height, spec.width)
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         return torch.cat([pooled, *(_spread(output.hidden_states[layer]) for layer in self.inner)], dim=1)
 
     def _layers(self, inner: Inner, blank: Tensor) -> tuple[int, ...]:
-        """The hidden states that `inner` means. Raises RecipeError for one that the network does not have."""
+        """Resolve `inner` to numbers of hidden states. Raises RecipeError for one that the network lacks."""
         if inner == "none":
             return ()
         states = getattr(self.network(blank, output_hidden_states=True), "hidden_states", None) or ()
@@ -84,22 +84,22 @@ class Backbone(nn.Module):
         return found
 
     def train(self, mode: bool = True) -> Backbone:
-        """Stay in evaluation mode: batch statistics and dropout of a frozen network are frozen too."""
+        """Stay in evaluation mode, so that batch statistics and dropout are frozen too."""
         del mode
         return self
 
     def transformer_blocks(self) -> list[nn.Module]:
-        """The residual blocks that adapters can be put into; empty for a network without transformer blocks."""
+        """The residual blocks that adapters can be inserted into; empty without transformer blocks."""
         lists = [module for module in self.network.modules() if isinstance(module, nn.ModuleList)]
         return [block for blocks in lists for block in blocks if isinstance(getattr(block, "mlp", None), nn.Module)]
 
     @property
     def traits(self) -> BackboneTraits:
-        """What a recipe's "auto" goes by."""
+        """The traits that "auto" settings of a recipe depend on."""
         return BackboneTraits(blocks=bool(self.transformer_blocks()), text=self.text, width=self.width)
 
     def digest(self) -> str:
-        """SHA-256 over names and values of all frozen weights, adapters left out; computed once: they are frozen."""
+        """SHA-256 of names and values of all frozen weights, without adapters; computed once."""
         if self._digest is None:
             self._digest = self._hashed()
         return self._digest
@@ -114,9 +114,9 @@ class Backbone(nn.Module):
 
 
 def _spread(state: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel over the picture `(N, 2 C)`, of a map `(N, C, h, w)` or `(N, t, C)`.
+    """Mean and standard deviation of each channel over positions: `(N, C, h, w)` or `(N, t, C)` -> `(N, 2 C)`.
 
-    Not below a thousandth, where the root would be steep.
+    Deviations are at least 0.001, where the square root would be too steep.
     """
     over = (2, 3) if state.ndim == 4 else (1,)
     mean = state.mean(dim=over, keepdim=True)
@@ -125,21 +125,19 @@ def _spread(state: Tensor) -> Tensor:
 
 
 def resolve_source(source: str) -> str:
-    """The folder or hub id that `source` means: "tiny" is the network that ships with the project."""
+    """The folder or hub id for `source`; "tiny" is the network that ships with the project."""
     return str(TINY_FOLDER) if source == TINY else str(Path(source).expanduser()) if source[:1] == "~" else source
 
 
 def load_backbone(source: str, inner: Inner = "none") -> Backbone:
     """Load a frozen backbone: "tiny", a local folder as `save_pretrained` writes it, or a hub id.
 
-    Raises RecipeError naming the source when it can't be had.
+    Raises RecipeError naming the source if it can't be loaded.
     """
     place = resolve_source(source)
     looks_local = place.startswith((".", "/")) or place.count("/") > 1
     if looks_local and not Path(place).is_dir():
-        raise RecipeError(
-            f"[backbone] source: there is no folder {place}; name one that holds config.json, or a hub id."
-        )
+        raise RecipeError(f"[backbone] source: there is no folder {place}; name one with a config.json, or a hub id.")
     try:
         config = transformers.AutoConfig.from_pretrained(place)
         _check_pictures(source, config)
@@ -156,18 +154,18 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
 
 
 def _check_pictures(source: str, config: Any) -> None:
-    """Raise RecipeError for a network that sees videos."""
+    """Raise RecipeError for a video network."""
     if config.model_type in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES or hasattr(config, "num_frames"):
         raise RecipeError(
-            f"[backbone] source {source!r} is a video network ({config.model_type}), and frames are encoded one by one"
-            " here; name a network of pictures, such as a ViT, DINOv2, CLIP or MobileNetV2."
+            f"[backbone] source {source!r} is a video network ({config.model_type}), but frames are encoded one by one;"
+            " name an image network, such as a ViT, DINOv2, CLIP or MobileNetV2."
         )
 
 
 def load_pretrained(kind: Any, place: str) -> nn.Module:
-    """Load a network of `transformers` in float32; raises ValueError for weights that are missing or no numbers.
+    """Load a network of `transformers` in float32; raises ValueError for missing, NaN or infinite weights.
 
-    The library would fill what is missing with random numbers, and nothing about the features would show it.
+    The library would initialise missing weights at random, and the features would not show it.
     """
     quiet()
     network, report = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
@@ -176,19 +174,19 @@ def load_pretrained(kind: Any, place: str) -> nn.Module:
         raise ValueError(f"its weights lack {len(lost)} tensors of {kind.__name__}, such as {lost[0]}")
     for name, value in network.state_dict().items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"its weights hold what is no number, in {name}")
+            raise ValueError(f"its weights contain NaN or infinity, in {name}")
     loaded: nn.Module = network
     return loaded
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a library's error, to be quoted in a one-line message."""
+    """The first line of a library's error, for a one-line message."""
     text = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
     return next(iter(text.strip().splitlines()), type(error).__name__)
 
 
 def _network(place: str, config: Any) -> nn.Module:
-    """The vision half of a CLIP with its projection, or the bare network of any other model."""
+    """Load the vision tower of a CLIP with its projection, or the base network of any other model."""
     kind = (
         transformers.CLIPVisionModelWithProjection
         if config.model_type in {"clip", "clip_vision_model"}
@@ -198,6 +196,6 @@ def _network(place: str, config: Any) -> nn.Module:
 
 
 def quiet() -> None:
-    """Turn off the library's progress bars and reports; a network that can't be loaded still raises."""
+    """Disable the library's progress bars and reports; a network that can't be loaded still raises."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()

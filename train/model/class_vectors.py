@@ -1,4 +1,4 @@
-"""Class vectors T_c: CLIP's text features (the paper), or stand-ins for a backbone without a text tower."""
+"""Class vectors T_c: CLIP's text features (the paper), or substitutes for a backbone without a text tower."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BYTES: Final = 256  # a byte-level vocabulary has at least these
 
 
 def spoken(name: str) -> str:
-    """A class name as one would say it: "ApplyEyeMakeup" and "apply_eye_makeup" -> "apply eye makeup" (method §2.3)."""
+    """A class name in words: "ApplyEyeMakeup" and "apply_eye_makeup" -> "apply eye makeup" (method §2.3)."""
     split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-]+", " ", name)
     return " ".join(split.split()).lower()
 
 
 def text_vectors(classes: Sequence[str], *, source: str, prompts: Sequence[str]) -> Tensor:
-    """CLIP text features `(c, D)`, unit length: of several prompts the mean of their unit features, as CLIP does it.
+    """CLIP text features `(c, D)`, normalised; for several prompts the mean of normalised features, as in CLIP.
 
     Raises RecipeError if the backbone has no text tower.
     """
@@ -34,7 +34,7 @@ def text_vectors(classes: Sequence[str], *, source: str, prompts: Sequence[str])
     try:
         tower: Any = load_pretrained(transformers.CLIPTextModelWithProjection, place).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-        if len(tokenizer) < BYTES:  # the library makes an empty one where the files are missing
+        if len(tokenizer) < BYTES:  # transformers creates an empty tokenizer if the files are missing
             raise ValueError("its tokenizer has no vocabulary: vocab.json or tokenizer.json is missing")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise RecipeError(
@@ -51,12 +51,12 @@ def text_vectors(classes: Sequence[str], *, source: str, prompts: Sequence[str])
 
 
 def prototype_vectors(static: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Means `(c, D)` of the frame-mean features `(n, D)` of each class, unit length."""
+    """Mean of each class's frame-mean features `(n, D)`, normalised: `(c, D)`."""
     return unit(torch.stack([static[labels == index].mean(dim=0) for index in range(classes)]))
 
 
 def code_vectors(classes: Sequence[str], width: int) -> Tensor:
-    """Random unit vectors `(c, D)`, each drawn from its class name alone: the same in every run and order."""
+    """Random unit vectors `(c, D)`, each seeded by its class name: the same in every run and order."""
     rows = []
     for name in classes:
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

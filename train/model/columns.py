@@ -1,4 +1,4 @@
-"""What the columns of a frame feature `(…, D)` are: what experts see, inner layers of the backbone, motion."""
+"""The layout of a frame feature `(…, D)`: columns for appearance, inner layers of the backbone, and motion."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from stpr.train.model.motion import motion_width
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """How wide each is; they stand side by side in this order. `pairs` are those of the motion, 0 without."""
+    """The widths of the three groups, in this order. `pairs`: motion pairs per frame, 0 without motion."""
 
-    appearance: int  # the paper's V^s: what adapters tune, experts read and class vectors are compared with
+    appearance: int  # the paper's V^s: adapted, read by experts, compared with class vectors
     inner: int = 0
     pairs: int = 0
 
     @property
     def width(self) -> int:
-        """D, all of them together."""
+        """D, the total width."""
         return self.appearance + self.inner + motion_width(self.pairs)
 
     def appearance_of(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Vectors at unit length."""
+"""Normalise vectors to unit length."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ SHORTEST: Final = 1e-12
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors `(…, D)` at length 1; those of next to no length stay short.
+    """Normalise vectors `(…, D)` to length 1; vectors of almost zero length stay short.
 
-    As functional.normalize, but in a graph it is a norm and a division: that one asks for its own shape, and an engine
-    that computes shapes on the CPU leaves its accelerator for it.
+    Like functional.normalize, which exports with a shape computation that some engines run on the CPU; this is a norm
+    and a division only.
     """
     scaled: Tensor = vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
     return scaled

@@ -16,11 +16,11 @@ from stpr.train.model.columns import Columns
 from stpr.train.model.motion import Motion
 from stpr.train.settings.model import AdapterSettings
 
-FRAMES_AT_ONCE: Final = 4  # through the network on a CPU: their activations fit its caches; 72 took 2.6 times as long
+FRAMES_AT_ONCE: Final = 4  # on a CPU, so that activations fit its caches; 72 took 2.6 times as long
 
 
 class Projection(nn.Module):
-    """Whitened principal components of stage 1's frame features `(N, W) -> (N, D)`: fitted once, then frozen."""
+    """PCA whitening `(N, W) -> (N, D)`, fitted on the frame features of stage 1, then frozen."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class Projection(nn.Module):
         self.register_buffer("basis", torch.eye(width_in, width_out))
 
     def fit(self, features: Tensor) -> None:
-        """Take mean and whitening from frames `(N, W)`; directions the sample can't tell stay small."""
+        """Fit mean and whitening on frames `(N, W)`; directions that the sample does not determine stay small."""
         mean = features.mean(dim=0)
         _, deviation, directions = torch.linalg.svd(
             (features - mean).double() / max(1, len(features) - 1) ** 0.5, full_matrices=False
         )
         kept = min(self.basis.shape[1], len(deviation))
         scaled = directions[:kept].T / deviation[:kept].clamp_min(1e-3 * float(deviation[0]))
-        # A principal direction has no sign of its own; fixing one keeps runs alike across linear-algebra libraries.
+        # The sign of a principal direction is arbitrary; fix it, so that linear-algebra libraries agree.
         scaled = scaled * torch.sign(scaled.gather(0, scaled.abs().argmax(dim=0, keepdim=True)))
         self.mean.copy_(mean)
         self.basis.zero_()[:, :kept] = scaled.float()
@@ -83,14 +83,14 @@ class FrameEncoder(nn.Module):
 
     @property
     def frozen_width(self) -> int:
-        """F: the backbone's own features, its inner layers and the motion."""
+        """F: the width of backbone features, inner layers and motion."""
         return self.columns.width - self.columns.appearance + self.backbone.width
 
     def frozen(self, pixels: Tensor) -> Tensor:
-        """Pixels of frames -> frozen features `(…, F)`; constant over a run unless adapters sit inside."""
+        """Pixels of frames -> frozen features `(…, F)`; constant over a run unless adapters are inside the backbone."""
         lead = pixels.shape[: pixels.ndim - len(self.pixels.shape)]
         rows = pixels.flatten(0, len(lead) - 1)
-        # A graph takes the batch that it is given, and TensorRT no reshaping of bytes.
+        # Exported graphs use the batch as given, and TensorRT can't reshape uint8.
         whole = torch.compiler.is_exporting() or torch.is_grad_enabled() or rows.device.type != "cpu"
         parts = [rows] if whole else torch.split(rows, FRAMES_AT_ONCE)
         seen = [self.see(*self.pixels.split(part)) for part in parts]
@@ -103,7 +103,7 @@ class FrameEncoder(nn.Module):
         return features if self.motion is None else torch.cat([features, self.motion(greys)], dim=1)
 
     def forward(self, inputs: Tensor, greys: Tensor | None = None) -> Tensor:
-        """Pixels of frames, or their frozen features -> frame features `(…, D)`; or as `see` takes them `(N, D)`."""
+        """Pixels of frames or frozen features -> frame features `(…, D)`; with `greys`, inputs of `see` -> `(N, D)`."""
         if greys is not None:
             frozen = self.see(inputs, greys)
         else:
@@ -112,31 +112,31 @@ class FrameEncoder(nn.Module):
         return self._with_rest(projected if self.adapter is None else projected + self.adapter(projected), frozen)
 
     def appearance(self, inputs: Tensor) -> Tensor:
-        """What experts see of the frame features, `(…, appearance)`."""
+        """The appearance columns of the frame features, which experts read: `(…, appearance)`."""
         return self.columns.appearance_of(self(inputs))
 
     def unadapted(self, inputs: Tensor) -> Tensor:
-        """Frame features as they would be without adapters; a pass of its own where these sit inside the network."""
+        """Frame features without adapters; needs a second backbone pass if adapters are inside it."""
         if inputs.dtype == torch.uint8:
             with without_adapters(self.backbone):
                 inputs = self.frozen(inputs)
         return self._with_rest(self.project(inputs), inputs)
 
     def project(self, frozen: Tensor) -> Tensor:
-        """Frozen features `(…, F)` -> what the adapter behind the backbone is added to `(…, appearance)`."""
+        """Frozen features `(…, F)` -> projected backbone features `(…, appearance)`, before the feature adapter."""
         projected: Tensor = self.projection(self.backbone_of(frozen))
         return projected
 
     def backbone_of(self, frozen: Tensor) -> Tensor:
-        """The backbone's own features `(…, W)` of frozen ones `(…, F)`."""
+        """The backbone's columns `(…, W)` of frozen features `(…, F)`."""
         return frozen if self.frozen_width == self.backbone.width else frozen[..., : self.backbone.width]
 
     def _with_rest(self, appearance: Tensor, frozen: Tensor) -> Tensor:
-        """Frame features: the appearance, then inner layers and motion as they are."""
+        """Concatenate appearance, inner layers and motion to frame features."""
         if self.frozen_width == self.backbone.width:
             return appearance
         return torch.cat([appearance, frozen[..., self.backbone.width :]], dim=-1)
 
     def adapter_parameters(self) -> list[nn.Parameter]:
-        """The parameters that are tuned from stage to stage."""
+        """The trained parameters of the encoder."""
         return [value for name, value in self.named_parameters() if "adapter" in name]

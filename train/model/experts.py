@@ -1,4 +1,4 @@
-"""The spatio-temporal encoder G_b of one stage (method §2.2), and its input decomposed (method §12.1)."""
+"""The spatio-temporal encoder G_b of one stage (method §2.2), optionally on decomposed input (method §12.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stpr.train.settings.model import ExpertSettings
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block whose two branches start at zero, so a fresh expert is the identity."""
+    """Pre-norm transformer block whose branches are initialised to zero, so that a new expert is the identity."""
 
     def __init__(self, width: int, settings: ExpertSettings) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Block(nn.Module):
 class Expert(nn.Module):
     """Frame features `(B, T, D)` -> V^st `(B, D)`: learned positions, blocks, outer residual, mean over frames.
 
-    A lean expert's blocks work in a space of their own, `settings.width` wide: bytes and cost shrink with its square.
+    A narrow expert's blocks have the width `settings.width`; bytes and cost grow with its square.
     """
 
     def __init__(self, frames: int, width: int, settings: ExpertSettings) -> None:
@@ -57,7 +57,7 @@ class Expert(nn.Module):
         self.enter = nn.Linear(width, inner, bias=False) if settings.width else None
         self.leave = nn.Linear(inner, width, bias=False) if settings.width else None
         if self.enter is not None and self.leave is not None:
-            # `leave` starts as the transpose of the orthogonal `enter`, times width / inner: the blocks see the
+            # `leave` starts as the transpose of the orthogonal `enter`, times width / inner: the blocks receive the
             # share inner / width of the features' energy, and without the factor SGD learns too slowly.
             nn.init.orthogonal_(self.enter.weight)
             self.leave.weight = nn.Parameter(width / inner * self.enter.weight.detach().T.contiguous())
@@ -72,7 +72,7 @@ class Expert(nn.Module):
         return static + said
 
     def _change(self, seen: Tensor) -> Tensor:
-        """What the blocks add to what they see."""
+        """The blocks' output minus their input."""
         x = seen + self.positions
         for block in self.blocks:
             x = block(x)

@@ -1,4 +1,4 @@
-"""A head: one expert per stage (or a single one, or none) and the combiner that turns their outputs into a decision."""
+"""A head: experts (one per stage, a single one, or none) and the combiner that turns their outputs into logits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stpr.train.settings.model import ExpertSettings
 class Head(nn.Module):
     """Frame features `(B, T, D)` -> logits `(B, C)` and routing `(B, E)`, over all stages so far.
 
-    `expert` is the form of its experts, None for a combiner that needs none.
+    `expert` are the settings of its experts, None for a combiner without experts.
     """
 
     def __init__(self, *, frames: int, columns: Columns, combiner: Combiner, expert: ExpertSettings | None) -> None:
@@ -28,7 +28,7 @@ class Head(nn.Module):
             raise RecipeError("[expert] layers = 0 leaves the method nothing to learn; use 1 or more layers.")
         if expert and inner % expert.heads:
             raise RecipeError(
-                f"[expert] heads: {expert.heads} heads can't share out {inner} features equally;"
+                f"[expert] heads: {expert.heads} heads can't divide {inner} features equally;"
                 f" use a number that divides {inner}."
             )
         self.frames, self.columns, self.form = frames, columns, expert
@@ -37,13 +37,13 @@ class Head(nn.Module):
 
     @property
     def classes(self) -> int:
-        """How many classes were learnt so far."""
+        """The number of classes learnt so far."""
         return self.combiner.classes
 
     def add_stage(self, classes: int, vectors: Tensor | None = None) -> None:
-        """Make room for a stage of `classes` with these class vectors `(classes, D)`.
+        """Add a stage with `classes` new classes and these class vectors `(classes, D)`.
 
-        Where there are experts it gets a new one, `experts[-1]`, and the old ones are frozen.
+        With experts it adds a new one, `experts[-1]`, and freezes the old ones.
         """
         owner = self.combiner.membership.shape[1]
         if self.form:
@@ -56,19 +56,19 @@ class Head(nn.Module):
         self.combiner.add_classes(classes, owner=owner, vectors=vectors)
 
     def add_classes(self, classes: int, vectors: Tensor | None = None) -> None:
-        """Give more classes to the one expert there is; the first ones make it."""
+        """Add classes to the single expert, creating it at the first call."""
         if self.classes == 0:
             self.add_stage(classes, vectors)
         else:
             self.combiner.add_classes(classes, owner=0, vectors=vectors)
 
     def forward(self, features: Tensor, unadapted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)` and routing `(B, E)`; `unadapted` are the features without adapters, where they differ."""
+        """Logits `(B, C)` and routing `(B, E)`; `unadapted` are the features without adapters, if they differ."""
         logits, routing = self.combiner(features, self.ask(features), unadapted)
         return logits, routing
 
     def ask(self, features: Tensor) -> Tensor:
-        """Every expert's output, V^st_k: `(B, E, appearance)`; E is 0 where there are none."""
+        """Every expert's output V^st_k: `(B, E, appearance)`; E is 0 without experts."""
         if not len(self.experts):
             return features.new_zeros(len(features), 0, self.columns.appearance)
         seen = self.columns.appearance_of(features)

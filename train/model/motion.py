@@ -1,6 +1,6 @@
-"""How things move, seen in pairs of small grey pictures: optical flow in plain products, no weights (method §13.2).
+"""Motion features: optical flow between pairs of small grey pictures, without weights (method §13.2).
 
-pairs of greys ─▶ logarithm ─▶ slopes ─▶ least squares ─▶ flow less its median ─┬─▶ directions on a 3x3 grid
+pairs of greys ─▶ logarithm ─▶ slopes ─▶ least squares ─▶ flow minus its median ┬─▶ directions on a 3x3 grid
 (N,K,2,s,s)       light        x, y, t   in a window      (the camera's motion) ├─▶ the same around what moves
                   cancels                                                       └─▶ four signals for each pair
 """
@@ -18,32 +18,32 @@ from stpr.runtime.contract.motion import MotionSpec
 
 DIRECTIONS: Final = 4
 CELLS: Final = 3  # to a side
-SIGNALS: Final = 4  # of a pair: the mean flow in x and y, weighted by its energy; mean and root mean square speed
-MAPS: Final = 2 * DIRECTIONS * CELLS**2  # columns in front of the signals
+SIGNALS: Final = 4  # per pair: mean flow in x and y, weighted by its energy; mean and RMS speed
+MAPS: Final = 2 * DIRECTIONS * CELLS**2  # columns before the signals
 BLUR: Final = 0.8  # pixels
-WINDOW, STRIDE = 11, 2  # pixels in which the flow is taken for the same; from one window to the next
-RIDGE: Final = 1e-4  # no flow where there is no contrast
-FAINT: Final = 1e-4  # squared pixels: energy of flow that counts as nothing
-NEAR: Final = 0.1  # least spread of what moves, of half a picture
-CELL_SPREAD: Final = 0.8  # of a cell around what moves, in spreads
+WINDOW, STRIDE = 11, 2  # size of a window with constant flow, and distance between windows, in pixels
+RIDGE: Final = 1e-4  # regularisation, so that there is no flow without contrast
+FAINT: Final = 1e-4  # squared pixels: energy of flow that is ignored
+NEAR: Final = 0.1  # minimum spread of the moving region, relative to half a picture
+CELL_SPREAD: Final = 0.8  # size of a cell around the moving region, in spreads
 
 
 def motion_width(pairs: int) -> int:
-    """How many numbers describe the motion up to a frame."""
+    """The number of motion features per frame."""
     return MAPS + SIGNALS * pairs if pairs else 0
 
 
 class Motion(nn.Module):
     """Pairs of grey pictures `(N, K, 2, s, s)` uint8, before and after, oldest pair first -> `(N, MAPS + 4 K)`.
 
-    The maps are means over the pairs; the signals of each pair stand one behind the other. All are signed square roots.
+    Maps are means over the pairs; the signals of all pairs follow one after the other. All are signed square roots.
     """
 
     def __init__(self, spec: MotionSpec) -> None:
         super().__init__()
         self.spec = spec
-        places = (spec.side - 6 - 1) // STRIDE + 1  # 6 pixels go to the slopes' 7 taps
-        self.middle = places * places // 2 + 1  # how many of the largest there are down to the median
+        places = (spec.side - 6 - 1) // STRIDE + 1  # the 7-tap derivative loses 6 pixels
+        self.middle = places * places // 2 + 1  # rank of the median among the largest
         angle = torch.arange(DIRECTIONS, dtype=torch.float64) * 2 * math.pi / DIRECTIONS
         compass = torch.stack([angle.cos(), angle.sin()], dim=1).round(decimals=12)
         self.slopes: Tensor
@@ -78,9 +78,9 @@ class Motion(nn.Module):
         return torch.cat([maps.reshape(-1, pairs, MAPS).mean(dim=1), signals.reshape(-1, pairs * SIGNALS)], dim=1)
 
     def flow(self, light: Tensor) -> Tensor:
-        """Log-grey pairs `(n, 2, s, s)` -> pixels moved `(n, 2, L, L)` in x and y, less their median over the picture.
+        """Log-grey pairs `(n, 2, s, s)` -> flow in pixels `(n, 2, L, L)` (x, y), minus its median over the picture.
 
-        Regularised Lucas-Kanade: the flow that explains the change in a window best, one 2x2 system each.
+        Regularised Lucas-Kanade: least-squares flow per window, a 2x2 system each.
         """
         slope = F.conv2d(light, self.slopes)
         x, y, time = slope[:, 0:1], slope[:, 1:2], slope[:, 2:3]
@@ -95,7 +95,7 @@ class Motion(nn.Module):
         return moved - largest[:, :, self.middle - 1 :][..., None]
 
     def _around(self, mass: Tensor, total: Tensor) -> Tensor:
-        """Weights `(n, CELLS, L)` of cells at the middle of the moving mass `(n, L)` and a spread to either side."""
+        """Weights `(n, CELLS, L)` of cells around the mean position of moving mass `(n, L)`, sized by its spread."""
         total = total + FAINT
         centre = (mass * self.line).mean(dim=1, keepdim=True) / total
         variance = (mass * (self.line - centre).square()).mean(dim=1, keepdim=True) / total
@@ -105,10 +105,10 @@ class Motion(nn.Module):
 
 
 def steadiest_speed(motion: Tensor) -> Tensor:
-    """How fast the cell moves that moves most, in pixels, over clips of motion features `(B, T, M)`: `(B,)`.
+    """Speed in pixels of the cell that moves most, for motion features of clips `(B, T, M)`: `(B,)`.
 
-    Root mean square over time of each cell's net flow, averaged over neighbouring frames: what a camera's noise makes
-    of a still picture has no direction and does not last.
+    RMS over time of each cell's net flow, averaged over neighbouring frames, since flow caused by camera noise has no
+    consistent direction and does not last.
     """
     cells = CELLS**2
     flow = motion[..., : DIRECTIONS * cells].square()  # right, down, left, up
@@ -120,7 +120,7 @@ def steadiest_speed(motion: Tensor) -> Tensor:
 
 
 def _slopes() -> Tensor:
-    """Taps `(3, 2, 7, 7)` on a pair that is blurred first: slopes in x and y of its mean, and what changes."""
+    """Filters `(3, 2, 7, 7)` on a blurred pair: derivatives of its mean in x and y, and the temporal difference."""
     at = torch.arange(-2, 3, dtype=torch.float64)
     blur = torch.exp(-0.5 * (at / BLUR) ** 2)
     blur = blur / blur.sum()
@@ -131,7 +131,7 @@ def _slopes() -> Tensor:
 
 
 def _cells(length: int) -> Tensor:
-    """Means over CELLS equal parts of a line `(CELLS, length)`."""
+    """Averaging weights over CELLS equal parts of a line: `(CELLS, length)`."""
     edges = torch.arange(CELLS + 1, dtype=torch.float64) * length / CELLS
     low = torch.arange(length, dtype=torch.float64)
     part = (torch.minimum(edges[1:, None], low + 1) - torch.maximum(edges[:-1, None], low)).clamp_min(0)

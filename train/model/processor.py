@@ -1,7 +1,7 @@
-"""What a network's own image processor makes of a picture, in the contract's form, and how far the two are apart.
+"""Reproduce a network's own image processor with the contract's preprocessing, and measure the difference.
 
-Geometry is read from `preprocessor_config.json`; what becomes of values is seen on plain pictures; then both are held
-against each other on one picture, so that nothing that a processor does is left out in silence.
+Geometry is read from `preprocessor_config.json`; mean, scale and channel order are measured on plain pictures. Then the
+outputs of both are compared on one picture, so that no step of the processor is ignored silently.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from transformers.image_processing_base import ImageProcessingMixin
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import Image, PreprocessSpec, preprocess
 
-LEAST: Final = 3.0  # of 255: with pictures of 224, interpolation makes 0.2 to 1.6, a middle cut 5 % too small 21
-TOLD: Final = 1.0  # of 255: rounding and related interpolations mostly stay below
-COARSE: Final = (9, 12)  # cells of the picture that is compared: detail that a small network's pictures still hold
-WHOLE_FROM: Final = 384  # pixels of ConvNeXt's pictures from which on it squeezes whole frames
+LEAST: Final = 3.0  # of 255: at 224 pixels interpolation gives 0.2 to 1.6, a centre crop 5 % too small 21
+TOLD: Final = 1.0  # of 255: rounding and similar interpolation mostly stay below; above, a note is shown
+COARSE: Final = (9, 12)  # cells of the compared picture, coarse enough for networks with small inputs
+WHOLE_FROM: Final = 384  # input size from which ConvNeXt resizes whole frames without cropping
 Values = npt.NDArray[np.floating[Any]]
 
 
 class Seen(NamedTuple):
-    """How a network wants its pictures."""
+    """The input format of a network."""
 
     spec: PreprocessSpec
-    swaps: bool  # blue first
-    told: str = ""  # a sentence on what is a little different from its own processor
+    swaps: bool  # BGR
+    told: str = ""  # a note on small differences from its own processor
 
 
 def read_processor(place: str, source: str) -> Seen:
-    """How the network in a folder or behind a hub id wants its pictures.
+    """Read the input format of the network in a folder or at a hub id.
 
-    Raises RecipeError where what is made of them here differs from its own processor by more than interpolation does.
+    Raises RecipeError if our preprocessing differs from its own processor by more than interpolation.
     """
     settings, _ = ImageProcessingMixin.get_image_processor_dict(place)
     try:
         own = transformers.AutoImageProcessor.from_pretrained(place, backend="pil")
     except (ImportError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        said = f"pictures are prepared as {source}'s settings say; its own processor can't be asked ({reason})"
+        said = f"pictures are prepared as {source}'s settings say; its own processor can't be loaded ({reason})"
         return Seen(preprocess_spec(settings), bool(settings.get("do_flip_channel_order", False)), said)
     spec = preprocess_spec({"image_mean": [0.0] * 3, "image_std": [1.0] * 3} | settings, type(own).__name__)
     spec, swaps = _values(own, spec)
@@ -51,19 +51,19 @@ def read_processor(place: str, source: str) -> Seen:
 
 
 def _tried(own: Any, image: Image) -> Any:
-    """What the processor makes of a picture; raises RecipeError where it can't follow its own settings."""
+    """Run the processor on a picture; raises RecipeError if it fails with its own settings."""
     try:
         return own(image, return_tensors="np")["pixel_values"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RecipeError(
-            f"[backbone] the {type(own).__name__.removesuffix('Pil')} of this network can't follow its own"
-            f" preprocessor_config.json ({reason}); mend that file, or name another network."
+            f"[backbone] the {type(own).__name__.removesuffix('Pil')} of this network fails with its own"
+            f" preprocessor_config.json ({reason}); fix that file, or name another network."
         ) from error
 
 
 def _values(own: Any, spec: PreprocessSpec) -> tuple[PreprocessSpec, bool]:
-    """Mean, deviation and order of the channels as the processor has them, whatever it calls them."""
+    """Measure mean, standard deviation and order of the channels, whatever the processor's settings call them."""
     side = 2 * max(spec.height, spec.width)
     black, white, red = (_middle(own, np.full((side, side, 3), colour, np.uint8)) for colour in (0, 255, (255, 0, 0)))
     swaps = bool(abs(red[2] - white[2]) < abs(red[0] - white[0]))
@@ -72,7 +72,7 @@ def _values(own: Any, spec: PreprocessSpec) -> tuple[PreprocessSpec, bool]:
     std = 1 / (white - black)
     mean = -black * std
     if np.allclose(mean, spec.mean, atol=1e-4) and np.allclose(std, spec.std, rtol=1e-4):
-        return spec, swaps  # its own figures, which have no rounding
+        return spec, swaps  # the stated values, which have no rounding errors
     return replace(spec, mean=_three(mean), std=_three(std)), swaps
 
 
@@ -82,19 +82,19 @@ def _three(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def _middle(own: Any, image: Image) -> npt.NDArray[np.float64]:
-    """What becomes of the middle of a picture, `(3,)`."""
+    """The processor's output at the centre of a picture, `(3,)`."""
     pixels = _own(own, image)
     return pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2].astype(np.float64)
 
 
 def _own(own: Any, image: Image) -> Values:
-    """The processor's `(3, H, W)`."""
+    """The processor's output `(3, H, W)`."""
     pixels: Values = np.asarray(_tried(own, image), np.float32)
     return pixels.reshape(pixels.shape[-3:])
 
 
 def _compared(own: Any, spec: PreprocessSpec, swaps: bool, source: str) -> str:
-    """A sentence on a small difference, none where there is none; raises RecipeError for a large one."""
+    """A note on a small difference, "" if there is none; raises RecipeError for a large one."""
     image = example(spec)
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
     ours: Values = ((preprocess(image, spec).astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)
@@ -119,12 +119,12 @@ def _compared(own: Any, spec: PreprocessSpec, swaps: bool, source: str) -> str:
 
 
 def _one_pixel(pixels: Values, std: Values) -> float:
-    """How far a picture `(3, H, W)` is from itself one pixel on, of 255: as much as rounding sizes may move it."""
+    """Difference of a picture `(3, H, W)` from itself shifted by one pixel, of 255: the most rounding can cause."""
     return float((np.abs(pixels[:, 1:, 1:] - pixels[:, :-1, :-1]) * std[:, None, None]).mean() * 255)
 
 
 def _cause(own: Any) -> str:
-    """What in the processor has no counterpart here, and what to do about it."""
+    """The processor's setting that we don't support, and the fix."""
     size, crop = getattr(own, "size", None), getattr(own, "crop_size", None)
     if getattr(own, "do_center_crop", False) and size and crop and min(_sides(crop)) > min(_sides(size)):
         padded = f"it pads pictures of {min(_sides(size))} to {min(_sides(crop))}"
@@ -137,7 +137,7 @@ def _size(pixels: Values) -> str:
 
 
 def example(spec: PreprocessSpec) -> Image:
-    """A picture that is not square, with colour and detail, twice as wide as what a network sees."""
+    """A test picture, not square, with colour and detail, twice as wide as the network's input."""
     side = max(spec.height, spec.width)
     cells = np.random.default_rng(0).integers(0, 256, (*COARSE, 3), dtype=np.uint8)
     picture = cv2.resize(cells, (2 * side, side * 3 // 2), interpolation=cv2.INTER_CUBIC)
@@ -145,7 +145,7 @@ def example(spec: PreprocessSpec) -> Image:
 
 
 def preprocess_spec(processor: dict[str, Any], kind: str = "") -> PreprocessSpec:
-    """The contract's form of an image processor's settings (`preprocessor_config.json`); `kind` is its class."""
+    """Convert an image processor's settings (`preprocessor_config.json`) to a PreprocessSpec; `kind` is its class."""
     size = _sides(processor["size"])
     crop = _sides(processor["crop_size"]) if processor.get("crop_size") else size
     stretches = isinstance(processor["size"], dict) and "height" in processor["size"]
@@ -170,7 +170,7 @@ def preprocess_spec(processor: dict[str, Any], kind: str = "") -> PreprocessSpec
 
 
 def _sides(size: Any) -> tuple[int, int]:
-    """Height and width, whichever way a processor writes them."""
+    """Height and width, in any of the notations that processors use."""
     if isinstance(size, int):
         return size, size
     if not isinstance(size, dict):

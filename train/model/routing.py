@@ -1,4 +1,4 @@
-"""TD-MoE's router: how much each expert counts for a clip, without a task id (method §4.3, §4.4, §12.1)."""
+"""TD-MoE's router: the weight of each expert for a clip, without a task id (method §4.3, §4.4, §12.1)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stpr.train.settings.model import RouterSettings
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a router may look at."""
+    """The inputs of a router."""
 
     temporal: Tensor  # (B, E, D) V^tem_k
     anchors: Tensor  # (C, D) mean temporal part of each class
-    static: Tensor  # (B, D) mean frame feature, without adapters where the keys are
-    keys: Tensor  # (C, D) mean of that over each class's training clips, where they are kept
-    membership: Tensor  # (C, E) one where the class was learnt with the expert
-    posterior: Tensor | None  # (B, C) of the clip statistics, where they are kept
+    static: Tensor  # (B, D) mean frame feature, without adapters if the keys are
+    keys: Tensor  # (C, D) mean of `static` over each class's training clips, if the router needs it
+    membership: Tensor  # (C, E) 1 if the class was learnt with the expert
+    posterior: Tensor | None  # (B, C) of the clip statistics, if the router needs it
     temperature: float
 
 
@@ -40,8 +40,8 @@ def key_scores(evidence: Evidence) -> Tensor:
 
 
 def _best_own(cosines: Tensor, membership: Tensor) -> Tensor:
-    """The largest of each expert's own classes: `(B, E or 1, C)` -> `(B, E)`."""
-    return (cosines - 4.0 * (1 - membership.T)).amax(dim=-1)  # others' classes fall below any cosine
+    """Maximum over each expert's own classes: `(B, E or 1, C)` -> `(B, E)`."""
+    return (cosines - 4.0 * (1 - membership.T)).amax(dim=-1)  # pushes other experts' classes below any cosine
 
 
 def _softmax(evidence: Evidence) -> Tensor:
@@ -55,7 +55,7 @@ def _top1(evidence: Evidence) -> Tensor:
 
 def _equal(evidence: Evidence) -> Tensor:
     experts = evidence.temporal[..., 0]  # (B, E)
-    return 0 * experts + 1.0 / experts.shape[1]  # a tensor filled anew would ask for its shape in a graph
+    return 0 * experts + 1.0 / experts.shape[1]  # a new constant tensor would need a shape computation in the graph
 
 
 def _likelihood(evidence: Evidence) -> Tensor:
@@ -65,21 +65,21 @@ def _likelihood(evidence: Evidence) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """A way to weigh experts, `(B, E)`, and what it needs to be kept or computed for that."""
+    """A router: computes weights `(B, E)`, and states which inputs must be stored or computed for it."""
 
     weigh: Callable[[Evidence], Tensor]
     keeps_anchors: bool = True  # each class's mean temporal part: the paper's anchors
     keeps_keys: bool = False  # each class's mean frame feature
-    reads_unadapted: bool = False  # keys and clips as the frame features would be without adapters
-    reads_posterior: bool = False  # clip statistics are learnt for it
+    reads_unadapted: bool = False  # uses frame features without adapters, for keys and clips
+    reads_posterior: bool = False  # needs clip statistics
 
 
 ROUTERS: Final[Mapping[str, Router]] = {
     "raw": Router(weigh=anchor_scores),  # the paper's formula
     "softmax": Router(weigh=_softmax),
     "top1": Router(weigh=_top1),
-    "likelihood": Router(weigh=_likelihood, reads_posterior=True),  # by the statistics under one shared covariance
-    # The paper's ablation: no choice, and keys of the mean frame instead of what moves.
+    "likelihood": Router(weigh=_likelihood, reads_posterior=True),  # by the posterior of the clip statistics
+    # The paper's ablations: equal weights, and keys of the mean frame instead of the temporal part.
     "equal": Router(weigh=_equal, keeps_anchors=False),
     "clip_key": Router(weigh=key_scores, keeps_keys=True, reads_unadapted=True),
     "adapter_key": Router(weigh=key_scores, keeps_keys=True),
@@ -87,5 +87,5 @@ ROUTERS: Final[Mapping[str, Router]] = {
 
 
 def router_of(settings: RouterSettings) -> Router:
-    """The recipe's router. Raises RecipeError for a name that nobody knows."""
+    """The recipe's router. Raises RecipeError for an unknown name."""
     return entry_of(ROUTERS, settings.kind, "[router] kind")

@@ -18,23 +18,23 @@ from stpr.train.model.head import Head
 
 
 class Judgement(NamedTuple):
-    """Everything that is measured on test clips."""
+    """The outputs on test clips that metrics need."""
 
     logits: Tensor  # (B, C)
     routing: Tensor  # (B, E)
-    oracle: Tensor  # (B, C) logits if a router always chose the expert of the clips' own stage, and it alone
+    oracle: Tensor  # (B, C) logits if only the expert of the clips' stage were used
     familiarity: Tensor  # (B,)
 
 
 class Memory(nn.Module):
-    """What a method keeps from stage to stage beside the network, as buffers; most keep nothing."""
+    """Buffers that a method stores between stages, besides the network; empty for most methods."""
 
     def resize(self, model: StPR) -> None:
-        """Give every buffer the size that fits the model; a checkpoint's values are loaded into it next."""
+        """Resize the buffers to fit the model, before a checkpoint is loaded."""
 
 
 class StPR(nn.Module):
-    """Encoder and head together: clips `(B, T, H, W, 3)` uint8, or their frozen features, to logits and routing."""
+    """Encoder and head: clips `(B, T, H, W, 3)` uint8, or their frozen features, to logits and routing."""
 
     def __init__(self, *, encoder: FrameEncoder, head: Head, memory: Memory | None = None) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class StPR(nn.Module):
 
     @property
     def reads_unadapted(self) -> bool:
-        """Whether the router looks at frame features as they would be without the adapters that there are."""
+        """Whether the router needs frame features without adapters, and there are adapters."""
         return self.head.combiner.reads_unadapted and bool(self.encoder.adapter_parameters())
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,7 @@ class StPR(nn.Module):
         return logits, routing
 
     def judge(self, inputs: Tensor, stage: int) -> Judgement:
-        """Everything that is measured on test clips of one stage, from one pass through the encoder."""
+        """Evaluate test clips of one stage in one pass through the encoder."""
         features = self.encoder(inputs)
         unadapted = self.encoder.unadapted(inputs) if self.reads_unadapted else None
         outputs = self.head.ask(features)

@@ -1,4 +1,4 @@
-"""Numbers that are the same whatever the number of threads."""
+"""Bit-identical results for any number of threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep PyTorch on one thread of the CPU; several share a sum, and how it is rounded depends on their number."""
+    """Limit PyTorch to one CPU thread, since the rounding of sums depends on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -70,7 +70,7 @@ def background_of(recipe: Recipe, span: float, cache: FeatureCache | None = None
     if recipe.adapter.place == "blocks":
         raise RecipeError(
             '[data] background needs features that are encoded once, but with [adapter] place = "blocks" each epoch'
-            ' encodes its own; leave background out, or set place = "feature".'
+            ' encodes new ones; leave background out, or set place = "feature".'
         )
     if not folder.is_dir():
         raise DataError(f"[data] background: there is no folder {folder}; name another, or set data.background='' .")

@@ -140,7 +140,7 @@ def test_a_folder_that_can_not_be_listed_is_told(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     rows = f"path,label,split\n{'x' * 300}/a.mp4,wave,train\nb.mp4,wave,test\n"
     (tmp_path / "clips.csv").write_text(rows, encoding="utf-8")
-    with pytest.raises(DataError, match=r"the folder .*/clips/x+ can't be listed \(File name too long\); mend"):
+    with pytest.raises(DataError, match=r"the folder .*/clips/x+ can't be listed \(File name too long\); fix"):
         read(CsvList(root=str(tmp_path)))
 
 

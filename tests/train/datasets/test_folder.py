@@ -52,7 +52,11 @@ def test_every_known_suffix_is_a_video(tmp_path: Path, suffix: str) -> None:
         (("train/wave/a.mp4", "test/wave/a.mp4"), ("test/clap",), "class folder .*test/clap is empty"),
         (("train/wave/a.mp4", "train/b.mp4", "test/wave/a.mp4"), (), "train/b.mp4 is not in a class folder"),
         (("train/wave/x/a.mp4", "train/wave/b.mp4", "test/wave/a.mp4"), (), "wave/x is a folder inside a class folder"),
-        (("train/wave/a.txt", "train/wave/b.JPG", "test/wave/a.mp4"), (), r"wave has no video, .* \.jpg, \.txt; known"),
+        (
+            ("train/wave/a.txt", "train/wave/b.JPG", "test/wave/a.mp4"),
+            (),
+            r"wave has no video, .* \.jpg, \.txt; video",
+        ),
         (("train/wave/a", "test/wave/a.mp4"), (), "only files with no suffix"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_fit_goes_on_to_the_very_weights(snapshots: Snapshots, said: list[str]
     assert replace(snapshots).restore(again) == [{"loss": 1.5}]
     step(again)
     assert all(map(torch.equal, weights(state), weights(again)))
-    assert said == ["stage 2 goes on after epoch 1."]
+    assert said == ["stage 2 continues after epoch 1."]
 
 
 def test_time_spent_before_counts(snapshots: Snapshots) -> None:
@@ -92,7 +92,7 @@ def test_one_that_is_not_its_own_is_told_and_left(
     before = weights(state)
     assert change(snapshots).restore(state) == []
     assert all(map(torch.equal, weights(state), before))
-    assert said == [f"stage 2 begins anew: {snapshots.file} {why}"]
+    assert said == [f"stage 2 starts again: {snapshots.file} {why}"]
 
 
 def test_one_of_a_finished_stage_is_not_worth_a_word(snapshots: Snapshots, said: list[str]) -> None:
@@ -108,7 +108,7 @@ def test_none_is_taken_too_soon(snapshots: Snapshots, monkeypatch: pytest.Monkey
 
 def test_one_that_can_not_be_written_is_told(snapshots: Snapshots) -> None:
     elsewhere = replace(snapshots, file=Path("/proc/none/snapshot.safetensors"))
-    with pytest.raises(CheckpointError, match=r"can't be written .*; make room, then go on with --resume"):
+    with pytest.raises(CheckpointError, match=r"can't be written .*; free disk space, then continue with --resume"):
         elsewhere.epoch_ended(make_state(), [])
 
 

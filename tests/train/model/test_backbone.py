@@ -198,7 +198,7 @@ def refused(source: str | Path, match: str) -> None:
 
 
 def test_a_missing_folder_is_told_before_anything_is_asked_of_a_hub(tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "there is no folder .*nowhere; name one that holds config.json, or a hub id")
+    refused(tmp_path / "nowhere", "there is no folder .*nowhere; name one with a config.json, or a hub id")
 
 
 @pytest.mark.parametrize("lacking", ["config.json", "model.safetensors", "preprocessor_config.json"])
@@ -275,7 +275,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, resnet_folder: 
     name = next(name for name, value in weights.items() if value.is_floating_point())
     weights[name] = torch.full_like(weights[name], torch.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RecipeError, match=r"can't be loaded \(its weights hold what is no number, in "):
+    with pytest.raises(RecipeError, match=r"can't be loaded \(its weights contain NaN or infinity, in "):
         load_backbone(str(folder))
 
 

@@ -78,7 +78,7 @@ def test_a_processor_that_makes_no_pictures_of_one_size(tmp_path: Path) -> None:
 
 def test_a_processor_that_fails_on_its_own_settings_is_one_line(tmp_path: Path) -> None:
     written(tmp_path, "ConvNextImageProcessor", {"size": {"height": SIDE, "width": SIDE}})
-    with pytest.raises(RecipeError, match=r"the ConvNextImageProcessor of this network can't follow its own"):
+    with pytest.raises(RecipeError, match=r"the ConvNextImageProcessor of this network fails with its own"):
         read_processor(str(tmp_path), "here")
 
 
@@ -89,7 +89,7 @@ def test_a_processor_that_transformers_does_not_know_is_said(tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "nobodys"}))
     spec, _, told = read_processor(str(tmp_path), "here")
     assert spec.height == SIDE
-    assert "its own processor can't be asked" in told
+    assert "its own processor can't be loaded" in told
 
 
 def test_what_ships_needs_no_word() -> None:
@@ -106,5 +106,5 @@ def test_the_compared_picture_has_colour_detail_and_two_sides() -> None:
 def test_a_video_network_is_one_line(tmp_path: Path) -> None:
     shutil.copy(TINY_FOLDER / "preprocessor_config.json", tmp_path)
     transformers.VideoMAEConfig().save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match=r"is a video network \(videomae\), .*name a network of pictures"):
+    with pytest.raises(RecipeError, match=r"is a video network \(videomae\), .*name an image network"):
         load_backbone(str(tmp_path))

@@ -175,12 +175,12 @@ def test_all_damaged_videos_are_named_at_once(root: Path, tmp_path: Path) -> Non
     videos = shutil.copytree(root, tmp_path / "videos")
     for name in ("train0", "train2"):
         (videos / "train" / "jump" / f"{name}.avi").write_bytes(b"no video")
-    with pytest.raises(DataError, match=r"2 videos can't be used: the video .*train0\.avi .*train2\.avi .*; mend"):
+    with pytest.raises(DataError, match=r"2 videos can't be used: the video .*train0\.avi .*train2\.avi .*; repair"):
         execute(recipe_of(videos), Request(out=tmp_path / "run"), Told())
     shutil.rmtree(videos)
     shutil.copytree(root, videos)
     execute(recipe_of(videos), Request(out=tmp_path / "run", last=1), Told())
     for name in ("test0", "test1"):
         (videos / "test" / "wave" / f"{name}.avi").write_bytes(b"no video")
-    with pytest.raises(DataError, match=r"2 videos can't be used: the video .*test0\.avi .*test1\.avi .*; mend"):
+    with pytest.raises(DataError, match=r"2 videos can't be used: the video .*test0\.avi .*test1\.avi .*; repair"):
         execute(recipe_of(videos), Request(out=tmp_path / "run", resume=True), Told())

@@ -1,1 +1,1 @@
-"""What a head does with its experts' outputs, one file for each way: fusion (TD-MoE), scores_alone, mean_frame."""
+"""Combiners turn experts' outputs into logits: fusion (TD-MoE), mixture, scores_alone, mean_frame."""

@@ -1,4 +1,4 @@
-"""The seam between a head's experts and its decision."""
+"""The base class of combiners, which turn the experts' outputs into logits and routing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 
 
 class Combiner(nn.Module):
-    """All of a head but its experts: turns their outputs for a clip into a decision over the classes seen so far.
+    """All of a head except its experts: turns their outputs for a clip into logits over the classes seen so far.
 
-    `statistics` scores a clip as a whole, where anything asks for it. `membership` `(C, E)` is one where a class was
-    learnt in a stage, or with the one expert of a method that has a single one.
+    `statistics` computes class scores from clip statistics, if any setting needs them. `membership` `(C, E)` is 1 if
+    the class was learnt in the stage, or with the single expert.
     """
 
-    reads_unadapted = False  # whether it looks at frame features as they would be without adapters
+    reads_unadapted = False  # whether it needs frame features without adapters
 
     def __init__(self, statistics: ClipScores | None) -> None:
         super().__init__()
@@ -27,15 +27,15 @@ class Combiner(nn.Module):
         self.membership: Tensor
         self.register_buffer("membership", torch.zeros(0, 0), persistent=False)
         self.calibration: Tensor
-        self.register_buffer("calibration", torch.zeros(2))  # mean power of e, and of how many stages
+        self.register_buffer("calibration", torch.zeros(2))  # mean log temperature factor, number of stages in it
 
     @property
     def classes(self) -> int:
-        """How many classes were learnt so far."""
+        """The number of classes learnt so far."""
         return len(self.membership)
 
     def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
-        """Make room for `count` classes of the expert or stage `owner`, from 0; `vectors` `(count, D)`: their T_c."""
+        """Add `count` classes to the expert or stage `owner` (from 0), with class vectors `(count, D)`."""
         del vectors
         columns = max(owner + 1, self.membership.shape[1])
         membership = F.pad(self.membership, (0, columns - self.membership.shape[1], 0, count))
@@ -45,46 +45,46 @@ class Combiner(nn.Module):
     def forward(
         self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)` and routing `(B, E)` of frame features `(B, T, D)` and experts' outputs `(B, E, D)`.
+        """Logits `(B, C)` and routing `(B, E)` from frame features `(B, T, D)` and experts' outputs `(B, E, D)`.
 
-        `unadapted` are the features without adapters, where they differ; `given` `(B, E)` takes the router's place.
+        `unadapted` are the features without adapters, if they differ; `given` `(B, E)` replaces the router's weights.
         """
         raise NotImplementedError
 
     def calibrate(self, power: float) -> None:
-        """Take in by which power of e the temperature of scores should be higher, by the newest stage's clips."""
+        """Add the log temperature factor that fits the newest stage's clips to the mean over stages."""
         mean, stages = self.calibration.tolist()
         self.calibration = self.calibration.new_tensor([(mean * stages + power) / (stages + 1), stages + 1])
 
     @property
     def softness(self) -> float:
-        """The temperature of scores as a multiple of the recipe's."""
+        """The calibrated temperature of scores, as a multiple of the recipe's."""
         return math.exp(float(self.calibration[0]))
 
     @property
     def heard(self) -> dict[str, float]:
-        """How far each part of the decision is believed, in nats for a cosine of 1; empty where that is not learnt."""
+        """The learnt weight of each part of the decision, in nats for a cosine of 1; empty if not learnt."""
         return {}
 
     @property
     def gives_evidence(self) -> bool:
-        """Whether the statistics tell a whole action from a part of one, as events need it."""
+        """Whether the statistics distinguish a whole action from a fragment, which events need."""
         return isinstance(self.statistics, ClipStatistics) and self.statistics.tells_events
 
     def evidence(self, features: Tensor) -> Tensor:
-        """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; where `gives_evidence` alone."""
+        """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; only if `gives_evidence`."""
         assert isinstance(self.statistics, ClipStatistics)
         return self.statistics.evidence(features)
 
     @property
     def score(self) -> Score:
-        """What `familiarity` measures."""
+        """The kind of score that `familiarity` returns."""
         if not isinstance(self.statistics, ClipStatistics) or self.statistics.knows_by_direction:
             return "cosine"
         return "likelihood_ratio"
 
     def familiarity(self, features: Tensor, logits: Tensor) -> Tensor:
-        """How well clips `(B, T, D)` fit the classes learnt so far: `(B,)`; the best logit without class Gaussians."""
+        """How well clips `(B, T, D)` fit the classes learnt so far: `(B,)`; without statistics the largest logit."""
         if not isinstance(self.statistics, ClipStatistics):
             return logits.amax(dim=1)
         return self.statistics.familiar(features)

@@ -1,4 +1,4 @@
-"""TD-MoE's decision (method §4.3): route, fuse, and match with the class vectors."""
+"""The combiner of TD-MoE (method §4.3): route, fuse, and compare with the class vectors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from stpr.train.settings.model import FusionSettings, RouterSettings
 class Fusion(Combiner):
     """V = V̄ + Σ r_k V^st_k, logits = cos(V, T_c).
 
-    What it keeps: class vectors, and anchors and keys where the router asks for them, each `(C, D)`. Raises RecipeError
-    for a router that nobody knows.
+    Stores class vectors, and anchors and keys if the router needs them, each `(C, D)`. Raises RecipeError for an
+    unknown router.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Fusion(Combiner):
         self.register_buffer("keys", torch.zeros(0, width))
 
     def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
-        """As every combiner; anchors and keys are zero until they are known."""
+        """See `Combiner`; anchors and keys are zero until they are computed."""
         super().add_classes(count, owner=owner)
         blank = self.anchors.new_zeros(count, self.anchors.shape[1])
         self.class_vectors = torch.cat([self.class_vectors, blank if vectors is None else vectors.to(blank)])
@@ -47,7 +47,7 @@ class Fusion(Combiner):
     def forward(
         self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)`, which are cosines, and routing `(B, E)`."""
+        """Logits `(B, C)` (cosines) and routing `(B, E)`."""
         static = self.columns.appearance_of(features).mean(dim=1)
         posterior = (
             None if self.statistics is None else torch.softmax(self.statistics.log_likelihoods(features), dim=-1)

@@ -1,4 +1,4 @@
-"""The mean frame feature against the class vectors, without experts: nearest class mean, and the encoder alone."""
+"""The combiner without experts that compares the mean frame feature with class vectors (nearest mean, spatial)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stpr.train.model.directions import unit
 
 
 class MeanFrame(Combiner):
-    """logits = cos(V̄, T_c); there is nothing to route to, so routing is one."""
+    """logits = cos(V̄, T_c); routing is 1, since there are no experts."""
 
     def __init__(self, columns: Columns) -> None:
         super().__init__(None)
@@ -20,7 +20,7 @@ class MeanFrame(Combiner):
         self.register_buffer("class_vectors", torch.zeros(0, columns.appearance))
 
     def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
-        """As every combiner."""
+        """See `Combiner`."""
         super().add_classes(count, owner=owner)
         blank = self.class_vectors.new_zeros(count, self.class_vectors.shape[1])
         self.class_vectors = torch.cat([self.class_vectors, blank if vectors is None else vectors.to(blank)])
@@ -28,7 +28,7 @@ class MeanFrame(Combiner):
     def forward(
         self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)`, which are cosines, and routing `(B, 1)`."""
+        """Logits `(B, C)` (cosines) and routing `(B, 1)`."""
         del outputs, unadapted, given
         static = self.columns.appearance_of(features).mean(dim=1)
         logits = unit(static) @ unit(self.class_vectors).T

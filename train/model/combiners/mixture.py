@@ -1,8 +1,8 @@
-"""TD-MoE's decision in probabilities: class scores choose the stage, its expert helps to choose among its classes.
+"""TD-MoE in probabilities: class scores choose the stage, and its expert refines the choice among its classes.
 
 p(c | clip) = r_k · softmax over the classes of c's stage k of (s_c + trust_k · cos(V^st_k, T_c)), with class scores s
-and routing r_k = Σ softmax(s) over the classes of stage k. An expert is trusted as far as it proved itself on clips
-that nothing was learnt from, so it can't cost what the scores already know; with no trust the scores decide alone.
+and routing r_k = Σ softmax(s) over the classes of stage k. The trust in an expert is fitted on held-out clips, so a
+useless expert does no harm; with zero trust the scores decide alone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.directions import unit
 from stpr.train.model.scores.statistics import ClipScores
 
-ELSEWHERE = 1e4  # nats below any class of the stage itself
+ELSEWHERE = 1e4  # nats by which classes of other stages are lowered
 
 
 class Mixture(Combiner):
     """logits = temperature · ln p(class | clip), so that softmax(logits / temperature) is the posterior itself.
 
-    What it keeps: class vectors `(C, D)` and a number for each expert; neither without experts.
+    Stores class vectors `(C, D)` and the trust in each expert; neither without experts.
     """
 
     def __init__(self, columns: Columns, statistics: ClipScores, *, temperature: float) -> None:
@@ -40,7 +40,7 @@ class Mixture(Combiner):
         return {**self.statistics.heard, **experts}
 
     def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
-        """As every combiner; a new expert is not trusted yet."""
+        """See `Combiner`; the trust in a new expert is 0."""
         super().add_classes(count, owner=owner)
         blank = self.class_vectors.new_zeros(count, self.class_vectors.shape[1])
         self.class_vectors = torch.cat([self.class_vectors, blank if vectors is None else vectors.to(blank)])
@@ -54,16 +54,16 @@ class Mixture(Combiner):
         scores = self.statistics.log_likelihoods(features)
         routing = self._of_stages(torch.log_softmax(scores, dim=-1)) if given is None else given.clamp_min(1e-30).log()
         if outputs.shape[1]:
-            trust = (self.membership * self.trust).sum(dim=1)  # some engines take no product of a matrix with a vector
+            trust = (self.membership * self.trust).sum(dim=1)  # some engines don't support matrix-vector products
             scores = scores + self.said(outputs) * trust
         inside = scores - self._of_stages(scores) @ self.membership.T
         return self.temperature * (inside + routing @ self.membership.T), routing.exp()
 
     def said(self, outputs: Tensor) -> Tensor:
-        """The cosine of each class with what the expert of its stage makes of a clip: `(B, E, D)` -> `(B, C)`."""
+        """The cosine of each class vector with the output of its stage's expert: `(B, E, D)` -> `(B, C)`."""
         cosines = unit(outputs) @ unit(self.class_vectors).T  # (B, E, C)
         return (cosines * self.membership.T).sum(dim=1)
 
     def _of_stages(self, scores: Tensor) -> Tensor:
-        """Log of the summed exponentials of each stage's classes: `(B, C)` -> `(B, E)`."""
+        """Log-sum-exp over each stage's classes: `(B, C)` -> `(B, E)`."""
         return torch.logsumexp(scores[:, None] - ELSEWHERE * (1 - self.membership.T), dim=-1)

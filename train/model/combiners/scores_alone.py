@@ -1,4 +1,4 @@
-"""The class scores of a clip as a whole decide, without experts: streaming LDA, RanPAC, the linear probe."""
+"""The combiner that uses class scores only, without experts: streaming LDA, RanPAC, linear probe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stpr.train.model.scores.statistics import ClipScores
 class ScoresAlone(Combiner):
     """logits = temperature · ln p(class | clip), so that softmax(logits / temperature) is the posterior itself.
 
-    Routing is the posterior of each stage, all its classes together.
+    Routing is the posterior of each stage, summed over its classes.
     """
 
     def __init__(self, statistics: ClipScores, *, temperature: float) -> None:

@@ -1,1 +1,1 @@
-"""Class scores of a clip as a whole: statistics (base class, Gaussians), familiarity (unknown?), ridge, probe."""
+"""Class scores from clip statistics: statistics (base class, Gaussians), familiarity (unknown?), ridge, probe."""

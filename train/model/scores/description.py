@@ -1,4 +1,4 @@
-"""What is said of a clip in a few numbers: its mean, and what its frames do around the mean (method §12.1, §13)."""
+"""Describe a clip by a vector of statistics: its mean, and how its frames vary around it (method §12.1, §13)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ RHYTHM_SHRINKAGE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Some columns of the frame features and which parts of them are described."""
+    """A group of columns of the frame features, and which statistics of them are part of the description."""
 
     columns: Literal["appearance", "inner", "motion", "rhythm"]
-    parts: tuple[Part, ...]  # none of the rhythm, which has but one description
+    parts: tuple[Part, ...]  # empty for rhythm, which has only one form
     shrinkage: float
 
     @property
     def rounding(self) -> float:
-        """The least that its numbers vary by where they say anything; of pictures that stand still flow is not 0."""
+        """Variation below this is treated as rounding; the flow of still pictures is not exactly 0."""
         return 1e-6 if self.columns in ("appearance", "inner") else 3e-4
 
 
@@ -41,7 +41,7 @@ def cosine_terms(frames: int) -> Tensor:
 
 
 class Description(nn.Module):
-    """Clips `(B, T, D)` -> descriptions `(B, S)`: appearance, inner layers, motion, rhythm, as far as settings ask."""
+    """Clips `(B, T, D)` -> descriptions `(B, S)`: appearance, inner layers, motion, rhythm, according to settings."""
 
     def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings) -> None:
         super().__init__()
@@ -58,15 +58,15 @@ class Description(nn.Module):
             self.sections.append(Section("rhythm", (), RHYTHM_SHRINKAGE))
         blank = torch.zeros(1, frames, columns.width)
         ends = [0, *accumulate(self._section(blank, section).shape[1] for section in self.sections)]
-        self.places = [slice(start, stop) for start, stop in pairwise(ends)]  # of each section in a description
+        self.places = [slice(start, stop) for start, stop in pairwise(ends)]  # slice of each section in the description
         self.size = ends[-1]
 
     def forward(self, features: Tensor) -> Tensor:
-        """The sections' descriptions, side by side: `(B, S)`."""
+        """The sections' descriptions, concatenated: `(B, S)`."""
         return torch.cat([self._section(features, section) for section in self.sections], dim=1)
 
     def looks(self) -> list[tuple[slice, slice]]:
-        """Columns of a frame feature whose mean over a clip is described, motion left out, and where that stands."""
+        """Slices of frame-feature columns (without motion) whose clip mean is described, and its slice in it."""
         found, start = [], self.columns.appearance
         seen = {"appearance": slice(0, start), "inner": slice(start, start + self.columns.inner)}
         blank = torch.zeros(1, self.frames, self.columns.width)
@@ -82,10 +82,10 @@ class Description(nn.Module):
         return found
 
     def energy(self, features: Tensor) -> Tensor:
-        """How much happens in clips `(B, T, D)`: `(B,)`, not negative.
+        """The motion energy of clips `(B, T, D)`: `(B,)`, not negative.
 
-        Where motion is seen, the speed in the cell that moves most, in pixels; else the root mean square of what the
-        appearance does around its mean over time.
+        With motion features, the speed in the cell that moves most, in pixels; else the RMS deviation of the appearance
+        from its mean over time.
         """
         if self.columns.pairs:
             return steadiest_speed(self.columns.motion_of(features))
@@ -93,7 +93,7 @@ class Description(nn.Module):
         return (seen - seen.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2)).sqrt()
 
     def held_still(self, features: Tensor) -> Tensor:
-        """Frame features `(…, D)` of the same frames if nothing moved in them."""
+        """Replace the motion columns of frame features `(…, D)` by those of a still picture."""
         if not self.columns.pairs:
             return features
         start = self.columns.appearance + self.columns.inner
@@ -124,13 +124,13 @@ class Description(nn.Module):
         return torch.cat([describe[name]() for name in parts], dim=1)
 
     def _motion(self, features: Tensor) -> Tensor:
-        """Maps, and the signals' means over a frame's pairs: `(B, T, MAPS + SIGNALS)`."""
+        """Motion maps, and the signals averaged over a frame's pairs: `(B, T, MAPS + SIGNALS)`."""
         motion = self.columns.motion_of(features)
         signals = motion[..., MAPS:].reshape(-1, self.frames, self.columns.pairs, SIGNALS).mean(dim=2)
         return torch.cat([motion[..., :MAPS], signals], dim=-1)
 
     def _rhythm(self, features: Tensor) -> Tensor:
-        """Autocorrelations of the signals over all pairs of the clip, and the logarithm of their variances."""
+        """Autocorrelations of the signals over all pairs of the clip, and their log variances."""
         signals = self.columns.motion_of(features)[..., MAPS:].reshape(-1, self.frames * self.columns.pairs, SIGNALS)
         around = signals - signals.mean(dim=1, keepdim=True)
         variance = around.square().mean(dim=1) + 1e-6

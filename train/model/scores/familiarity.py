@@ -1,10 +1,10 @@
-"""How familiar a clip is: the evidence that it shows a class learnt so far and not one that was never seen.
+"""Familiarity by distance: the evidence that a clip shows a learnt class and not an unseen one.
 
-Clips of class c are Gaussian around its mean under the shared covariance. A class that was never seen has its mean
-anywhere around the middle of the known ones, as far out as they are on average, so its clips are Gaussian around that
-middle under a wider covariance. The log ratio of the two densities is compared with what clips of class c themselves
-would get: familiarity is how many standard deviations above or below their mean it lies, for the class where that is
-most. That unit means the same after any number of stages, so a threshold learnt at one stage holds at the next.
+Clips of class c are modelled as Gaussian around its mean with the shared covariance. An unseen class has its mean
+anywhere around the centre of the known ones, as far out as they are on average, so its clips are Gaussian around that
+centre with a wider covariance. The log ratio of the two densities is standardised by its mean and standard deviation
+for clips of class c; familiarity is the largest such value over the classes. Its unit (standard deviations) means the
+same after any number of stages, so a threshold learnt at one stage holds at the next.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from stpr.train.model.scores.view import Spread
 
-LONE_SPREAD: Final = 1.0  # of class means around their middle, where there is one class: as wide as a class itself
+LONE_SPREAD: Final = 1.0  # spread of class means if there is only one class, relative to the spread within it
 
 
 class _Place(nn.Module):
-    """One view's part of the log ratio, in the axes of its covariance."""
+    """The contribution of one view to the log ratio, in the axes of its covariance."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -34,8 +34,7 @@ class _Place(nn.Module):
 class Familiarity(nn.Module):
     """Clips in the axes of each view's covariance `(B, S)` -> standard deviations `(B,)`, derived from `Spread`s.
 
-    Views count as independent of one another: their log ratios add up. `shrinkage` is how far a covariance is drawn to
-    its diagonal.
+    Views are treated as independent, so their log ratios add up. `shrinkage` is that of the covariance to its diagonal.
     """
 
     def __init__(self, sizes: Sequence[int], shrinkage: float) -> None:
@@ -48,13 +47,13 @@ class Familiarity(nn.Module):
         self.register_buffer("bias", torch.zeros(0), persistent=False)
 
     def resize(self, classes: int) -> None:
-        """Give every tensor the size that it has for so many classes, and no values."""
+        """Resize every tensor for `classes` classes, without setting values."""
         self.slope = self.bias = self.slope.new_zeros(classes)
         for place in self._places():
             place.weight = place.gains.new_zeros(classes, len(place.gains))
 
     def refresh(self, views: Sequence[Spread]) -> None:
-        """Derive the maps from where each view has its classes, and how their clips vary.
+        """Derive the maps from each view's class means and variances.
 
         In the covariance's axes, each feature in units of its own deviation, twice the log ratio is
         sum z²/(w + β) - sum (z - c)²/w for a clip at z and a class at c: quadratic in z, the same for every class, and
@@ -81,7 +80,7 @@ class Familiarity(nn.Module):
         self.bias = (-(constant + expected) / deviation).float()
 
     def forward(self, seen: Sequence[Tensor]) -> Tensor:
-        """Standard deviations from what clips of the most favourable class usually get: views `(B, S)` -> `(B,)`."""
+        """Standardised log ratio, maximum over classes: views `(B, S)` -> `(B,)`."""
         score = self.bias
         for place, part in zip(self._places(), seen, strict=True):
             length = (part * place.gains).square().sum(dim=1, keepdim=True)  # (B, 1)

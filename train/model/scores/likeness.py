@@ -1,9 +1,9 @@
-"""How much like a known class a clip looks: familiarity that asks where a clip points, and not how far it is.
+"""Likeness: familiarity by direction instead of distance.
 
-A person or place never filmed moves every clip further than any that was learnt, mostly in directions in which classes
-do not differ; a distance calls all of that strange. Likeness is the cosine with the likeliest class among the
-directions in which the classes differ. What lies outside of them counts as if it were ROOM more directions: few classes
-span too little to be strange in.
+A new person or place shifts every clip further than any training clip, mostly in directions in which classes do not
+differ, so by distance all such clips look unknown. Likeness is the cosine with the most similar class, within the
+subspace in which the classes differ. Components outside of it count as ROOM additional dimensions, since the subspace
+of a few classes is too small to look unknown in.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from stpr.train.model.directions import unit
 
 ROOM: Final = 4.0
-UNIT: Final = 0.1  # of the cosine: about how much it differs between the clips of one class
-FEWEST_CLASSES: Final = 3  # two lie opposite each other, and every clip points at one of them
-FLAT: Final = 1e-6  # of the largest: in such directions classes don't differ
+UNIT: Final = 0.1  # of the cosine: its typical variation between clips of one class
+FEWEST_CLASSES: Final = 3  # with two, which are opposite, every clip points at one of them
+FLAT: Final = 1e-6  # relative to the largest eigenvalue: in such directions classes don't differ
 
 
 class Likeness(nn.Module):
-    """Whitened clips of each view, from the middle of the classes `(B, S)` -> `(B,)` in UNITs; derived."""
+    """Whitened clips of each view, centred on the classes `(B, S)` -> `(B,)` in UNITs; derived, not stored."""
 
     def __init__(self, views: int) -> None:
         super().__init__()
@@ -31,22 +31,22 @@ class Likeness(nn.Module):
         self.register_buffer("spans", torch.zeros(views, 0, 0), persistent=False)
 
     def resize(self, classes: int) -> None:
-        """Give every tensor the size that it has for so many classes, and no values."""
+        """Resize every tensor for `classes` classes, without setting values."""
         self.spans = self.spans.new_zeros(len(self.spans), classes, classes)
 
     def refresh(self, directions: Sequence[Tensor]) -> None:
-        """Derive what the classes of each view span, from where they point `(C, S)`."""
+        """Derive the subspace of the classes of each view from their directions `(C, S)`."""
         self.spans = torch.stack([_spanned(rows.double()) for rows in directions]).float()
 
     def forward(self, moved: Sequence[Tensor], directions: Sequence[Tensor], shares: Tensor) -> Tensor:
-        """How much clips look like the likeliest class; `shares` `(V,)` is how much each view counts."""
+        """Likeness to the most similar class; `shares` `(V,)` are the weights of the views."""
         rows = zip(moved, directions, self.spans, shares, strict=True)
         found = torch.stack([share * _cosines(part, known, span) for part, known, span, share in rows])
         return found.sum(dim=0).amax(dim=1) / UNIT
 
 
 def likeness_of_strangers(moved: Sequence[Tensor], places: Sequence[Tensor], shares: Tensor) -> Tensor:
-    """Likeness of clips `(B, S)` to classes whose means lie at `places` `(C, S)` and that they do not belong to."""
+    """Likeness of clips `(B, S)` to classes with means `places` `(C, S)`, none of which they belong to."""
     total = moved[0].new_zeros(())
     for part, means, share in zip(moved, places, shares, strict=True):
         middle = means.mean(dim=0)
@@ -56,7 +56,7 @@ def likeness_of_strangers(moved: Sequence[Tensor], places: Sequence[Tensor], sha
 
 
 def _spanned(directions: Tensor) -> Tensor:
-    """What makes coordinates in the space that unit vectors `(C, S)` span of cosines with them: `(C, C)`."""
+    """The map `(C, C)` from cosines with unit vectors `(C, S)` to coordinates in the space they span."""
     values, axes = torch.linalg.eigh(directions @ directions.T)
     told = values > FLAT * values.amax()
     spanned: Tensor = axes * torch.where(told, values.clamp_min(FLAT).rsqrt(), torch.zeros_like(values))
@@ -64,7 +64,7 @@ def _spanned(directions: Tensor) -> Tensor:
 
 
 def _cosines(moved: Tensor, directions: Tensor, spans: Tensor) -> Tensor:
-    """Cosines `(B, C)` of clips `(B, S)` with the classes, within what these span and ROOM."""
+    """Cosines `(B, C)` of clips `(B, S)` with the classes, within their subspace plus ROOM dimensions."""
     along = moved @ directions.T
     inside = (along @ spans).square().sum(dim=1, keepdim=True)
     classes, size = directions.shape

@@ -1,9 +1,9 @@
-"""How far each view is to be believed, from how well two halves of the training clips agree: closed form, no clip kept.
+"""Learn the weight of each view from how well two halves of the training clips agree, without storing clips.
 
-A clip that a half never saw is made of what it does not know: the mean of a class in the other half, moved by how far
-another class's halves lie apart. Scored against a half's means, such clips show what a view is worth on clips of its
-own, and a view of noise is worth nothing. The weights minimise the cross-entropy of the views' cosines together, so
-views that say the same share their weight, and scores come out calibrated.
+Artificial test clips for one half are made from the other: a class's mean in the other half, shifted by the difference
+between the halves of another class. Classified by the first half's means, they show how well a view generalises; a
+view of pure noise gets weight 0. The weights minimise the joint cross-entropy of the views' cosines, so redundant views
+share their weight, and scores are calibrated.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from torch import Tensor
 
 from stpr.train.model.directions import unit
 
-UNKNOWN: Final = 10.0  # the weight of each view where there are too few classes or clips to learn one
-PRIOR: Final = 1e-3  # of the cross-entropy: what a weight of 10 costs, halved
-MOST_PROBES: Final = 64  # other classes whose halves move a class's mean
+UNKNOWN: Final = 10.0  # the weight of each view if there are too few classes or clips to learn it
+PRIOR: Final = 1e-3  # weight of the L2 regularisation, relative to the cross-entropy
+MOST_PROBES: Final = 64  # most classes whose differences are added to a class's mean
 
 
 def weigh(views: Sequence[tuple[Tensor, Tensor]], units: Tensor) -> Tensor:
     """The weight of each view `(V,)`, not negative.
 
-    `views` have whitened means of halves `(2, C, S)` and their differences `(C, S)`; `units` `(C, 2)` says how many
-    independent clips (or groups of clips) each half has.
+    `views` have whitened means of halves `(2, C, S)` and their differences `(C, S)`; `units` `(C, 2)` is the number of
+    independent clips (or groups of clips) in each half.
     """
     usable = units.amin(dim=1) > 0
     if int(usable.sum()) < 3:
         return torch.full((len(views),), UNKNOWN)
     apart = torch.stack([steps.norm(dim=1) for _, steps in views]).sum(dim=0)
-    # Which classes lend their steps must not hang on the order in which they were learnt.
+    # The choice of other classes must not depend on the order in which they were learnt.
     usable = torch.tensor([row for row in apart.argsort().tolist() if usable[row]])
     counts = units[usable].double()
-    spread = 1 / (1 / counts).sum(dim=1).sqrt()  # of one clip, where the difference is of two means
+    spread = 1 / (1 / counts).sum(dim=1).sqrt()  # of one clip, from that of a difference of two means
     cosines = torch.stack([_probe(halves[:, usable], apart[usable] * spread[:, None]) for halves, apart in views])
     return _fit(cosines)
 
 
 def _probe(halves: Tensor, steps: Tensor) -> Tensor:
-    """Cosines of made-up clips with the classes of the half that they are strange to, `(rows, C)`, own class first.
+    """Cosines of artificial clips with the class means of the other half, `(rows, C)`, own class first.
 
-    The class that lent its step is left out, by -inf.
+    The class whose difference was added is excluded by -inf.
     """
     classes, rows = len(steps), []
     others = [_spread(classes, own) for own in range(classes)]
@@ -59,15 +59,15 @@ def _probe(halves: Tensor, steps: Tensor) -> Tensor:
 
 
 def _spread(classes: int, own: int) -> Tensor:
-    """The other classes, or MOST_PROBES of them."""
+    """The other classes, or an even selection of MOST_PROBES."""
     others = torch.tensor([row for row in range(classes) if row != own])
     every = max(1.0, len(others) / MOST_PROBES)
     return others[torch.arange(0, len(others), every).long()]
 
 
 def _fit(cosines: Tensor) -> Tensor:
-    """Weights `(V,)` of least cross-entropy for cosines `(V, rows, C)`, the right class first; convex."""
-    from scipy.optimize import minimize  # imported late: it costs time that other methods save
+    """Weights `(V,)` that minimise the cross-entropy of cosines `(V, rows, C)`, the right class first; convex."""
+    from scipy.optimize import minimize  # imported late: slow to load, and other methods don't need it
 
     values = cosines.cpu().numpy()
     counted = np.isfinite(values[0])

@@ -1,9 +1,9 @@
 """Ridge regression from random features of clips to classes, in closed form (RanPAC: McDonnell et al., 2023).
 
 h = ReLU(description · projection), G = Σ h hᵀ, Q = Σ h yᵀ over one-hot labels y, W = (G + λI)⁻¹ Q. G and Q are sums
-over clips: nothing of a single clip is kept, and the order of stages doesn't matter. The paper chooses λ on a split of
-the newest stage's clips. Here it is the least generalised cross-validation error (Golub, Heath and Wahba, 1979), which
-G and Q alone give for all clips so far: no order, no split, no setting.
+over clips: no single clip is stored, and the order of stages does not matter. The paper chooses λ on a split of the
+newest stage's clips. Here λ minimises the generalised cross-validation error (Golub, Heath and Wahba, 1979), which
+follows from G and Q for all clips so far: independent of order, without a split or a setting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import RidgeSettings, StatisticsSettings
 
 RIDGES = 10.0 ** torch.arange(-6.0, 2.1, 0.5, dtype=torch.float64)  # λ as shares of G's mean eigenvalue
-SUREST = 0.01  # least error variance that is believed; scores lie about 0..1, so it bounds log-likelihoods to about 100
+SUREST = 0.01  # minimum error variance; scores are in about 0..1, so log-likelihoods stay below about 100
 
 
 class RidgeScores(ClipScores):
@@ -31,7 +31,7 @@ class RidgeScores(ClipScores):
         self.sums: Tensor
         self.count: Tensor
         self.chosen: Tensor
-        # Kept though it is drawn from the seed: another version of torch may draw other numbers.
+        # Stored although drawn from a seed, since another version of torch may draw other numbers.
         self.register_buffer("projection", torch.randn(self.size, features))
         # Random features have a large common part: in float32 its rounding would exceed a small λ.
         self.register_buffer("gram", torch.zeros(features, features, dtype=torch.float64))
@@ -44,7 +44,7 @@ class RidgeScores(ClipScores):
         return torch.relu(described @ self.projection)
 
     def update(self, samples: Samples, classes: int) -> None:
-        """Add a stage's `classes` new classes."""
+        """Add the `classes` new classes of a stage."""
         lifted = self.transform(self.describe(samples.features)).double()
         one_hot = torch.nn.functional.one_hot(samples.labels, classes).to(lifted)
         self.gram = self.gram + lifted.T @ lifted
@@ -54,12 +54,12 @@ class RidgeScores(ClipScores):
         self.refresh()
 
     def resize(self, classes: int) -> None:
-        """Give every tensor the size that it has for so many classes, and no values."""
+        """Resize every tensor for `classes` classes, without setting values."""
         super().resize(classes)
         self.sums = self.sums.new_zeros(classes, self.sums.shape[1])
 
     def _derive(self) -> None:
-        """W of the chosen λ; scores are measured from those of the mean clip, so that float32 keeps its digits."""
+        """W for the chosen λ; scores are relative to those of the mean clip, to keep float32 precision."""
         ridge, variance = self.chosen.double()
         gram = self.gram.double() + ridge * torch.eye(len(self.gram), dtype=torch.float64, device=self.gram.device)
         weight = torch.linalg.solve(gram, self.sums.double().T).T / variance  # (C, M)
@@ -68,9 +68,9 @@ class RidgeScores(ClipScores):
 
 
 def choose(gram: Tensor, sums: Tensor, count: Tensor) -> Tensor:
-    """λ of the least generalised cross-validation error, and that error per class: `(2,)`.
+    """λ with the lowest generalised cross-validation error, and that error per class: `(2,)`.
 
-    n · RSS / (n - df)², with RSS and the degrees of freedom df of all λ from one eigendecomposition of G.
+    n · RSS / (n - df)², with RSS and degrees of freedom df of all λ from one eigendecomposition of G.
     """
     values, directions = torch.linalg.eigh(gram)
     values = values.clamp_min(0)

@@ -1,4 +1,4 @@
-"""What class scores are learnt from."""
+"""The training data of class scores."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Samples(NamedTuple):
-    """Views of a stage's clips: of each clip one or several."""
+    """Views of a stage's clips, one or several per clip."""
 
     features: Tensor  # (m, T, D) frame features
     labels: Tensor  # (m,) from 0 within the stage
-    clips: Tensor  # (m,) which clip each is a view of, from 0
-    weights: Tensor | None = None  # (m,) how much each counts; None: all alike
+    clips: Tensor  # (m,) index of the clip that each is a view of
+    weights: Tensor | None = None  # (m,) weight of each; None: equal
 
 
 def joined(parts: list[Samples]) -> Samples:
-    """Samples of different clips together, all weighted or none."""
+    """Concatenate samples of different clips; all must have weights, or none."""
     offset, clips = 0, []
     for part in parts:
         clips.append(part.clips + offset)

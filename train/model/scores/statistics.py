@@ -1,10 +1,10 @@
-"""How well each class explains a clip as a whole.
+"""Class scores from clip statistics: how well each class explains a clip.
 
-`ClipScores` is what every kind of score has; `ClipStatistics` scores under one covariance shared by all stages: closed
-form, exemplar-free, comparable across stages. A clip's description is Gaussian per class with one within-class
-covariance (streaming LDA; method §12.1), or points in its class's direction once that covariance is whitened; then
-each view of the clip (appearance, inner layers, motion, rhythm) has a covariance and a weight of its own (method §13).
-Means and scatter are sums over clips: their size does not depend on how many there were.
+`ClipScores` is the base class. `ClipStatistics` uses a covariance shared by all stages: closed form, exemplar-free,
+comparable across stages. Descriptions are modelled as Gaussian per class with one within-class covariance (streaming
+LDA; method §12.1), or compared by direction after whitening; then each view of the clip (appearance, inner layers,
+motion, rhythm) has its own covariance and weight (method §13). Means and scatter are sums over clips, so their size
+does not depend on the number of clips.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from stpr.train.settings.model import StatisticsSettings
 
 
 class ClipScores(nn.Module):
-    """Describes clips `(B, T, D)` by `(B, S)` and scores every class seen so far by an affine map of that.
+    """Describes clips `(B, T, D)` by vectors `(B, S)` and scores every class seen so far by an affine map of them.
 
-    The map is measured from `centre`: large numbers that cancel would cost float32 three digits.
+    The map is relative to `centre`, since cancellation of large numbers would cost three digits of float32.
     """
 
     def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings) -> None:
@@ -38,13 +38,13 @@ class ClipScores(nn.Module):
         self.centre: Tensor
         self.weight: Tensor
         self.bias: Tensor
-        # What `refresh` derives from whatever a kind of scores keeps.
+        # Derived by `refresh` from the stored statistics.
         self.register_buffer("centre", torch.zeros(self.size), persistent=False)
         self.register_buffer("weight", torch.zeros(0, self.size), persistent=False)
         self.register_buffer("bias", torch.zeros(0), persistent=False)
 
     def transform(self, described: Tensor) -> Tensor:
-        """What the affine map reads of descriptions `(B, S)`: themselves."""
+        """The input of the affine map for descriptions `(B, S)`; here the descriptions themselves."""
         return described
 
     def log_likelihoods(self, features: Tensor) -> Tensor:
@@ -53,26 +53,26 @@ class ClipScores(nn.Module):
 
     @property
     def heard(self) -> dict[str, float]:
-        """The learnt weight of each view, by name: here none is learnt."""
+        """The learnt weight of each view by name; none here."""
         return {}
 
     def update(self, samples: Samples, classes: int) -> None:
-        """Add a stage's `classes` new classes."""
+        """Add the `classes` new classes of a stage."""
         raise NotImplementedError
 
     def resize(self, classes: int) -> None:
-        """Give every tensor the size that it has for so many classes, and no values."""
+        """Resize every tensor for `classes` classes, without setting values."""
         read = self.transform(self.weight.new_zeros(1, self.size)).shape[1]
         self.centre, self.bias = self.weight.new_zeros(read), self.weight.new_zeros(classes)
         self.weight = self.weight.new_zeros(classes, read)
 
     def refresh(self) -> None:
-        """Derive the affine map from what is kept: the same bits whatever the number of threads."""
+        """Derive the affine map from the stored statistics; bit-identical for any number of threads."""
         with one_thread():
             self._derive()
 
     def _derive(self) -> None:
-        """What `refresh` does."""
+        """Derive the map; called by `refresh`."""
         raise NotImplementedError
 
 
@@ -106,14 +106,14 @@ class ClipStatistics(ClipScores):
         self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
         self.wholeness = Wholeness(self.size) if settings.events else None
         self.shares: Tensor
-        self.register_buffer("shares", torch.zeros(self.size), persistent=False)  # a view's, of all weight
+        self.register_buffer("shares", torch.zeros(self.size), persistent=False)  # of all weight, by column
 
     def _views(self) -> list[View]:
         return [view for view in self.views if isinstance(view, View)]
 
     @property
     def heard(self) -> dict[str, float]:
-        """The learnt weight of each view, by name; empty where the recipe states it."""
+        """The learnt weight of each view by name; empty if the recipe states it."""
         if not self.learns_weights:
             return {}
         names = [section.columns for section in self.describe.sections]
@@ -121,12 +121,12 @@ class ClipStatistics(ClipScores):
 
     @property
     def tells_events(self) -> bool:
-        """Whether there is evidence of whole actions."""
+        """Whether `evidence` of whole actions is available."""
         return self.wholeness is not None and self.wholeness.is_calibrated
 
     @property
     def knows_by_direction(self) -> bool:
-        """Whether familiarity is likeness; of fewer classes than span any directions it is the distance."""
+        """Whether familiarity is by direction (`Likeness`); with too few classes it is by distance."""
         return self.likeness is not None and len(self._views()[0].means) >= FEWEST_CLASSES
 
     def log_likelihoods(self, features: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class ClipStatistics(ClipScores):
         return pointed @ self.weight.T
 
     def point(self, described: Tensor) -> tuple[Tensor, Tensor]:
-        """Where descriptions `(B, S)` point, each view at unit length, and how far from the middle `(B, 1)`."""
+        """Directions of descriptions `(B, S)`, normalised per view, and their distance from the centre `(B, 1)`."""
         pointed, squares = [], []
         for view, place in zip(self._views(), self.places, strict=True):
             moved = view.seen(described[:, place]) * view.gains
@@ -147,12 +147,12 @@ class ClipStatistics(ClipScores):
         return torch.cat(pointed, dim=1), torch.stack(squares).sum(dim=0).sqrt()
 
     def resemble(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where clips `(B, T, D)` point and how far, as `point`, and their mean cosines with the classes `(B, C)`."""
+        """As `point`, for clips `(B, T, D)`, and their mean cosines with the classes `(B, C)`."""
         pointed, length = self.point(self.describe(features))
         return pointed, length, pointed @ self.weight.T / self.concentrations.sum()
 
     def familiar(self, features: Tensor) -> Tensor:
-        """How familiar clips `(B, T, D)` are: `(B,)`, as `Familiarity` says, or `Likeness`."""
+        """Familiarity of clips `(B, T, D)`: `(B,)`, by `Familiarity` or `Likeness`."""
         described, views = self.describe(features), self._views()
         seen = [view.seen(described[:, place]) for view, place in zip(views, self.places, strict=True)]
         if self.likeness is None or not self.knows_by_direction:
@@ -163,9 +163,9 @@ class ClipStatistics(ClipScores):
         return alike
 
     def familiar_to_others(self, features: Tensor, label: int) -> Tensor:
-        """How familiar clips `(B, T, D)` of class `label` would be, had it never been learnt: `(B,)`.
+        """Familiarity `(B,)` of clips `(B, T, D)` of class `label` if that class had not been learnt.
 
-        Where `knows_by_direction` alone.
+        Only if `knows_by_direction`.
         """
         described, views = self.describe(features), self._views()
         others = torch.arange(len(views[0].means)) != label
@@ -174,7 +174,7 @@ class ClipStatistics(ClipScores):
         return likeness_of_strangers(moved, places, self._view_shares().to(moved[0]))
 
     def _view_shares(self) -> Tensor:
-        """Of each view, of all weight: `(V,)`."""
+        """Each view's share of the total weight: `(V,)`."""
         return self.shares[[place.start for place in self.places]]
 
     def evidence(self, features: Tensor) -> Tensor:
@@ -184,9 +184,9 @@ class ClipStatistics(ClipScores):
         return found
 
     def whereabouts(self) -> tuple[Tensor, Tensor]:
-        """The middle of the classes, and a deviation of the clips of one class, of each column `(D,)`.
+        """The mean of the classes and the standard deviation within a class, per feature column `(D,)`.
 
-        The deviation is 0 for columns that are not described by their mean, and for those of motion.
+        The deviation is 0 for motion columns and for columns whose mean is not part of the description.
         """
         counts = self.units[:, :, 0] if self.learns_weights else self.count
         means = torch.cat([view.means.mean(dim=0) for view in self._views()])
@@ -199,7 +199,7 @@ class ClipStatistics(ClipScores):
         return middle, deviation
 
     def update(self, samples: Samples, classes: int) -> None:
-        """Add a stage's `classes` new classes."""
+        """Add the `classes` new classes of a stage."""
         described, halves = self.describe(samples.features), _halves(samples, classes)
         for view, place in zip(self._views(), self.places, strict=True):
             view.update(described[:, place], samples, halves, classes)
@@ -211,7 +211,7 @@ class ClipStatistics(ClipScores):
         self.refresh()
 
     def resize(self, classes: int) -> None:
-        """Give every tensor the size that it has for so many classes, and no values."""
+        """Resize every tensor for `classes` classes, without setting values."""
         super().resize(classes)
         for view in self._views():
             view.resize(classes)
@@ -223,7 +223,7 @@ class ClipStatistics(ClipScores):
             self.likeness.resize(classes)
 
     def _derive(self) -> None:
-        """Turn means and scatter into the map that `log_likelihoods` applies, up to a term that all classes share."""
+        """Compute from means and scatter the map of `log_likelihoods`, up to a term common to all classes."""
         views = self._views()
         counts = self.units[:, :, 0] if self.learns_weights else self.count
         if self.settings.likelihood == "gaussian":
@@ -243,7 +243,7 @@ class ClipStatistics(ClipScores):
             self.wholeness.refresh(lambda described: self.point(described)[0], self.shares)
 
     def _compare_distances(self, view: View, covariance: Tensor) -> None:
-        """Linear discriminants, from the middle of the classes, less what all of them share."""
+        """Linear discriminants relative to the mean of the classes, without the common term."""
         correlation, scale = view.correlation(covariance)
         self.centre = view.means.mean(dim=0)
         means = (view.means.double() - self.centre) / scale
@@ -254,7 +254,7 @@ class ClipStatistics(ClipScores):
 
 
 def _halves(samples: Samples, classes: int) -> Tensor:
-    """In which half of its class's clips each row is `(m,)`: every other clip is in the second, with all its views."""
+    """Assign each row to a half of its class's clips `(m,)`: alternating by clip, with all views of a clip together."""
     second = torch.zeros_like(samples.labels)
     for label in range(classes):
         rows = samples.labels == label
@@ -264,7 +264,7 @@ def _halves(samples: Samples, classes: int) -> Tensor:
 
 
 def _units(samples: Samples, halves: Tensor, classes: int) -> Tensor:
-    """How many rows, by their weights, and how many clips each half of each class has: `(C, 2, 2)`."""
+    """Weighted number of rows, and number of clips, in each half of each class: `(C, 2, 2)`."""
     found = torch.zeros(classes, 2, 2)
     for label in range(classes):
         for half in (0, 1):

@@ -1,13 +1,13 @@
-"""Whether a clip shows one whole action: the evidence that events are made of.
+"""Evidence: the log odds that a clip shows one whole action, from which events are made.
 
-While the live window slides over an action it sees the action coming, whole, and going; between two actions it sees the
-end of one and the start of another, or a pause. What those moments look like is made from the training clips: halves
-beside a still frame or beside another clip's half. Means of such fragments are directions like a class's, and are
-never said. Four numbers tell a whole action from a fragment, each kind Gaussian with one covariance: closed form, no
-clip kept, and the same weights for all classes.
+A live window that slides over an action shows the action coming, whole, and going; between two actions it shows the end
+of one and the start of another, or a pause. Such fragments are made from the training clips: half a clip joined to a
+still frame or to half of another clip. Mean fragments are directions like those of classes, but are never predicted.
+Four numbers distinguish whole actions from fragments, each group Gaussian with a shared covariance: closed form, no
+clip stored, and the same weights for all classes.
 
-A class that is told by its look (a hand shape) has no such parts: one still frame of it points where its clips point,
-so half a clip beside a still frame shows the class and nothing else.
+Classes recognised by appearance (such as hand shapes) have no such halves: a still frame points in the same direction
+as the clip, so half a clip joined to a still frame still shows the class.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WHOLE, PART = 1 / 8, 3 / 8  # missing up to this share a clip is whole, from that share on it is a part
-PENALTY: Final = 1e4  # nats for a clip in which nothing happens; continuous, so that rounding decides nothing
-LOOK: Final = 0.5  # mean cosine of clips with their own middle frames, from which on a class is told by its look
-RIDGE: Final = 1e-6  # of the four numbers' variance: few clips may agree in one of them
+WHOLE, PART = 1 / 8, 3 / 8  # missing share up to which a clip counts as whole, and from which it is a fragment
+PENALTY: Final = 1e4  # nats for a clip without motion; applied continuously, so that rounding has no effect
+LOOK: Final = 0.5  # mean cosine of clips with their middle frames, from which a class is recognised by appearance
+RIDGE: Final = 1e-6  # relative to the variance of the four numbers, which may vanish for few clips
 
 
-Hold: TypeAlias = Callable[[Tensor], Tensor]  # frame features -> those of the same frames if nothing moved in them
+Hold: TypeAlias = Callable[[Tensor], Tensor]  # frame features -> the same without motion
 
 
 class Fragments(NamedTuple):
-    """Clips `(n, T, D)` that show no whole action, made from n whole ones."""
+    """Clips `(n, T, D)` that do not show a whole action, made from n whole ones."""
 
     coming: Tensor  # a still start, then the first half
     going: Tensor  # the second half, then a still end
-    still: Tensor  # one frame for the entire time
-    between: Tensor  # (2n, T, D): half of one, half of another; the still end of one, the still start of another
+    still: Tensor  # one frame, repeated
+    between: Tensor  # (2n, T, D): halves of two clips; still end of one, still start of another
 
 
 def fragments(features: Tensor, others: Tensor, hold: Hold) -> Fragments:
-    """The fragments of whole clips `(n, T, D)`; each is joined to the clip of `others` `(n, T, D)` beside it."""
+    """Make fragments of whole clips `(n, T, D)`; each is joined to the clip in the same row of `others` `(n, T, D)`."""
     half = features.shape[1] // 2
     coming, going, joined, cut = _shifted(features, others, half, hold)
     return Fragments(coming, going, held_still(features, hold), torch.cat([joined, cut]))
 
 
 class Slid(NamedTuple):
-    """What a window sees while it slides over n whole clips: clips `(m, T, D)`, n of each kind after the other."""
+    """Windows that slide over n whole clips: `(m, T, D)`, n of each offset after the other."""
 
     clips: Tensor
-    whole: Tensor  # (m,): shows one whole action
-    mostly: Tensor  # (m,): the largest share of the time that shows one clip, be it held still
+    whole: Tensor  # (m,) whether it shows one whole action
+    mostly: Tensor  # (m,) the largest share of the time that shows one clip, moving or still
 
 
 def slid(features: Tensor, others: Tensor, hold: Hold) -> Slid:
-    """Slide a window over whole clips `(n, T, D)`, each joined to the one of `others` beside it.
+    """Slide a window over whole clips `(n, T, D)`, each joined to the clip in the same row of `others`.
 
-    Windows in between, neither whole nor a part, are left out. The first kind are the clips as they are, the second the
-    same held still.
+    Offsets that are neither whole nor a fragment are left out. The first n windows are the clips themselves, the next
+    n the clips as stills.
     """
     count, frames = features.shape[:2]
     clips, whole, mostly = [features, held_still(features, hold)], [True, False], [1.0, 1.0]
@@ -80,22 +80,22 @@ def slid(features: Tensor, others: Tensor, hold: Hold) -> Slid:
 
 
 def held_still(features: Tensor, hold: Hold) -> Tensor:
-    """Clips `(n, T, D)` with their middle frame for the entire time."""
+    """Replace clips `(n, T, D)` by their middle frame, repeated."""
     half = features.shape[1] // 2
     return hold(features[:, half : half + 1]).expand_as(features)
 
 
 def told_by_look(alike: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Which classes `(c,)` one still frame of theirs tells; one without a clip here is none of them.
+    """Which classes `(c,)` are recognised by appearance, from one still frame; False for classes without a clip.
 
-    `alike` `(n,)` is the cosine of each clip with the same held still, `labels` `(n,)` count from 0.
+    `alike` `(n,)` is the cosine of each clip with its still version, `labels` `(n,)` count from 0.
     """
     own = F.one_hot(labels, classes).to(alike)
     return alike @ own > LOOK * own.sum(dim=0).clamp_min(1)
 
 
 def _shifted(features: Tensor, others: Tensor, shift: int, hold: Hold) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Coming, going, joined and cut after the window moved on by `shift` of T frames."""
+    """Coming, going, joined and cut windows for an offset of `shift` of T frames."""
     rest = features.shape[1] - shift
     first, last, start = hold(features[:, :1]), hold(features[:, -1:]), hold(others[:, :1])
     return (
@@ -107,11 +107,10 @@ def _shifted(features: Tensor, others: Tensor, shift: int, hold: Hold) -> tuple[
 
 
 class Wholeness(nn.Module):
-    """Where descriptions point `(B, S)`, view by view -> evidence `(B, C)`: log odds of one whole action of each class.
+    """Directions of descriptions `(B, S)` -> evidence `(B, C)`: log odds of one whole action of each class.
 
-    Kept: the mean description of each class's coming and going half `(C, 2, S)`, of stillness and of what lies between
-    `(2, S)` with the number of clips behind them, each class's least energy `(C,)`, and five weights. The rest is
-    derived.
+    Stored: the mean description of each class's coming and going half `(C, 2, S)`, of still clips and of transitions
+    `(2, S)` with their clip counts, each class's minimum energy `(C,)`, and five weights. The rest is derived.
     """
 
     def __init__(self, size: int) -> None:
@@ -133,14 +132,14 @@ class Wholeness(nn.Module):
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether there ever were held-out clips enough to weigh the numbers; else there is no evidence."""
+        """Whether there have been enough held-out clips to fit the weights; without them there is no evidence."""
         return bool(self.weight.any())
 
     def update(self, described: Fragments, labels: Tensor, floors: Tensor, look: Tensor) -> None:
         """Add a stage's classes: the fragments' descriptions `(n, S)`, `labels` `(n,)` from 0 within the stage.
 
-        `floors` `(c,)` is the least energy of each class, 0 where nobody knows one. Of those told by their `look`
-        `(c,)` no half is a part; in its place stands what lies between two actions.
+        `floors` `(c,)` is the minimum energy of each class, 0 if unknown. For classes recognised by appearance (`look`
+        `(c,)`), halves are not fragments; transitions take their place.
         """
         classes = len(floors)
         self.floors = torch.cat([self.floors, floors.to(self.floors)])
@@ -155,20 +154,20 @@ class Wholeness(nn.Module):
         self.count = total
 
     def resize(self, classes: int) -> None:
-        """Give what is kept the size that it has for so many classes, and no values."""
+        """Resize the stored tensors for `classes` classes, without setting values."""
         self.halves = self.halves.new_zeros(classes, *self.halves.shape[1:])
         self.floors = self.floors.new_zeros(classes)
 
     def refresh(self, point: Callable[[Tensor], Tensor], shares: Tensor) -> None:
-        """Derive the directions: where what is kept points `(n, S)`, each view by its share of all weight `(S,)`."""
+        """Derive the directions `(n, S)` of the stored means, each view scaled by its share of the weight `(S,)`."""
         kept = torch.cat([self.pauses, self.halves.flatten(0, 1)])
         self.directions = shares * point(kept)
 
     def calibrate(self, numbers: Tensor, whole: Tensor) -> None:
-        """Set the weights from `measure`'s numbers `(m, 4)` of the class that each clip is taken for.
+        """Fit the weights to `measure`'s numbers `(m, 4)` for each clip's predicted class, as a linear discriminant.
 
-        `whole` `(m,)` says which clips show one whole action and are taken for the right class. Linear discriminant:
-        replaces the weights of the stage before, which knew fewer classes.
+        `whole` `(m,)` marks clips that show one whole action and are classified correctly. Replaces the weights of the
+        previous stage, which were fitted with fewer classes.
         """
         groups = [numbers[whole].double(), numbers[~whole].double()]
         means = [group.mean(dim=0) for group in groups]
@@ -181,21 +180,21 @@ class Wholeness(nn.Module):
         self.bias = (odds - weight @ (means[0] + means[1]) / 2).float()
 
     def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
-        """The four numbers of every class `(B, C, 4)`, from where clips point `(B, S)`, how far `(B, 1)`, and cosines.
+        """The four numbers per class `(B, C, 4)`, from directions `(B, S)`, lengths `(B, 1)` and cosines `(B, C)`.
 
-        How far the cosine `(B, C)` lies above the best other class's, above the best fragment's, above that of what
-        lies between two actions; and the log of the description's length.
+        The cosine's margin over the best other class, over the best fragment, and over transitions; and the log length
+        of the description.
         """
         unlike = pointed @ self.directions.T
         best = cosines.amax(dim=1, keepdim=True)
-        # The best of the others: for the best class itself, the second.
+        # The best other class; for the best class itself this is the second best.
         second = cosines.masked_fill(cosines == best, -1.0).amax(dim=1, keepdim=True)
         rival = torch.where(cosines == best, second, best)
         columns = (cosines - rival, cosines - unlike.amax(dim=1, keepdim=True), cosines - unlike[:, 1:2])
-        # Spread over the classes by a sum: an expansion would ask for a shape, which some engines compute on the CPU.
+        # Broadcast by a sum: an expand would need a shape computation, which some engines run on the CPU.
         return torch.stack([*columns, length.clamp_min(1e-12).log() + 0 * cosines], dim=-1)
 
     def forward(self, pointed: Tensor, length: Tensor, cosines: Tensor, energies: Tensor) -> Tensor:
-        """Evidence `(B, C)`; next to none for a class in which more happens than in clips of these energies `(B,)`."""
+        """Evidence `(B, C)`; very low for a class whose minimum energy exceeds the clips' energies `(B,)`."""
         missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
         return self.measure(pointed, length, cosines) @ self.weight + self.bias - PENALTY * missing
