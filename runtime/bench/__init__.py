@@ -1,7 +1,7 @@
-"""`stpr-bench`, apart from its options: how well a bundle tells actions on videos nobody cut, and how fast.
+"""`stpr-bench`: evaluate a bundle's event detection on untrimmed videos, and measure its speed.
 
-Read in this order: videos (what is watched and what happens there), watch (one video), report (figures and tables),
-timeline (a picture of each video). What makes an event right is runtime/untrimmed.py's.
+Read in this order: videos (videos and annotations), watch (running a bundle on one video), report (metrics and
+tables), timeline (a figure per video). Matching events to actions is in runtime/untrimmed.py.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ REPORT: Final = "events.json"
 
 
 def run_bench(settings: BenchSettings) -> None:
-    """Watch, count, print and write down. Raises StprError for what can't be meant before anything is watched."""
+    """Run the benchmark, print and write its results. Raises StprError for invalid settings before it starts."""
     bundle, parts = open_bundle(settings.bundle), Parts()
     with parts.open_model(bundle, settings.engine, EngineOptions(threads=settings.threads)) as model:
         if settings.annotations is not None and not model.tells_events:
             raise BundleError(
-                f"{settings.bundle} tells no events: its head gives no evidence. Train with `[statistics] events ="
-                " true` and export again; without --annotations its speed is measured."
+                f"{settings.bundle} can't detect events: its head gives no evidence. Train with `[statistics] events ="
+                " true` and export again; without --annotations only its speed is measured."
             )
         _check_places(settings)
         with _videos(settings) as videos:
@@ -77,7 +77,7 @@ def run_bench(settings: BenchSettings) -> None:
 
 
 def _check_places(settings: BenchSettings) -> None:
-    """Make --out, and see that --json has its folder: no hour of watching is to end without its figures."""
+    """Create --out and check the folder of --json, so that an hour of work does not end in an error on writing."""
     try:
         if settings.out is not None:
             settings.out.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _check_places(settings: BenchSettings) -> None:
 
 
 def _check_inputs_stay(settings: BenchSettings, videos: Sequence[Video]) -> None:
-    """Raises StprError where figures or timelines would be written over what they are made from, or each other."""
+    """Raise StprError if outputs would overwrite the inputs or each other."""
     targets = {} if settings.json in (None, "-") else {f"--json {settings.json}": Path(settings.json)}
     if settings.out is not None:
         names = (REPORT, *picture_names([video.name for video in videos]))
@@ -101,7 +101,7 @@ def _check_inputs_stay(settings: BenchSettings, videos: Sequence[Video]) -> None
 
 @contextmanager
 def _videos(settings: BenchSettings) -> Iterator[list[Video]]:
-    """What the settings ask for; written videos are there until the block ends."""
+    """The videos to watch; generated ones exist until the block ends."""
     asked = settings.annotations
     if asked is None:
         with unannotated_stream(settings.seconds) as video:
@@ -117,21 +117,21 @@ def _videos(settings: BenchSettings) -> Iterator[list[Video]]:
 
 
 def _remarks(settings: BenchSettings, videos: Sequence[Video], unknown: Mapping[str, int]) -> Iterator[str]:
-    """What a reader of the figures must know."""
+    """Notes for the reader of the results."""
     if settings.annotations is None:
-        yield f"no --annotations: speed alone, on {settings.seconds:g} s of the embedded stream"
+        yield f"no --annotations: measuring speed only, on {settings.seconds:g} s of the embedded stream"
     for label, count in unknown.items():
-        yield f"not learnt by this bundle: {label!r} (actions: {count}); what is said in place of it is false"
+        yield f"not learnt by this bundle: {label!r} (actions: {count}); events during them count as false"
     for video in videos:
         if both := overlapping(video.actions):
             yield (
-                f"{video.name}: actions that begin before another has ended: {len(both)}, the first {both[0].label!r}"
-                f" at {both[0].start:g} s; each counts, though a bundle tells one action at a time"
+                f"{video.name}: {len(both)} actions begin before another has ended, the first {both[0].label!r}"
+                f" at {both[0].start:g} s; each counts, although a bundle detects one action at a time"
             )
 
 
 def _watch(watcher: Watcher, video: Video, position: str) -> list[Watched]:
-    """Watch a video, and show on a terminal how far that is."""
+    """Run on a video, with progress on a terminal."""
     seconds = length(video)
     bar = click.progressbar(length=max(1, round(seconds)), label=f"{position} {video.name}", file=sys.stderr)
     with bar:
@@ -165,7 +165,7 @@ def _report(
 
 
 def _waits(settings: BenchSettings, report: BenchReport, again: Sequence[Sequence[Stream]]) -> dict[str, EventFigures]:
-    """The figures of all videos for each wait, from what was heard of them with it."""
+    """Metrics over all videos for each value of --waits."""
     given = [f"{other.wait:g}" for other in settings.other_events]
     return {
         wait: figures(streams, tolerance=report.tolerance, not_learnt=report.not_learnt)
@@ -174,7 +174,7 @@ def _waits(settings: BenchSettings, report: BenchReport, again: Sequence[Sequenc
 
 
 def _write(settings: BenchSettings, report: BenchReport, streams: Mapping[str, Stream]) -> None:
-    """What --json and --out ask for."""
+    """Write the files of --json and --out."""
     text = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
     if settings.json == "-":
         write_whole(standard_output(), text)
@@ -192,7 +192,7 @@ def _write(settings: BenchSettings, report: BenchReport, streams: Mapping[str, S
 
 
 def picture_names(videos: Collection[str]) -> list[str]:
-    """A file name for the timeline of each video, however deep it lies; two of one stem keep their endings."""
+    """Unique file names for the timelines: path parts joined; videos of one stem keep their suffixes."""
     flat = [PurePath(name.strip("./").replace("/", "_")) for name in videos]
     stems = Counter(name.stem for name in flat)
     return [f"{name.stem if stems[name.stem] == 1 else name.name}.png" for name in flat]

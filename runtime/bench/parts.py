@@ -1,4 +1,4 @@
-"""Where the time goes: the calls of each part, timed one by one while a bundle watches.
+"""Measure the time per part (decoding, encoder, head, rest) of each step while a bundle runs.
 
 decoding ─▶ all else: preprocessing, window, decision, filters
 │ encoder: a call of its graph, for all cameras at once
@@ -26,15 +26,15 @@ Item = TypeVar("Item")
 
 
 class Parts:
-    """Milliseconds of every call, by part."""
+    """The duration of every call in milliseconds, by part."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[float]] = {part: [] for part in PARTS}
         self._begun = 0.0
-        self._before = {ENCODER: 0, HEAD: 0}  # calls of the graphs before this round
+        self._before = {ENCODER: 0, HEAD: 0}  # number of calls of the graphs before this round
 
     def open_model(self, bundle: Bundle, engine: str, options: EngineOptions) -> Model:
-        """As `model.open_model`, with both graphs timed from the first frame on. Raises EngineError as that does."""
+        """Like `model.open_model`, with both graphs timed from the first frame on. Raises EngineError."""
         with ExitStack() as opened:
             engines: list[Engine] = []
             for name, part in ((GraphName.ENCODER, ENCODER), (GraphName.HEAD, HEAD)):
@@ -42,12 +42,12 @@ class Parts:
                 opened.callback(engines[-1].close)
             model = Model(bundle, encoder=engines[0], head=engines[1])
             opened.pop_all()
-        for calls in self.calls.values():  # its rehearsal
+        for calls in self.calls.values():  # drop the warm-up calls
             calls.clear()
         return model
 
     def decoded(self, frames: Iterable[Item]) -> Iterator[Item]:
-        """The frames as they come, the wait for each timed."""
+        """Pass frames on, timing the wait for each."""
         coming = iter(frames)
         while True:
             begun = time.perf_counter()
@@ -59,17 +59,17 @@ class Parts:
             yield frame
 
     def begin(self) -> None:
-        """A round of frames is handed over."""
+        """Start the clock of a round of frames."""
         self._begun, self._before = time.perf_counter(), {part: len(self.calls[part]) for part in self._before}
 
     def end(self) -> None:
-        """It has been handled, and windows were judged."""
+        """End a round in which windows were classified."""
         took = 1000 * (time.perf_counter() - self._begun)
         self.calls[ELSE].append(took - sum(sum(self.calls[part][count:]) for part, count in self._before.items()))
 
 
 class _Timed:
-    """An engine whose runs are timed."""
+    """An engine that records the duration of its runs."""
 
     def __init__(self, engine: Engine, calls: list[float]) -> None:
         self._engine, self._calls = engine, calls

@@ -1,4 +1,4 @@
-"""What `stpr-bench` found: the record that is written down, and the tables that are printed."""
+"""The results of `stpr-bench`: the JSON record, and the printed tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SEEDS: Final = ("over seeds", "F1", "false/min", "still")
 WAIT: Final = ("wait", *SCORES, "false/min", "delay p50", "p95")
 CLASS: Final = ("class", *SCORES, "heard as")
 PART: Final = ("ms of one call", "p50", "p95", "p99")
-MOST_NAMED: Final = 3  # labels that a class was heard as, in the table
-LONGEST_NAME: Final = 48  # letters of a name in the table
+MOST_NAMED: Final = 3  # labels listed under "heard as"
+LONGEST_NAME: Final = 48  # of a name in the table, in letters
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """From a frame to its prediction, in milliseconds: the 50th, 95th and 99th percentile."""
+    """Percentiles of a duration in milliseconds."""
 
     p50: float
     p95: float
@@ -39,9 +39,9 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a run took. `fps` counts the decoding of the video, `latency_ms` does not; the memory is the process's.
+    """The cost of a run. `fps` includes video decoding, `latency_ms` (frame to prediction) does not.
 
-    Frames, encoded and predictions are of all cameras together, `fps` is that of each.
+    Frames, encoded and predictions are totals over all cameras, `fps` is per camera; memory is that of the process.
     """
 
     machine: str
@@ -53,18 +53,18 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     latency_ms: Latency | None
     peak_memory_mb: float
     cameras: int = 1
-    parts: dict[str, Latency] = {}  # of one call each; of both graphs for all cameras at once
+    parts: dict[str, Latency] = {}  # per call; calls of the graphs serve all cameras at once
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A figure over several streams of a kind: mean and sample deviation."""
+    """Mean and sample standard deviation over several streams."""
 
     mean: float
     deviation: float
 
 
 class Spreads(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The figures of a kind of stream over its seeds; None where a stream has no such figure."""
+    """Metrics of a kind of stream over its seeds; None if a stream lacks the metric."""
 
     f1: Spread | None
     false_a_minute: Spread | None
@@ -72,25 +72,25 @@ class Spreads(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All figures of a run, and all that they depend on."""
+    """All results of a benchmark, and the settings they depend on."""
 
     schema: int
     bundle: BundleId
     engine: str
     threads: int | None  # None: all cores
-    annotations: str | None  # None: nothing was judged, `all` is None and `videos` is empty
+    annotations: str | None  # None: only speed was measured; `all` is None, `videos` is empty
     tolerance: float  # seconds
     settings: EventSettings
     not_learnt: dict[str, int]  # label -> actions
     cost: Cost
     all: EventFigures | None
     videos: dict[str, EventFigures]
-    waits: dict[str, EventFigures] = {}  # of all videos: seconds before a start is said -> what that gives
-    seeds: dict[str, Spreads] = {}  # where several embedded streams of a kind were watched: by the stream's name
+    waits: dict[str, EventFigures] = {}  # over all videos: delay of a start in seconds -> metrics
+    seeds: dict[str, Spreads] = {}  # over several embedded streams of a kind, by name
 
 
 def spreads(videos: Mapping[str, EventFigures]) -> dict[str, Spreads]:
-    """The spread over folders of videos of one name, one folder for each seed."""
+    """The spread over the seeds of a stream; each seed has a folder with videos of the same names."""
     kinds: dict[str, list[EventFigures]] = {}
     for name, found in videos.items():
         kinds.setdefault(PurePath(name).stem, []).append(found)
@@ -112,7 +112,7 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
 
 
 def measure_cost(watched: Sequence[Watched], parts: Mapping[str, Sequence[float]] = {}, cameras: int = 1) -> Cost:
-    """The cost of what was watched; call it before anything else is done, for the memory's sake."""
+    """Compute the cost of a run; call it first, since peak memory grows with later work."""
     timings = [each.timing for each in watched]
     latencies = [latency for each in watched for latency in each.latencies]
     seconds = sum((timing.frames - 1) / timing.fps for timing in timings if timing.fps > 0)
@@ -138,7 +138,7 @@ def _percentiles(milliseconds: Sequence[float]) -> Latency | None:
 
 
 def report_lines(report: BenchReport) -> list[str]:
-    """The report as it is printed."""
+    """Format the report as lines."""
     judged = _events_lines(report, report.all) if report.all is not None else []
     return [*judged, *_parts_lines(report.cost), _cost_line(report.cost)]
 
@@ -163,9 +163,9 @@ def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
         *_table(CLASS, classes),
         "",
         f"An event is right if it starts within its action or {report.tolerance:g} s after; each action counts once."
-        " Delay: from the action's end until the event was said, in seconds.",
-        "Still: the share of windows in which nothing happens that are called an action. Heard as: what was said in"
-        " place of an action.",
+        " Delay: from the action's end until the event was reported, in seconds.",
+        "Still: the share of windows without any action that are classified as one. Heard as: the labels that were"
+        " reported instead of an action.",
         "",
     ]
 
@@ -175,7 +175,7 @@ def _cost_line(cost: Cost) -> str:
     said = (
         f"latency p50 {latency.p50:.1f}, p95 {latency.p95:.1f}, p99 {latency.p99:.1f} ms"
         if latency
-        else "no prediction: no video is as long as a clip"
+        else "no prediction: all videos are shorter than a clip"
     )
     counts = f"{cost.frames} frames, {cost.encoded} encoded, {cost.predictions} predictions"
     rate = f"{cost.fps:.1f} fps" if cost.cameras == 1 else f"{cost.cameras} cameras at {cost.fps:.1f} fps each"
@@ -211,7 +211,7 @@ def _text(number: float | None, form: str) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the columns under each other: words to the left, numbers to the right."""
+    """Format a table: text columns left-aligned, numbers right-aligned."""
     cells = [[_short(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     words = {0, *(column for column, heading in enumerate(headings) if heading == CLASS[-1])}
@@ -229,9 +229,9 @@ def _short(name: str) -> str:
 
 
 def _peak_memory() -> int:
-    """The most memory that this process has had, in bytes."""
+    """Peak memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.is_file():  # elsewhere than there, what started us may be counted too
+    if status.is_file():  # elsewhere the figure may include the parent process
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])

@@ -1,11 +1,11 @@
-"""The picture of an untrimmed video: what happened above, what was said below, half a minute a row.
+"""Draw the timeline of an untrimmed video: actions above, detected events below, half a minute per row.
 
-    names of actions, on as many shelves as they need
-    ███ told  ▒▒▒ missed                 what happened
-     ██ right  ██ false ─|               what was said: from an event's start to its end, and when it was said
+    names of actions, on as many lines as needed
+    ███ told  ▒▒▒ missed                 actions
+     ██ right  ██ false ─|               events: from start to end, and the time of the report
     names of events
 
-An action or event that goes on in the next row is named in the first.
+An action or event that continues in the next row is named in the first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.untrimmed import Action, Heard, Stream, match
 
 ROW_SECONDS: Final = 30.0
-MOST_ROWS: Final = 120  # an hour: pictures much higher than that can't be opened everywhere
+MOST_ROWS: Final = 120  # an hour: many viewers can't open much higher pictures
 WIDTH, LEFT, RIGHT_EDGE = 1600, 92, 24
 PLOT: Final = WIDTH - LEFT - RIGHT_EDGE
 TICK_SECONDS: Final = 5
@@ -40,13 +40,13 @@ class _Bar(NamedTuple):
     end: float
     name: str
     colour: Colour
-    said: float | None = None  # of an event
-    about: Action | None = None  # what an event tells
+    said: float | None = None  # when an event was reported
+    about: Action | None = None  # the action that an event matches
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Half a minute from `begin` on, and the bars that lie in it."""
+    """Half a minute from `begin` on, with its bars."""
 
     begin: float
     happened: Sequence[_Bar]
@@ -64,7 +64,7 @@ class _Row:
         return LEFT + PLOT * min(1.0, max(0.0, (moment - self.begin) / ROW_SECONDS))
 
     def names(self, bars: Sequence[_Bar]) -> list[tuple[_Bar, float, int]]:
-        """Which bars are named in this row, from where and on which shelf."""
+        """The bars named in this row, with x position and line of each name."""
         own = [bar for bar in bars if bar.start >= self.begin]
         pen = Canvas(np.empty((1, 1, 3), np.uint8))
         lengths = [min(NAME_ROOM, pen.measure(bar.name, NAME)) for bar in own]
@@ -78,7 +78,7 @@ class _Row:
 
 
 def draw_timeline(stream: Stream, *, title: str, tolerance: float, not_learnt: Mapping[str, int]) -> Image:
-    """An RGB picture of a stream, 1600 pixels wide; of what is longer than an hour, the first hour, and it says so."""
+    """An RGB picture of a stream, 1600 pixels wide; at most its first hour, which the title then says."""
     taken = match(stream.actions, stream.events, tolerance=tolerance)
     rows = _rows(_happened(stream.actions, taken, not_learnt), _said(stream.events, taken), stream.seconds)
     picture = np.full((round(HEAD + sum(row.height for row in rows) + FOOT), WIDTH, 3), PAPER, np.uint8)
@@ -135,7 +135,7 @@ def _rows(happened: Sequence[_Bar], said: Sequence[_Bar], seconds: float) -> lis
 
 
 def _draw_key(canvas: Canvas, *, with_not_learnt: bool) -> None:
-    """What the marks mean, at the right of the second line."""
+    """Draw the legend, at the right of the second line."""
     key: list[tuple[str, Colour]] = [("told, right", RIGHT), ("missed", MISSED), ("false", WRONG)]
     key += [("not learnt", NOT_LEARNT)] if with_not_learnt else []
     said = "when it was said"
@@ -156,20 +156,20 @@ def _draw_row(canvas: Canvas, row: _Row, seconds: float) -> None:
     canvas.text_right("events", (LEFT - 12, lower + 15), size=10.5, colour=SOFT)
     for bar in row.said:
         _draw_bar(canvas, row, bar, lower)
-        if bar.about is not None:  # a line to the action that it tells
+        if bar.about is not None:  # a line to the action that it matches
             meant = min(max(bar.start, bar.about.start), bar.about.end)
             left, right = sorted((row.x(bar.start), row.x(meant)))
             canvas.box(left, lower - BETWEEN / 2, right - left, 1, RIGHT)
             canvas.box(row.x(meant), upper + BAR, 1, BETWEEN / 2, RIGHT)
             canvas.box(row.x(bar.start), lower - BETWEEN / 2, 1, BETWEEN / 2, RIGHT)
-        if bar.said is not None:  # until it was said
+        if bar.said is not None:  # up to the time of the report
             _draw_said(canvas, row.x(bar.start), row.x(bar.said), lower, bar.colour)
     for bar in row.happened:
         _draw_bar(canvas, row, bar, upper)
     names = [(bar, x, upper - 7 - shelf * NAME_LINE, INK) for bar, x, shelf in row.names(row.happened)]
     below = lower + BAR + 16
     names += [(bar, x, below + shelf * NAME_LINE, bar.colour) for bar, x, shelf in row.names(row.said)]
-    for _, x, y, _ in names:  # a thread to the bar where other names may stand between
+    for _, x, y, _ in names:  # a thin line to the bar, since other names may be in between
         near, far = sorted((upper if y < upper else lower + BAR, y))
         if far - near > NAME_LINE:
             canvas.box(x, near, 1, far - near, FAINT)
@@ -199,5 +199,5 @@ def _draw_ticks(canvas: Canvas, row: _Row, upper: float, seconds: float) -> None
 
 
 def _clock(seconds: float) -> str:
-    """Minutes and seconds, as a video player shows them."""
+    """Format as minutes and seconds, as a video player does."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

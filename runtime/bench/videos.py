@@ -1,4 +1,4 @@
-"""What a bundle is judged on: videos, and what happens in them."""
+"""The videos that a bundle is evaluated on, with their annotated actions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from stpr.runtime.untrimmed import Action, read_annotations
 EMBEDDED: Final = "synthetic:"
 EMBEDDED_ALL: Final = "synthetic:motions"
 FOLDER: Final = "synthetic"  # below --out
-SEED: Final = 0  # of a lone stream of each kind; several are of this one and those that follow
-SLACK: Final = 0.5  # seconds by which an annotation may outlast a video: the last frame has a length too
+SEED: Final = 0  # seed of the first stream of each kind; further streams use the next ones
+SLACK: Final = 0.5  # seconds by which an annotation may exceed the video, since the last frame has a duration
 
 
 class Video(NamedTuple):
-    """A video by its name in the annotations, where it is, and what happens in it."""
+    """A video: its name in the annotations, its path and its actions."""
 
     name: str
     path: Path
@@ -33,17 +33,16 @@ class Video(NamedTuple):
 
 
 def annotated_videos(file: Path, folder: Path) -> list[Video]:
-    """The videos that a list of annotations names, in its order; their paths count from `folder`.
+    """Read the videos in an annotation list, in its order; paths are relative to `folder`.
 
-    Raises DataError for a video that is not there or ends before an action does, SourceError for one that can't be
-    opened.
+    Raises DataError for a missing video or one that ends before an action, SourceError for one that can't be opened.
     """
     found = [Video(name, folder / name, actions) for name, actions in read_annotations(file).items()]
     missing = [video.name for video in found if not video.path.exists()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
-            f"{file} names {missing[0]}{more}, not found in {folder}; correct the name, or say where with --videos DIR."
+            f"{file} names {missing[0]}{more}, not found in {folder}; correct the name, or set --videos DIR."
         )
     for video in found:
         _check_end(video, file)
@@ -54,11 +53,10 @@ def annotated_videos(file: Path, folder: Path) -> list[Video]:
 def embedded_videos(
     name: str, out: Path | None, *, actions: int, seeds: int = 1, split: motions.Split = "test"
 ) -> Iterator[list[Video]]:
-    """The streams of the embedded set, `synthetic:motions`, or one as `synthetic:NAME`, with so many actions in each.
+    """Generate the streams of the embedded set (`synthetic:motions`), or one (`synthetic:NAME`), of `actions` each.
 
-    They and their annotations are kept in `synthetic` below `out`, several `seeds` in a folder each; without `out` they
-    are gone afterwards. `split` says whose actors act. Raises DataError for an unknown name, StprError where they can't
-    be written.
+    They and their annotations are written to `out/synthetic`, several `seeds` to a folder each; without `out` they are
+    deleted afterwards. `split`: whose actors appear. Raises DataError for an unknown name, StprError on write errors.
     """
     streams = {f"{EMBEDDED}{stream}": (stream,) for stream in SCENARIOS} | {EMBEDDED_ALL: tuple(SCENARIOS)}
     if name not in streams:
@@ -84,7 +82,7 @@ def embedded_videos(
 
 @contextmanager
 def unannotated_stream(seconds: float) -> Iterator[Video]:
-    """So much of the embedded stream, to measure speed on."""
+    """A part of the embedded stream, to measure speed on."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "motions.mp4"
         frames = max(1, round(seconds * motions.FPS))
@@ -93,13 +91,13 @@ def unannotated_stream(seconds: float) -> Iterator[Video]:
 
 
 def not_learnt(videos: Sequence[Video], classes: Collection[str]) -> dict[str, int]:
-    """How many actions there are of each label that is none of the classes."""
+    """Count the actions of each label that is not one of the classes."""
     labels = Counter(action.label for video in videos for action in video.actions)
     return {label: count for label, count in sorted(labels.items()) if label not in classes}
 
 
 def overlapping(actions: Sequence[Action]) -> list[Action]:
-    """The actions that begin before an earlier one has ended; `actions` in the order of their starts."""
+    """The actions that begin before an earlier one has ended; `actions` must be sorted by start."""
     found, until = [], 0.0
     for action in actions:
         if action.start < until:

@@ -1,4 +1,4 @@
-"""A bundle watches one video, as one camera or several: what was heard and when, and how fast that went."""
+"""Run a bundle on one video, as one camera or several: record events and their times, and latencies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from stpr.runtime.sources.frame import Frame, Source
 from stpr.runtime.timing import Timing
 from stpr.runtime.untrimmed import Action, Heard, Stream
 
-LONGEST: Final = max(SPANS)  # of what a window looks at
+LONGEST: Final = max(SPANS)  # longest span of a window, as a factor of a clip's
 
 
 class Watched(NamedTuple):
-    """What was heard of a video, its frames' counts, and the latency of each prediction in milliseconds.
+    """Results on a video: events, frame counts, and the latency of each prediction in milliseconds.
 
-    `also` is what the first camera would have heard with other settings, one after the other.
+    `also`: the first camera's events with each of the other event settings.
     """
 
     stream: Stream
@@ -36,9 +36,9 @@ class Watched(NamedTuple):
 
 
 class Watcher:
-    """A model that watches videos as fast as it can, each as so many cameras would show it that are in step.
+    """Runs a model on videos as fast as it can, each as `cameras` synchronous cameras.
 
-    Events are told by the first of `events`; by the others the same predictions are heard again.
+    The first of `events` are the settings of the run; for the others the same predictions are evaluated again.
     """
 
     def __init__(self, model: Model, parts: Parts, events: Sequence[EventSettings], cameras: int = 1) -> None:
@@ -46,7 +46,7 @@ class Watcher:
         self._events, *self._others = events
 
     def watch(self, video: Video, saw: Callable[[float], None]) -> list[Watched]:
-        """What each camera heard; `saw` is told the seconds of video seen so far."""
+        """Run on a video; returns one result per camera. Calls `saw` with the seconds of video seen so far."""
         with ExitStack() as opened:
             sources = [opened.enter_context(closing(open_recorded(video.path))) for _ in range(self._cameras)]
             model, spans = self._model, self._model.manifest.clip.span_seconds
@@ -63,7 +63,7 @@ class Watcher:
                     if again and session is sessions[0]:
                         last = result
                         _hear(again, dataclasses.replace(result, events=()))
-            if last is not None:  # an end at which nothing was said was no result
+            if last is not None:  # flush events that were still open
                 _hear(again, dataclasses.replace(last, prediction=None, events=(), ended=True))
         heard = [own.stream() for _, own in again]
         return [Watched(note.stream(), session.timing, note.latencies, heard) for session, note in notes.items()]
@@ -82,7 +82,7 @@ def _hear(again: Sequence[tuple[Events, _Notes]], result: Result) -> None:
 
 @dataclasses.dataclass(slots=True)
 class _Notes:
-    """What is remembered of a video's results."""
+    """What is recorded of a video's results."""
 
     actions: Sequence[Action]
     span: float
@@ -110,6 +110,6 @@ class _Notes:
         return Stream(self.seconds, self.actions, [*self.heard.values()], self.still_windows, self.still_called)
 
     def _is_still(self) -> bool:
-        """Whether nothing happens in anything that the window looks at now."""
+        """Whether no action overlaps the current window."""
         begin = self.seconds - LONGEST * self.span
         return all(action.end < begin or action.start > self.seconds for action in self.actions)

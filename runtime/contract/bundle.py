@@ -1,4 +1,4 @@
-"""A bundle folder: nothing in it is used before its digest has been checked, nothing in it can execute code."""
+"""Bundle folders: no file is used before its digest has been checked, and nothing in one can execute code."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from stpr.runtime.contract.preprocess import Array
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 PARITY = "parity.json"
-PLACE = "place.npz"  # bundles of before it have none
-SIGNATURE = "signature.json"  # over the manifest, which therefore does not list it
-DELTA = "delta.json"  # in an update, which is no bundle
+PLACE = "place.npz"  # missing in older bundles
+SIGNATURE = "signature.json"  # signs the manifest, which therefore does not list it
+DELTA = "delta.json"  # marks an update, which is not a bundle
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """A real clip and what PyTorch made of it: the bundle's proof of itself."""
+    """The golden clip: a real clip and PyTorch's outputs for it, with which a device can verify the bundle."""
 
     frames: Array  # (1, T, H, W, 3) uint8
     features: Array  # (1, T, D)
     logits: Array  # (1, C)
     routing: Array  # (1, E)
     familiarity: Array  # (1,)
-    evidence: Array | None = None  # (1, C); None where the head tells no events
-    greys: Array | None = None  # (1, T, K, 2, s, s) uint8; None where the encoder sees no motion
+    evidence: Array | None = None  # (1, C); None if the head has no evidence output
+    greys: Array | None = None  # (1, T, K, 2, s, s) uint8; None without motion
 
     @property
     def feeds(self) -> dict[str, Array]:
-        """What the clip graph takes."""
+        """The inputs of the clip graph."""
         return {"frames": self.frames} if self.greys is None else {"frames": self.frames, "greys": self.greys}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the learnt classes lie among frame features `(D,)`, and how far the clips of one class lie apart there.
+    """Mean of the classes and standard deviation within a class, per column of the frame features `(D,)`.
 
-    The deviation is 0 for columns that say nothing of how a clip looks on the whole.
+    The deviation is 0 for columns whose mean over a clip is not used.
     """
 
     middle: Array
@@ -56,18 +56,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A folder whose files have the sizes and digests that its manifest lists."""
+    """An opened bundle, whose files match the sizes and digests in its manifest."""
 
     path: Path
     manifest: Manifest
-    digest: str  # the manifest's, as it was sealed: the identity of the bundle
+    digest: str  # of the manifest, which identifies the bundle
 
     def graph(self, name: GraphName) -> Path:
         """The ONNX file of a graph in the bundle's precision."""
         return self.path / self.manifest.graphs[name].variants[self.manifest.precision]
 
     def golden(self) -> Golden:
-        """The golden clip; raises BundleError if the file does not hold one."""
+        """Read the golden clip; raises BundleError if the file is invalid."""
         file = self.path / GOLDEN
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -77,7 +77,7 @@ class Bundle:
             raise BundleError(f"{file} holds no golden clip ({error}); export the stage again.") from error
 
     def place(self) -> Place | None:
-        """Where the classes lie, for `--adapt`; None where the bundle does not say. Raises BundleError for no such."""
+        """Read the place of the classes, for `--adapt`; None if the bundle has none. Raises BundleError if invalid."""
         if PLACE not in self.manifest.files:
             return None
         file = self.path / PLACE
@@ -95,7 +95,7 @@ class Bundle:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Size and SHA-256 of a file, read in pieces."""
+    """Compute size and SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
@@ -104,17 +104,17 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read the manifest and check every file against it. Raises BundleError naming the first that does not hold.
+    """Read the manifest and check every file against it. Raises BundleError naming the first mismatch.
 
-    A manifest's own path means the bundle that it lies in.
+    The path of a manifest stands for its bundle.
     """
     if path.name == MANIFEST and path.is_file():
         path = path.parent
     manifest_file = path / MANIFEST
     if (path / DELTA).is_file():
-        raise BundleError(f"{path} is an update and no bundle; apply it with `stpr-update BUNDLE {path}`.")
+        raise BundleError(f"{path} is an update, not a bundle; apply it with `stpr-update BUNDLE {path}`.")
     if not manifest_file.is_file():
-        raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
+        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
     sealed = read_manifest(manifest_file.read_bytes(), str(manifest_file))
     for name, entry in sealed.manifest.files.items():
         check_file(path, name, entry)
@@ -144,10 +144,10 @@ def _check_precision(path: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def new_bundle_folder(target: Path, *, needs: int) -> Iterator[Path]:
-    """A folder to write a bundle into; it is put in place of `target` when the block ends without an error.
+    """A folder to write a bundle into, which replaces `target` when the block ends without an error.
 
-    `needs` is about how many bytes will be written. Raises BundleError when there is no room or no permission, or when
-    another process is writing `target`; what is at `target` stays as it is until the new folder is complete.
+    `needs`: approximate bytes that will be written. Raises BundleError without enough space or permission, or if
+    another process is writing `target`; an existing `target` stays unchanged until the new folder is complete.
     """
     try:
         with locked(target), whole_folder(target, needs=needs) as folder:
@@ -157,12 +157,12 @@ def new_bundle_folder(target: Path, *, needs: int) -> Iterator[Path]:
 
 
 def folder_name(stage: int, precision: Precision) -> str:
-    """What the folder of a bundle is called."""
+    """The name of a bundle's folder."""
     return f"stage-{stage}" if precision == "fp32" else f"stage-{stage}-{precision}"
 
 
 def newest_bundle(root: Path) -> Path:
-    """The bundle under `root` (`NAME/stage-N/`) that was written last; raises BundleError if there is none."""
+    """Find the most recently written bundle under `root` (`NAME/stage-N/`); raises BundleError if there is none."""
     found = sorted(root.glob(f"*/stage-*/{MANIFEST}"), key=lambda file: file.stat().st_mtime_ns)
     if not found:
         raise BundleError(
@@ -172,9 +172,9 @@ def newest_bundle(root: Path) -> Path:
 
 
 def place_of(root: Path, name: str) -> Path:
-    """Where a file of the manifest lies under `root`. Raises BundleError for a name that leads out of there.
+    """The path under `root` of a file in the manifest. Raises BundleError for a name that leads outside.
 
-    The name alone is judged: a bundle's file may be a link into a store elsewhere, and then its digest is what counts.
+    Only the name is checked: a file may be a link into a store elsewhere; its digest is checked anyway.
     """
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts:
@@ -183,7 +183,7 @@ def place_of(root: Path, name: str) -> Path:
 
 
 def check_file(root: Path, name: str, entry: FileEntry) -> None:
-    """Raise BundleError unless the file under `root` is what its entry says, and lies in there."""
+    """Raise BundleError unless the file under `root` matches its entry."""
     file = place_of(root, name)
     if not file.is_file():
         raise BundleError(f"{file} is missing; copy the bundle again.")

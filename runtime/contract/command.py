@@ -1,7 +1,7 @@
-"""What all command lines of stpr do alike: `--version`, and one line for every error that a user can mend.
+"""The common part of stpr's command lines: `--version`, and one-line messages for errors that a user can fix.
 
-No other module of the contract knows of click. This one imports nothing heavy: where a command imports what is heavy
-when it runs, `--help` and `--version` are quick and need no torch.
+No other module of the contract imports click. Nothing heavy is imported here, so that `--help` and `--version` are fast
+and need no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import click
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.contract.names import is_text, shown
 
-# These two come in flavours for kinds of machines, so the command that needs them can't say which extra to install.
+# These two have variants for kinds of machines, so the command can't know which extra to install.
 OPENCV = 'OpenCV can\'t be imported here ({}): `pip install "stpr[server]"`, or "stpr[desktop]" for a window.'
 ONNXRUNTIME = (
     'onnxruntime can\'t be imported here ({}): `pip install "stpr[server]"`, or "stpr[gpu]" for an NVIDIA GPU.'
@@ -36,7 +36,7 @@ class _Reported(click.ClickException):
 
 
 class Command(click.Command):
-    """A command with `--version`. `extra` names the extra of `pip install` that brings what it imports when it runs."""
+    """A command with `--version`. `extra`: the pip extra that installs the packages it imports when it runs."""
 
     def __init__(self, *args: Any, extra: str = "server", **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -52,32 +52,32 @@ class Command(click.Command):
         self.params.append(show)
 
     def main(self, *args: Any, **settings: Any) -> Any:
-        """The whole command; a standard output that takes no more is one line as well."""
+        """Run the command; a full disk behind standard output is reported in one line too."""
         try:
             return super().main(*args, **settings)
         except OSError as error:
             if error.errno != errno.ENOSPC or error.filename is not None:
                 raise
-            click.echo("Error: standard output takes no more: its disk is full.", err=True)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python will try once more to write what is left
+            click.echo("Error: can't write to standard output: its disk is full.", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # since Python flushes once more at exit
             sys.exit(StprError.exit_code)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As usual, but a value that is there and empty is none: it would mean this very folder, or nothing."""
+        """As in click, but reject empty values, which would mean the current folder, or nothing."""
         for before, word in pairwise(["", *args]):
             if word == "" or re.fullmatch(r"--[\w-]+=", word):
                 name = word.rstrip("=") or (before if before.startswith("-") else "an argument")
-                raise click.UsageError(f"{name} is empty; is it of a variable that is not set?", ctx)
+                raise click.UsageError(f"{name} is empty; is it a variable that is not set?", ctx)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; see `one_line_errors`. A command in a group leaves that to the group, which knows the extra."""
+        """Run with `one_line_errors`; a command in a group leaves that to the group, which knows the extra."""
         with one_line_errors(self.extra) if ctx.parent is None else nullcontext():
             return super().invoke(ctx)
 
 
 class Group(Command, click.Group):
-    """A group of commands of which `default` needs no name: what does not begin with a command's name is for that."""
+    """A group of commands; arguments that do not start with a command's name go to the command `default`."""
 
     command_class = Command
 
@@ -86,7 +86,7 @@ class Group(Command, click.Group):
         self.default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name of the default in front where no command is named; refuse what no recipe or graph can name."""
+        """Insert the default command's name if none is given; reject arguments that are not UTF-8."""
         if odd := [word for word in args if not is_text(word)]:
             raise click.UsageError(f"{shown(odd[0])} is not in UTF-8; rename the file or folder.", ctx)
         named = bool(args) and args[0] in self.commands
@@ -94,15 +94,15 @@ class Group(Command, click.Group):
 
 
 class Unnamed(Command):
-    """The default of a group: its help is the first that anybody reads, so it lists the group's other commands."""
+    """The default command of a group; its help lists the group's other commands."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Leave the name out where the user does."""
+        """Show the usage without the command's name."""
         assert ctx.parent is not None
         formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Name the other commands, each with a --help of its own."""
+        """List the other commands."""
         super().format_epilog(ctx, formatter)
         assert ctx.parent is not None
         assert isinstance(ctx.parent.command, click.Group)
@@ -113,7 +113,7 @@ class Unnamed(Command):
 
 @contextmanager
 def one_line_errors(extra: str) -> Iterator[None]:
-    """Turn StprError, what the system says against a path, and a missing package into one line and exit code 2."""
+    """Turn StprError, OSError about a path, and a missing package into one line and exit code 2."""
     try:
         yield
     except StprError as error:
@@ -121,9 +121,9 @@ def one_line_errors(extra: str) -> Iterator[None]:
     except OSError as error:
         if error.filename is None or error.strerror is None:
             raise
-        # What nobody foresaw is still about a place of the user's: permissions, a full disk, a name that is too long.
+        # Unforeseen errors on the user's paths: permissions, a full disk, a name that is too long.
         name = shown(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else error.filename
-        raise _Reported(f"{name}: {error.strerror}; check the path, its permissions and the room there.") from error
+        raise _Reported(f"{name}: {error.strerror}; check the path, its permissions and the free space.") from error
     except ImportError as error:
         if (remedy := what_to_install(error, extra)) is None:
             raise
@@ -131,7 +131,7 @@ def one_line_errors(extra: str) -> Iterator[None]:
 
 
 def what_to_install(error: ImportError, extra: str) -> str | None:
-    """One line about a third-party package that can't be imported; None for our own and Python's, which is a bug."""
+    """A line on how to install a missing third-party package; None for our own and Python's modules, a bug."""
     name = (error.name or "").partition(".")[0]
     reason = " ".join(str(error).split())
     if name in {"", "stpr"} or name in sys.stdlib_module_names:

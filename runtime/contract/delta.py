@@ -1,4 +1,4 @@
-"""A stage update: the files that an older bundle lacks. Applied to that bundle it gives the new one, byte for byte.
+"""Stage updates (deltas): the files that an older bundle lacks. Applied to it they give the new one, byte for byte.
 
 A delta is a folder like a bundle, with the new bundle's manifest (and signature, if it has one), those of its files
 whose content the old bundle does not hold, compressed, and `delta.json`, which says what it must be applied to. Files
@@ -42,38 +42,38 @@ WIDTH: Final = 4  # bytes of a number in planes; float16 has two in each
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a delta says of itself. Digests are those that bundles are known by (`Bundle.digest`)."""
+    """The content of `delta.json`. Digests are those of bundles (`Bundle.digest`)."""
 
     schema: int
     name: str  # of the bundles
-    base: str  # digest of the bundle that it must be applied to
+    base: str  # digest of the bundle to apply it to
     base_stage: int
-    target: str  # digest of the bundle that it gives
+    target: str  # digest of the resulting bundle
     target_stage: int
-    files: tuple[str, ...]  # those that it brings, beside the manifest
-    kept: dict[str, int] = {}  # of those, how many bytes the base's file of that name begins with already
-    planes: dict[str, Literal[4]] = {}  # of those, which come in planes, and of numbers how wide
+    files: tuple[str, ...]  # the files in it, besides the manifest
+    kept: dict[str, int] = {}  # file -> number of leading bytes that the base's file of that name already has
+    planes: dict[str, Literal[4]] = {}  # file -> byte width of its numbers, for files stored as byte planes
 
 
 class _Schema(msgspec.Struct, frozen=True):
-    """What is read of a delta before anything else: newer ones have more to say."""
+    """Only the schema, which is read first, since newer deltas have other fields."""
 
     schema: int
 
 
 def check_base(base: Bundle, name: str, stage: int, precision: Precision) -> None:
-    """Raise BundleError unless an update may lead from `base` to such a bundle."""
+    """Raise BundleError unless an update from `base` to such a bundle is possible."""
     has = base.manifest
     if (has.name, has.precision) != (name, precision) or has.stage > stage:
         raise BundleError(
-            f"{base.path} is {has.name} stage {has.stage} in {has.precision}, and no update leads from there to {name}"
+            f"{base.path} is {has.name} stage {has.stage} in {has.precision}, which can't be updated to {name}"
             f" stage {stage} in {precision}: name an earlier bundle of the same run and precision with --since, or ship"
             " the whole new one."
         )
 
 
 def write_delta(base: Bundle, bundle: Bundle, folder: Path) -> Path:
-    """Write what `bundle` has and `base` lacks to `folder`, whole or not at all; returns it. Raises BundleError."""
+    """Write the files of `bundle` that `base` lacks to `folder`, atomically; returns it. Raises BundleError."""
     new = bundle.manifest
     check_base(base, new.name, new.stage, new.precision)
     held = {entry.sha256 for entry in base.manifest.files.values()}
@@ -104,10 +104,10 @@ def write_delta(base: Bundle, bundle: Bundle, folder: Path) -> Path:
 
 
 def apply_delta(base: Bundle, folder: Path, target: Path) -> Bundle:
-    """Make the bundle that the delta in `folder` leads to, at `target`; `base` stays as it is.
+    """Apply the delta in `folder` to `base`, writing the new bundle to `target`; `base` is not changed.
 
-    A bundle that is already at `target` and is that very one is left alone. Raises BundleError for another base, a
-    damaged delta and another bundle at `target`; nothing is put in place before every digest holds.
+    If the same bundle is already at `target`, nothing is done. Raises BundleError for another base, a damaged delta,
+    and another bundle at `target`; nothing is put in place before every digest is verified.
     """
     delta, sealed = _read(folder)
     if base.digest != delta.base:
@@ -142,18 +142,18 @@ def apply_delta(base: Bundle, folder: Path, target: Path) -> Bundle:
 
 
 def bytes_of(folder: Path) -> int:
-    """How many bytes a delta has to ship."""
+    """Total bytes of a delta."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def target_of(base: Path, folder: Path) -> Path:
-    """Where what a delta makes of `base` belongs: beside it, by its own stage. Raises BundleError for no delta."""
+    """The path for the new bundle: beside `base`, named by its stage. Raises BundleError if `folder` is not a delta."""
     made = _read(folder)[1].manifest
     return base.resolve().parent / folder_name(made.stage, made.precision)
 
 
 def base_of(folder: Path) -> str:
-    """The digest of the bundle that a delta must be applied to. Raises BundleError for what is none."""
+    """The digest of the bundle that a delta applies to. Raises BundleError if `folder` is not a delta."""
     return _read(folder)[0].base
 
 
@@ -161,7 +161,7 @@ def _read(folder: Path) -> tuple[Delta, SealedManifest]:
     file, again = folder / DELTA, "copy the update again"
     if not file.is_file():
         raise BundleError(
-            f"{folder} is no update: it has no {DELTA}. Make one with `stpr-export --stage N --since BUNDLE`."
+            f"{folder} is not an update: it has no {DELTA}. Make one with `stpr-export --stage N --since BUNDLE`."
         )
     try:
         raw = file.read_bytes()
@@ -201,7 +201,7 @@ def _common(one: Path, other: Path) -> int:
 
 
 def _is_smaller_in_planes(source: Path, start: int) -> bool:
-    """Whether planes compress better, by the first piece of what is brought."""
+    """Whether byte planes compress better, judged by the first piece."""
     with source.open("rb") as whole:
         whole.seek(start)
         piece = whole.read(PIECE)
@@ -210,7 +210,7 @@ def _is_smaller_in_planes(source: Path, start: int) -> bool:
 
 
 def _pack(source: Path, start: int, target: Path, width: int) -> None:
-    """Compress a file from a byte on, each piece in so many planes; the same content gives the same bytes."""
+    """Compress a file from byte `start` on, each piece in `width` planes; deterministic."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as whole, target.open("wb") as out:
         whole.seek(start)
@@ -246,7 +246,7 @@ def _bring(source: Path, pieces: Iterable[bytes], target: Path, entry: FileEntry
             for piece in pieces:
                 digest.update(piece)
                 left -= len(piece)
-                if left < 0:  # a few bytes may unpack to more than a disk holds
+                if left < 0:  # a few compressed bytes may expand to more than the disk holds
                     break
                 out.write(piece)
     except (EOFError, gzip.BadGzipFile, zlib.error, FileNotFoundError) as error:
@@ -276,12 +276,12 @@ def _content(source: Path, width: int) -> Iterator[bytes]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Content alone, never a link: a bundle must not change when another is removed."""
+    """Copy the content, never a link, so that a bundle does not change when another one is deleted."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
 
 
 def _copy_signature(source: Path, target: Path) -> None:
-    """A bundle's signature goes where its manifest goes."""
+    """Copy a bundle's signature, if it has one."""
     if (source / SIGNATURE).is_file():
         _copy(source / SIGNATURE, target / SIGNATURE)

@@ -1,9 +1,9 @@
-"""Files and folders that are there whole or not at all, and on the disk before anyone is told that they are written.
+"""Write files and folders atomically and durably.
 
-Everything is written aside, under a hidden name in the same folder, flushed to the disk (fsync), renamed, and the
-folder's own entry flushed too: after a crash, a kill or a power cut there is the old content or the new one. A writer
-keeps its hidden file or folder locked (flock), so what a killed writer left is told from what another one is writing;
-the next write into the same folder removes it.
+Everything is written under a hidden name in the same folder, flushed to the disk (fsync), renamed, and the folder's
+entry is flushed too: after a crash, a kill or a power cut there is the old content or the new one. A writer keeps its
+hidden file or folder locked (flock), which distinguishes leftovers of killed writers from files being written; the next
+write into the same folder removes leftovers.
 
 All functions raise OSError; `explain` words it for a user.
 """
@@ -23,10 +23,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-PART: Final = ".stpr-part"  # being written, or replaced and about to be removed
-OLD: Final = ".stpr-old"  # moved aside where two folders can't swap places
+PART: Final = ".stpr-part"  # suffix while being written, or replaced and about to be removed
+OLD: Final = ".stpr-old"  # suffix of a folder moved aside, if two folders can't be swapped in one step
 LOCK: Final = ".stpr-lock"
-MOST_TRIES: Final = 100  # to make a lock file that others keep removing
+MOST_TRIES: Final = 100  # attempts to create a lock file that other processes keep removing
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CANNOT_SWAP: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 AT_FDCWD: Final = -100
@@ -38,20 +38,20 @@ class FolderInUseError(OSError):
 
 
 def write_file(target: Path, data: bytes) -> Path:
-    """Write a file whole or not at all; returns its path. Missing folders are made."""
+    """Write a file atomically, creating missing folders; returns its path."""
     with whole_file(target) as part:
         part.write_bytes(data)
     return target
 
 
 def write_new_file(target: Path, data: bytes) -> Path:
-    """The same where there must be none yet: raises FileExistsError, whoever was first."""
+    """Write a file atomically that must not exist yet: raises FileExistsError, also if another process is faster."""
     target = _resolved(target)
     _make_folder(target.parent)
     with _new_part(target, _make_file) as part:
         part.write_bytes(data)
         _flush(part)
-        target.touch(exist_ok=False)  # ours from here on; a hard link would be one step, but not every disk has them
+        target.touch(exist_ok=False)  # claims the name; not every file system has hard links for one step
         part.replace(target)
         _flush(target.parent)
     return target
@@ -59,7 +59,7 @@ def write_new_file(target: Path, data: bytes) -> Path:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """An empty hidden file beside `target` to write to; it replaces the target when the block ends without an error."""
+    """A hidden file beside `target` to write to, which replaces it when the block ends without an error."""
     target = _resolved(target)
     _make_folder(target.parent)
     with _new_part(target, _make_file) as part:
@@ -71,10 +71,10 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(target: Path, *, needs: int = 0) -> Iterator[Path]:
-    """A hidden folder beside `target` to write into; it takes the target's place when the block ends without an error.
+    """A hidden folder beside `target` to write into, which replaces it when the block ends without an error.
 
-    A folder that is already at `target` stays until then, and is replaced entirely. `needs` is about how many bytes
-    will be written: too little room is an error before the work.
+    An existing folder at `target` stays until then, and is replaced completely. `needs`: approximate bytes that will
+    be written; too little free space is an error before the work starts.
     """
     target = _resolved(target)
     _make_folder(target.parent)
@@ -91,22 +91,22 @@ def whole_folder(target: Path, *, needs: int = 0) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep every other process (and thread) out of a folder that need not exist yet, by a hidden lock file beside it.
+    """Lock a folder, which need not exist yet, against other processes and threads, by a hidden lock file beside it.
 
-    Raises FolderInUseError naming the process that holds it and since when. The lock of a killed process is free.
+    Raises FolderInUseError naming the process that holds the lock and since when. A killed process releases its lock.
     """
     folder = _resolved(folder)
     lock = folder.with_name(f".{folder.name}{LOCK}")
     _make_folder(folder.parent)
     tries = 0
     while (descriptor := _take(lock, os.O_RDWR | os.O_CREAT)) is None:
-        with suppress(FileNotFoundError):  # given back meanwhile
+        with suppress(FileNotFoundError):  # released meanwhile
             holder = lock.read_text(encoding="utf-8") or "another process"
             raise FolderInUseError(errno.EWOULDBLOCK, f"{holder} is writing it", str(folder))
         tries += 1
-        if tries == MOST_TRIES:  # a place, such as /proc, where no file can be made and none says so
+        if tries == MOST_TRIES:  # a folder such as /proc, where creating files fails without an error
             raise FileNotFoundError(errno.ENOENT, "no file can be made there", str(lock))
-        _make_folder(folder.parent)  # whoever gave the lock back may have removed the empty folder that it lay in
+        _make_folder(folder.parent)  # the last holder may have removed the empty folder
     try:
         os.ftruncate(descriptor, 0)
         since = datetime.now().astimezone().isoformat(" ", "seconds")
@@ -118,21 +118,21 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_same_file(one: Path | int, other: Path | int) -> bool:
-    """Whether two paths, or numbers of open files, mean one file, by whatever name or link; it need not exist yet.
+    """Whether two paths or file descriptors refer to the same file, also through links; it need not exist yet.
 
-    A device or a pipe is nobody's content, so it is never the same.
+    False for devices and pipes.
     """
     first, second = _identity(one), _identity(other)
     return first is not None and first == second
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a path bears a name that only writers use: what one left if it was killed, or is writing just now."""
+    """Whether a path is a temporary name of a writer, which was killed or is still writing."""
     return path.name.startswith(".") and path.suffix in {PART, OLD, LOCK}
 
 
 def explain(error: OSError, target: Path, *, needs: int = 0) -> str:
-    """What went wrong while `target` was written, and what to do about it; the caller ends the sentence."""
+    """A message on an error in writing `target` and its fix; the caller ends the sentence."""
     if isinstance(error, FolderInUseError):
         return f"{target} is in use: {error.strerror}; wait until it has ended"
     if error.errno in NO_ROOM:
@@ -142,7 +142,7 @@ def explain(error: OSError, target: Path, *, needs: int = 0) -> str:
 
 
 def _identity(place: Path | int) -> tuple[int, int] | str | None:
-    """What tells a file or folder from all others; None for what is neither."""
+    """The identity of a file or folder; None for anything else."""
     try:
         found = os.stat(place)  # noqa: PTH116  (of a number, too)
     except OSError:
@@ -151,12 +151,12 @@ def _identity(place: Path | int) -> tuple[int, int] | str | None:
 
 
 def _resolved(path: Path) -> Path:
-    """The real path: what a link points at is written, on its own disk, and "." has a name."""
+    """The real path, so that a link's target is written, on its own disk, and "." has a name."""
     return Path(os.path.realpath(path))
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, so that they survive a power cut too."""
+    """Create a folder and its parents durably."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -170,10 +170,10 @@ def _make_file(path: Path) -> None:
 
 @contextmanager
 def _new_part(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """A hidden name beside the target, locked while it is written and gone afterwards; first, leftovers are removed."""
+    """A hidden path beside the target, locked while it is written and removed afterwards; removes leftovers first."""
     _remove_leftovers(target.parent)
     descriptor = None
-    while descriptor is None:  # until no other writer takes it for a leftover before it is locked
+    while descriptor is None:  # retry if another writer removed it as a leftover before it was locked
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
         make(part)
         descriptor = _take(part)
@@ -185,7 +185,7 @@ def _new_part(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left; what can't be removed is in nobody's way."""
+    """Remove leftovers of killed writers, ignoring errors."""
     for path in [entry for entry in folder.iterdir() if entry.suffix == PART and is_leftover(entry)]:
         with suppress(OSError):
             descriptor = _take(path)
@@ -195,7 +195,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _take(path: Path, flags: int = os.O_RDONLY) -> int | None:
-    """Open and lock a file or folder; None where another has it locked, or removed it before we had it."""
+    """Open and lock a file or folder; None if another process holds the lock, or removed it first."""
     with ExitStack() as opened, suppress(BlockingIOError, FileNotFoundError):
         descriptor = os.open(path, flags, 0o666)
         opened.callback(os.close, descriptor)
@@ -218,7 +218,7 @@ def _flush(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems can't flush a folder; a file must always be.
+        # Some network file systems can't flush folders; flushing a file must not fail.
         if not (path.is_dir() and error.errno == errno.EINVAL):
             raise
     finally:
@@ -232,7 +232,7 @@ def _flush_tree(folder: Path) -> None:
 
 
 def _put_in_place(part: Path, target: Path) -> None:
-    """The part becomes the target; where the target exists, the part's name is the old content's afterwards."""
+    """Move the part to the target; if the target exists, they are swapped, so the part then has the old content."""
     old = _old(target)
     if not target.exists():
         part.replace(target)
@@ -248,8 +248,8 @@ def _put_in_place(part: Path, target: Path) -> None:
 
 
 def _swap(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step, so that neither name is ever missing; False where it can't be done."""
-    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux; Python has no name for it
+    """Swap two paths in one step, so that neither name is ever missing; False if not supported."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux only; not in Python's library
     if swap is None:
         return False
     if swap(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
@@ -261,7 +261,7 @@ def _swap(one: Path, other: Path) -> bool:
 
 
 def _recover(target: Path) -> None:
-    """Put back what was moved aside for a successor that never came."""
+    """Restore a folder that was moved aside, if its replacement was never put in place."""
     if _old(target).exists() and not target.exists():
         _old(target).replace(target)
     _remove(_old(target))

@@ -1,4 +1,4 @@
-"""Every error that a user can mend.
+"""The errors that a user can fix.
 
 StprError           one line (cause, value, fix), exit code 2
 ├── DataError       a video, a list of clips or a data set is not as it must be
@@ -15,10 +15,9 @@ from __future__ import annotations
 
 
 class StprError(Exception):
-    """An error with its remedy: `message` is one line.
+    """An error with its fix; `message` is one line.
 
-    `contract/command.py` is where a command line turns it into that line and the exit code; a traceback is a bug of
-    ours.
+    `contract/command.py` prints it and sets the exit code; a traceback is always a bug of ours.
     """
 
     exit_code = 2
@@ -57,7 +56,7 @@ class EngineError(StprError):
 
 
 class SourceError(StprError):
-    """A camera, stream or file gives no frames; `code` says in a word why, where that is known."""
+    """A camera, stream or file gives no frames; `code`: the reason in one word, if known."""
 
     def __init__(self, message: str, *, code: str = "") -> None:
         super().__init__(message)

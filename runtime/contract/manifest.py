@@ -1,4 +1,4 @@
-"""What a bundle says of itself. The exporter writes it with these types, the device reads it with them."""
+"""The manifest of a bundle: the exporter writes it with these types, the device reads it with them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.contract.upgrade import UPGRADES
 
-SCHEMA: Final = 3  # what is written; what can be read is this and the keys of UPGRADES
+SCHEMA: Final = 3  # written; readable are this and the keys of UPGRADES
 Score: TypeAlias = Literal["likelihood_ratio", "cosine"]
-Precision: TypeAlias = str  # whichever the exporter knows: the graph itself says to an engine what it is
+Precision: TypeAlias = str  # any name known to the exporter; engines read the types from the graph
 
 
 class GraphName(str, Enum):
     """The graphs of a bundle; each member is also the text that the manifest and error messages use."""
 
-    ENCODER = "encoder"  # frames (N, H, W, 3), greys (N, K, 2, s, s) uint8 -> features (N, D); greys with motion alone
+    ENCODER = "encoder"  # frames (N, H, W, 3), greys (N, K, 2, s, s) uint8 -> features (N, D); greys only with motion
     HEAD = "head"  # features (B, T, D) -> logits (B, C), routing (B, E), familiarity (B,)
     CLIP = "clip"  # frames (B, T, H, W, 3), greys (B, T, K, 2, s, s) uint8 -> the same: encoder and head in one
 
     def __str__(self) -> str:
-        """The same on every version of Python."""
+        """The value, in every version of Python."""
         return self.value
 
 
 class ClassEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A class in logit order and the stage (from 1) in which it was learnt."""
+    """A class, in logit order, and the stage (from 1) in which it was learnt."""
 
     name: str
     stage: int
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Name, element type and shape of a graph's input or output; a free axis bears its name, such as "batch"."""
+    """Name, element type and shape of a graph's input or output; a dynamic axis has a name, such as "batch"."""
 
     name: str
     dtype: Literal["uint8", "float32"]
@@ -49,7 +49,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class GraphSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One graph of the bundle: what it takes and gives, and its ONNX file in each precision that the bundle has."""
+    """One graph of the bundle: inputs, outputs, and its ONNX file in each precision."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -57,7 +57,7 @@ class GraphSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def file(self) -> str:
-        """The first of its files, by which error messages call it."""
+        """Its first file, for error messages."""
         return next(iter(self.variants.values()))
 
 
@@ -69,10 +69,10 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ParitySummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the parity certificate (`parity.json`) proved of one precision, and what a device must repeat.
+    """Summary of the parity certificate (`parity.json`) for one precision, and the tolerances for the device's check.
 
-    `tolerances` gives for each output (features, logits, routing, familiarity) how far it may be from PyTorch's on the
-    golden clip, relative to its largest value where that exceeds 1.
+    `tolerances`: for each output (features, logits, routing, familiarity) the allowed difference from PyTorch on the
+    golden clip, relative to its largest value if that exceeds 1.
     """
 
     clips: int
@@ -85,10 +85,10 @@ class ParitySummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class UnknownSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a clip is none of the known actions: its familiarity is below the threshold of the likeliest class's stage.
+    """Thresholds for unknown clips: unknown if the familiarity is below the threshold of the best class's stage.
 
-    `score` says what familiarity measures, `recall` the share of known clips that each threshold was set to keep. A
-    stage without a threshold (None) had too few clips to set one: what looks like its classes is never unknown.
+    `score`: what familiarity measures; `recall`: the share of known clips that each threshold was set to accept. A
+    stage without a threshold (None) had too few clips to set one; its classes are never reported as unknown.
     """
 
     score: Score
@@ -102,7 +102,7 @@ class UnknownSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a device must know of a bundle. Logits are cosines; score = softmax(logits / temperature)."""
+    """Everything a device must know about a bundle. Logits are cosines; score = softmax(logits / temperature)."""
 
     schema: int
     name: str
@@ -110,17 +110,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     classes: tuple[ClassEntry, ...]
     clip: ClipSpec
     preprocess: PreprocessSpec
-    motion: MotionSpec | None  # None: the encoder sees frames alone
+    motion: MotionSpec | None  # None: the encoder has no motion input
     temperature: float
-    unknown: UnknownSpec | None  # None: never says unknown
-    precision: Precision  # of the graphs that run unless others are asked for
+    unknown: UnknownSpec | None  # None: no clip is reported as unknown
+    precision: Precision  # the default precision
     graphs: dict[GraphName, GraphSpec]
-    files: dict[str, FileEntry]  # path inside the bundle -> digest; all but the manifest itself
+    files: dict[str, FileEntry]  # path inside the bundle -> digest; all files except the manifest
     parity: dict[Precision, ParitySummary]
     provenance: dict[str, str]  # recipe, method, seed, versions, digest of the stage checkpoint
 
     def __post_init__(self) -> None:
-        """Raise ContractError for a manifest that contradicts itself."""
+        """Raise ContractError for an inconsistent manifest."""
         names = [entry.name for entry in self.classes]
         if not names or len(set(names)) != len(names):
             raise ContractError(f"a manifest needs distinct class names, got {names}.")
@@ -146,7 +146,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def tolerances(self) -> Mapping[str, float]:
-        """How far each output may be off, in the bundle's precision."""
+        """The allowed difference of each output, in the bundle's precision."""
         return self.parity[self.precision].tolerances
 
     @property
@@ -156,21 +156,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class SealedManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """A manifest and the digest it was sealed with, in the schema of its day: the identity of the entire bundle."""
+    """A manifest and the digest in its file (of the schema it was written in), which identifies the bundle."""
 
     digest: str
     manifest: Manifest
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """The one form in which a manifest is written: sealed with the SHA-256 of its canonical bytes."""
+    """Encode a manifest with the SHA-256 of its canonical bytes."""
     return _seal(_canonical(manifest))
 
 
 def read_manifest(raw: bytes, where: str) -> SealedManifest:
-    """Parse `manifest.json`; `where` names the file in errors. Raises BundleError for anything but what was written.
+    """Parse `manifest.json`; `where` names the file in errors. Raises BundleError if it was damaged or changed.
 
-    A manifest of an older schema is upgraded to the present one.
+    Manifests of older schemas are upgraded.
     """
     try:
         sealed = msgspec.json.decode(raw, type=_Sealed)
@@ -179,7 +179,7 @@ def read_manifest(raw: bytes, where: str) -> SealedManifest:
     except (msgspec.DecodeError, ValueError) as error:
         raise BundleError(f"{where} is damaged or not a manifest ({error}); copy the bundle again.") from error
     if _seal(canonical) != raw:
-        raise BundleError(f"{where} is not as it was written (its digest does not hold); copy the bundle again.")
+        raise BundleError(f"{where} was changed after it was written (its digest differs); copy the bundle again.")
     if schema not in (*UPGRADES, SCHEMA):
         raise BundleError(
             f"{where} has schema {schema}; this runtime reads {min(UPGRADES)} to {SCHEMA}."
@@ -188,11 +188,11 @@ def read_manifest(raw: bytes, where: str) -> SealedManifest:
     try:
         return SealedManifest(digest=sealed.digest, manifest=_upgraded(canonical, schema))
     except (msgspec.ValidationError, ContractError) as error:
-        raise BundleError(f"{where} is no manifest ({error}); export the stage again.") from error
+        raise BundleError(f"{where} is not a manifest ({error}); export the stage again.") from error
 
 
 class _Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file, whatever its schema: a manifest and its digest, so that a flipped letter is noticed too."""
+    """The file in any schema: a manifest and its digest, which reveals any change."""
 
     digest: str
     manifest: msgspec.Raw
@@ -210,7 +210,7 @@ def _upgraded(canonical: bytes, schema: int) -> Manifest:
 
 
 def _canonical(manifest: Manifest) -> bytes:
-    """One spelling of each value: 1 and 1.0 are the same number to Python, not to a digest."""
+    """The canonical encoding, since 1 and 1.0 are equal in Python but have different digests."""
     spelt = msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest)
     return msgspec.json.encode(spelt, order="deterministic")
 

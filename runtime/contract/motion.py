@@ -1,6 +1,6 @@
-"""What the motion feature sees: pairs of small grey pictures up to a frame, chosen by time and not by count.
+"""Inputs of the motion features: pairs of small grey pictures before a frame, chosen by time, not by frame count.
 
-Training takes them from a video's frames, a live run from what it keeps of the last moments; both ask here which.
+Training takes them from a video's frames, a live run from a short history; both choose them with this module.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SAME: Final = 1e-6  # seconds
 
 
 class MotionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which pictures go with an encoded frame."""
+    """The grey pictures that accompany an encoded frame."""
 
-    pairs: int  # one behind the other, up to the frame
-    side: int  # pixels; the whole frame is squeezed into a square
-    seconds: float  # about how far apart the two pictures of a pair are
+    pairs: int  # consecutive pairs, the last one ending at the frame
+    side: int  # pixels; the whole frame is resized to a square
+    seconds: float  # approximate time between the pictures of a pair
 
     def __post_init__(self) -> None:
-        """Refuse what nothing could be seen in."""
+        """Reject values that are too small."""
         if self.pairs < 1 or self.side < SMALLEST_SIDE or not self.seconds > 0:
             raise ContractError(
                 f"motion needs pairs >= 1, side >= {SMALLEST_SIDE} and seconds > 0, got {self.pairs}, {self.side} and"
@@ -38,7 +38,7 @@ class MotionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def grey(image: Image, spec: MotionSpec) -> npt.NDArray[np.uint8]:
-    """The whole frame `(H, W, 3)` uint8 RGB as a small grey picture `(side, side)`."""
+    """Convert a whole frame `(H, W, 3)` uint8 RGB to a small grey picture `(side, side)`."""
     shrinks = min(image.shape[:2]) >= spec.side
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     small = cv2.resize(image, (spec.side, spec.side), interpolation=method)
@@ -46,10 +46,10 @@ def grey(image: Image, spec: MotionSpec) -> npt.NDArray[np.uint8]:
 
 
 def pairs_before(times: Sequence[float], at: int, spec: MotionSpec) -> list[tuple[int, int]]:
-    """The pairs (before, after) of frame `at`: indices into `times`, seconds in order; the oldest pair first.
+    """The pairs (before, after) of frame `at` as indices into `times` (sorted, seconds); oldest pair first.
 
-    Back from the frame itself, each pair ends where the next begins. Where the frames do not reach back far enough, the
-    oldest pair stands in for those before it; a first frame is its own predecessor.
+    Going back from the frame, each pair ends where the next begins. If there are too few earlier frames, the oldest
+    pair is repeated; the first frame is its own predecessor.
     """
     pairs: list[tuple[int, int]] = []
     after = at
@@ -62,7 +62,7 @@ def pairs_before(times: Sequence[float], at: int, spec: MotionSpec) -> list[tupl
 
 
 def _predecessor(times: Sequence[float], at: int, seconds: float) -> int:
-    """The earlier frame that is nearest to so many seconds before; of two equally near ones the later."""
+    """The earlier frame closest to `seconds` before frame `at`; the later one of two equally close."""
     wanted = times[at] - seconds
     later = min(bisect_left(times, wanted, 0, at), at - 1)
     if later > 0 and wanted - times[later - 1] < times[later] - wanted - SAME:

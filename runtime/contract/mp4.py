@@ -1,6 +1,6 @@
-"""How much of an mp4 is to be shown: one that was cut without re-encoding holds more frames than it shows.
+"""Read the edit list of an mp4: a file that was cut without re-encoding contains more frames than it shows.
 
-Its edit list says so, which OpenCV obeys and leaves out of its count of the frames.
+OpenCV applies the edit list when decoding, but ignores it in its frame count.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-NOTHING: Final = {0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # the place in the media of a stretch that shows none of it
-ALL_HIDDEN: Final = (  # why nothing is decoded, where `shows_none`
-    "its edit list leaves out every frame, as a cut without re-encoding may; cut it again from the whole film:"
+NOTHING: Final = {0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # media times that mark an empty edit
+ALL_HIDDEN: Final = (  # why nothing can be decoded if `shows_none`
+    "its edit list leaves out every frame, as a cut without re-encoding may; cut it again from the original:"
     " ffmpeg -ss START -t SECONDS -i WHOLE NEW.mp4"
 )
-LONGEST: Final = 64 << 20  # bytes of all that a film says about itself
+LONGEST: Final = 64 << 20  # bytes of the metadata
 
 
 def seconds_shown(path: Path) -> float | None:
-    """How long the video in an mp4 (or mov) lasts by its edit list, 0 where that leaves all of it out.
+    """Length of the video in an mp4 (or mov) by its edit list, 0 if the list excludes everything.
 
-    None where there is no list, or one that does not say where it ends.
+    None without a list, or if it has no end.
     """
     try:
         with path.open("rb") as file:
@@ -34,24 +34,24 @@ def seconds_shown(path: Path) -> float | None:
         end = next((_units(head)[1] for head in _inside(track, b"mdia", b"mdhd")), 0)
         for edits in _inside(track, b"edts", b"elst"):
             stretches = list(_stretches(edits))
-            if not scale or any(length == 0 for length, _ in stretches):  # 0: to the end, as of a film that grows
+            if not scale or any(length == 0 for length, _ in stretches):  # 0: to the end, as in a growing file
                 return None
             return sum(length for length, place in stretches if not end or place < end) / scale
     return None
 
 
 def frames_shown(announced: int, rate: float, seconds: float | None) -> int:
-    """How many of the announced frames, so many a second, are shown; `seconds` as `seconds_shown` gives them."""
+    """How many of the announced frames are shown; `seconds` is the result of `seconds_shown`."""
     return announced if seconds is None else min(announced, round(seconds * rate))
 
 
 def shows_none(rate: float, seconds: float | None) -> bool:
-    """Whether a video may be without a single frame because what is shown of it is shorter than one."""
+    """Whether a video may have no frame at all, because it shows less than one frame's duration."""
     return seconds is not None and seconds * rate < 1
 
 
 def _stretches(edits: bytes) -> Iterator[tuple[int, int]]:
-    """Each stretch that shows something: its length in units of the film, its place in units of the track."""
+    """Yield each non-empty edit: its length in movie units, its start in track units."""
     wide = 8 if edits[0] == 1 else 4
     end = 8 + int.from_bytes(edits[4:8], "big") * (2 * wide + 4)
     for at in range(8, min(end, len(edits)), 2 * wide + 4):
@@ -61,13 +61,13 @@ def _stretches(edits: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _units(head: bytes) -> tuple[int, int]:
-    """Units a second, and the length in them, of a film or a track."""
+    """Time units per second, and the length in units, of a movie or track header."""
     at, wide = (20, 8) if head[0] == 1 else (12, 4)
     return int.from_bytes(head[at : at + 4], "big"), int.from_bytes(head[at + 4 : at + 4 + wide], "big")
 
 
 def _part_of_file(file: BinaryIO, kind: bytes) -> bytes:
-    """The content of the first part of this kind; empty where there is none."""
+    """The content of the first box of this kind in a file; empty if there is none."""
     while len(head := file.read(8)) == 8:
         size, header = int.from_bytes(head[:4], "big"), 8
         if size == 1:
@@ -81,7 +81,7 @@ def _part_of_file(file: BinaryIO, kind: bytes) -> bytes:
 
 
 def _parts(content: bytes, kind: bytes) -> Iterator[bytes]:
-    """The contents of all parts of this kind, which are not empty."""
+    """The contents of all non-empty boxes of this kind."""
     at = 0
     while at + 8 <= len(content):
         size = int.from_bytes(content[at : at + 4], "big")

@@ -1,7 +1,7 @@
-"""Names of files as libraries can open them, and as messages can show them.
+"""File names in a form that libraries can open, and that messages can show.
 
-OpenCV ends the process over a name that is not UTF-8, onnxruntime does not take it, and OpenCV's FFmpeg takes
-`a:b.mp4` for an address of the kind `a`.
+OpenCV aborts the process on a name that is not UTF-8, onnxruntime rejects it, and OpenCV's FFmpeg reads `a:b.mp4` as a
+URL with the protocol `a`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stpr.runtime.contract.errors import SourceError
 
 @contextmanager
 def openable(path: Path) -> Iterator[str]:
-    """A name by which a file or folder can be opened within the block: its own, whole, or that of a link to it."""
+    """A path by which a file or folder can be opened within the block: its absolute path, or a temporary link's."""
     whole = Path(os.path.abspath(path))  # noqa: PTH100  (links stay what they are)
     if is_text(str(whole)):
         yield str(whole)
@@ -31,19 +31,19 @@ def openable(path: Path) -> Iterator[str]:
 
 
 def shown(name: Path | str) -> str:
-    r"""The name as text: bytes that are no UTF-8 appear as `\xNN`."""
+    r"""A printable name: bytes that are not UTF-8 appear as `\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def local_path(address: str) -> Path:
-    """The file or folder that a source names: a path, or a file: address of this machine."""
+    """The local path of a source: a path, or a file: URL."""
     if not address.startswith("file://"):
         return Path(address)
     return Path(unquote(f"/{address.removeprefix('file://').partition('/')[2]}"))
 
 
 def is_text(name: str) -> bool:
-    """Whether all of a name that came from the system is UTF-8."""
+    """Whether a name from the file system is valid UTF-8."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -51,15 +51,15 @@ def is_text(name: str) -> bool:
     return True
 
 
-# What names a secret somewhere within an address, as in ;password=… or /user=admin_password=…_channel=1.
+# Parameters with secrets inside a URL, as in ;password=… or /user=admin_password=…_channel=1.
 SECRET = re.compile(r"(?i)(user(?:name)?|login|usr|pass(?:word|wd)?|pwd|token|key|auth|secret)=[^/&?]*")
 
 
 def masked(url: str) -> str:
-    """The address without user, password and query, whatever shape they have: fit for messages and logs."""
-    # Greedy to the last @: passwords hold @ and / more often than paths hold @.
+    """The URL without user, password and query in any form, safe for messages and logs."""
+    # Greedy to the last @, since passwords contain @ and / more often than paths contain @.
     scheme, separator, rest = url.partition("://")
-    if not separator:  # a forgotten scheme
+    if not separator:  # no scheme
         scheme, rest = "", url
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]
@@ -67,7 +67,7 @@ def masked(url: str) -> str:
 
 
 def address_text(given: str) -> str:
-    """What is given; raises SourceError where OpenCV can't take it."""
+    """Return the address; raises SourceError if OpenCV can't open it."""
     if not is_text(given):
-        raise SourceError(f"{masked(shown(given))} is no address: some of it is not UTF-8; write such bytes as %NN.")
+        raise SourceError(f"{masked(shown(given))} is not a valid address: it is not UTF-8; write such bytes as %NN.")
     return given

@@ -1,6 +1,6 @@
-"""What becomes of one frame: geometry here, on uint8; normalisation inside the graph, from the same spec.
+"""Preprocess one frame: geometry here, on uint8; normalisation is part of the graph, from the same spec.
 
-Training, export and device all call `preprocess`, so the three agree bit for bit. Nothing here knows BGR.
+Training, export and device all call `preprocess`, so the three agree bit for bit. All images are RGB.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one RGB frame becomes encoder input. No field has a default: a silent default is how skew begins."""
+    """How an RGB frame becomes encoder input. No field has a default, since silent defaults cause train-serve skew."""
 
     height: int
     width: int
-    resize: Literal["crop", "stretch"]  # keep the shape and cut the middle, or squeeze the entire frame
-    crop_fraction: float  # of the largest centred box, of the output's shape or, to be squeezed, the frame's; 1: all
+    resize: Literal["crop", "stretch"]  # keep the aspect ratio and crop the centre, or resize the whole frame
+    crop_fraction: float  # of the largest centred box with the output's (crop) or the frame's (stretch) aspect ratio
     mean: tuple[float, float, float]  # RGB, for pixels in [0, 1]
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        """Refuse what no frame could be brought to."""
+        """Reject impossible sizes and values."""
         if min(self.height, self.width) < 1:
             raise ContractError(f"preprocess height and width must be positive, got {self.height}x{self.width}.")
         if not 0 < self.crop_fraction <= 1:
@@ -39,21 +39,21 @@ class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def preprocess(image: Image, spec: PreprocessSpec) -> Image:
-    """Bring one frame `(H, W, 3)` uint8 RGB of any size to `(height, width, 3)` uint8 RGB."""
+    """Crop and resize one frame `(H, W, 3)` uint8 RGB of any size to `(height, width, 3)` uint8 RGB."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ContractError(f"a frame must be uint8 (H, W, 3), got {image.dtype} {image.shape}.")
     image = _centre_box(image, spec)
     height, width = image.shape[:2]
     if (height, width) == (spec.height, spec.width):
         return np.ascontiguousarray(image)
-    # Averaging areas is the antialiasing that shrinking needs; enlarging with it would give blocks.
+    # Area averaging gives the antialiasing that shrinking needs, but blocks when enlarging.
     shrinks = height >= spec.height and width >= spec.width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (spec.width, spec.height), interpolation=method), dtype=np.uint8)
 
 
 def _centre_box(image: Image, spec: PreprocessSpec) -> Image:
-    """The centred box of the output's shape, or the frame's where that is squeezed: `crop_fraction` of the largest."""
+    """The centred crop box, `crop_fraction` of the largest one with the output's or the frame's aspect ratio."""
     height, width = image.shape[:2]
     down, across = height / spec.height, width / spec.width
     if spec.resize == "crop":

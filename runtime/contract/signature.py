@@ -1,7 +1,7 @@
-"""Who a bundle comes from: an Ed25519 signature over the bytes of its manifest, which lists every other file's digest.
+"""Sign and verify bundles: an Ed25519 signature over the manifest, which lists the digests of all other files.
 
-It lies beside the manifest in a file of its own, which the manifest does not list: signing changes no digest. What is
-trusted is a public key that the user names. The key in the signature file tells only who claims to have signed.
+The signature is a separate file that the manifest does not list, so signing changes no digest. Trusted is only a public
+key that the user names; the key in the signature file only says who claims to have signed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = 1
 MISSING: Final = 'signatures need cryptography ({}): `pip install "stpr[sign]"`.'
-SHOWN: Final = 32  # digits of a fingerprint: 128 bits
+SHOWN: Final = 32  # hexadecimal digits of a fingerprint: 128 bits
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,23 +31,23 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     schema: int
     algorithm: Literal["ed25519"]
-    key: str  # the public one, 32 bytes
+    key: str  # the public key, 32 bytes
     signature: str  # 64 bytes
 
 
 class MissingLibraryError(StprError):
-    """The library that signs and verifies is not installed."""
+    """The cryptography library is not installed."""
 
 
 def new_keys(file: Path) -> str:
-    """Write a private key to `file`, which its owner alone may read, and the public one to `file.pub`; both are PEM.
+    """Create a key pair: private key in `file`, readable by its owner only, public key in `file.pub`; both PEM.
 
-    Returns the fingerprint. Raises StprError where either is there already: a key that is lost can't be made again.
+    Returns the fingerprint. Raises StprError if either file exists, since a lost key can't be recreated.
     """
     public_file = public_of(file)
     for there in (file, public_file):
         if os.path.lexists(there):
-            raise StprError(f"{there} is there already, and a key is never overwritten; name another file.")
+            raise StprError(f"{there} exists already, and a key is never overwritten; name another file.")
     _need_library()
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -55,7 +55,7 @@ def new_keys(file: Path) -> str:
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Made with that mode: there is no moment in which others can read it.
+    # Created with this mode, so that others can never read it.
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
         opened.write(secret)
         opened.flush()
@@ -66,12 +66,12 @@ def new_keys(file: Path) -> str:
 
 
 def public_of(file: Path) -> Path:
-    """Where the public key of a private key's file lies."""
+    """The path of the public key that belongs to a private key's file."""
     return file.with_name(f"{file.name}.pub")
 
 
 def read_private_key(file: Path) -> Ed25519PrivateKey:
-    """The key to sign with. Raises StprError for what is none, without a word of its content."""
+    """Read the key to sign with. Raises StprError if invalid, without showing its content."""
     _need_library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -79,7 +79,7 @@ def read_private_key(file: Path) -> Ed25519PrivateKey:
     raw = _read(file, "private")
     try:
         key = load_pem_private_key(raw, None)
-    except (ValueError, TypeError, _unsupported()) as error:  # TypeError: it has a password
+    except (ValueError, TypeError, _unsupported()) as error:  # TypeError: protected by a password
         raise _no_key(file, "private") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _no_key(file, "private")
@@ -87,7 +87,7 @@ def read_private_key(file: Path) -> Ed25519PrivateKey:
 
 
 def read_public_key(file: Path) -> Ed25519PublicKey:
-    """The key to trust. Raises StprError for what is none."""
+    """Read the key to trust. Raises StprError if invalid."""
     _need_library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -103,7 +103,7 @@ def read_public_key(file: Path) -> Ed25519PublicKey:
 
 
 def fingerprint(public: bytes) -> str:
-    """What a public key's 32 bytes are known by: the beginning of their SHA-256."""
+    """The fingerprint of a public key's 32 bytes: the first digits of their SHA-256."""
     return hashlib.sha256(public).hexdigest()[:SHOWN]
 
 
@@ -119,13 +119,13 @@ def sign(folder: Path, key: Ed25519PrivateKey) -> None:
 
 
 def signer(folder: Path, trusted: Ed25519PublicKey | None = None) -> tuple[str, str] | None:
-    """The fingerprint of the key that signed a bundle or update, and the digest of the bundle it stands for.
+    """Verify the signature of a bundle or update; returns the signing key's fingerprint and the bundle's digest.
 
-    None for one without a signature, unless a key is trusted. Raises BundleError for a signature that does not hold, or
-    is not the trusted key's; MissingLibraryError where it can't be verified.
+    Without a signature returns None, unless a trusted key is given. Raises BundleError for an invalid signature or one
+    of another key; MissingLibraryError if it can't be verified.
     """
     if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
     signature = _read_signature(folder)
     if signature is None:
         if trusted is None:
@@ -160,7 +160,7 @@ def signer(folder: Path, trusted: Ed25519PublicKey | None = None) -> tuple[str, 
 
 
 def check_is_signed(bundle: Bundle, digest: str) -> None:
-    """Raise BundleError unless the bundle that was opened is the one whose digest was signed."""
+    """Raise BundleError unless the opened bundle has the digest that was signed."""
     if bundle.digest != digest:
         raise BundleError(
             f"{bundle.path} is not the bundle that was signed ({bundle.digest[:12]}… instead of {digest[:12]}…): it"
@@ -182,7 +182,7 @@ def _read_signature(folder: Path) -> Signature | None:
 
 
 def _damaged(folder: Path, error: Exception) -> BundleError:
-    return BundleError(f"{folder / SIGNATURE} is damaged or no signature ({error}); copy the bundle again.")
+    return BundleError(f"{folder / SIGNATURE} is damaged or not a signature ({error}); copy the bundle again.")
 
 
 def _read(file: Path, kind: str) -> bytes:
@@ -198,7 +198,7 @@ def _read(file: Path, kind: str) -> bytes:
 def _no_key(file: Path, kind: str) -> StprError:
     wanted = "KEY" if kind == "private" else "KEY.pub"
     return StprError(
-        f"{file} is no {kind} Ed25519 key in PEM without a password; name the {wanted} of `stpr-export keygen KEY`."
+        f"{file} is not a {kind} Ed25519 key in PEM without a password; name the {wanted} of `stpr-export keygen KEY`."
     )
 
 

@@ -1,6 +1,6 @@
-"""Manifests of older schemas, brought to the present one step at a time: one function per schema, from the JSON tree.
+"""Upgrade manifests of older schemas step by step, with one function per schema on the parsed JSON.
 
-A tree comes here with its seal checked, so it is what an exporter of its day wrote.
+The digest has been checked before, so the content is what an older exporter wrote.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def from_1(tree: Tree) -> Tree:
 
 
 def from_2(tree: Tree) -> Tree:
-    """Schema 2 knew no motion: its encoders see frames alone."""
+    """Schema 2 had no motion: its encoders take frames only."""
     return {**tree, "schema": 3, "motion": None}
 
 

@@ -1,7 +1,7 @@
-"""`stpr-record`: training clips from a camera, one folder for each class, as `stpr-train FOLDER` reads them.
+"""`stpr-record`: record training clips from a camera into one folder per class, as `stpr-train FOLDER` reads them.
 
-Read in this order: look (what can be said of a clip), clip_file (how it is written), then this. All times are the
-frames' own, so a film is cut into clips by the same road, as fast as it is read.
+Read in this order: look (quality checks of a clip), clip_file (writing it), then this. All times are frame timestamps,
+so a video file is cut into clips by the same code, as fast as it can be read.
 
     countdown (at least SETTLING of a camera; its rate is measured) ─▶ clip ─▶ look ─▶ keep? ─▶ OUT/LABEL/SESSION-NN.mp4
 """
@@ -30,15 +30,15 @@ from stpr.runtime.settings import RecordSettings
 from stpr.runtime.sources import Frame, Source, open_source
 from stpr.runtime.stopping import Stopping
 
-SETTLING: Final = 1.0  # seconds of a camera before its first clip: exposure settles, and the rate is measured
-HOLE: Final = 0.5  # a pause of so many seconds within a clip spoils it
-SLOWEST: Final = 5.0  # frames a second; below, a clip holds too little of an action
-SPLITS: Final = frozenset({"train", "test"})  # folders of these names are no classes to stpr-train
+SETTLING: Final = 1.0  # seconds before the first clip, in which exposure settles and the frame rate is measured
+HOLE: Final = 0.5  # a longer pause within a clip, in seconds, spoils it
+SLOWEST: Final = 5.0  # frames per second; below, a clip shows too little of an action
+SPLITS: Final = frozenset({"train", "test"})  # names that stpr-train does not treat as classes
 POLL_SECONDS: Final = 0.1
 
 
 def run_record(settings: RecordSettings, stopping: Stopping) -> None:
-    """Record until `count` clips are kept, the source ends or somebody stops it; then say what to do next."""
+    """Record until `count` clips are kept, the source ends or the user stops; then print the next command."""
     _check_label(settings)
     if not settings.yes and not sys.stdin.isatty():
         raise StprError("there is no terminal to ask whether a clip is to be kept; add --yes to keep every clip.")
@@ -49,7 +49,7 @@ def run_record(settings: RecordSettings, stopping: Stopping) -> None:
 
 
 class Recorder:
-    """One session at one source. Clips of a session have one name but for their last number: one recording."""
+    """One session. Its clips differ only in the last number of their names, so they count as one recording."""
 
     def __init__(self, settings: RecordSettings, source: Source, folder: Path) -> None:
         self.kept: list[Path] = []
@@ -59,12 +59,12 @@ class Recorder:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End soon, from any thread or signal handler; a clip that is not whole yet is not kept."""
+        """End soon; may be called from any thread or signal handler. An unfinished clip is discarded."""
         self._stopped.set()
         self._source.stop()
 
     def run(self) -> None:
-        """Clip after clip."""
+        """Record clip after clip."""
         settings = self._settings
         clips = f"{settings.count} clips of {settings.seconds:g} s of {settings.label!r}"
         _say(f"watching {self._source.origin.name}: {clips}")
@@ -84,10 +84,10 @@ class Recorder:
                     if answer == "q":
                         return
         if len(self.kept) < settings.count and not self._stopped.is_set():
-            _say(f"{self._source.origin.name} ended before clip {len(self.kept) + 1} was whole")
+            _say(f"{self._source.origin.name} ended before clip {len(self.kept) + 1} was complete")
 
     def summary(self) -> str:
-        """What is there now, and the next command."""
+        """Summary of the clips, and the next command."""
         discarded = f", {self._discarded} discarded" if self._discarded else ""
         clips = len([*self._folder.glob("[!.]*")])
         words = f"kept: {len(self.kept)}{discarded}; clips in {self._folder}: {clips}"
@@ -95,13 +95,13 @@ class Recorder:
             return words
         out = self._settings.out
         if len([entry for entry in out.glob("[!.]*") if entry.is_dir()]) < 2:
-            words += "\nfirst: record another class with another --label; there is nothing to tell this one from yet"
+            words += "\nfirst: record a second class with another --label; training needs at least two"
         return f"{words}\nnext:  {shlex.join(['stpr-train', f'{out.parent if out.name in SPLITS else out}/'])}"
 
     def _count_down(self, frames: Iterator[Frame]) -> float:
-        """Let the countdown pass, told once a second; returns the rate of the source in frames a second.
+        """Count down, once per second; returns the source's frames per second.
 
-        Raises StopIteration where the source ends, SourceError where it is too slow for clips.
+        Raises StopIteration if the source ends, SourceError if it is too slow for clips.
         """
         live = self._source.origin.is_live
         wait = max(self._settings.countdown, SETTLING) if live else self._settings.countdown
@@ -127,13 +127,13 @@ class Recorder:
         return fps
 
     def _take(self, frames: Iterator[Frame], clip: ClipFile) -> Look | None:
-        """One clip, written; None where it was spoilt, which is said. Raises StopIteration where the source ends."""
+        """Record one clip; None, with a message, if it was spoilt. Raises StopIteration if the source ends."""
         looker = Looker()
         first = last = frame = next(frames)
         while True:
             pause = frame.captured_at - last.captured_at
             if frame.connection != first.connection or pause > HOLE:
-                _say(f"the source paused for {pause:.1f} s: this clip is taken again")
+                _say(f"the source paused for {pause:.1f} s: recording this clip again")
                 return None
             clip.write(frame.image, frame.captured_at - first.captured_at)
             looker.see(frame)
@@ -142,7 +142,7 @@ class Recorder:
             last, frame = frame, next(frames)
 
     def _ask(self) -> str:
-        """`y`, `n` or `q`."""
+        """Ask whether to keep the clip: `y`, `n` or `q`."""
         while not self._stopped.is_set():
             click.echo("keep it? [Enter] yes, n no, q stop: ", nl=False, err=True)
             answer = self._line()
@@ -153,7 +153,7 @@ class Recorder:
         return "q"
 
     def _line(self) -> str:
-        """What the user types; `q` where the terminal has gone or the run is to stop."""
+        """Read a line from the user; `q` if the terminal is gone or the run is stopping."""
         while not self._stopped.is_set():
             if select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
                 line = sys.stdin.readline()
@@ -167,7 +167,7 @@ class Recorder:
             target = self._folder / f"{self._session}-{number:02}.mp4"
             try:
                 self.kept.append(write_new_file(target, content))
-            except FileExistsError:  # of another camera's session that began in the same second
+            except FileExistsError:  # taken by another session that began in the same second
                 continue
             except OSError as error:
                 raise StprError(f"{explain(error, target)}, or choose another --out.") from error
@@ -175,7 +175,7 @@ class Recorder:
 
 
 def _check_label(settings: RecordSettings) -> None:
-    """Raises StprError for a label that can't be a class folder where `stpr-train` looks for one."""
+    """Raise StprError for a label that `stpr-train` would not accept as a class folder."""
     label, out = settings.label, settings.out
     plain = label == label.strip() and is_text(label) and not set(label) & set("/\\")
     if not label or label.startswith(".") or not plain:
@@ -186,13 +186,13 @@ def _check_label(settings: RecordSettings) -> None:
         raise StprError(f"--label {label} would be taken for the {label} split of a data set; choose another word.")
     if any((out / split).is_dir() for split in SPLITS):
         raise StprError(
-            f"{out} is parted into train/ and test/: name the part to record for, such as --out {out / 'train'}."
+            f"{out} is split into train/ and test/: name the part to record for, such as --out {out / 'train'}."
         )
 
 
 @contextmanager
 def _class_folder(folder: Path) -> Iterator[Path]:
-    """The folder of the class, made, and gone again where no clip came: training takes an empty one for a mistake."""
+    """Create the class folder; removed again if it stays empty, since training rejects empty ones."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

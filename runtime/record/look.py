@@ -1,4 +1,4 @@
-"""What can be said of a clip at a glance: light, sharpness, movement; and whether that will do to learn from."""
+"""Check the quality of a clip: brightness, sharpness and movement, with warnings if it is unsuitable for training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.sources.frame import Frame
 
-# Judged on clips of hands and on the embedded motions, and on the same darkened, blurred and stopped.
-DARK, GLARING = 12.0, 90.0  # per cent of white, in the mean
+# Chosen on clips of hands and the embedded motions, and on darkened, blurred and frozen versions of them.
+DARK, GLARING = 12.0, 90.0  # mean, per cent of white
 BLURRED = 0.55  # per cent of white, see `_sharpness`
-STILL = 0.5  # per cent of white, see `look`: above what a noisy sensor makes of a still picture
-WIDTH: Final = 320  # at which sharpness is measured, so that a large picture is not sharper for its size alone
-SMALL: Final = (32, 24)  # at which movement is measured: the noise of a sensor is averaged away
-LIVELIEST: Final = 98.0  # per cent of the picture move less than what is called its movement: people may be small
-APART: Final = 0.15  # seconds between two pictures that movement is measured by, at least
+STILL = 0.5  # per cent of white, see `look`; above the noise of a still picture
+WIDTH: Final = 320  # size at which sharpness is measured, so that it does not depend on the resolution
+SMALL: Final = (32, 24)  # size at which movement is measured, so that sensor noise averages out
+LIVELIEST: Final = 98.0  # percentile of the changes over the picture that counts as movement, since people may be small
+APART: Final = 0.15  # minimum seconds between two pictures that are compared
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A clip in figures; all but the first four in per cent of white."""
+    """Measurements of a clip; brightness, sharpness and movement in per cent of white."""
 
     frames: int
     seconds: float
@@ -35,7 +35,7 @@ class Look:
 
     @property
     def doubts(self) -> list[str]:
-        """What speaks against learning from it, with the way out."""
+        """Warnings if the clip is unsuitable for training, each with a fix."""
         found = []
         if self.brightness < DARK:
             found.append("dark: add light")
@@ -56,7 +56,7 @@ class Look:
 
 
 class Looker:
-    """Looks at the frames of a clip as they come, and keeps small pictures alone."""
+    """Measures the frames of a clip as they come; keeps only small pictures."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
@@ -75,7 +75,7 @@ class Looker:
         self._small.append(np.asarray(cv2.resize(grey, SMALL, interpolation=cv2.INTER_AREA), np.float32))
 
     def look(self) -> Look:
-        """What was seen: sharpness in the median frame, movement as the mean change of the liveliest spots in APART."""
+        """The measurements: median sharpness, and movement as the mean change of the most active spots in APART."""
         lasted = self._times[-1] - self._times[0]
         period = lasted / max(1, len(self._times) - 1)
         return Look(
@@ -98,7 +98,7 @@ class Looker:
 
 
 def _sharpness(grey: Array) -> float:
-    """How strong the finest detail is: the mean size of the Laplacian, in per cent of white."""
+    """Mean absolute Laplacian, in per cent of white."""
     scale = min(1.0, WIDTH / grey.shape[1])
     scaled = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return float(np.abs(cv2.Laplacian(scaled, cv2.CV_32F)).mean()) / 2.55

@@ -1,8 +1,8 @@
-"""Whether two bundles encode frames alike: then the features of one are the features of the other.
+"""Check whether two bundles have the same encoder, so that their frame features are interchangeable.
 
-A stage may leave the encoder as it was. Its weights lie in files that other graphs share, so a file's digest says too
-much; what counts are the pieces of files that the encoder's graph points at. ONNX is protocol buffers: of their
-messages only fields of these numbers are read here, without the library.
+A stage may leave the encoder unchanged. Its weights are in files shared with other graphs, so the files' digests are
+not conclusive; only the pieces of files that the encoder's graph refers to count. ONNX uses protocol buffers; only the
+fields with these numbers are parsed here, without the onnx library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stpr.runtime.contract.bundle import Bundle
 from stpr.runtime.contract.manifest import GraphName
 
 GRAPH, INITIALIZER, EXTERNAL_DATA, KEY, VALUE = 7, 5, 13, 1, 2  # of ModelProto, GraphProto, TensorProto, an entry
-FIXED: Final = {1: 8, 5: 4}  # bytes of the wire types that have a fixed length
+FIXED: Final = {1: 8, 5: 4}  # wire type -> bytes, for types of fixed length
 VARINT, BYTES = 0, 2
 Field: TypeAlias = tuple[int, bytes]
 
@@ -29,14 +29,14 @@ class Piece(NamedTuple):
 
 
 def same_encoder(one: Bundle, other: Bundle) -> bool:
-    """Whether both bundles make the same features of the same frames."""
+    """Whether both bundles compute the same features from the same frames."""
     first, second = one.manifest, other.manifest
     alike = (first.preprocess, first.motion, first.clip) == (second.preprocess, second.motion, second.clip)
     return alike and encoder_digest(one) == encoder_digest(other)
 
 
 def encoder_digest(bundle: Bundle) -> str:
-    """SHA-256 of the encoder's graph and of all weights that it points at, wherever they lie."""
+    """SHA-256 of the encoder's graph and of all weights that it refers to, in whatever files."""
     graph = bundle.graph(GraphName.ENCODER).read_bytes()
     found = hashlib.sha256(graph)
     pieces = list(_pieces(graph))
@@ -44,7 +44,7 @@ def encoder_digest(bundle: Bundle) -> str:
         with (bundle.path / piece.file).open("rb") as file:
             file.seek(piece.offset)
             found.update(file.read(piece.length))
-    # A file that the graph names in a way that was not understood counts whole.
+    # Files that the graph refers to in a way that was not parsed are hashed completely.
     for name, entry in bundle.manifest.files.items():
         if name.encode() in graph and name not in {piece.file for piece in pieces}:
             found.update(entry.sha256.encode())
@@ -65,7 +65,7 @@ def _messages(message: bytes, number: int) -> Iterator[bytes]:
 
 
 def _fields(message: bytes) -> Iterator[Field]:
-    """The fields of a message that hold bytes; numbers are passed over."""
+    """The length-delimited fields of a message; numeric fields are skipped."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -81,7 +81,7 @@ def _fields(message: bytes) -> Iterator[Field]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number in pieces of seven bits, and where the next thing begins."""
+    """Decode a varint; returns the number and the position after it."""
     number = shift = 0
     while True:
         byte = message[at]

@@ -1,4 +1,4 @@
-"""What is remembered of updates over restarts: which bundle was marked good, what it followed, what was refused."""
+"""Persistent state of updates: which bundle was marked good, which ran before, which were refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A bundle by its place and its digest."""
+    """A bundle, by path and digest."""
 
     path: str
     digest: str
@@ -29,24 +29,24 @@ class Book(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The content of `updates.json`."""
 
     schema: int = 1
-    running: Entry | None = None  # what was last marked good: a restart begins with it
-    before: Entry | None = None  # what ran before that: a roll-back leads to it
+    running: Entry | None = None  # the bundle last marked good, with which a restart begins
+    before: Entry | None = None  # the bundle before that, the target of a roll-back
     trial: Entry | None = None  # swapped in, not yet marked good
     refused: dict[str, str] = {}  # digest -> why
 
     @property
     def way_back(self) -> Entry | None:
-        """Where a roll-back leads."""
+        """The bundle that a roll-back returns to."""
         return self.before if self.trial is None else self.running
 
 
 class Ledger:
-    """The book in a watched folder; without a folder it lasts as long as the run."""
+    """Reads and writes `updates.json` in a watched folder; without a folder the state lasts as long as the run."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Raises BundleError for a book that can't be read. A trial that was never marked good is refused from now.
+        """Raises BundleError if the file can't be read. A trial that was never marked good is refused from now on.
 
-        What changes the book takes no time; `save` brings it to the disk, which may.
+        Changes are made in memory and are fast; `save` writes to the disk, which may be slow.
         """
         self._file = None if folder is None else folder / LEDGER
         self.book = Book() if self._file is None or not self._file.is_file() else _read(self._file)
@@ -55,16 +55,16 @@ class Ledger:
             self.refuse(self.book.trial.digest, UNFINISHED)
 
     def start(self, entry: Entry) -> None:
-        """A run begins with this bundle, which need not be the one that ran last."""
+        """Record that a run starts with this bundle, which may differ from the last one."""
         self.forgive(entry.digest)
         self.mark_good(entry)
 
     def put_on_trial(self, entry: Entry | None) -> None:
-        """A bundle was swapped in; None: the trial was broken off by who ended the run."""
+        """Record that a bundle was swapped in; None: the run was ended during the trial."""
         self.book = msgspec.structs.replace(self.book, trial=entry)
 
     def mark_good(self, entry: Entry, *, is_return: bool = False) -> None:
-        """This bundle runs, and a restart begins with it; a roll-back leads to the last good one, but not twice."""
+        """Record that this bundle works: a restart begins with it; a roll-back returns to the last good one, once."""
         book = self.book
         before = book.before
         if book.running is not None and book.running.digest != entry.digest:
@@ -72,16 +72,16 @@ class Ledger:
         self.book = msgspec.structs.replace(book, running=entry, before=before, trial=None)
 
     def refuse(self, digest: str, why: str) -> None:
-        """Remember that a bundle is not to be tried again by itself."""
+        """Record that a bundle must not be tried again automatically."""
         self.book = msgspec.structs.replace(self.book, trial=None, refused=self.book.refused | {digest: why})
 
     def forgive(self, digest: str) -> None:
-        """Let a refused bundle be tried again: somebody asked for it."""
+        """Allow a refused bundle again, since a person requested it."""
         others = {key: why for key, why in self.book.refused.items() if key != digest}
         self.book = msgspec.structs.replace(self.book, refused=others)
 
     def save(self) -> None:
-        """Write the book down, if it has changed; where that can't be done it is said, and the run goes on."""
+        """Write the file if anything changed; a failure is logged, and the run continues."""
         book = self.book
         if self._file is None or book == self._saved:
             return
@@ -89,7 +89,7 @@ class Ledger:
         try:
             write_file(self._file, msgspec.json.format(msgspec.json.encode(book), indent=1) + b"\n")
         except OSError as error:
-            log.warning("%s can't be written (%s): a restart will not know of this update.", self._file, error)
+            log.warning("%s can't be written (%s): this update will be lost on a restart.", self._file, error)
 
 
 def _read(file: Path) -> Book:

@@ -1,4 +1,4 @@
-"""How much memory there is for a second model beside the first."""
+"""Check whether there is enough memory for a second model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 from stpr.runtime.contract.bundle import Bundle
 from stpr.runtime.contract.errors import BundleError
 
-# An engine holds the weights as read, as tensors and as packed for its kernels; the golden clip runs in all graphs.
+# An engine holds the weights as read, as tensors and packed for its kernels; the golden clip runs in all graphs.
 TIMES: Final = 4
-ROOM: Final = 64_000_000  # bytes for what does not grow with the weights
+ROOM: Final = 64_000_000  # bytes independent of the size of the weights
 MEMINFO: Final = Path("/proc/meminfo")
 LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
 
 def check_memory(bundle: Bundle) -> None:
-    """Raise BundleError unless this machine can hold the bundle's model beside the one that runs."""
+    """Raise BundleError unless there is memory for the bundle's model beside the running one."""
     needed = TIMES * sum(entry.bytes for entry in bundle.manifest.files.values()) + ROOM
     free = free_memory()
     if free is not None and free < needed:
@@ -28,7 +28,7 @@ def check_memory(bundle: Bundle) -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes that can be had without swapping: of the machine, or of the container's share; None where unknown."""
+    """Free bytes without swapping, of the machine or the container's limit; None if unknown."""
     known = [found for found in (_of_machine(), _of_container()) if found is not None]
     return min(known, default=None)
 
@@ -41,6 +41,6 @@ def _of_machine() -> int | None:
 
 
 def _of_container() -> int | None:
-    with suppress(OSError, ValueError):  # "max" is no limit
+    with suppress(OSError, ValueError):  # "max" means no limit
         return int(LIMIT.read_text()) - int(USED.read_text())
     return None

@@ -1,4 +1,4 @@
-"""Every model of a run is opened alike; which bundle it begins with."""
+"""Open all models of a run with the same settings, and choose the bundle that it starts with."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class Models:
-    """What opens models in this run, and the ledger of the folder that it watches."""
+    """Opens the models of a run; holds the ledger of the watched folder."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises StprError for a folder to watch that is not there, a ledger or a public key that can't be read."""
+        """Raises StprError for a missing folder to watch, or an unreadable ledger or public key."""
         self.engine, self.options = settings.engine, EngineOptions(threads=settings.threads)
         if settings.watch is not None and not settings.watch.is_dir():
             raise BundleError(f"there is no folder {settings.watch} to watch; make it, or name another with --watch.")
@@ -36,26 +36,26 @@ class Models:
         self._trusted = None if wanted is None else read_public_key(wanted)
 
     def first(self) -> Model:
-        """The named bundle, else the one that was last marked good, else the newest. Raises StprError.
+        """Open the bundle given by the user, else the one last marked good, else the newest. Raises StprError.
 
-        Where its engines have yet to be built, another answers until they are; see `after`.
+        If its engines have to be built first, another engine is used until they are ready; see `after`.
         """
         wanted, watch = self._settings.bundle, self._settings.watch
         if wanted is None and (good := self.ledger.book.running) is not None:
             try:
                 return self._begin(self.verified(Path(good.path)))
             except BundleError as error:
-                log.warning("stage %d was marked good, and can't be used: %s", good.stage, error.message)
+                log.warning("stage %d was marked good but can't be used: %s", good.stage, error.message)
         return self._begin(self.verified(wanted or newest_bundle(watch or BUNDLES)))
 
     def verified(self, path: Path, read: Callable[[Path], Bundle] = open_bundle) -> Bundle:
-        """What `read` makes of the bundle or update at `path`, after its signature was found right if one is required.
+        """Verify the signature of the bundle or update at `path`, if required, then `read` it.
 
-        Raises BundleError before anything is made of what is not signed as required.
+        Raises BundleError before reading anything that is not signed as required.
         """
         if self._trusted is None:
             return read(path)
-        # A manifest's own path means the bundle that it lies in.
+        # The path of a manifest stands for its bundle.
         found = signer(path.parent if path.name == MANIFEST and path.is_file() else path, self._trusted)
         bundle = read(path)
         if found is not None:
@@ -63,12 +63,12 @@ class Models:
         return bundle
 
     def after(self) -> None:
-        """Between two frames: engines that were built beside the run take over."""
+        """Called between two frames: switch to engines that have been built meanwhile."""
         if self._building is not None:
             self._building.after()
 
     def close(self) -> None:
-        """End what is still being built."""
+        """Stop building engines."""
         if self._building is not None:
             self._building.close()
 
@@ -81,5 +81,5 @@ class Models:
         return self._building.model
 
     def open(self, bundle: Bundle) -> Model:
-        """The bundle at work. Raises EngineError when it can't run here."""
+        """Open the bundle's model. Raises EngineError if it can't run here."""
         return open_model(bundle, self.engine, self.options)

@@ -1,8 +1,8 @@
-"""The candidate sees what the running model sees, window by window, and what both say is compared.
+"""Run the candidate in shadow of the running model on the same windows, and compare their decisions.
 
-Where both encode alike, the candidate reads the running session's own window. Else a second session runs beside it on
-the same frames, its slots at the same moments; its window has filled before anything is compared, so that a swap needs
-no warming up either way.
+If both have the same encoder, the candidate reads the running session's window. Otherwise a second session runs on the
+same frames with slots at the same times; its window is full before anything is compared, so that a swap needs no
+warm-up in either case.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from stpr.runtime.result import Result
 from stpr.runtime.session import Session
 from stpr.runtime.updates.candidate import Candidate
 
-AWAY_SPANS: Final = 2.0  # of a clip, without a frame: such a gap empties a window
+AWAY_SPANS: Final = 2.0  # clip lengths without a frame after which a window is empty
 
 
 @dataclass(slots=True)
 class Tally:
-    """Windows on which both models spoke of old classes, and those that the candidate calls new ones."""
+    """Counts of windows on which both models predicted old classes, and on which the candidate predicted new ones."""
 
     agreed: int = 0
     disagreed: int = 0
@@ -32,16 +32,16 @@ class Tally:
 
     @property
     def compared(self) -> int:
-        """Windows on which old classes were compared."""
+        """The number of windows on which old classes were compared."""
         return self.agreed + self.disagreed
 
     @property
     def seen(self) -> int:
-        """All windows."""
+        """The number of windows."""
         return self.compared + self.new
 
     def count(self, before: Decision, after: Decision, *, old: frozenset[str]) -> None:
-        """Take in what the running model and the candidate said of one window."""
+        """Count the decisions of the running model and the candidate on one window."""
         if after.label is not None and after.label not in old:
             self.new += 1
         elif after.label == before.label:
@@ -52,7 +52,7 @@ class Tally:
 
 
 class Shadow:
-    """A candidate beside the running sessions. On the thread of the run."""
+    """A candidate in shadow of the running sessions; used in the run's thread."""
 
     def __init__(self, candidate: Candidate, sessions: Sequence[Session]) -> None:
         self.candidate, self.tally = candidate, Tally()
@@ -61,7 +61,7 @@ class Shadow:
         self._old = frozenset(sessions[0].model.manifest.class_names)
 
     def see(self, session: Session, result: Result) -> None:
-        """Show it a result of a running session. Raises EngineError when the candidate fails."""
+        """Compare with a result of a running session. Raises EngineError if the candidate fails."""
         beside, self._seen_at[session] = self._beside[session], time.monotonic()
         said: Decision | None
         if beside.window is session.window:
@@ -72,9 +72,9 @@ class Shadow:
             self.tally.count(result.prediction, said, old=self._old)
 
     def is_warm(self) -> bool:
-        """Whether no session would have to warm up after a swap that did not have to before.
+        """Whether a swap would leave no session with an empty window.
 
-        A camera that has ended or is away has to in any case, and is not waited for.
+        Cameras that have ended or are disconnected are not waited for.
         """
         return all(
             new.window.is_full() or not running.window.is_full() or self._is_away(running)
@@ -82,7 +82,7 @@ class Shadow:
         )
 
     def swap(self) -> None:
-        """Let every session go on under the candidate, from the next frame on."""
+        """Switch every session to the candidate, from the next frame on."""
         for running, new in self._beside.items():
             running.adopt(new)
 

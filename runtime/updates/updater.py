@@ -1,8 +1,8 @@
-"""From one bundle to the next, while the run goes on.
+"""Update the bundle of a running session.
 
-Two threads have a part in it. The updater's own one looks for what is new, verifies, loads and rehearses it, and then
-waits for the verdict. The run's thread calls `after` between two frames: there the candidate is shown what the running
-model has just seen, and there alone models change.
+Two threads take part. The updater's thread looks for new bundles, verifies, loads and tests them, and then waits for
+the verdict. The run's thread calls `after` between two frames: there the candidate sees what the running model has just
+seen, and only there models are swapped.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from stpr.runtime.updates.models import Models
 from stpr.runtime.updates.shadow import Shadow
 from stpr.runtime.updates.watching import Folder, Found
 
-LOOK_SECONDS: Final = 1.0  # between two looks into the folder; what was the same in both is whole
-JOIN_SECONDS: Final = 1.0  # for what is being loaded when the run ends
-MOST_NEW: Final = 3  # windows of new classes for each that is compared: more, and there is too little to compare
+LOOK_SECONDS: Final = 1.0  # between two scans of the folder; what is equal in both is complete
+JOIN_SECONDS: Final = 1.0  # wait for a bundle that is being loaded when the run ends
+MOST_NEW: Final = 3  # windows of new classes per compared window, above which there is too little to compare
 ROLLED_BACK: Final = "rolled back"
 
 Phase: TypeAlias = Literal["idle", "loading", "in shadow", "on trial"]
@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 
 
 class Ask(NamedTuple):
-    """A wish to update."""
+    """A request to update."""
 
     path: Path
     is_return: bool = False
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How an update stands, for whoever shows it."""
+    """The state of an update, for display."""
 
     phase: Phase
     what: str | None = None  # the candidate's folder
@@ -55,23 +55,23 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     agreed: int = 0
     new: int = 0  # windows that the candidate calls new classes
     swaps: int = 0
-    last: str | None = None  # what became of the last one
+    last: str | None = None  # the outcome of the last one
 
 
 class Updater:
-    """Replaces the model of all sessions of a run, which share one. `ask` and `roll_back` may come from any thread."""
+    """Replaces the model that all sessions of a run share. `ask` and `roll_back` may be called from any thread."""
 
     def __init__(self, models: Models, sessions: Sequence[Session], settings: Settings) -> None:
-        """Nothing is looked for without a folder to watch."""
+        """Without a folder to watch, nothing is started."""
         self._models, self._sessions, self._rules = models, sessions, settings.updates
         self._running = sessions[0].model
         self._asks: queue.SimpleQueue[Ask] = queue.SimpleQueue()
-        self._offered: Candidate | None = None  # from the updater's thread to the run's
-        self._retired: Model | None = None  # and back, to be closed
+        self._offered: Candidate | None = None  # handed from the updater's thread to the run's
+        self._retired: Model | None = None  # handed back, to be closed
         self._decided = threading.Event()
         self._shadow: Shadow | None = None
-        self._trial = 0  # predictions until what was swapped in is marked good
-        self._returned = False  # what is on trial ran before
+        self._trial = 0  # predictions left until the new model is marked good
+        self._returned = False  # the model on trial is a roll-back
         self._status = Status(phase="idle", wanted=self._rules.predictions)
         self._closing = False
         self._folder = None if settings.watch is None else Folder(settings.watch)
@@ -83,7 +83,7 @@ class Updater:
 
     @property
     def status(self) -> Status:
-        """How it stands just now."""
+        """The current state."""
         shadow = self._shadow
         if shadow is None:
             return self._status
@@ -92,19 +92,19 @@ class Updater:
 
     @property
     def book(self) -> Book:
-        """What is remembered: what was refused and why, and where a roll-back leads."""
+        """The stored state: refused bundles with reasons, and the target of a roll-back."""
         return self._models.ledger.book
 
     def found(self) -> list[Found]:
-        """What lies in the watched folder."""
+        """The contents of the watched folder."""
         return [] if self._folder is None else self._folder.all()
 
     def ask(self, path: Path) -> None:
-        """Try this bundle or update next, though it may have been refused. Raises StprError without `--watch`."""
+        """Try this bundle or update next, even if it was refused before. Raises StprError without `--watch`."""
         self._put(Ask(path))
 
     def roll_back(self) -> None:
-        """Return to the bundle that ran before. Raises StprError when there is none. Also for a signal handler."""
+        """Return to the bundle that ran before. Raises StprError if there is none. Safe in a signal handler."""
         if self._folder is not None and self.book.way_back is None:
             raise BundleError("nothing ran here before this bundle, so there is nothing to roll back to.")
         self._put(Ask(Path(self.book.way_back.path if self.book.way_back else ""), is_return=True))
@@ -117,10 +117,9 @@ class Updater:
             log.warning("%s", error.message)
 
     def after(self, results: Sequence[tuple[Session, Result]]) -> None:
-        """Between two frames: show the candidate what was just seen, and change models where that is decided.
+        """Called between two frames: let the candidate see the results, and swap models if that was decided.
 
-        Takes all results of one step at once: after a swap in the middle of them, one camera's next window would lack a
-        frame.
+        Takes all results of one step at once, since after a swap between them one camera's window would lack a frame.
         """
         if self._trial:
             self._trial -= min(self._trial, sum(_spoke(result) for _, result in results))
@@ -142,7 +141,7 @@ class Updater:
         self._judge(shadow, results)
 
     def close(self) -> None:
-        """End; models that were opened here are closed. A trial that a clean end cuts short counts as none."""
+        """Stop and close models that were opened here. A trial that a clean end interrupts is not counted."""
         self._closing = True
         self._decided.set()
         if self._thread.is_alive():
@@ -156,7 +155,7 @@ class Updater:
                 candidate.model.close()
         self._running.close()
 
-    # On the run's thread.
+    # Called in the run's thread.
 
     def _judge(self, shadow: Shadow, results: Sequence[tuple[Session, Result]]) -> None:
         tally, wanted = shadow.tally, self._rules.predictions
@@ -176,8 +175,8 @@ class Updater:
         elif tally.seen > (1 + MOST_NEW) * wanted:
             self._refuse(
                 shadow,
-                f"it calls {tally.new} of {tally.seen} windows classes that the running one does not know,"
-                " so old classes can't be compared; ask for it again while old actions are seen",
+                f"it predicts new classes on {tally.new} of {tally.seen} windows, so old classes can't be compared;"
+                " request it again while old actions are seen",
                 for_good=True,
             )
 
@@ -198,7 +197,7 @@ class Updater:
         self._decided.set()
 
     def _refuse(self, shadow: Shadow, why: str, *, for_good: bool = False) -> None:
-        """The candidate goes; `for_good`: it is not tried again by itself, also after a restart."""
+        """Discard the candidate; `for_good`: it is not tried again automatically, not even after a restart."""
         model = shadow.candidate.model
         self._shadow, self._retired = None, model
         if for_good:
@@ -210,7 +209,7 @@ class Updater:
         self._models.ledger.mark_good(_entry(self._running.bundle), is_return=self._returned)
         self._conclude(f"{self._running.bundle.path}: stage {self._running.id.stage} is marked good")
 
-    # On any.
+    # Called in any thread.
 
     def _put(self, ask: Ask) -> None:
         if self._folder is None:
@@ -229,12 +228,12 @@ class Updater:
         swaps = self._status.swaps + swapped
         self._status = msgspec.structs.replace(self._status, phase=phase, what=None, last=said, swaps=swaps)
 
-    # On the updater's own thread.
+    # Called in the updater's thread.
 
     def _work(self) -> None:
         assert self._folder is not None
         while not self._closing:
-            self._models.ledger.save()  # here: a disk may take its time, and a frame has none
+            self._models.ledger.save()  # here, since a slow disk must not delay a frame
             try:
                 ask = self._asks.get(timeout=LOOK_SECONDS)
                 self._try(ask, is_asked=True)
@@ -243,7 +242,7 @@ class Updater:
                     self._try(Ask(path), is_asked=False)
 
     def _try(self, ask: Ask, *, is_asked: bool) -> None:
-        """Bring one candidate to its verdict; the model that loses is closed here, off the run's thread."""
+        """Take one candidate to its verdict; the losing model is closed here, outside the run's thread."""
         if self._closing:
             return
         path = ask.path
@@ -275,7 +274,7 @@ def _spoke(result: Result) -> bool:
 
 
 def _words(error: Exception) -> str:
-    """The reason; what is not ours to foresee is a bug, whose traceback is wanted."""
+    """The reason as text; unexpected errors are logged with their traceback."""
     if isinstance(error, StprError):
         return error.message
     log.error("a bug, or a library that fails:", exc_info=error)

@@ -1,4 +1,4 @@
-"""A folder in which bundles and updates appear: who is new there, and whole."""
+"""Watch a folder for new bundles and updates that are complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Print: TypeAlias = tuple[tuple[str, int, int], ...]  # path, bytes and time of e
 
 
 class Found(NamedTuple):
-    """A bundle or an update in the folder, by what its manifest says before anything is verified."""
+    """A bundle or update in the folder, described by its manifest, not verified yet."""
 
     path: Path
     digest: str
@@ -28,10 +28,10 @@ class Found(NamedTuple):
 
 
 class Folder:
-    """What lies in a folder, look by look. What is being copied is passed over until it has stopped changing."""
+    """Scans a folder repeatedly. Bundles that are still being copied are skipped until they stop changing."""
 
     def __init__(self, root: Path) -> None:
-        """Raises BundleError when there is no such folder."""
+        """Raises BundleError if the folder does not exist."""
         if not root.is_dir():
             raise BundleError(f"there is no folder {root} to watch; make it, or name another with --watch.")
         self._root = root
@@ -40,9 +40,9 @@ class Folder:
         self._at_first: frozenset[Path] | None = None
 
     def newest(self, running: Bundle, refused: Container[str]) -> Path | None:
-        """Of what was not given before as it is now, and may replace the running bundle, the latest stage.
+        """The latest stage that may replace the running bundle and has not been returned before in this state.
 
-        Of what lay there at the first look only later stages of the same run: the rest was left there on purpose.
+        Of the bundles at the first scan only later stages of the same run count; the others were left there on purpose.
         """
         before, self._seen = self._seen, {path: _print_of(path) for path in _places(self._root)}
         if self._at_first is None:
@@ -63,13 +63,13 @@ class Folder:
         return best[1]
 
     def all(self) -> list[Found]:
-        """Everything in the folder that says what it is, by name and stage."""
+        """All readable bundles and updates in the folder, sorted by name and stage."""
         found = [one for path in _places(self._root) if (one := _read(path)) is not None]
         return sorted(found, key=lambda one: (one.name, one.stage, str(one.path)))
 
 
 def _is_wanted(found: Found | None, running: Bundle, refused: Container[str], *, was_there: bool) -> bool:
-    """Whether it is to be tried; what can't be read is, so that the reason is said."""
+    """Whether to try it; unreadable ones are tried, so that the reason is reported."""
     if found is None:
         return not was_there
     if found.digest == running.digest or found.digest in refused:
@@ -77,28 +77,28 @@ def _is_wanted(found: Found | None, running: Bundle, refused: Container[str], *,
     if found.name != running.manifest.name:
         return not was_there
     if found.stage < running.manifest.stage or found.base not in (None, running.digest):
-        return False  # an update of a stage that does not run yet: its turn may come
+        return False  # an update of a stage that is not running yet may be used later
     return not was_there or found.stage > running.manifest.stage
 
 
 def _places(root: Path) -> list[Path]:
-    """Folders with a manifest, hidden ones passed over: those are being written."""
+    """Folders with a manifest, except hidden ones, which are being written."""
     found = [file.parent for depth in range(DEPTH + 1) for file in root.glob("*/" * depth + MANIFEST)]
     return [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
 
 
 def _print_of(path: Path) -> Print:
-    """What changes while a folder is being copied."""
+    """Paths, sizes and times, which change while a folder is being copied."""
     found = []
     for file in sorted(path.rglob("*")):
-        with suppress(OSError):  # gone meanwhile
+        with suppress(OSError):  # deleted meanwhile
             about = file.stat()
             found.append((str(file.relative_to(path)), about.st_size, about.st_mtime_ns))
     return tuple(found)
 
 
 def _read(path: Path) -> Found | None:
-    """What a folder says it is; None for what can't be read."""
+    """Read a folder's manifest; None if it can't be read."""
     with suppress(OSError, BundleError):
         sealed = read_manifest((path / MANIFEST).read_bytes(), str(path / MANIFEST))
         base = base_of(path) if (path / DELTA).is_file() else None

@@ -150,7 +150,7 @@ def test_seeds_draw_class_orders_unless_the_recipe_fixes_them(recipe: Path) -> N
         (["--row", "mine: layers"], "row 'mine': --set 'layers': write KEY=VALUE"),
         (["--seeds", "0,x"], "--seeds '0,x': give different whole numbers separated by commas"),
         (["--seeds", "0,00"], "--seeds '0,00': give different"),
-        (["--seeds", ""], "--seeds is empty; is it of a variable that is not set?"),
+        (["--seeds", ""], "--seeds is empty; is it a variable that is not set?"),
         (["--seeds", ","], "--seeds ',': give different"),
         (["--set", "seed=3"], "--set seed: a comparison sets the seed of each run; use --seeds"),
         (["--data", "nowhere"], "nowhere"),

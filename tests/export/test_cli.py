@@ -142,7 +142,7 @@ def test_a_bundle_is_signed_with_the_key_that_keygen_made(
     assert again.output.startswith("Error: fleet is there already")
     wrong = call("--stage", 2, "--run", run, "--sign", "fleet.pub", folder=tmp_path, monkeypatch=monkeypatch)
     assert (wrong.exit_code, len(wrong.output.splitlines())) == (2, 1)
-    assert wrong.output.startswith("Error: fleet.pub is no private Ed25519 key")
+    assert wrong.output.startswith("Error: fleet.pub is not a private Ed25519 key")
 
 
 def test_a_bundle_over_its_budget_is_refused_with_what_weighs_most(

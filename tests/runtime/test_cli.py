@@ -349,7 +349,7 @@ def test_a_run_that_nothing_listens_to_ends(bundle: Path) -> None:
         ([], "--camera N or --source URI"),
         (["--camera", "0", "--camera", "0"], "a source is named twice; name each once."),
         (["--camera", "-1"], "-1 is not in the range"),
-        (["--source", "a.mp4", "--bundle", "nowhere"], "nowhere is no bundle"),
+        (["--source", "a.mp4", "--bundle", "nowhere"], "nowhere is not a bundle"),
         (["--source", "a.mp4"], "no bundle under bundles/"),
         (["--source", "a.mp4", "--watch", "nowhere"], "there is no folder nowhere to watch"),
     ],

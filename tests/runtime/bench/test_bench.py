@@ -102,7 +102,7 @@ def test_what_was_not_learnt_is_named_and_counts_as_false(telling: Path, tmp_pat
     film(tmp_path / "a.avi", 20.0, [(4, 6), (12, 14)])
     (tmp_path / "truth.csv").write_text("file,start,end,label\na.avi,4,6,wave\na.avi,12,14,juggle\n")
     done = stpr_bench(telling, "--annotations", tmp_path / "truth.csv", "--out", tmp_path / "out")
-    assert "not learnt by this bundle: 'juggle' (actions: 1); what is said in place of it is false" in done.stderr
+    assert "not learnt by this bundle: 'juggle' (actions: 1); events during them count as false" in done.stderr
     assert row(done.stdout, "a.avi")[1:8] == ["1", "2", "1", "0.500", "1.000", "0.667", "3.02"]
     assert row(done.stdout, "juggle") == ["juggle", "(not", "learnt)", "1", *"-----", "wave", "1"]
     assert json.loads((tmp_path / "out" / "events.json").read_text())["not_learnt"] == {"juggle": 1}
@@ -140,10 +140,7 @@ def test_actions_that_overlap_are_counted_and_said(telling: Path, filmed: Path) 
     with (filmed / "truth.csv").open("a") as file:
         file.write("kitchen.avi,5,7,jump\n")
     done = stpr_bench(telling, "--annotations", filmed / "truth.csv")
-    assert (
-        "kitchen.avi: actions that begin before another has ended: 1, the first 'jump' at 5 s; each counts"
-        in done.stderr
-    )
+    assert "kitchen.avi: 1 actions begin before another has ended, the first 'jump' at 5 s; each counts" in done.stderr
     assert row(done.stdout, "kitchen.avi")[1:4] == ["3", "2", "2"]
 
 
@@ -173,7 +170,7 @@ def test_several_seeds_end_with_their_spread(telling: Path, tmp_path: Path) -> N
 def test_without_annotations_speed_alone_is_measured(mute: Path, tmp_path: Path) -> None:
     done = stpr_bench(mute, "--seconds", "3")
     assert done.exit_code == 0, done.output
-    assert "no --annotations: speed alone, on 3 s of the embedded stream" in done.stderr
+    assert "no --annotations: measuring speed only, on 3 s of the embedded stream" in done.stderr
     *table, _, line = done.stdout.splitlines()
     assert [row.split("  ")[0] for row in table] == ["ms of one call", "decoding", "encoder", "head", "all else"]
     assert line.startswith("48 frames, 12 encoded, 9 predictions, ")
@@ -187,13 +184,13 @@ def test_without_annotations_speed_alone_is_measured(mute: Path, tmp_path: Path)
 
 
 def test_a_video_shorter_than_a_clip_says_so(mute: Path) -> None:
-    assert "no prediction: no video is as long as a clip" in stpr_bench(mute, "--seconds", "0.5").stdout
+    assert "no prediction: all videos are shorter than a clip" in stpr_bench(mute, "--seconds", "0.5").stdout
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("none.avi,1,2,wave", r"names none.avi, not found in .*videos; correct the name, or say where with --videos"),
+        ("none.avi,1,2,wave", r"names none.avi, not found in .*videos; correct the name, or set --videos"),
         ("kitchen.avi,19,21,wave", "'wave' from 19 to 21 s lies beyond the end of kitchen.avi, which is 20.0 s long"),
         ("truth.csv,1,2,wave", "truth.csv can't be decoded"),
     ],
@@ -214,7 +211,7 @@ def test_what_can_not_be_watched_is_one_line_before_anything_is(
 def test_a_bundle_without_events_says_what_to_do(mute: Path, filmed: Path) -> None:
     done = stpr_bench(mute, "--annotations", filmed / "truth.csv")
     assert done.exit_code == 2
-    assert "tells no events: its head gives no evidence. Train with `[statistics] events = true`" in done.stderr
+    assert "can't detect events: its head gives no evidence. Train with `[statistics] events = true`" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -117,7 +117,7 @@ def test_the_newest_bundle_is_the_one_written_last(tmp_path: Path) -> None:
 def test_no_bundle_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no bundle under .*stpr-export --stage N.*--bundle DIR"):
         newest_bundle(tmp_path)
-    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest\.json"):
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json"):
         open_bundle(tmp_path)
 
 

@@ -56,7 +56,7 @@ def test_a_full_standard_output_is_one_line(asked: str) -> None:
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
         )
-    assert (done.returncode, done.stderr) == (2, "Error: standard output takes no more: its disk is full.\n")
+    assert (done.returncode, done.stderr) == (2, "Error: can't write to standard output: its disk is full.\n")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_is_empty_is_no_value(words: list[str], name: str) -> None:
 
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert f"Error: {name} is empty; is it of a variable that is not set?" in result.output
+    assert f"Error: {name} is empty; is it a variable that is not set?" in result.output
 
 
 def test_a_package_that_is_not_installed_is_one_line_with_the_extra() -> None:
@@ -178,4 +178,4 @@ def test_what_the_system_says_against_a_path_is_one_line(tmp_path: Path) -> None
     result = CliRunner().invoke(read)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: {tmp_path}")
-    assert result.stderr.endswith("File name too long; check the path, its permissions and the room there.\n")
+    assert result.stderr.endswith("File name too long; check the path, its permissions and the free space.\n")

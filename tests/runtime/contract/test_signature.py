@@ -76,7 +76,7 @@ def test_a_signature_holds_and_changes_nothing_of_the_bundle(signed: Signed) -> 
 def test_a_private_key_is_its_owners_alone_and_no_key_is_overwritten(signed: Signed, tmp_path: Path) -> None:
     assert stat.S_IMODE(signed.key.stat().st_mode) == 0o600
     held = signed.key.read_bytes(), signed.public.read_bytes()
-    with pytest.raises(StprError, match=r"fleet is there already, and a key is never overwritten"):
+    with pytest.raises(StprError, match=r"fleet exists already, and a key is never overwritten"):
         new_keys(signed.key)
     assert held == (signed.key.read_bytes(), signed.public.read_bytes())
     (tmp_path / "other.pub").write_text("mine")
@@ -121,7 +121,7 @@ def unsigned(signed: Signed) -> str:
 
 def damaged(signed: Signed) -> str:
     (signed.bundle / SIGNATURE).write_text("{}")
-    return r"signature\.json is damaged or no signature"
+    return r"signature\.json is damaged or not a signature"
 
 
 def newer(signed: Signed) -> str:
@@ -133,7 +133,7 @@ def newer(signed: Signed) -> str:
 def no_hexadecimal(signed: Signed) -> str:
     tree = msgspec.json.decode((signed.bundle / SIGNATURE).read_bytes())
     (signed.bundle / SIGNATURE).write_bytes(msgspec.json.encode(tree | {"key": "xyz"}))
-    return r"signature\.json is damaged or no signature"
+    return r"signature\.json is damaged or not a signature"
 
 
 Wrong: TypeAlias = Callable[[Signed], str]  # spoils a bundle, and gives what must be said of it
@@ -173,7 +173,7 @@ def test_a_check_says_who_signed(signed: Signed) -> None:
 def test_files_that_are_no_keys_are_named_with_the_remedy(signed: Signed, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("secret")
     for file, read in ((signed.public, read_private_key), (signed.key, read_public_key)):
-        with pytest.raises(StprError, match=r"is no (private|public) Ed25519 key .*stpr-export keygen KEY"):
+        with pytest.raises(StprError, match=r"is not a (private|public) Ed25519 key .*stpr-export keygen KEY"):
             read(file)
         with pytest.raises(StprError, match=r"text is no (private|public)") as caught:
             read(tmp_path / "text")

@@ -204,7 +204,7 @@ def test_a_name_that_is_no_text_and_not_there_is_one_line_of_text(uri: str) -> N
 
 
 def test_an_address_that_is_no_text_is_one_line_without_credentials() -> None:
-    with pytest.raises(SourceError, match=r"^http://\*\*\*@host/\\xe9 is no address: .* write such bytes as %NN\.$"):
+    with pytest.raises(SourceError, match=r"^http://\*\*\*@host/\\xe9 is not a valid address: .* such bytes as %NN\.$"):
         open_source("http://me:secret@host/\udce9")
 
 

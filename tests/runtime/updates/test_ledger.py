@@ -65,4 +65,4 @@ def test_a_folder_that_can_not_be_written_is_said_and_the_run_goes_on(
     ledger.start(entry(3))
     ledger.save()
     assert ledger.book.running == entry(3)
-    assert "a restart will not know of this update" in caplog.text
+    assert "this update will be lost on a restart" in caplog.text

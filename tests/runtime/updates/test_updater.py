@@ -231,9 +231,9 @@ def slower(old: Path, target: Path) -> None:
         (corrupt, "head.onnx is not the file that was exported"),
         (foreign, "is of 'other', and 'toy' runs here"),
         (disagreeing, r"differs on \d of \d windows of old classes \(at most 10% of 2 may\), such as \w+ instead of"),
-        (reordered, "'wave' is not where it was among its classes"),
+        (reordered, "'wave' is missing or has another place among its classes"),
         (untrue, r"does not do here what it was exported to do \(head: logits: off by"),
-        (slower, "looks at 4 frames in 3 s, the running one at 4 in 1 s"),
+        (slower, "uses 4 frames in 3 s, the running one 4 in 1 s"),
     ],
 )
 def test_a_bad_one_is_refused_while_the_old_one_serves(
