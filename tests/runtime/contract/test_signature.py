@@ -80,7 +80,7 @@ def test_a_private_key_is_its_owners_alone_and_no_key_is_overwritten(signed: Sig
         new_keys(signed.key)
     assert held == (signed.key.read_bytes(), signed.public.read_bytes())
     (tmp_path / "other.pub").write_text("mine")
-    with pytest.raises(StprError, match=r"other\.pub is there already"):
+    with pytest.raises(StprError, match=r"other\.pub exists already"):
         new_keys(tmp_path / "other")
     assert not (tmp_path / "other").exists()
     (tmp_path / "dangling").symlink_to(tmp_path / "elsewhere")
