@@ -1,11 +1,11 @@
-"""Turn a stage checkpoint with all its experts into a bundle, and prove that it does the same.
+"""Export a stage checkpoint with all its experts to a bundle, and prove that its outputs equal PyTorch's.
 
-graphs/ (the model as ONNX), parity/ (the proof), precisions/ (a file for each), package/ (the bundle), console (what is
-printed), cli.
+graphs/ (the model as ONNX), parity/ (the proof), precisions/ (one file each), package/ (the bundle), served/ (other
+formats), console (terminal output), cli.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-CLIPS: Final = 96  # spread over the classes, that takes seconds; all of them can take minutes
+CLIPS: Final = 96  # default number, spread over the classes; takes seconds, where all clips can take minutes

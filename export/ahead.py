@@ -1,4 +1,4 @@
-"""`--format tensorrt`: the engines of a bundle, built on this machine ahead of the first run."""
+"""`--format tensorrt`: build the TensorRT engines of a bundle before its first run on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["build_engines", "check_here"]
 
 
 def build_engines(bundle: Path, step: Steps) -> None:
-    """Have each graph's TensorRT engine built and kept, as `--engine tensorrt` does when it is first asked for."""
+    """Build and cache each graph's TensorRT engine, as the first run with `--engine tensorrt` would."""
     opened = open_bundle(bundle)
     for name in opened.manifest.graphs:
         with step(f"build a TensorRT engine of {name}.onnx"):

@@ -1,4 +1,4 @@
-"""What `stpr-export` lets one choose from, told without importing what any of it needs."""
+"""The choices of `stpr-export`'s options, without heavy imports."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ __all__ = ["CLIPS", "FORMS", "PRECISIONS", "TARGETS", "precision_for"]
 
 
 def precision_for(target: str | None, asked: Precision | None) -> Precision:
-    """The precision that was asked for, else the one that suits the target, else fp32."""
+    """The requested precision, else the target's, else fp32."""
     return asked or (TARGETS[target].precision if target else "fp32")

@@ -1,6 +1,6 @@
-"""`stpr-export`: a stage's model with all its experts as a bundle for the device.
+"""The command line `stpr-export`: export a stage's model with all its experts as a bundle for the device.
 
-What is heavy is imported when the command runs: `--help` is quick, and a missing package is one line.
+Heavy packages are imported when a command runs, so that `--help` is fast and a missing package is one line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _number_or_all(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
-    """A number of clips, None for all; raises BadParameter for anything else."""
+    """Parse a number of clips, or "all" as None; raises BadParameter."""
     if value == "all":
         return None
     if not value.isdecimal() or int(value) == 0:
@@ -30,16 +30,16 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
 @click.command(cls=Unnamed, context_settings={"show_default": True})
 @click.option("--stage", type=click.IntRange(min=1), required=True, help="The stage to export, with all before it.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder.  [default: the newest under runs/]")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Where bundles are kept.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("bundles"), help="Folder of the bundles.")
 @click.option(
     "--clips",
     callback=_number_or_all,
     metavar="N|all",
     default=str(CLIPS),
-    help="Prove it on so many test clips, spread over the classes, or on all.",
+    help="Number of test clips for the proof, spread over the classes, or all.",
 )
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's videos are on this machine."
+    "--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run's videos on this machine."
 )
 @click.option(
     "--set",
@@ -51,35 +51,35 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
 @click.option(
     "--precision",
     type=click.Choice(list(PRECISIONS)),
-    help="fp16 is for GPUs, int8 quantises the encoder for CPUs; either is proved, or there is no bundle."
+    help="fp16 is for GPUs, int8 quantises the encoder for CPUs. A bundle that fails its proof is not written."
     "  [default: fp32, or what suits the target]",
 )
 @click.option(
     "--target",
     type=click.Choice(list(TARGETS)),
-    help="Refuse graphs that TensorRT there does not take (JetPack), or onnxruntime (x86); any is JetPack 6 and x86."
-    " A JetPack suits fp16.  [default: not checked]",
+    help="Refuse graphs that TensorRT (JetPack) or onnxruntime (x86) can't run there; any is JetPack 6 and x86."
+    " A JetPack's default precision is fp16.  [default: not checked]",
 )
 @click.option(
     "--since",
     type=click.Path(path_type=Path),
     metavar="BUNDLE",
-    help="Also write an update: what a device lacks that has this older bundle.  [default: none]",
+    help="Also write an update: the files that a device with this older bundle lacks.  [default: none]",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["onnx", "tensorrt"]),
     default="onnx",
-    help="tensorrt: also build the engines that --engine tensorrt uses, for this machine alone.",
+    help="tensorrt: also build the engines for --engine tensorrt, for this machine only.",
 )
 @click.option(
     "--emit",
     "forms",
     multiple=True,
     type=click.Choice(list(FORMS)),
-    help="Also write, in a folder beside it, a model repository for Triton (triton), or each graph with its weights"
-    " inside (single-file).",
+    help="Also write, to a folder beside the bundle, a model repository for Triton (triton), or each graph as a file"
+    " with its weights inside (single-file).",
 )
 @click.option("--single-file", is_flag=True, help="The same as --emit single-file.")
 @click.option(
@@ -87,23 +87,23 @@ def _number_or_all(context: click.Context, parameter: click.Parameter, value: st
     "key",
     type=click.Path(path_type=Path),
     metavar="KEY",
-    help="Sign it with the private key of this file (stpr-export keygen KEY).  [default: not signed]",
+    help="Sign the bundle with this private key (from stpr-export keygen KEY).  [default: not signed]",
 )
 @click.option(
     "--max-mb",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Refuse a bundle of more than N million bytes.  [default: any size]",
+    help="Refuse a bundle of more than N million bytes.  [default: no limit]",
 )
 @click.option(
     "--max-p95-ms",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Refuse a bundle whose frame and window take longer in 95 of 100 calls on this machine's onnxruntime."
-    "  [default: any time]",
+    help="Refuse a bundle whose 95th percentile of time per frame and window exceeds this, with onnxruntime here."
+    "  [default: no limit]",
 )
 @click.option(
-    "--batch", type=click.IntRange(min=1), metavar="N", help="Fix the batch of what --emit writes to N.  [default: any]"
+    "--batch", type=click.IntRange(min=1), metavar="N", help="Fix the batch of --emit's files to N.  [default: dynamic]"
 )
 def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
@@ -124,7 +124,7 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     batch: int | None,
     precision: Precision | None,
 ) -> None:
-    """Export a stage to a bundle, and prove that it does what PyTorch does before it is put in place."""
+    """Export a stage to a bundle, which is put in place only if its outputs are proved equal to PyTorch's."""
     from stpr.export.ahead import build_engines, check_here
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
     from stpr.export.package.pipeline import export_stage
@@ -142,9 +142,9 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     step = ShownSteps(console)
     folder = find_run(run, Path("runs"))
     base = None if since is None else open_bundle(since)
-    if base is not None:  # before the minutes of the proof
+    if base is not None:  # before the proof, which takes minutes
         check_base(base, folder.resolve().name, stage, chosen)
-    if form == "tensorrt":  # what lacks is told before the work
+    if form == "tensorrt":  # report missing packages before the work
         check_here()
     signing = None if key is None else read_private_key(key)
     here = Carried(folder, carried_recipe(folder, changes), data)
@@ -164,16 +164,16 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
 @click.command(cls=Command)
 @click.argument("key", type=click.Path(path_type=Path))
 def keygen(*, key: Path) -> None:
-    """Make a pair of keys to sign bundles with: KEY, which stays secret, and KEY.pub for the devices."""
+    """Create a key pair for signing bundles: KEY, which stays secret, and KEY.pub for the devices."""
     from stpr.runtime.contract.signature import new_keys, public_of
 
     made = new_keys(key)
-    click.echo(f"private: {key}, for `stpr-export --sign`; keep it secret, and keep a copy: it can't be made again")
+    click.echo(f"private: {key}, for `stpr-export --sign`; keep it secret, and keep a backup: it can't be recreated")
     click.echo(f"public:  {public_of(key)}, for `stpr-run --require-signature` on the devices")
     click.echo(f"key:     {made}")
 
 
-DEFAULT: Final = "bundle"  # the command that needs no name
+DEFAULT: Final = "bundle"  # the command that runs when none is named
 COMMANDS: Final = {DEFAULT: bundle, "keygen": keygen}
 
 

@@ -1,4 +1,4 @@
-"""What `stpr-export` prints."""
+"""The terminal output of `stpr-export`."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from stpr.runtime.contract.delta import bytes_of
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import Manifest, read_manifest
 
-WIDTH: Final = 100  # where the output is no terminal
+WIDTH: Final = 100  # columns, if the output is not a terminal
 SECONDS_OF_SILENCE: Final = 20.0
 
 
 def new_console(file: TextIO | None = None) -> Console:
-    """A console on a file or on standard output, as wide as the terminal; it prints text literally, never as markup.
+    """A console on a file or standard output that prints text literally, without rich markup.
 
-    Names of runs and classes are a user's own: "exp [v2]", "pay :smile:".
+    Names of runs and classes may contain anything, such as "exp [v2]" or "pay :smile:".
     """
     width = None if (file or sys.stdout).isatty() else WIDTH
     return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
 
 
 class ShownSteps:
-    """Names each step while it runs (on a terminal) and says how long it took."""
+    """Shows each step while it runs (on a terminal), then its duration."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Advance]:
-        """Show one step; a long one also says now and then how much of it is done."""
+        """Show one step; a long one also reports its progress now and then."""
         started = told = time.monotonic()
 
         def advance(done: int) -> None:
@@ -53,18 +53,18 @@ class ShownSteps:
                 told = time.monotonic()
                 self.console.print(f"          {name}: {done} done")
 
-        status = self.console.status(Text(name))  # a plain string would be markup
+        status = self.console.status(Text(name))  # a plain string would be parsed as markup
         with status if self.console.is_terminal else nullcontext():
             yield advance
         self.console.print(f"{time.monotonic() - started:6.1f} s  {name}")
 
 
 def show_bundle(console: Console, bundle: Path) -> None:
-    """The bundle's files and what of them is new, how far it is from PyTorch, and what to do next."""
+    """Print the bundle's files and which are new, the differences from PyTorch, and the next command."""
     manifest = read_manifest((bundle / MANIFEST).read_bytes(), str(bundle / MANIFEST)).manifest
     console.print()
     console.print(_files(manifest, _previous(bundle, manifest)))
-    for precision in sorted(manifest.parity, key=lambda one: one != manifest.precision):  # what a device runs first
+    for precision in sorted(manifest.parity, key=lambda one: one != manifest.precision):  # the default precision first
         raw = (bundle / certificate_file(precision, manifest.precision)).read_bytes()
         certificate = msgspec.json.decode(raw, type=Certificate)
         console.print()
@@ -77,13 +77,13 @@ def show_bundle(console: Console, bundle: Path) -> None:
 
 
 def show_delta(console: Console, delta: Path, base: Path) -> None:
-    """How much an update ships, and what to do with it on a device."""
+    """Print the size of an update, and the command to apply it."""
     console.print(f"update: {delta}, {bytes_of(delta):,} bytes for a device that has {base}", soft_wrap=True)
     console.print(f"next:   {shlex.join(['stpr-update', str(base), str(delta)])} on that device", soft_wrap=True)
 
 
 def _previous(bundle: Path, manifest: Manifest) -> Manifest | None:
-    """The manifest of the stage before, where its bundle lies beside this one."""
+    """The previous stage's manifest, if its bundle is beside this one."""
     file = bundle.with_name(folder_name(manifest.stage - 1, manifest.precision)) / MANIFEST
     try:
         return read_manifest(file.read_bytes(), str(file)).manifest
@@ -139,7 +139,7 @@ def _decisions(certificate: Certificate) -> list[str]:
 
 
 def _kinds(certificate: Certificate) -> str:
-    """What is really in the files, by type."""
+    """Describe the element types found in the files."""
     layers = [
         f"{count} layers of the {part} in {kind}"
         for part, kinds in certificate.layers.items()

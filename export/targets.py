@@ -1,7 +1,7 @@
-"""What the machines that bundles are made for can take: facts, and the check of a bundle's graphs against them.
+"""The capabilities of target machines, and the check of a bundle's graphs against them.
 
-The operators are those of onnx-tensorrt's docs/operators.md for TensorRT 8.5, and what its docs/Changelog.md added up
-to 10.3. What those list and a Jetson really builds may still differ; what they don't list it does not build.
+The operators are those in onnx-tensorrt's docs/operators.md for TensorRT 8.5, plus those that its docs/Changelog.md
+added up to 10.3. An operator in the list may still fail on a Jetson; one that is missing certainly does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TENSORRT_10_3: Final = TENSORRT_8_5 | {"GroupNormalization", "LayerNormalization
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What reads the graphs there: the newest opset that it reads, and the operators that it knows (None: all)."""
+    """A library that runs graphs: its newest supported opset, and its operators (None: all)."""
 
     name: str
     opset: int
@@ -52,13 +52,13 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A kind of machine: the precision that suits it, and what its graphs are checked against."""
+    """A kind of machine: its default precision, and the libraries that graphs are checked against."""
 
     precision: Precision
     libraries: tuple[Library, ...]
 
 
-ONNXRUNTIME: Final = Library("onnxruntime 1.23", 23)  # the oldest that stpr runs on
+ONNXRUNTIME: Final = Library("onnxruntime 1.23", 23)  # the oldest version that stpr supports
 ORIN: Final = Library("TensorRT 10.3", 20, TENSORRT_10_3)
 # JetPack 7 brings 10.13 or newer, whose own list of operators is longer; our graphs need no more than 10.3 has.
 TARGETS: Final[Mapping[str, Target]] = {
@@ -71,32 +71,32 @@ TARGETS: Final[Mapping[str, Target]] = {
 
 
 def check_target(folder: Path, files: Mapping[GraphName, str], name: str) -> None:
-    """Raise BundleError where a library of the target `name` does not take a graph, with all that it lacks."""
-    import onnx  # late: the command line lists TARGETS before it is known whether anything is exported
+    """Raise BundleError if a library of the target `name` does not support a graph, listing all reasons."""
+    import onnx  # imported late, since the command line imports this module to list TARGETS
 
     for library in TARGETS[name].libraries:
         for file in files.values():
             lacks = list(_lacking(onnx.load(str(folder / file), load_external_data=False), library))
             if lacks:
                 raise BundleError(
-                    f"--target {name}: {library.name} does not take {file}, for it has {', '.join(lacks)}, so there is"
-                    " no bundle; try another --precision, or without --target for onnxruntime."
+                    f"--target {name}: {library.name} does not support {file} with {', '.join(lacks)}, so there is"
+                    " no bundle; try another --precision, or omit --target to use onnxruntime."
                 )
 
 
 def _lacking(model: ModelProto, library: Library) -> Iterator[str]:
-    """What of a graph a library does not take, in words."""
+    """Yield descriptions of what a library does not support in a graph."""
     written = max(entry.version for entry in model.opset_import if not entry.domain)
     if library.operators is not None:
         yield from dict.fromkeys(node.op_type for node in model.graph.node if node.op_type not in library.operators)
         if any(_is_asymmetric(node, model) for node in model.graph.node):
             yield "quantised values whose zero point is not 0"
     if written > library.opset:
-        yield f"opset {written} where {library.opset} is the newest"
+        yield f"opset {written}, and {library.opset} is the newest supported"
 
 
 def _is_asymmetric(node: NodeProto, model: ModelProto) -> bool:
-    """Whether a node quantises to uint8, where zero lies in the middle of what was measured."""
+    """Whether a node quantises to uint8 with a zero point in the middle of the range."""
     from onnx import TensorProto
 
     if node.op_type != "QuantizeLinear" or len(node.input) < 3:

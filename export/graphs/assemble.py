@@ -1,7 +1,7 @@
-"""The three graphs of a bundle and the weight files that they share.
+"""Assemble the three graphs of a bundle and the weight files that they share.
 
-Three pieces are traced, whatever the number of stages: the encoder, one expert, and what combines the experts. The
-expert's nodes are then repeated with each expert's own weights.
+Three pieces are traced, for any number of stages: the encoder, one expert, and the combiner. The expert's nodes are
+then repeated with each expert's weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
 from stpr.train.model.head import Head
 from stpr.train.model.stpr import StPR
 
-IR: Final = 10  # the newest that JetPack 6's onnxruntime reads
+IR: Final = 10  # the newest IR version that JetPack 6's onnxruntime reads
 DTYPES: Final[Mapping[str, int]] = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 
 
@@ -32,7 +32,7 @@ class Pieces:
     """The traced pieces of one model."""
 
     encoder: Traced
-    expert: Traced | None  # of a head without experts
+    expert: Traced | None  # None for a head without experts
     combine: Traced
 
 
@@ -58,7 +58,7 @@ def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> None:
 
 
 def expert_output(stage: int) -> str:
-    """What the output (B, D) of a stage's expert is called inside the head and clip graphs."""
+    """The name of a stage's expert output (B, D) inside the head and clip graphs."""
     return f"expert_{stage}/output"
 
 
@@ -81,14 +81,14 @@ def _write_all_weights(model: StPR, pieces: Pieces, folder: Path) -> list[Tensor
 
 
 def _file_of(weight: Weight) -> str:
-    """The file of a tensor of the encoder, by whether it may differ from one stage to the next: adapters may."""
+    """The weight file of an encoder tensor: adapters change between stages, the rest does not."""
     if "adapter" in weight.name.split("."):
         return STAGE
     return PROJECTION if weight.name.startswith("projection.") else BACKBONE
 
 
 def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec], appearance: int) -> list[TensorProto]:
-    """The tracer's small constants, and those of the nodes that join the pieces."""
+    """Constants from tracing, and those of the nodes that join the pieces."""
     joints = {
         "join/axis": [1],
         "join/clip": [-1, *specs[GraphName.HEAD].inputs[0].shape[1:]],
@@ -108,11 +108,11 @@ def _constants(pieces: Pieces, specs: Mapping[GraphName, GraphSpec], appearance:
 
 
 def _clip_nodes(pieces: Pieces, spec: GraphSpec) -> list[NodeProto]:
-    """Every frame of every clip through the encoder."""
+    """Nodes that run every frame of every clip through the encoder."""
     nodes, ends = [], {"features": "join/features"}
     for given in spec.inputs:
         numbers, rows = f"join/{given.name}/numbers", f"join/{given.name}/rows"
-        # TensorRT takes uint8 as an input alone: nothing but a cast may read it.
+        # TensorRT supports uint8 only as a graph input that is read by a cast.
         nodes.append(helper.make_node("Cast", [given.name], [numbers], numbers, to=TensorProto.FLOAT))
         nodes.append(helper.make_node("Reshape", [numbers, f"join/{given.name}"], [rows], rows))
         ends[given.name] = rows
@@ -122,7 +122,7 @@ def _clip_nodes(pieces: Pieces, spec: GraphSpec) -> list[NodeProto]:
 
 
 def _head_nodes(pieces: Pieces, head: Head) -> list[NodeProto]:
-    """All experts on the same features, then what combines them."""
+    """Nodes of all experts on the same features, then of the combiner."""
     nodes, stacked, seen = [], [], "features"
     if head.columns.width > head.columns.appearance and len(head.experts):
         seen = "join/appearance"
@@ -141,10 +141,10 @@ def _head_nodes(pieces: Pieces, head: Head) -> list[NodeProto]:
 
 
 def _place(piece: Traced, prefix: str, ends: Mapping[str, str] | None = None) -> list[NodeProto]:
-    """A copy of a piece's nodes under a prefix; `ends` names its inputs and outputs in the graph (None: as in it)."""
+    """Copy a piece's nodes under a prefix; `ends` renames its inputs and outputs (None: unchanged)."""
     names = dict(ends) if ends is not None else {name: name for name in (*piece.inputs, *piece.outputs)}
-    names[""] = ""  # an optional input that is left out
-    # Constants are the same in every copy.
+    names[""] = ""  # an omitted optional input
+    # Constants are shared by all copies.
     names |= {constant.name: f"{piece.name}/{constant.name}" for constant in piece.constants}
     placed = []
     for node in piece.nodes:
@@ -173,7 +173,7 @@ def _write_graph(file: Path, nodes: Sequence[NodeProto], tensors: Mapping[str, T
     try:
         onnx.checker.check_model(str(file))
     except onnx.checker.ValidationError as error:
-        raise BundleError(f"{file.name} is no valid ONNX ({str(error).splitlines()[0]}); report this.") from error
+        raise BundleError(f"{file.name} is not valid ONNX ({str(error).splitlines()[0]}); report this.") from error
 
 
 def _value(tensor: TensorSpec) -> ValueInfoProto:

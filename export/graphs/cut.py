@@ -1,4 +1,4 @@
-"""Where the model is cut into graphs, and what each graph takes and gives.
+"""How the model is divided into graphs, and the inputs and outputs of each.
 
 encoder.onnx   frames (N,H,W,3), greys (N,K,2,s,s) uint8 ─▶ features (N,D)
 head.onnx      features (B,T,D) ─┬─▶ expert 1 … expert E ─▶ outputs (B,E,D) ─┐
@@ -6,8 +6,8 @@ head.onnx      features (B,T,D) ─┬─▶ expert 1 … expert E ─▶ output
                                                                                      familiarity (B,), evidence (B,C)
 clip.onnx      frames (B,T,H,W,3), greys (B,T,K,2,s,s) uint8 ─▶ encoder ─▶ features (B,T,D) ─▶ head ─▶ the same
 
-Greys are pairs of small pictures for models that see motion; the others take none. Experts read the first columns of
-the features, the appearance.
+Greys are pairs of small pictures, only for models with motion. Experts read the first columns of the features, the
+appearance.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.stpr import StPR
 
 BATCH = "batch"
-FILES: Final[Mapping[GraphName, str]] = {name: f"{name}.onnx" for name in GraphName}  # of the graphs as traced
+FILES: Final[Mapping[GraphName, str]] = {name: f"{name}.onnx" for name in GraphName}  # of the traced graphs
 DECISION = ("logits", "routing", "familiarity", "evidence")  # outputs of the head and the clip graph; see `decided`
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A module to be traced: an example of each input (their first axis is the batch), and the names of its outputs."""
+    """A module to trace, with an example of each input (first axis: batch) and the names of its outputs."""
 
     name: str
     module: nn.Module
@@ -41,17 +41,17 @@ class Piece:
 
 
 class Combine(nn.Module):
-    """A head without its experts: features `(B, T, D)` and outputs `(B, E, D)` -> a clip's DECISION."""
+    """A head without its experts: features `(B, T, D)` and experts' outputs `(B, E, D)` -> DECISION."""
 
     def __init__(self, combiner: Combiner) -> None:
         super().__init__()
         self.head = combiner
-        self.gives_evidence = combiner.gives_evidence  # asked now: tracing can't look at values
+        self.gives_evidence = combiner.gives_evidence  # evaluated here, since tracing can't depend on values
 
     def forward(self, features: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Logits `(B, C)`, routing `(B, E)`, familiarity `(B,)` and, where the head tells events, evidence `(B, C)`.
+        """Logits `(B, C)`, routing `(B, E)`, familiarity `(B,)` and, if the head has it, evidence `(B, C)`.
 
-        There are no `outputs` where there are no experts.
+        `outputs` is None without experts.
         """
         logits, routing = self.head(features, features[:, :0] if outputs is None else outputs)
         decision = (logits, routing, self.head.familiarity(features, logits))
@@ -59,16 +59,16 @@ class Combine(nn.Module):
 
 
 def decided(model: StPR) -> tuple[str, ...]:
-    """Which of DECISION the graphs of a model give: evidence only if its statistics tell events."""
+    """The outputs in DECISION that a model has; evidence only if its statistics support events."""
     return DECISION if model.head.combiner.gives_evidence else DECISION[:-1]
 
 
 def encoder_piece(model: StPR) -> Piece:
-    """The frame encoder with normalisation inside; raises BundleError if the head needs a second encoder."""
+    """The frame encoder, including normalisation; raises BundleError if the head needs unadapted features."""
     if model.reads_unadapted:
         raise BundleError(
-            "this run's [router] kind looks at frame features without adapters, and a bundle carries the adapted ones"
-            ' alone: export a run with kind = "adapter_key", or with [adapter] place = "none".'
+            "this run's [router] kind needs frame features without adapters, but a bundle only has the adapted"
+            ' ones: export a run with kind = "adapter_key", or with [adapter] place = "none".'
         )
     pixels = model.encoder.pixels
     inputs = {"frames": torch.zeros(2, *pixels.picture_shape, dtype=torch.uint8)}
@@ -78,7 +78,7 @@ def encoder_piece(model: StPR) -> Piece:
 
 
 def expert_piece(model: StPR) -> Piece | None:
-    """The first expert, as the pattern of all; None for a head without experts."""
+    """The first expert, traced for all; None for a head without experts."""
     head = model.head
     if not len(head.experts):
         return None
@@ -87,7 +87,7 @@ def expert_piece(model: StPR) -> Piece | None:
 
 
 def combine_piece(model: StPR) -> Piece:
-    """What makes a decision of the experts' outputs."""
+    """The combiner."""
     head = model.head
     inputs = {"features": torch.zeros(2, head.frames, head.columns.width)}
     if len(head.experts):
@@ -96,7 +96,7 @@ def combine_piece(model: StPR) -> Piece:
 
 
 def graph_specs(model: StPR) -> dict[GraphName, GraphSpec]:
-    """What the three graphs of a bundle take and give, in no file yet; B and N are the free axis "batch"."""
+    """Inputs and outputs of the three graphs, without files; B and N are the dynamic axis "batch"."""
     head, width = model.head, model.head.columns.width
     features = _tensor("features", "float32", head.frames, width)
     shapes = {

@@ -1,6 +1,6 @@
-"""Operators that are written otherwise than the exporter does: TRANSLATIONS, as `torch.onnx.export` takes them.
+"""Custom translations of operators for `torch.onnx.export`: TRANSLATIONS.
 
-Its own forms compute shapes while they run, or are such that no engine knows them for what they are.
+The exporter's own translations compute shapes at run time, or have forms that engines don't recognise and fuse.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _attention(  # noqa: PLR0913  (the operator's signature)
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """softmax(s Q Kᵀ + mask) V for `(B, heads, T, D)`; a mask of truths says which keys are seen."""
+    """softmax(s Q Kᵀ + mask) V for `(B, heads, T, D)`; a boolean mask marks the keys to attend to."""
     assert dropout_p == 0
     assert not is_causal
     assert not enable_gqa
@@ -40,7 +40,7 @@ def _attention(  # noqa: PLR0913  (the operator's signature)
 
 
 def _gelu(given: Any, approximate: str = "none") -> Any:
-    """The product x (1 + erf(x / √2)) / 2, in the order of products that engines take for one node."""
+    """X (1 + erf(x / √2)) / 2, with the order of operations that engines recognise and fuse."""
     if approximate != "none":
         return nn.aten_gelu(given, approximate)
     scaled = opset18.Div(given, _number(math.sqrt(2), given))
@@ -49,36 +49,36 @@ def _gelu(given: Any, approximate: str = "none") -> Any:
 
 
 def _as_strided(given: Any, size: Sequence[Any], stride: Sequence[Any], storage_offset: Any = None) -> Any:
-    """Nothing where that shows all of a tensor as it stands: pooling asks so where the channels come last."""
+    """A no-op if it returns the whole tensor unchanged, as pooling requests for channels-last tensors."""
     if not storage_offset and _fixed(size) == _fixed(given.shape) and _in_order(_fixed(size), stride):
         return opset18.Identity(given)
     return core.aten_as_strided(given, size, stride, storage_offset)
 
 
 def _repeat(given: Any, repeats: Sequence[Any]) -> Any:
-    """An Expand where nothing but axes of length 1 is repeated."""
+    """Expand instead of Tile, if only axes of length 1 are repeated."""
     if len(given.shape) == len(repeats) and all(1 in pair for pair in zip(given.shape, repeats, strict=True)):
         return core.aten_expand(given, repeats)
     return core.aten_repeat(given, repeats)
 
 
 def _fixed(shape: Sequence[Any]) -> list[int | None]:
-    """Lengths of axes, None for a free one: the batch."""
+    """Lengths of axes, None for the dynamic batch axis."""
     return [length if isinstance(length, int) else None for length in shape]
 
 
 def _in_order(lengths: Sequence[int | None], steps: Sequence[Any]) -> bool:
-    """Whether elements lie in the order of their indices; the step along an axis of length 1 is never taken."""
+    """Whether strides are contiguous, ignoring axes of length 1."""
     inside = 1
     for length, step in zip(reversed(lengths), reversed(steps), strict=True):
         if length != 1 and step != inside:
             return False
-        inside *= length or 0  # what lies outside a free axis has no step that is known
+        inside *= length or 0  # the strides of axes outside a dynamic one are unknown
     return True
 
 
 def _number(value: float, like: Any) -> Any:
-    """A scalar of the type of `like`."""
+    """A scalar with the type of `like`."""
     return opset18.Constant(value=onnx_ir.to_proto(onnx_ir.tensor(value, dtype=like.dtype)))
 
 

@@ -1,7 +1,7 @@
-"""A traced graph made as plain as every engine wants it: no shape is computed while it runs.
+"""Simplify a traced graph so that no shape is computed at run time.
 
-Engines compute shapes on the CPU, and leave their accelerator for it. Only the batch is free, so all other shapes are
-known; what is to be as long as the batch becomes so by a sum with zeros that are.
+Engines compute shapes on the CPU, which interrupts their accelerator. Only the batch is dynamic, so all other shapes
+are constant; tensors are broadcast to the batch by adding zeros of that length.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ FLOAT: Final = DataType.FLOAT
 
 
 def simplify(model: Model) -> None:
-    """Optimise a graph whose first input has the batch, and write what is left of shapes, masks and outputs plainly."""
-    onnxscript.optimizer.optimize(model)  # what is fixed becomes a number
+    """Optimise a graph whose first input has the batch axis, and rewrite its remaining shape computations and masks."""
+    onnxscript.optimizer.optimize(model)  # constant folding
     drop_open_masks(model)
     sum_over_batch(model)
-    onnxscript.optimizer.optimize(model)  # what lost its use goes
+    onnxscript.optimizer.optimize(model)  # removes unused nodes
     drop_allowzero(model)
     free_outputs(model)
 
 
 def drop_open_masks(model: Model) -> None:
-    """Take away every Where that chooses the same everywhere: transformers writes masks that leave nothing out."""
+    """Remove Where nodes with a constant condition, from transformers' masks that mask nothing."""
     graph = model.graph
     for node in [node for node in graph if node.op_type == "Where"]:
         condition, first, _ = node.inputs
@@ -40,7 +40,7 @@ def drop_open_masks(model: Model) -> None:
 
 
 def sum_over_batch(model: Model) -> None:
-    """Turn every Expand along the batch into a sum with zeros; the shapes it asked for are then without use."""
+    """Replace every Expand along the batch by a sum with zeros, which makes its shape computations unused."""
     graph = model.graph
     lead = graph.inputs[0]
     for node in [node for node in graph if node.op_type == "Expand"]:
@@ -56,7 +56,7 @@ def sum_over_batch(model: Model) -> None:
 
 
 def drop_allowzero(model: Model) -> None:
-    """Take the attribute off every Reshape to a shape without zeros: there it says nothing, and may not be known."""
+    """Remove the attribute from Reshapes whose shape has no zeros, where some engines don't support it needlessly."""
     for node in model.graph:
         shape = node.inputs[1] if node.op_type == "Reshape" else None
         lengths = None if shape is None else onnx_ir.convenience.get_const_tensor(shape)
@@ -65,7 +65,7 @@ def drop_allowzero(model: Model) -> None:
 
 
 def free_outputs(model: Model) -> None:
-    """Give every output that nodes inside read too a node of its own: some engines give no output for such a value."""
+    """Add an Identity for outputs that are also read inside the graph, since some engines don't return these."""
     graph = model.graph
     for place, value in enumerate(graph.outputs):
         if value.uses():
@@ -80,14 +80,14 @@ def _same_shape(one: Value, other: Value) -> bool:
 
 
 class _Plan(NamedTuple):
-    """An Expand along the batch: the shape of what it takes, a 1 for the batch, and how often each axis is repeated."""
+    """An Expand along the batch: the input's shape, with 1 for the batch, and the repeats of each axis."""
 
     taken: list[int]
     repeats: list[int]
 
 
 def _plan(value: Value, wanted: Value, lead: Value) -> _Plan | None:
-    """None unless `wanted` is as long as the batch of `lead`, and `value` is the same for all of it."""
+    """The plan if `wanted` has the batch of `lead` and `value` is constant along it, else None."""
     if value.shape is None or not wanted.shape or not lead.shape or wanted.shape[0] != lead.shape[0]:
         return None
     had = [1] * (len(wanted.shape) - len(value.shape)) + list(value.shape)
@@ -99,7 +99,7 @@ def _plan(value: Value, wanted: Value, lead: Value) -> _Plan | None:
 
 
 def _widened(tape: Tape, value: Value, plan: _Plan, lead: Value) -> Value:
-    """What such an Expand gives: `(1, …)` -> `(B, …)`."""
+    """Nodes that broadcast `(1, …)` to `(B, …)`."""
     kind, ones = value.dtype, [1] * (len(plan.taken) - 1)
     if max(plan.repeats) > 1:
         whole = tape.op("Reshape", [value, _integers(tape, plan.taken)])
@@ -111,10 +111,10 @@ def _widened(tape: Tape, value: Value, plan: _Plan, lead: Value) -> Value:
 
 
 def _zeros(tape: Tape, lead: Value) -> Value:
-    """As many zeros as there are rows of `lead`, made of its first numbers `(B, 1, …)`."""
+    """Zeros `(B, 1, …)` with the batch size of `lead`, computed from its first elements."""
     assert lead.shape is not None
     axes = list(range(1, len(lead.shape)))
-    # TensorRT takes uint8 as an input alone: nothing but a cast may read it.
+    # TensorRT supports uint8 only as a graph input that is read by a cast.
     numbers = lead if lead.dtype == FLOAT else _cast(tape, lead, FLOAT)
     bounds = [_integers(tape, found) for found in ([0] * len(axes), [1] * len(axes), axes)]
     nothing = tape.op("Constant", [], {"value_float": 0.0})

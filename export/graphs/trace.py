@@ -1,8 +1,8 @@
-"""One piece of the model to ONNX nodes (opset 18), its weights kept out of the optimiser's sight.
+"""Export one piece of the model to ONNX nodes (opset 18), with weights hidden from the optimiser.
 
-The optimiser transposes, merges and shares what it takes for constants, and decides by their values and sizes. Weights
-are therefore shown to it as inputs: the nodes depend on the structure alone, so those of one expert serve all
-experts, and each stored weight is one tensor of PyTorch, or its transpose.
+The optimiser transposes, merges and shares constants depending on their values and sizes. Weights are therefore passed
+as inputs: nodes depend on the structure only, so one expert's nodes serve all experts, and each stored weight is one
+PyTorch tensor, or its transpose.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from stpr.export.graphs.plain import simplify
 from stpr.runtime.contract.errors import BundleError
 
 OPSET: Final = 18
-LARGEST_BATCH: Final = 4096  # the tracer wants a bound; no engine enforces it
+LARGEST_BATCH: Final = 4096  # torch.export needs a bound; engines don't enforce it
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A tensor of the traced module by its PyTorch name, and the order its axes are stored in (None: as they are)."""
+    """A tensor of the traced module: its PyTorch name, and the order in which its axes are stored (None: unchanged)."""
 
     name: str
     axes: tuple[int, ...] | None = None
@@ -41,14 +41,14 @@ class Weight:
         return self.name if self.axes is None else f"{self.name}.{''.join(map(str, self.axes))}"
 
     def of(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The stored form of the tensor with that name."""
+        """The tensor in stored form."""
         tensor = tensors[self.name].detach().cpu()
         return (tensor if self.axes is None else tensor.permute(self.axes)).contiguous()
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A piece as ONNX nodes: weights are named, not held; constants are the tracer's own small tensors."""
+    """A piece as ONNX nodes: weights only by name; constants are small tensors created by tracing."""
 
     name: str
     nodes: tuple[NodeProto, ...]
@@ -59,7 +59,7 @@ class Traced:
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers of a module by name, a shared one under each of its names."""
+    """All parameters and buffers of a module by name; shared ones under each name."""
     return {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
@@ -67,7 +67,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def trace(piece: Piece) -> Traced:
-    """Trace a piece; raises BundleError if the exporter can't, or wrote anything but opset 18."""
+    """Trace a piece; raises BundleError if that fails or the opset is not 18."""
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -84,7 +84,7 @@ def trace(piece: Piece) -> Traced:
             )
         except torch.onnx.OnnxExporterError as error:
             raise BundleError(
-                f"the {piece.name} can't be written as ONNX ({str(error).strip().splitlines()[0]});"
+                f"the {piece.name} can't be exported to ONNX ({str(error).strip().splitlines()[0]});"
                 " train with another backbone, or report this one."
             ) from error
         assert program is not None
@@ -94,7 +94,7 @@ def trace(piece: Piece) -> Traced:
 
 
 def _hide_weights(model: onnx_ir.Model, names: Collection[str]) -> set[str]:
-    """Turn the weights of a graph into inputs of it; returns their names."""
+    """Turn the weights of a graph into inputs; returns their names."""
     graph = model.graph
     hidden = {name: graph.initializers.pop(name) for name in list(graph.initializers) if name in names}
     for value in hidden.values():
@@ -104,7 +104,7 @@ def _hide_weights(model: onnx_ir.Model, names: Collection[str]) -> set[str]:
 
 
 def _read(piece: Piece, model: ModelProto, weights: set[str]) -> Traced:
-    """Take the graph apart; a weight that is read through a transpose is stored transposed."""
+    """Convert a graph to a Traced; a weight that is read through a transpose is stored transposed."""
     _check_versions(piece, model)
     turned = {
         node.output[0]: Weight(node.input[0], tuple(node.attribute[0].ints))
@@ -113,7 +113,7 @@ def _read(piece: Piece, model: ModelProto, weights: set[str]) -> Traced:
     }
     nodes = [node for node in model.graph.node if node.output[0] not in turned]
     for node in nodes:
-        # They name source files of the machine that exported.
+        # They contain source paths of this machine.
         del node.metadata_props[:]
         node.doc_string = ""
         node.input[:] = [turned[name].stored_name if name in turned else name for name in node.input]
@@ -130,7 +130,7 @@ def _read(piece: Piece, model: ModelProto, weights: set[str]) -> Traced:
 
 
 def _check_versions(piece: Piece, model: ModelProto) -> None:
-    """The exporter can write another opset than it was asked for, with no more than a line in the log."""
+    """Check the opset, since the exporter may write another one and only log it."""
     found = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if found != {"ai.onnx": OPSET} or model.functions:
         raise BundleError(f"the exporter wrote {found} for the {piece.name}, not opset {OPSET}; install stpr's torch.")
@@ -138,7 +138,7 @@ def _check_versions(piece: Piece, model: ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about itself off the terminal."""
+    """Silence the exporter's messages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Weights beside the graphs: raw little-endian tensors in files that several graphs share (ONNX external data)."""
+"""Write weights beside the graphs: raw little-endian tensors in files shared by several graphs (external data)."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from torch import Tensor
 
 from stpr.export.graphs.trace import Weight
 
-ALIGNMENT: Final = 64  # bytes; one cache line, and enough for any vector load
-BACKBONE: Final = "weights/backbone.bin"  # the frozen network: the same bytes at every stage
-PROJECTION: Final = "weights/projection.bin"  # fitted to stage 1, the same bytes from then on
-STAGE: Final = "weights/stage.bin"  # what changes at every stage
+ALIGNMENT: Final = 64  # bytes: one cache line, enough for any vector load
+BACKBONE: Final = "weights/backbone.bin"  # the frozen network: identical at every stage
+PROJECTION: Final = "weights/projection.bin"  # fitted in stage 1, identical from then on
+STAGE: Final = "weights/stage.bin"  # weights that change at every stage
 
 
 def expert_file(stage: int) -> str:
-    """The file of one expert: written at its stage, the same bytes at every later one."""
+    """The file of one expert: written at its stage, identical at every later one."""
     return f"weights/expert-{stage}.bin"
 
 
 def stored(weights: Sequence[Weight], tensors: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """Each weight as it is stored: its name in the graphs and its values, one at a time."""
+    """Yield each weight's name in the graphs and its stored values."""
     for weight in weights:
         yield f"{prefix}/{weight.stored_name}", weight.of(tensors)
 
 
 def write_weights(root: Path, location: str, weights: Iterable[tuple[str, Tensor]]) -> list[TensorProto]:
-    """Write `root/location` in the order given; returns what a graph says of each tensor: its name, type and place."""
+    """Write `root/location` in the order given; returns the graph entries (name, type, location) of the tensors."""
     return write_arrays(root, location, ((name, tensor.numpy()) for name, tensor in weights))
 
 
 def write_arrays(root: Path, location: str, weights: Iterable[tuple[str, npt.NDArray[Any]]]) -> list[TensorProto]:
-    """As `write_weights`, for numpy arrays."""
+    """`write_weights` for numpy arrays."""
     file = root / location
     file.parent.mkdir(parents=True, exist_ok=True)
     entries = []

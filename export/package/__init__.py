@@ -1,1 +1,1 @@
-"""The bundle: pipeline (from a stage checkpoint to a folder in place), its card, budget, golden clip and manifest."""
+"""Make the bundle: pipeline (from stage checkpoint to folder), model card, budget, golden clip and manifest."""

@@ -1,4 +1,4 @@
-"""What a bundle holds as arrays beside its graphs: its golden clip, and where its classes lie."""
+"""The array files of a bundle: its golden clip, and the place of its classes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from stpr.train.model.threads import one_thread
 
 @one_thread()
 def golden_file(model: StPR, pixels: Array) -> bytes:
-    """`golden.npz`: a clip's pixels `(1, T, *shape)` and what PyTorch gave for it."""
+    """The content of `golden.npz`: a clip's pixels `(1, T, *shape)` and PyTorch's outputs."""
     given = answers(model, pixels)
     frames, greys = model.encoder.pixels.split(pixels)
-    # Pixels first: they are the same at the next stage, whose update then leaves out what both files begin with.
+    # Pixels first: they are identical at the next stage, so its update omits the common beginning of the files.
     arrays: dict[str, Any] = {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
     return _packed(arrays | {name: getattr(given, name) for name in ("features", *decided(model))})
 
 
 def place_file(model: StPR) -> bytes | None:
-    """`place.npz`: where the classes lie among frame features; None where no column may move with a drift."""
+    """The content of `place.npz`: place of the classes among frame features; None if no column may drift."""
     statistics = model.head.combiner.statistics
     if not isinstance(statistics, ClipStatistics):
         return None
@@ -38,7 +38,7 @@ def place_file(model: StPR) -> bytes | None:
 
 
 def _packed(arrays: Mapping[str, Any]) -> bytes:
-    # In memory first: a disk that fills up in the middle of a zip file raises from its destructor too.
+    # In memory first, since a full disk in the middle of a zip file raises from its destructor too.
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

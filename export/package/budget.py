@@ -1,4 +1,4 @@
-"""What a bundle costs: the size of all, and what each part (encoder, an expert, the combiner) weighs and works."""
+"""The costs of a bundle: total size, and bytes, parameters and FLOPs of encoder, experts and combiner."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from stpr.runtime.engines import open_engine
 from stpr.train.estimate.footprint import flops_of, head_flops
 from stpr.train.model.stpr import StPR
 
-GRAPH_BYTES: Final = 1 << 20  # for the nodes of the graphs ...
-EXPERT_BYTES: Final = 1 << 16  # ... and those of each expert in them
+GRAPH_BYTES: Final = 1 << 20  # estimated size of the graphs' nodes ...
+EXPERT_BYTES: Final = 1 << 16  # ... and of each expert's nodes
 WARM, CALLS = 10, 100
 ENCODER, EXPERT, COMBINER = "encoder", "expert", "combiner"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of one of its kind: bytes and numbers of its weights as they lie in the files, FLOPs of one call in float32.
+    """Per instance: bytes and number of its weights as stored in the files, FLOPs of one call in float32.
 
-    The encoder is called for each frame, the others for each window. FLOPs are two per multiply-add of matrix
-    products and convolutions; what goes through element by element is not counted.
+    The encoder is called per frame, the others per window. FLOPs count two per multiply-add of matrix products and
+    convolutions; element-wise operations are not counted.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Part:
 
 
 def parts_of(folder: Path, files: Mapping[GraphName, str], model: StPR) -> tuple[Part, ...]:
-    """The parts of the graphs `files` in `folder`, which were written of `model`; experts are alike, so one speaks."""
+    """The parts of `model`'s graphs `files` in `folder`; all experts are alike, so they are one entry."""
     encoder, head = (_weights(folder / files[name]) for name in (GraphName.ENCODER, GraphName.HEAD))
     pixels, costs = model.encoder.pixels, head_flops(model.head)
     frame = torch.zeros(1, *pixels.shape, dtype=torch.uint8)
@@ -64,13 +64,13 @@ def _part(name: str, count: int, tensors: Iterable[TensorProto], flops: int) -> 
 
 
 def _weights(graph: Path) -> list[TensorProto]:
-    """The tensors of a graph that lie in weight files."""
+    """The tensors of a graph that are stored in weight files."""
     model = onnx.load(str(graph), load_external_data=False)
     return [one for one in model.graph.initializer if one.data_location == TensorProto.EXTERNAL]
 
 
 def size_ahead(model: StPR) -> int:
-    """About how many bytes a bundle takes in one precision: all its weights, one clip, and the graphs."""
+    """Approximate bytes of a bundle in one precision: weights, one clip, and graphs."""
     weights = sum(value.nbytes for value in [*model.parameters(), *model.buffers()])
     experts, pixels = len(model.head.experts), prod(model.encoder.pixels.shape)
     golden = model.head.frames * (pixels + 4 * model.head.columns.width)
@@ -79,7 +79,7 @@ def size_ahead(model: StPR) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds that 95 of 100 calls stay below, of a batch of 1: one frame, one window, and one after the other."""
+    """95th percentile of milliseconds at batch 1: one frame, one window, and both in sequence."""
 
     encoder: float
     head: float
@@ -88,7 +88,7 @@ class Latency:
 
 
 def latency_here(folder: Path, files: Mapping[GraphName, str]) -> Latency:
-    """What a frame and its window take on this machine, with the engine that devices without a GPU use."""
+    """Measure the time per frame and window on this machine, with the engine for devices without a GPU."""
     with ExitStack() as opened:
         calls = [_call(folder / files[name], opened) for name in (GraphName.ENCODER, GraphName.HEAD)]
         times = np.array([[_seconds(call.run, call.feeds) for call in calls] for _ in range(WARM + CALLS)])[WARM:]
@@ -97,12 +97,12 @@ def latency_here(folder: Path, files: Mapping[GraphName, str]) -> Latency:
 
 
 def check_latency(found: Latency, most: float) -> None:
-    """Raise BundleError where a frame and its window take more than `most` milliseconds."""
+    """Raise BundleError if a frame and its window take more than `most` milliseconds."""
     if found.both > most:
         raise BundleError(
             f"a frame and its window take {found.both:.2f} ms (p95 of {CALLS} calls on {found.engine} of this machine;"
             f" frame {found.encoder:.2f}, window {found.head:.2f}), more than --max-p95-ms {most:g}, so there is no"
-            " bundle; allow more, try --precision int8, or learn with a lighter backbone or expert.width."
+            " bundle; allow more, try --precision int8, or train with a lighter backbone or expert.width."
         )
 
 

@@ -1,6 +1,6 @@
-"""The model card: what a bundle can do, by which figures, and what nobody knows; its main facts also in the graphs.
+"""Write the model card: measured capabilities, limits and unknowns of a bundle; the main facts also into the graphs.
 
-The same stage gives the same bytes: neither a time nor a machine is in it.
+It is deterministic: it contains no time and no machine.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from stpr.train.run.metrics import Metrics, read_metrics
 
 CARD: Final = "MODEL_CARD.md"
 UNKNOWN: Final = "unknown"
-NAMED: Final = 12  # classes in a cell of the table; a card is read, the manifest has them all
+NAMED: Final = 12  # most classes listed in a table cell; the manifest has all
 WORDS: Final = MARKDOWN.overlay(loader=ChoiceLoader([FileSystemLoader(Path(__file__).parent), TEMPLATES]))
 
 
 def figures_of(run: Path, record: StageRecord) -> Metrics | None:
-    """The figures of a run, None where it has none of this stage; raises CheckpointError where they are damaged."""
+    """Read a run's metrics, None if they don't include this stage; raises CheckpointError if damaged."""
     if not metrics_file(run).is_file():
         return None
     found = read_metrics(run)
@@ -42,7 +42,7 @@ def figures_of(run: Path, record: StageRecord) -> Metrics | None:
 
 
 def label(folder: Path, files: Mapping[GraphName, str], stage: Stage, figures: Metrics | None) -> None:
-    """Write the main facts into the graphs, as ONNX metadata: of the encoder those that no stage changes."""
+    """Write the main facts into the graphs as ONNX metadata; into the encoder only those equal at all stages."""
     lasting, newest = _of_the_encoder(stage), _of_the_stage(stage, figures)
     for name, file in files.items():
         model = onnx.load(str(folder / file), load_external_data=False)
@@ -73,7 +73,7 @@ def write_card(folder: Path, stage: Stage, figures: Metrics | None, proof: Certi
 
 
 def licence_of(source: str) -> str:
-    """What the folder of a network says of its licence, in its model card or the first line of its LICENSE."""
+    """The licence of a network, from the model card or the first line of LICENSE in its folder."""
     folder = Path(resolve_source(source))
     card, licence = folder / "README.md", folder / "LICENSE"
     if card.is_file():
@@ -117,7 +117,7 @@ def _json(value: Any) -> str:
 
 
 def _stages(record: StageRecord, figures: Metrics | None) -> Iterator[tuple[str, str, str, str]]:
-    """Number, classes, accuracy when it was learnt, and now."""
+    """Rows: stage, classes, accuracy right after it was learnt, accuracy now."""
     for place, names in enumerate(record.stages):
         more = len(names) - NAMED
         listed = ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -131,7 +131,7 @@ def _now(record: StageRecord, figures: Metrics) -> Sequence[float | None]:
 
 
 def _unknown(record: StageRecord, figures: Metrics | None) -> dict[str, Any] | None:
-    """What is known of the thresholds; None where the model never says unknown."""
+    """Values about the thresholds; None if the model has none."""
     if record.unknown is None:
         return None
     measured = list(figures.unknown[: record.stage]) if figures else []
@@ -144,7 +144,7 @@ def _unknown(record: StageRecord, figures: Metrics | None) -> dict[str, Any] | N
 
 
 def _costs(parts: Sequence[Part]) -> Iterator[tuple[str, str, str, str]]:
-    """Each part, and all together for one window whose frames are new but one."""
+    """Rows: each part, and the total for one new frame."""
     for part in parts:
         name = f"each of {part.count} experts" if part.count > 1 else part.name
         yield name, f"{part.bytes / 1e6:.2f}", f"{part.parameters:,}", f"{part.flops / 1e6:.2f}"
@@ -155,5 +155,5 @@ def _costs(parts: Sequence[Part]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _worst(proof: Certificate) -> list[tuple[str, str, str]]:
-    """Of each output of the clip graph: how far it was off, and how far it may be."""
+    """Rows: each output of the clip graph with its largest difference and its tolerance."""
     return [(one.output, f"{one.worst:.1e}", f"{one.tolerance:.1e}") for one in proof.differences if one.part == "clip"]

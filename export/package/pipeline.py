@@ -1,4 +1,4 @@
-"""From a stage checkpoint to a bundle: written aside, proved, and only then put in place."""
+"""Export a stage checkpoint to a bundle: write it to a temporary folder, prove it, then put it in place."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def export_stage(
 ) -> Path:
     """Export a stage with all its experts to `out/RUN/stage-N`, or `stage-N-PRECISION`; returns that folder.
 
-    `step` is entered around each piece of work. Raises CheckpointError, DataError, ParityError or BundleError; nothing
-    but a whole bundle is ever put in place.
+    `step` is a context manager around each piece of work. Raises CheckpointError, DataError, ParityError or
+    BundleError; an incomplete bundle is never put in place.
     """
     here = run if isinstance(run, Carried) else Carried(run)
     with step(f"load stage {stage} of {here.run}"):
@@ -53,7 +53,7 @@ def export_stage(
             with step(f"{precision}: {converted.verdict}"):
                 pass
         label(folder, converted.files, loaded, figures)
-        options.check_ahead(folder, converted.files)  # its size once more when it is sealed
+        options.check_ahead(folder, converted.files)  # the size is checked again after sealing
         pixels, sampling = loaded.model.encoder.pixels, loaded.recipe.sampling
         (golden,) = load_all(videos[:1], loaded.record, sampling)
         with step(f"compare {precision} with PyTorch on {coverage(videos, tested)}") as advance:
@@ -72,7 +72,7 @@ def export_stage(
 
 
 def _thresholds(record: StageRecord) -> npt.NDArray[np.float64] | None:
-    """The threshold of familiarity of each class `(C,)`; None where no clip is ever unknown."""
+    """The familiarity threshold of each class `(C,)`; None without thresholds."""
     if record.unknown is None:
         return None
     lows = [-math.inf if low is None else low for low in record.unknown.thresholds]

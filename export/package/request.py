@@ -1,4 +1,4 @@
-"""What is asked of an export: which run, in which precision, proved on what, and who is told of its steps."""
+"""The options of an export: run, precision, test clips, limits; and the interface for progress reports."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from stpr.train.settings.recipe import Recipe
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-NAMED: Final = 3  # of the largest files, where a bundle is too large
+NAMED: Final = 3  # number of largest files named if a bundle is too large
 
-Advance: TypeAlias = Callable[[int], None]  # told how much of a step is done
+Advance: TypeAlias = Callable[[int], None]  # called with the progress of a step
 Steps: TypeAlias = Callable[[str], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a bundle is to be, on how many test clips it is proved (None: on all), who signs it, and its limits."""
+    """Precision, number of test clips for the proof (None: all), signing key, and limits of a bundle."""
 
     precision: Precision = "fp32"
     clips: int | None = CLIPS
@@ -37,7 +37,7 @@ class Options:
     target: str | None = None
 
     def check_ahead(self, folder: Path, files: Mapping[GraphName, str]) -> None:
-        """Before the minutes of the proof: raise BundleError for graphs too large, too slow or not for the target."""
+        """Checks before the proof: raise BundleError for graphs too large, too slow or unsupported by the target."""
         if self.target is not None:
             check_target(folder, files, self.target)
         self.check_size(folder)
@@ -45,7 +45,7 @@ class Options:
             check_latency(latency_here(folder, files), self.max_p95_ms)
 
     def check_size(self, folder: Path) -> None:
-        """Raise BundleError where files in `folder` have more than `max_mb` million bytes, with what weighs most."""
+        """Raise BundleError if `folder` has more than `max_mb` million bytes, naming the largest files."""
         max_mb = self.max_mb
         if max_mb is None:
             return
@@ -59,7 +59,7 @@ class Options:
         named = ", ".join(f"{name} {size / 1e6:.2f}" for name, size in largest)
         raise BundleError(
             f"the bundle would have {total / 1e6:.2f} MB, more than --max-mb {max_mb:g}, so there is none; most of it"
-            f" is {named} MB: allow more, try another --precision, or learn with a lighter backbone or expert.width."
+            f" is {named} MB: allow more, try another --precision, or train with a lighter backbone or expert.width."
         )
 
 
@@ -68,7 +68,7 @@ DEFAULTS: Final = Options()
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A run from another machine: its recipe with this machine's places, and where its videos lie here."""
+    """A run from another machine: its recipe with this machine's paths, and the folder of its videos."""
 
     run: Path
     recipe: Recipe | None = None
@@ -77,21 +77,21 @@ class Carried:
 
 @contextmanager
 def silent(name: str) -> Iterator[Advance]:
-    """Show nothing of a step."""
+    """Show no progress."""
     del name
     yield lambda _: None
 
 
 def find_run(asked: Path | None, root: Path) -> Path:
-    """The run that was asked for, else the newest under `root`; raises CheckpointError where it is none."""
+    """The given run, else the newest under `root`; raises CheckpointError if it is not a run."""
     run = newest_run(root) if asked is None else asked
     if not (run / RECIPE).is_file():
-        raise CheckpointError(f"{run} is no run: it has no {RECIPE}; name a folder that stpr-train wrote with --run.")
+        raise CheckpointError(f"{run} is not a run: it has no {RECIPE}; name a run folder with --run.")
     return run
 
 
 def newest_run(root: Path) -> Path:
-    """The run under `root` whose last stage was written last; raises CheckpointError if there is none."""
+    """The run under `root` with the most recently written stage; raises CheckpointError if there is none."""
     found = sorted(root.glob(f"*/stage-*/{RECORD}"), key=lambda file: file.stat().st_mtime_ns)
     if not found:
         raise CheckpointError(f"no run under {root}/: train one with `stpr-train motions`, or name one with --run DIR.")

@@ -1,4 +1,4 @@
-"""A bundle's golden clip, certificate and manifest: what makes a folder of graphs and weights a bundle."""
+"""Complete a folder of graphs and weights to a bundle: golden clip, certificate and manifest."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord
 from stpr.train.settings.recipe import Recipe
 
-Files: TypeAlias = Mapping[Precision, Mapping[GraphName, str]]  # of each graph, in each precision
+Files: TypeAlias = Mapping[Precision, Mapping[GraphName, str]]  # file of each graph, per precision
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage as it comes from its checkpoint; `name` is the run's."""
+    """A stage loaded from its checkpoint; `name` is the run's."""
 
     name: str
     model: StPR
@@ -37,9 +37,9 @@ class Stage:
 
 
 def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certificate], golden: Array) -> None:
-    """Add what proves the graphs in `folder`, last of all the manifest; `golden` are a clip's pixels `(T, *shape)`.
+    """Add certificates, golden clip and finally the manifest to `folder`; `golden`: a clip's pixels `(T, *shape)`.
 
-    The precision of the first certificate is the one that a device runs.
+    The precision of the first certificate is the default on devices.
     """
     (folder / GOLDEN).write_bytes(golden_file(stage.model, golden[np.newaxis]))
     if (place := place_file(stage.model)) is not None:
@@ -51,7 +51,7 @@ def seal(folder: Path, stage: Stage, files: Files, certificates: Sequence[Certif
 
 
 def finish(folder: Path, options: Options) -> None:
-    """Check a sealed folder as a device would and against its budget, and sign it if asked to. Raises BundleError."""
+    """Check a sealed folder as a device would, and its size limit; sign it if requested. Raises BundleError."""
     open_bundle(folder)
     if options.sign is not None:
         sign(folder, options.sign)
@@ -85,7 +85,7 @@ def _manifest(stage: Stage, files: Files, certificates: Sequence[Certificate], f
 
 
 def source_of(record: StageRecord) -> str:
-    """What the frozen network is called, without a folder of this machine."""
+    """The name of the frozen network, without local paths."""
     source = Path(record.backbone.source)
     return source.name if source.is_absolute() else record.backbone.source
 

@@ -1,6 +1,6 @@
-"""The proof that exported files do what PyTorch does.
+"""Prove that the exported files compute what PyTorch computes.
 
-Read in this order: clips (what it is proved on), reference (PyTorch's answers), candidate (the files, opened by the
-device's engine), measurements (how far apart they are), policy (what is allowed), certificate (what is written of
-it), gate (`prove`: all of them together), departure (where what it refuses departs first).
+Read in this order: clips (test clips), reference (PyTorch's outputs), candidate (the files, opened by the device's
+engine), measurements (differences), policy (tolerances), certificate (the record), gate (`prove`, which combines
+these), departure (the first module that differs, if the proof fails).
 """

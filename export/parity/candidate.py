@@ -1,4 +1,4 @@
-"""The exported files of one precision, opened by the engine that a device uses."""
+"""The exported files of one precision, opened with the device's engine."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ PROBE: Final = "probe.onnx"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The three graphs, and the head once more with each expert's output in sight."""
+    """The three graphs, and a copy of the head with each expert's output exposed."""
 
     precision: Precision
     engines: Mapping[GraphName, Engine]
     pixels: PixelSpec
     probe: Engine
-    experts: tuple[str, ...]  # the names of their outputs inside the head
+    experts: tuple[str, ...]  # names of their outputs inside the head
     graphs: Mapping[GraphName, Path]  # the files
 
     @property
     def engine(self) -> str:
-        """What really runs the graphs."""
+        """The name of the engine that runs the graphs."""
         return self.engines[GraphName.CLIP].name
 
     def encode(self, pixels: Array) -> Array:
-        """Pixels of clips `(B, T, *shape)` uint8 through the encoder: features `(B, T, D)`."""
+        """Encode pixels of clips `(B, T, *shape)` uint8: features `(B, T, D)`."""
         clips, length = pixels.shape[:2]
         feeds = self.feeds(pixels.reshape(clips * length, *pixels.shape[2:]))
         return self.engines[GraphName.ENCODER].run(feeds)["features"].reshape(clips, length, -1)
 
     def head(self, features: Array) -> dict[str, Array]:
-        """Features `(B, T, D)` through the head: logits, routing and familiarity."""
+        """Run the head on features `(B, T, D)`: logits, routing, familiarity and, if present, evidence."""
         return self.engines[GraphName.HEAD].run({"features": features})
 
     def clip(self, pixels: Array) -> dict[str, Array]:
-        """Clips through the clip graph: logits, routing and familiarity."""
+        """Run the clip graph; outputs as of `head`."""
         return self.engines[GraphName.CLIP].run(self.feeds(pixels))
 
     def feeds(self, pixels: Array) -> dict[str, Array]:
-        """Pixels as a graph takes them: frames and, where it sees motion, greys."""
+        """Split pixels into a graph's inputs: frames and, with motion, greys."""
         frames, greys = self.pixels.split(pixels)
         return {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
 
     def each_expert(self, features: Array) -> list[Array]:
-        """What every expert inside the head makes of features: `(B, D)` each."""
+        """The output of every expert inside the head: `(B, D)` each."""
         found = self.probe.run({"features": features})
         return [found[name] for name in self.experts]
 
@@ -68,7 +68,7 @@ class Candidate:
 def open_candidate(
     folder: Path, files: Mapping[GraphName, str], pixels: PixelSpec, precision: Precision
 ) -> Iterator[Candidate]:
-    """The graphs in `folder`, `files` of that precision; raises EngineError where the engine can't open one."""
+    """Open the graphs `files` of one precision in `folder`; raises EngineError if the engine can't open one."""
     probe = folder / PROBE
     with ExitStack() as opened:
         opened.callback(probe.unlink, missing_ok=True)
@@ -85,11 +85,11 @@ def open_candidate(
 
 
 def _write_probe(head: Path, probe: Path) -> tuple[str, ...]:
-    """Write the head with each expert's output among its own; returns their names, by stage."""
+    """Write a copy of the head with each expert's output as a graph output; returns their names, by stage."""
     graph = onnx.load(str(head), load_external_data=False)
     inside = {name for node in graph.graph.node for name in node.output}
     experts = tuple(takewhile(inside.__contains__, map(expert_output, count(1))))
     for name in experts:
-        graph.graph.output.append(ValueInfoProto(name=name))  # the engine knows its type
+        graph.graph.output.append(ValueInfoProto(name=name))  # the engine infers its type
     probe.write_bytes(graph.SerializeToString())
     return experts

@@ -1,4 +1,4 @@
-"""What the parity gate measured and allowed, as it is written to `parity.json` and its like."""
+"""The parity certificate: what the gate measured and allowed, as written to `parity.json`."""
 
 from __future__ import annotations
 
@@ -9,42 +9,41 @@ from stpr.runtime.contract.manifest import ParitySummary, Precision
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One output of one part, over all clips it was compared on."""
+    """The difference of one output of one part, over all clips it was compared on."""
 
     part: str  # encoder, expert K, head, live (encoder, then head), clip
     output: str
     worst: float  # largest absolute difference from PyTorch's float32
-    scale: float  # largest absolute value that PyTorch gave
+    scale: float  # largest absolute value of PyTorch
     noise: float  # largest difference of PyTorch's float32 from its own float64, and of batch 1 from batch 3
     tolerance: float  # largest absolute difference that the policy allows
 
     @property
     def holds(self) -> bool:
-        """Whether it is within tolerance; NaN never is."""
+        """Whether it is within tolerance; False for NaN."""
         return self.worst <= self.tolerance
 
     @property
     def relative_tolerance(self) -> float:
-        """The tolerance relative to the scale where that exceeds 1, as a device compares."""
+        """The tolerance relative to the scale if that exceeds 1, as the device compares."""
         return self.tolerance / max(1.0, self.scale)
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a part decides as PyTorch does.
+    """Whether a part makes the same decisions as PyTorch.
 
-    A clip is undecided where the policy finds PyTorch's own margin between its first and second choice too small:
-    there is nothing to agree with.
+    A clip is undecided if PyTorch's own margin between its first and second choice is too small for the policy.
     """
 
     part: str
     decision: str  # top-1 (largest logit) or routing (largest weight)
     clips: int
     undecided: int
-    disagreeing: int  # decided clips on which the part chooses otherwise
+    disagreeing: int  # decided clips on which the part decides differently
 
     @property
     def share(self) -> float:
-        """Agreeing clips among the decided ones."""
+        """The share of decided clips that agree."""
         decided = self.clips - self.undecided
         return 1.0 - self.disagreeing / decided if decided else 1.0
 
@@ -55,35 +54,35 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """A share of the real clips: on which both choose the same, that are labelled right, or that are known."""
+    """A share of the real clips: with equal decisions, classified correctly, or accepted as known."""
 
     what: str  # top-1 agreement, routing agreement, accuracy, known recall
     clips: int
     pytorch: float
     engine: float
-    loss: float | None = None  # the most that may be lost, or one clip where that is more; None: told, not judged
+    loss: float | None = None  # largest loss allowed, at least one clip; None: only reported
 
     @property
     def holds(self) -> bool:
-        """Whether no more is lost than is allowed."""
+        """Whether the loss is within what is allowed."""
         return self.loss is None or self.pytorch - self.engine <= max(self.loss, 1 / max(1, self.clips)) + 1e-9
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """Training clips of the stage that ranges were taken from: how many, and a digest of their content, in order."""
+    """The training clips used for calibration: their number, and a digest of their content in order."""
 
     clips: int
     sha256: str
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate measured. A bundle is only written where every difference and agreement holds."""
+    """The gate's measurements. A bundle is only written if all differences, agreements and rates hold."""
 
     precision: Precision
     engine: str
-    real_clips: tuple[str, ...]  # as named in the stage's predictions.csv, without the folder they share
-    test_clips: int  # that the list names; spread over its classes are those above
-    random_seeds: tuple[int, ...]  # of clips of random pixels
+    real_clips: tuple[str, ...]  # as in the stage's predictions.csv, without their common folder
+    test_clips: int  # number in the list, from which the above were chosen
+    random_seeds: tuple[int, ...]  # of the clips of random pixels
     batches: tuple[int, ...]
     differences: tuple[Difference, ...]
     agreements: tuple[Agreement, ...]
@@ -94,18 +93,18 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     bytes: dict[str, int] = {}  # element type -> bytes of weights
 
     def rate(self, what: str) -> Rate | None:
-        """The rate of that name, None where it could not be measured."""
+        """The rate of that name, None if it was not measured."""
         return next((one for one in self.rates if one.what == what), None)
 
 
 def certificate_file(precision: Precision, first: Precision) -> str:
-    """Where a bundle keeps a certificate; that of its `first` precision, which a device runs, has the plain name."""
+    """The file name of a certificate; that of the `first` (default) precision has the plain name."""
     return PARITY if precision == first else f"parity-{precision}.json"
 
 
 def summary(certificate: Certificate) -> ParitySummary:
-    """The part of it that the manifest carries."""
-    # A device runs no expert alone.
+    """The summary in the manifest."""
+    # Experts are left out, since a device does not run them separately.
     seen = [one for one in certificate.differences if not one.part.startswith("expert")]
     by_output = {output: [one for one in seen if one.output == output] for output in {one.output for one in seen}}
     golden = {one.output: one.relative_tolerance for one in seen if one.part == "golden"}

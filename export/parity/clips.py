@@ -1,4 +1,4 @@
-"""Real clips to prove a bundle on: those that the stage was tested on."""
+"""The real clips for the proof of a bundle: the stage's test clips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stpr.train.settings.learning import SamplingSettings
 
 @dataclass(frozen=True, slots=True)
 class NamedClip:
-    """A clip's name in the certificate, the index of its label if it has one, its pixels `(T, *shape)` uint8."""
+    """A clip: name in the certificate, label index or None, pixels `(T, *shape)` uint8."""
 
     name: str
     label: int | None
@@ -31,7 +31,7 @@ class NamedClip:
 
 @dataclass(frozen=True, slots=True)
 class LabelledVideo:
-    """A video and the class it shows; `name` is its path without the folder that all test videos share."""
+    """A video and its label; `name` is its path without the common folder of all test videos."""
 
     path: Path
     name: str
@@ -39,10 +39,9 @@ class LabelledVideo:
 
 
 def tested_videos(run: Path, stage: int, data: Path | None) -> list[LabelledVideo]:
-    """The videos of the stage's `predictions.csv`, class by class in turn: however many are taken are spread over all.
+    """The videos in the stage's `predictions.csv`, alternating between classes, so that any prefix covers all evenly.
 
-    `data` is where they lie now, if not where they were. Raises CheckpointError if the list is missing, DataError if
-    the videos are.
+    `data`: their folder, if they have moved. Raises CheckpointError if the list is missing, DataError if videos are.
     """
     file = stage_folder(run, stage) / PREDICTIONS
     try:
@@ -59,8 +58,8 @@ def tested_videos(run: Path, stage: int, data: Path | None) -> list[LabelledVide
     missing = [path for path, _ in rows if not path.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(rows)} test videos that prove the bundle are gone, such as {missing[0]}: put them"
-            " back, or say where they lie now with --data DIR."
+            f"{len(missing)} of {len(rows)} test videos for the proof are missing, such as {missing[0]}: restore"
+            " them, or give their folder with --data DIR."
         )
     shared = Path(os.path.commonpath([path.absolute().parent for path, _ in rows]))
     videos = [LabelledVideo(path, path.absolute().relative_to(shared).as_posix(), label) for path, label in rows]
@@ -68,7 +67,7 @@ def tested_videos(run: Path, stage: int, data: Path | None) -> list[LabelledVide
 
 
 def load_all(videos: Sequence[LabelledVideo], record: StageRecord, sampling: SamplingSettings) -> Iterator[NamedClip]:
-    """The test view of each video, decoded a little ahead of whoever takes them."""
+    """Yield the test view of each video, decoding a little ahead."""
     spec = PixelSpec(record.preprocess, record.motion)
 
     def load(video: LabelledVideo) -> NamedClip:
@@ -79,7 +78,7 @@ def load_all(videos: Sequence[LabelledVideo], record: StageRecord, sampling: Sam
 
 
 def coverage(chosen: Sequence[LabelledVideo], tested: Sequence[LabelledVideo]) -> str:
-    """Words for what of the stage's test clips a proof rests on: how many, of how many, and how many of each class."""
+    """Describe the clips of a proof: how many, of how many test clips, and how many per class."""
     counts = Counter(video.label for video in chosen)
     each = [counts[label] for label in {video.label for video in tested}]
     least, most = min(each), max(each)
@@ -89,7 +88,7 @@ def coverage(chosen: Sequence[LabelledVideo], tested: Sequence[LabelledVideo]) -
 
 
 def _in_turn(videos: Sequence[LabelledVideo]) -> list[LabelledVideo]:
-    """One of each class, then another of each; those of a class in an order whose beginnings lie far apart."""
+    """One video of each class, then another of each; within a class spread over the list."""
     groups: defaultdict[str, list[LabelledVideo]] = defaultdict(list)
     for video in videos:
         groups[video.label].append(video)
@@ -98,7 +97,7 @@ def _in_turn(videos: Sequence[LabelledVideo]) -> list[LabelledVideo]:
 
 
 def _far_apart(videos: Sequence[LabelledVideo]) -> list[LabelledVideo]:
-    """First, middle, quarters and so on (van der Corput's sequence): neighbours in a list look alike."""
+    """Order by van der Corput's sequence (first, middle, quarters, ...), since neighbours in a list are similar."""
     digits = len(videos).bit_length()
     order = sorted(range(1 << digits), key=lambda number: f"{number:0{digits}b}"[::-1])
     return [videos[place] for place in order if place < len(videos)]

@@ -1,7 +1,7 @@
-"""Where a graph that the gate refuses departs from PyTorch first: the module that its line names.
+"""Find the first module in which a refused graph departs from PyTorch, for the gate's error message.
 
-Looked for only then. Boundaries are those that the graph and PyTorch share: a stored weight, and the output of a module
-that has weights, which is what the last node that reads one of them gives.
+Compared are points that the graph and PyTorch share: stored weights, and outputs of modules with weights, which are the
+outputs of the last node that reads one of them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
 from stpr.train.model.threads import one_thread
 
-NEAR: Final = 1e-3  # of a module's largest value: more than rounding adds up to, less than a wrong number makes
+NEAR: Final = 1e-3  # relative to a module's largest value: above accumulated rounding, below the effect of an error
 PROBE: Final = "departure.onnx"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where a module lies in a graph: all that is its own begins with `prefix/` there."""
+    """A module and its place in a graph, where names of its nodes and weights begin with `prefix/`."""
 
     graph: Path
     prefix: str
     module: nn.Module
 
     def own(self, name: str) -> str | None:
-        """The name that a tensor of the graph has in the module, without the order of its axes; None: not there."""
+        """The module's name for a tensor of the graph, without the axes suffix; None if it is not part of it."""
         inside = name.removeprefix(f"{self.prefix}/")
         if inside == name:
             return None
@@ -45,10 +45,10 @@ class Part:
 @torch.no_grad()
 @one_thread()
 def first_departure(part: Part, inputs: Sequence[Tensor], feeds: Mapping[str, Array]) -> str | None:
-    """The first module whose output is another than PyTorch's, or else a weight that is; None where there is none.
+    """The first module whose output differs from PyTorch's, else a weight that differs; None if none does.
 
-    `inputs` are what the module takes, `feeds` what makes the graph give it the same. Weights that a lower precision
-    has renamed are passed over.
+    `inputs` are the module's inputs, `feeds` the graph inputs that produce the same. Weights that a lower precision
+    renamed are skipped.
     """
     model = onnx.load(str(part.graph), load_external_data=False)
     wanted = _outputs(part.module, inputs)
@@ -63,7 +63,7 @@ def first_departure(part: Part, inputs: Sequence[Tensor], feeds: Mapping[str, Ar
 
 
 def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Array]:
-    """What each module without parts of its own gives, by name, of those that are asked once."""
+    """The outputs of leaf modules that are called once, by name."""
     given: dict[str, list[Array]] = {}
 
     def note(name: str) -> Any:
@@ -84,7 +84,7 @@ def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Array]:
 
 
 def _ends(part: Part, graph: GraphProto, modules: Mapping[str, Array]) -> dict[str, str]:
-    """What the last node that reads weights of a module gives: the modules in the order of the graph."""
+    """For each module, in graph order, the output of the last node that reads its weights."""
     ends: dict[str, str] = {}
     for node in graph.node:
         for name in node.input:
@@ -95,7 +95,7 @@ def _ends(part: Part, graph: GraphProto, modules: Mapping[str, Array]) -> dict[s
 
 
 def _run(probe: Path, model: ModelProto, tensors: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Values of tensors inside a graph."""
+    """Compute the values of tensors inside a graph."""
     known = {value.name for value in model.graph.output}
     model.graph.output.extend(ValueInfoProto(name=name) for name in tensors if name not in known)
     try:
@@ -110,7 +110,7 @@ def _run(probe: Path, model: ModelProto, tensors: Sequence[str], feeds: Mapping[
 
 
 def _other_weights(part: Part) -> Iterator[str]:
-    """Weights in the files that are not PyTorch's."""
+    """Yield weights in the files that differ from PyTorch's."""
     tensors = tensors_of(part.module)
     for stored in onnx.load(str(part.graph)).graph.initializer:
         name = part.own(stored.name)

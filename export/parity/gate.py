@@ -1,8 +1,8 @@
-"""The gate: no bundle unless the engine of the device does with the written files what PyTorch does.
+"""The parity gate: no bundle unless the device's engine computes from the written files what PyTorch computes.
 
-Every part is measured on its own as well, so that an error names the part that differs. Random clips and the first
-real ones get a close look (float64 beside float32, batch 1 beside batch 3, each expert); all others are compared once,
-in batches that an encoder is quick at.
+Every part is also measured separately, so that an error names the part that differs. Random clips and the first real
+ones are compared in detail (float64 beside float32, batch 1 beside batch 3, each expert); all others are compared once,
+in larger batches.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from stpr.runtime.contract.errors import ParityError
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 
-BATCH: Final = 3  # of a close look
-MANY: Final = 8  # of all other clips
+BATCH: Final = 3  # batch size of detailed comparisons
+MANY: Final = 8  # batch size for all other clips
 RANDOM_SEEDS: Final = (0, 1, 2)
 FEATURES: Final = Where("encoder", "features")
-PARTS: Final = ("encoder", "expert", "head", "live", "clip", GOLDEN)  # from pixels to logits
+PARTS: Final = ("encoder", "expert", "head", "live", "clip", GOLDEN)  # in order from pixels to logits
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be proved: a candidate, held to a policy, in a `stage`'s words.
+    """What to prove: that a candidate satisfies a policy.
 
-    `thresholds` are those of familiarity for each class `(C,)`, None where clips are never unknown; `of` is how many
-    test clips there are, None if all are looked at.
+    `thresholds`: familiarity threshold per class `(C,)`, None without thresholds; `of`: number of test clips, None if
+    all are compared.
     """
 
     candidate: Candidate
@@ -66,7 +66,7 @@ def prove(reference: Reference, question: Question, clips: Iterable[NamedClip]) 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """PyTorch and the candidate side by side."""
+    """Compares the candidate with PyTorch and collects measurements."""
 
     reference: Reference
     candidate: Candidate
@@ -75,7 +75,7 @@ class _Comparison:
     batches: set[int] = field(default_factory=set)
 
     def look(self, batch: Sequence[NamedClip]) -> Answers:
-        """Compare the three graphs, and the two of a live run together, on one batch; returns PyTorch's answers."""
+        """Compare the three graphs, and encoder plus head as in a live run, on one batch; returns PyTorch's outputs."""
         pixels = np.stack([clip.pixels for clip in batch])
         wanted = self.reference.answers(pixels)
         exact = self.reference.head_exactly(wanted.features)
@@ -92,7 +92,7 @@ class _Comparison:
         return wanted
 
     def look_closely(self, batch: Sequence[NamedClip]) -> None:
-        """The same at batch 1 as well, with each expert and PyTorch's own noise from pixels to logits."""
+        """Compare also at batch 1 and each expert, and measure PyTorch's own rounding noise."""
         wanted = self.look(batch)
         pixels = np.stack([clip.pixels for clip in batch])
         exact, alone = self.reference.all_exactly(pixels), self.reference.one_by_one(pixels)
@@ -109,7 +109,7 @@ class _Comparison:
 
     @torch.no_grad()
     def first_departure(self, part: str) -> str | None:
-        """The module or weight by which a part that is off departs from PyTorch, as far as that can be told."""
+        """The first module or weight in which a failing part differs from PyTorch, if it can be found."""
         (clip, *_), model, graphs = _random_clips(self.reference), self.reference.single, self.candidate.graphs
         kind, _, number = part.partition(" ")
         if kind == "encoder":
@@ -129,7 +129,7 @@ class _Comparison:
         return None
 
     def _look_at_experts(self, wanted: Answers) -> None:
-        """Each expert alone: a router that ignores one here would hide its error."""
+        """Compare each expert separately, since an expert with a small routing weight would hide its error."""
         exact = self.reference.head_exactly(wanted.features)
         for index, found in enumerate(self.candidate.each_expert(wanted.features)):
             where, own = Where(f"expert {index + 1}", "output"), wanted.outputs[:, index]
@@ -137,7 +137,7 @@ class _Comparison:
             self.measured.add_noise(where, own, exact.outputs[:, index])
 
     def _compare(self, pixels: Array, wanted: Answers, stable: Array) -> dict[str, dict[str, Array]]:
-        """Run the graphs on a batch and measure the differences; returns the decisions of the parts that see pixels."""
+        """Run the graphs on a batch and measure differences; returns the outputs of the parts that take pixels."""
         self.batches.add(len(pixels))
         features = self.candidate.encode(pixels)
         self.measured.compare(FEATURES, features, wanted.features)
@@ -156,7 +156,7 @@ class _Comparison:
                 self.measured.add_noise(Where(part, output), *values)
 
     def _add_golden(self, wanted: Answers, found: Mapping[str, Array]) -> None:
-        """The first real clip alone: its logits have a bound of their own in some precisions."""
+        """Compare the first real clip alone, since some precisions have a separate bound for its logits."""
         where = Where(GOLDEN, "logits")
         if where not in self.measured.numbers:
             self.measured.compare(where, found["logits"][:1], wanted.logits[:1])
@@ -178,15 +178,15 @@ class _Comparison:
 
 
 def _stable(wanted: Answers, exact: Answers) -> Array:
-    """Clips on which PyTorch's float32 and float64 prefer the same expert; a hard router jumps on the others."""
+    """Clips on which PyTorch's float32 and float64 choose the same expert; a hard router may jump on others."""
     return np.asarray(wanted.routing.argmax(axis=1) == exact.routing.argmax(axis=1))
 
 
 def _refuse_differences(judgement: Judgement, comparison: _Comparison) -> None:
-    """Raise ParityError for the first part, from pixels to logits, that does not hold."""
+    """Raise ParityError for the first part, from pixels to logits, that exceeds its tolerance."""
     for one in sorted(judgement.differences, key=lambda one: PARTS.index(one.part.split()[0])):
         if not one.holds:
-            # All experts hold, or one of them would have been named before the head.
+            # The experts are correct, or one of them would have been named before the head.
             part = "combine (routing and fusion)" if one.part == "head" else one.part
             first = comparison.first_departure(one.part)
             raise ParityError(
@@ -234,7 +234,7 @@ def _versions() -> dict[str, str]:
 
 
 def _random_clips(reference: Reference) -> list[NamedClip]:
-    """Clips of random pixels, without name or label."""
+    """Clips of random pixels, without names and labels."""
     return [
         NamedClip("random", None, np.random.default_rng(seed).integers(0, 256, reference.clip_shape, dtype=np.uint8))
         for seed in RANDOM_SEEDS

@@ -1,4 +1,4 @@
-"""How far the candidate is from PyTorch, collected clip by clip; the policy decides what is allowed."""
+"""Measured differences between candidate and PyTorch, collected over clips; the policy decides what is allowed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from stpr.runtime.contract.preprocess import Array
 
-GOLDEN: Final = "golden"  # the first real clip through the clip graph: what a bundle carries, and a device repeats
+GOLDEN: Final = "golden"  # the first real clip through the clip graph: stored for the device's check
 
 
 class Where(NamedTuple):
-    """An output of a part: encoder, expert K, head, live (encoder, then head), clip or golden."""
+    """An output of a part; parts are encoder, expert K, head, live (encoder, then head), clip and golden."""
 
     part: str
     output: str
@@ -22,7 +22,7 @@ class Where(NamedTuple):
 
 @dataclass(slots=True)
 class Numbers:
-    """The largest figures of one output."""
+    """Maxima over clips for one output."""
 
     worst: float = 0.0  # difference between candidate and PyTorch
     scale: float = 0.0  # of PyTorch's values
@@ -31,7 +31,7 @@ class Numbers:
 
 @dataclass(slots=True)
 class Choices:
-    """The first choices by one output, an entry per clip."""
+    """First choices by one output, one entry per clip."""
 
     same: list[bool] = field(default_factory=list)  # candidate and PyTorch choose the same
     margin: list[float] = field(default_factory=list)  # of PyTorch's first choice over its second
@@ -40,17 +40,17 @@ class Choices:
 
 @dataclass(slots=True)
 class Measurements:
-    """Everything measured so far."""
+    """All measurements so far."""
 
     numbers: defaultdict[Where, Numbers] = field(default_factory=lambda: defaultdict(Numbers))
     choices: defaultdict[Where, Choices] = field(default_factory=lambda: defaultdict(Choices))
     clips: list[str] = field(default_factory=list)  # names of the real ones
     right: dict[str, int] = field(default_factory=lambda: {"pytorch": 0, "engine": 0})
-    known: dict[str, int] | None = None  # clips above their thresholds; None where there are no thresholds
+    known: dict[str, int] | None = None  # clips above their thresholds; None without thresholds
     same: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("logits", "routing"), 0))  # of the real clips
 
     def compare(self, where: Where, found: Array, wanted: Array) -> None:
-        """Add how far the candidate's output is from PyTorch's; another shape, NaN or infinity is infinitely far."""
+        """Add the difference of an output from PyTorch's; infinite for another shape, NaN or infinity."""
         numbers = self.numbers[where]
         if not wanted.size:
             return
@@ -59,7 +59,7 @@ class Measurements:
         numbers.scale = max(numbers.scale, float(np.abs(wanted).max()))
 
     def add_noise(self, where: Where, one: Array, other: Array) -> None:
-        """Add PyTorch's own rounding error: how far its float32 is from its float64."""
+        """Add PyTorch's own rounding error, as the difference of two of its results."""
         if one.size:
             numbers = self.numbers[where]
             numbers.noise = max(numbers.noise, float(np.abs(one - other).max()))

@@ -1,4 +1,4 @@
-"""What files of one precision must hold to."""
+"""Policies: the tolerances that files of one precision must satisfy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final, Protocol
 from stpr.export.parity.certificate import Agreement, Difference, Rate
 from stpr.export.parity.measurements import GOLDEN, Measurements, Numbers, Where
 
-DECISIONS: Final[Mapping[str, str]] = {"logits": "top-1", "routing": "routing"}  # an output's first choice, by name
+DECISIONS: Final[Mapping[str, str]] = {"logits": "top-1", "routing": "routing"}  # output -> name of its decision
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Every difference with its tolerance, every decision, and every rate."""
+    """All differences with tolerances, agreements, and rates."""
 
     differences: tuple[Difference, ...]
     agreements: tuple[Agreement, ...]
@@ -23,21 +23,21 @@ class Judgement:
 
 
 def difference(where: Where, one: Numbers, tolerance: float) -> Difference:
-    """What was measured of an output, with what a policy allows of it."""
+    """The Difference for an output with the given tolerance."""
     return Difference(
         part=where.part, output=where.output, worst=one.worst, scale=one.scale, noise=one.noise, tolerance=tolerance
     )
 
 
 class Policy(Protocol):
-    """Judges a candidate by numbers, by decisions or by both."""
+    """Judges a candidate by numerical differences, decisions, or both."""
 
     def judge(self, measured: Measurements) -> Judgement:
-        """What holds and what does not, of what is measured so far."""
+        """Judge the measurements so far."""
 
 
 def agreements(measured: Measurements, margins: Mapping[Where, float]) -> tuple[Agreement, ...]:
-    """Every decision of every part; only a clip whose margin exceeds that of its output is decided."""
+    """Agreement of all decisions of all parts; a clip is decided if its margin exceeds that given for the output."""
     found = []
     for where, choices in measured.choices.items():
         decided = [
@@ -57,29 +57,29 @@ def agreements(measured: Measurements, margins: Mapping[Where, float]) -> tuple[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a precision may lose against PyTorch's float32; None: anything."""
+    """The losses against PyTorch's float32 that a precision allows; None: no limit."""
 
-    margin: float = 0.0  # of the first choice over the second, from which on decisions must agree
-    top1: float | None = None  # the least share of real clips with the same first choice
-    routing: float | None = None  # the same of the expert with the largest weight
-    accuracy: float | None = None  # the most that the share of right clips may fall
-    recall: float | None = None  # the same of the clips that are known
-    logits: float = 0.0  # the most that a logit of a clip may be off, relative to the largest where that exceeds 1
-    others: float = 0.0  # what a device is allowed at least of the other outputs, relative likewise
+    margin: float = 0.0  # of the first choice over the second, above which decisions must agree
+    top1: float | None = None  # minimum share of real clips with the same first choice
+    routing: float | None = None  # the same for the expert with the largest weight
+    accuracy: float | None = None  # maximum drop of accuracy
+    recall: float | None = None  # maximum drop of the share accepted as known
+    logits: float = 0.0  # maximum error of a logit, relative to the largest if that exceeds 1
+    others: float = 0.0  # minimum tolerance for the other outputs on the device, likewise relative
 
 
 NO_LIMITS: Final = Limits()
-ROOM: Final = 2.0  # times what was measured here: another machine multiplies in another order
+ROOM: Final = 2.0  # factor on measured differences, since other machines sum in another order
 
 
 @dataclass(frozen=True, slots=True)
 class ByMargin:
-    """Decisions that are clear must agree, and rates may fall a little; numbers are bounded by what was measured."""
+    """Clear decisions must agree, and rates may drop a little; tolerances for numbers follow from the measurements."""
 
     limits: Limits
 
     def judge(self, measured: Measurements) -> Judgement:
-        """Of the numbers, the golden clip's logits alone have a bound; a device repeats that clip."""
+        """Judge; the only fixed numerical bound is on the golden clip's logits, which a device checks."""
         differences = []
         for where, one in measured.numbers.items():
             scale = max(1.0, one.scale)
@@ -96,7 +96,7 @@ class ByMargin:
 
 
 def rates(measured: Measurements, limits: Limits) -> tuple[Rate, ...]:
-    """Every rate over the real clips, with what it may lose."""
+    """All rates over the real clips, with their allowed losses."""
     clips = len(measured.clips)
     if not clips:
         return ()

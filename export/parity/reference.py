@@ -1,4 +1,4 @@
-"""PyTorch's outputs for a clip, and how large the rounding error of its own float32 is."""
+"""PyTorch's outputs for clips, in float32 and, to measure its rounding error, in float64."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Answers:
     logits: Array  # (B, C)
     routing: Array  # (B, E)
     familiarity: Array  # (B,)
-    evidence: Array  # (B, C); (B, 0) where the head tells no events
+    evidence: Array  # (B, C); (B, 0) if the head has no evidence output
 
 
 @torch.no_grad()
 def answers(model: StPR, pixels: Array) -> Answers:
-    """PyTorch's float32 on pixels of clips `(B, T, *shape)` uint8."""
+    """PyTorch's float32 outputs for pixels of clips `(B, T, *shape)` uint8."""
     return _head(model, model.encoder(torch.from_numpy(pixels)))
 
 
 class Reference:
-    """A model in float32, and the same in float64 to measure the first one's rounding."""
+    """A model in float32, and a copy in float64."""
 
     def __init__(self, model: StPR) -> None:
         self.single = model.eval()
@@ -42,11 +42,11 @@ class Reference:
 
     @property
     def clip_shape(self) -> tuple[int, ...]:
-        """`(T, *shape)` of the pixels of clips that the model takes."""
+        """The shape `(T, *shape)` of a clip's pixels."""
         return self.single.head.frames, *self.single.encoder.pixels.shape
 
     def answers(self, frames: Array) -> Answers:
-        """Everything in float32."""
+        """All outputs in float32."""
         return answers(self.single, frames)
 
     @torch.no_grad()
@@ -56,27 +56,27 @@ class Reference:
 
     @torch.no_grad()
     def head_one_by_one(self, features: Array) -> Answers:
-        """The head in float32, each clip's features as a batch of its own."""
+        """The head in float32, with batch size 1."""
         rows = [_head(self.single, torch.from_numpy(features[index : index + 1])) for index in range(len(features))]
         return join(rows)
 
     @torch.no_grad()
     @one_thread()
     def all_exactly(self, frames: Array) -> Answers:
-        """Everything in float64; the pixels are divided by 255 in float32, as the model does."""
+        """All outputs in float64; pixels are divided by 255 in float32, as in the model."""
         return _head(self.double, self.double.encoder(torch.from_numpy(frames)))
 
     def one_by_one(self, frames: Array) -> Answers:
-        """Everything in float32, each clip as a batch of its own."""
+        """All outputs in float32, with batch size 1."""
         return join([self.answers(frames[index : index + 1]) for index in range(len(frames))])
 
 
 def join(batches: Sequence[Answers]) -> Answers:
-    """The answers for several batches as those for one."""
+    """Concatenate the outputs of several batches."""
     return Answers(*(np.concatenate([getattr(one, name) for one in batches]) for name in Answers.__slots__))
 
 
-@one_thread()  # unlike the encoder, it costs next to nothing, and is what rounds otherwise on several
+@one_thread()  # the head is cheap, and its rounding would depend on the number of threads
 def _head(model: StPR, features: Tensor) -> Answers:
     outputs, combiner = model.head.ask(features), model.head.combiner
     logits, routing = combiner(features, outputs)

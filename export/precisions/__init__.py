@@ -1,6 +1,6 @@
-"""The precisions of a bundle, one file for each: how its graphs are written, and what they must hold to.
+"""The precisions of a bundle, one file each: how to write its graphs, and the policy they must satisfy.
 
-To add one: its file with a VARIANT, and its entry here. A bundle holds the one that it was asked for.
+To add one: write its file with a VARIANT and add its entry here. A bundle contains the requested precision only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stpr.export.precisions.variant import Variant
     from stpr.runtime.contract.manifest import Precision
 
-# By name, so that the command line can list them without importing what they need.
+# Module names, so that the command line can list them without heavy imports.
 PRECISIONS: Final[Mapping[Precision, str]] = {
     "fp32": "fp32:VARIANT",
     "fp16": "fp16:VARIANT",
@@ -22,6 +22,6 @@ PRECISIONS: Final[Mapping[Precision, str]] = {
 
 
 def variant_of(precision: Precision) -> Variant:
-    """How graphs are written in one of PRECISIONS."""
+    """Import the variant of a precision."""
     found: Variant = resolve_name(f"{__name__}.{PRECISIONS[precision]}")
     return found

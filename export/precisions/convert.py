@@ -1,4 +1,4 @@
-"""From traced graphs to those of a precision: write them, inspect them, and remove the files that they do not read."""
+"""Convert traced graphs to a precision: write them, inspect them, and remove unused files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Converted:
 
 
 def convert(folder: Path, precision: Precision, recipe: Recipe, record: StageRecord) -> Converted:
-    """Write the traced graphs in `folder` in `precision`; raises ParityError where the files are of another type."""
+    """Write the traced graphs in `folder` in `precision`; raises ParityError if the files have other types."""
     variant = variant_of(precision)
     written = variant.write(folder, lambda: training_clips(recipe, record))
     layers, sizes = inspect(folder, written.files)

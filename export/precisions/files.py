@@ -1,4 +1,4 @@
-"""Graphs of another precision beside the traced ones, over weight files of their own."""
+"""Write graphs of another precision beside the traced ones, with separate weight files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from stpr.export.graphs.weights import write_arrays
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName, Precision
 
-Home: TypeAlias = Callable[[TensorProto], str | None]  # the weight file of a tensor; None: it stays in the graph
+Home: TypeAlias = Callable[[TensorProto], str | None]  # tensor -> its weight file; None: stored in the graph
 GREYS: Final = "greys"
-ENDS: Final = {"features", "join/features"}  # of the encoder, by itself and in the clip graph
+ENDS: Final = {"features", "join/features"}  # outputs of the encoder, in its own and in the clip graph
 
 
 def homes(graph: Path) -> dict[str, str]:
-    """The weight file of each tensor of a traced graph that is in one."""
+    """The weight file of each tensor of a traced graph, for tensors stored in one."""
     model = onnx.load(str(graph), load_external_data=False)
     return {
         tensor.name: entry.value
@@ -34,10 +34,10 @@ def homes(graph: Path) -> dict[str, str]:
 def save(
     folder: Path, models: Mapping[GraphName, ModelProto], precision: Precision, home: Home
 ) -> dict[GraphName, str]:
-    """Write graphs as `NAME-PRECISION.onnx`, tensors of one name once; returns their files.
+    """Write graphs as `NAME-PRECISION.onnx`, with tensors of equal name stored once; returns their files.
 
-    Tensors that lie in a weight file already stay there, all others go where `home` says.
-    Raises BundleError for a graph that is not valid ONNX.
+    Tensors that are in a weight file already stay there, others go to the file that `home` returns. Raises BundleError
+    for a graph that is not valid ONNX.
     """
     placed: dict[str, dict[str, TensorProto]] = {}
     for model in models.values():
@@ -63,12 +63,12 @@ def save(
             onnx.checker.check_model(str(folder / files[name]))
         except onnx.checker.ValidationError as error:
             reason = str(error).splitlines()[0]
-            raise BundleError(f"{files[name]} is no valid ONNX ({reason}); report this, or use fp32.") from error
+            raise BundleError(f"{files[name]} is not valid ONNX ({reason}); report this, or use fp32.") from error
     return files
 
 
 def seeing_motion(graph: GraphProto) -> set[str]:
-    """Names of the nodes on the motion path: from the grey pictures to where motion joins the appearance."""
+    """Names of the nodes of the motion path, from the grey pictures to the concatenation with appearance."""
     seen, found = {GREYS}, set()
     for node in graph.node:
         if seen.intersection(node.input):
@@ -78,10 +78,10 @@ def seeing_motion(graph: GraphProto) -> set[str]:
 
 
 def is_of(node: NodeProto, *parts: str) -> bool:
-    """Whether a node is of one of these parts, such as "encoder"."""
+    """Whether a node belongs to one of these parts, such as "encoder"."""
     return node.name.split("/")[0] in parts
 
 
 def used_files(folder: Path, graphs: Collection[str]) -> set[str]:
-    """These graphs and the weight files that they read."""
+    """The graphs and the weight files that they use."""
     return {*graphs, *(place for graph in graphs for place in homes(folder / graph).values())}

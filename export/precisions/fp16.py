@@ -1,6 +1,6 @@
-"""fp16: encoder and experts in half precision; what combines the experts, and motion, stay float32.
+"""fp16: encoder and experts in half precision; the combiner and motion stay float32.
 
-Inputs and outputs stay as they are, with casts in the graph. Meant for GPUs; a CPU computes most of it in float32.
+Inputs and outputs keep their types, with casts in the graph. Meant for GPUs; a CPU computes most of it in float32.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from stpr.export.precisions.files import homes, is_of, save, seeing_motion
 from stpr.export.precisions.variant import Training, Variant, Written
 
 FULL: Final = ("combine", "join")  # parts that stay float32
-OWN: Final = "/full"  # the float32 copy of a tensor that both precisions read
+OWN: Final = "/full"  # suffix of the float32 copy of a tensor that both precisions read
 # A CPU computes half precision in float32, a GPU rounds every product: features and familiarity of a MobileNetV2 bundle
 # were off by 0.087 and 0.092 on an H100, its logits by 0.013 and its choices by nothing.
 LIMITS: Final = Limits(margin=0.05, top1=0.995, routing=0.99, accuracy=0.003, recall=0.01, logits=0.05, others=0.15)
 
 
 def write(folder: Path, training: Callable[[], Training]) -> Written:
-    """Graphs over weights of half the size; an old expert's file stays the same bytes at every stage."""
+    """Write graphs with weights of half the size; an old expert's file is identical at every stage."""
     del training
     models = {name: halved(onnx.load(str(folder / file))) for name, file in FILES.items()}
     places = {name: place for file in FILES.values() for name, place in homes(folder / file).items()}
@@ -37,12 +37,12 @@ def write(folder: Path, training: Callable[[], Training]) -> Written:
 
 
 def halved(model: ModelProto) -> ModelProto:
-    """A graph with casts to half precision and back around all that stays float32."""
+    """Convert a graph to half precision, with casts around the parts that stay float32."""
     moving = seeing_motion(model.graph)
     full = [node.name for node in model.graph.node if is_of(node, *FULL) or node.name in moving]
     _part_constants(model.graph, set(full))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a weight too small for half precision is 6e-8
+        warnings.simplefilter("ignore")  # weights too small for half precision become 6e-8
         half: Any = convert_float_to_float16(model, keep_io_types=True, node_block_list=full)
     _join_casts(half.graph)
     ordered = ONNXModel(half)
@@ -52,7 +52,7 @@ def halved(model: ModelProto) -> ModelProto:
 
 
 def _part_constants(graph: GraphProto, full: set[str]) -> None:
-    """Give what stays float32 its own copy of each tensor that half precision reads too."""
+    """Give the float32 parts their own copy of each tensor that half-precision parts read too."""
     halves = {name for node in graph.node if node.name not in full for name in node.input}
     tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     for node in graph.node:
@@ -67,7 +67,7 @@ def _part_constants(graph: GraphProto, full: set[str]) -> None:
 
 
 def _join_casts(graph: GraphProto) -> None:
-    """Read around each pair of casts to half precision and back: it would round what stays float32 for nothing."""
+    """Bypass pairs of casts to half precision and back, which would round float32 values needlessly."""
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
     instead = {}
     for name, node in casts.items():

@@ -1,4 +1,4 @@
-"""fp32: the traced graphs as they are, which must give PyTorch's numbers up to PyTorch's own rounding error."""
+"""fp32: the traced graphs unchanged, whose outputs must equal PyTorch's within its own rounding error."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from stpr.export.parity.policy import NO_LIMITS, Judgement, agreements, differen
 from stpr.export.precisions.variant import Training, Variant, Written
 
 FLOOR: Final = 1e-4  # of the output's largest value
-CEILING: Final = 5e-2  # more than that is no rounding, whatever PyTorch's own noise
-NOISE_FACTOR: Final = 32  # another order of summation, and many more clips than the noise was measured on
+CEILING: Final = 5e-2  # larger differences are not rounding, whatever PyTorch's noise
+NOISE_FACTOR: Final = 32  # for another order of summation, and more clips than the noise was measured on
 
 
 def write(folder: Path, training: Callable[[], Training]) -> Written:
-    """The traced graphs themselves."""
+    """Use the traced graphs."""
     del folder, training
     return Written(FILES)
 
 
 class SameNumbers:
-    """Every number within PyTorch's own rounding, and every decision that PyTorch itself is sure of."""
+    """All numbers must be within PyTorch's own rounding error, and all its clear decisions must agree."""
 
     def judge(self, measured: Measurements) -> Judgement:
-        """A clip is undecided where its margin is within twice PyTorch's noise, or its float64 chooses differently."""
+        """A clip is undecided if its margin is within twice PyTorch's noise, or float64 decides differently."""
         return Judgement(
             differences=tuple(difference(where, one, tolerance(one)) for where, one in measured.numbers.items()),
             agreements=agreements(measured, {where: 2 * one.noise for where, one in measured.numbers.items()}),
@@ -35,7 +35,7 @@ class SameNumbers:
 
 
 def tolerance(numbers: Numbers) -> float:
-    """What may be off: a ten-thousandth of the scale, or several times PyTorch's own noise."""
+    """The tolerance: 1e-4 of the scale, or NOISE_FACTOR times PyTorch's own noise, at most CEILING."""
     return min(max(FLOOR * numbers.scale, NOISE_FACTOR * numbers.noise), CEILING * numbers.scale)
 
 

@@ -1,4 +1,4 @@
-"""Which precision files really have: the element types of the weights in them, whatever the files are called."""
+"""Inspect the real precision of files: the element types of their weights, whatever the files are called."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stpr.runtime.contract.errors import ParityError
 from stpr.runtime.contract.manifest import GraphName, Precision
 
 LAYERS: Final = ("Conv", "Gemm", "MatMul")
-HERE: Final = (GraphName.ENCODER, GraphName.HEAD)  # the clip graph is both once more
+HERE: Final = (GraphName.ENCODER, GraphName.HEAD)  # the clip graph consists of both
 Layers = dict[str, dict[str, int]]
 
 
 def inspect(folder: Path, files: Mapping[GraphName, str]) -> tuple[Layers, dict[str, int]]:
-    """The layers with weights of each part by element type, and the bytes of all weights by element type."""
+    """Count the layers with weights per part and element type, and the bytes of weights per element type."""
     layers: dict[str, Counter[str]] = {}
     sizes: dict[str, TensorProto] = {}
     for name in HERE:
@@ -37,18 +37,18 @@ def inspect(folder: Path, files: Mapping[GraphName, str]) -> tuple[Layers, dict[
 
 
 def refuse_other(precision: Precision, kinds: Mapping[str, str], layers: Layers) -> None:
-    """Raise ParityError unless most layers of each part in `kinds` are of its type, and no other part has any."""
+    """Raise ParityError unless most layers of each part in `kinds` have its type, and no other part does."""
     for part, found in layers.items():
         wanted, total = kinds.get(part, FULL), sum(found.values())
         if 2 * found.get(wanted, 0) <= total or (part not in kinds and found.keys() != {wanted}):
             raise ParityError(
-                f"asked for {precision}, got {found} layers in the {part}, which is to be {wanted}; no bundle was"
+                f"asked for {precision}, got {found} layers in the {part}, which must be {wanted}; no bundle was"
                 " written: report this, or export with --precision fp32."
             )
 
 
 def _layers(graph: GraphProto, held: Mapping[str, TensorProto]) -> Iterable[tuple[str, str]]:
-    """Part and element type of each layer whose weights lie in the graph's files."""
+    """Yield part and element type of each layer with stored weights."""
     makers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
         if node.op_type in LAYERS and (kind := _kind_of_weights(node, makers, held)) is not None:
@@ -56,9 +56,9 @@ def _layers(graph: GraphProto, held: Mapping[str, TensorProto]) -> Iterable[tupl
 
 
 def _kind_of_weights(node: NodeProto, makers: Mapping[str, NodeProto], held: Mapping[str, TensorProto]) -> str | None:
-    """The type of a layer's weights, also behind what turns them back into floats or about; None for two activations.
+    """The type of a layer's weights, looking through dequantisation and transposes; None for two activations.
 
-    Weights that are only kept in half precision, and cast before any product, are a layer's in float32.
+    Weights that are only stored in half precision and cast before use count as float32.
     """
     for name in reversed(node.input[:2]):
         widened = False

@@ -1,8 +1,8 @@
-"""int8: the encoder quantised for CPUs, activations u8, weights s8 for each channel; head and motion stay float32.
+"""int8: the encoder quantised for CPUs, activations u8, weights s8 per channel; head and motion stay float32.
 
-By onnxruntime's `quantize_static`, calibrated on training clips of the stage (percentile 99.999), with batch norms
-folded into the convolutions before. What quantising adds to each feature in the mean over these clips is taken off
-again: the numbers that say how familiar a clip is are narrow, and a shift of all clips looks like another world.
+Uses onnxruntime's `quantize_static`, calibrated on training clips of the stage (percentile 99.999), after folding batch
+norms into convolutions. The mean shift of each feature over these clips is subtracted, since familiarity has a narrow
+range and a common shift makes all clips look unknown.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ QUANTISED: Final = "quantised.onnx"
 
 
 def write(folder: Path, training: Callable[[], Training]) -> Written:
-    """Encoder and clip graph; the frozen network's weights stay the same bytes at every stage, ranges do not."""
+    """Write encoder and clip graph; the frozen network's weights are identical at every stage, ranges are not."""
     given = training()
     encoder = _quantised(folder, given)
     clip = onnx.load(str(folder / FILES[GraphName.CLIP]), load_external_data=False)
@@ -83,14 +83,14 @@ def _time(full: Path, quantised: Path, frame: dict[str, Array]) -> float:
 
 
 def _traced(folder: Path) -> list[TensorProto]:
-    """The encoder's weights as they were traced."""
+    """The encoder's weights in the traced graph."""
     model = onnx.load(str(folder / FILES[GraphName.ENCODER]), load_external_data=False)
     places = homes(folder / FILES[GraphName.ENCODER])
     return [tensor for tensor in model.graph.initializer if tensor.name in places]
 
 
 def _quantised(folder: Path, training: Training) -> ModelProto:
-    """The encoder between QuantizeLinear and DequantizeLinear; motion is left as it is."""
+    """Quantise the encoder, without motion, with QuantizeLinear and DequantizeLinear nodes."""
     folded, target = folder / FOLDED, folder / QUANTISED
     try:
         _fold(folder / FILES[GraphName.ENCODER], folded)
@@ -116,7 +116,7 @@ def _quantised(folder: Path, training: Training) -> ModelProto:
             file.unlink(missing_ok=True)
     foreign = {node.op_type for node in model.graph.node if node.domain not in {"", "ai.onnx"}}
     if foreign:
-        raise BundleError(f"the int8 encoder needs operators that are onnxruntime's own ({foreign}); use fp32.")
+        raise BundleError(f"the int8 encoder needs operators that only onnxruntime has ({foreign}); use fp32.")
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", OPSET))
     model.ir_version, model.producer_name, model.producer_version = IR, "stpr", ""
@@ -125,7 +125,7 @@ def _quantised(folder: Path, training: Training) -> ModelProto:
 
 
 def _mean_shift(full: Path, quantised: Path, feeds: Iterator[dict[str, Array]]) -> Array:
-    """What the features of a quantised encoder have more than those of the full one, in the mean `(D,)` float32."""
+    """Mean difference of the quantised encoder's features from the full-precision ones: `(D,)` float32."""
     engines = [open_engine("onnxruntime", graph) for graph in (full, quantised)]
     shifts = [
         np.subtract(*(engine.run(feed)["features"].astype(np.float64) for engine in reversed(engines)))
@@ -136,7 +136,7 @@ def _mean_shift(full: Path, quantised: Path, feeds: Iterator[dict[str, Array]]) 
 
 
 def _take_off(shift: Array, encoder: ModelProto) -> None:
-    """Subtract what all features have too much."""
+    """Add a node that subtracts the mean shift from the features."""
     graph = encoder.graph
     node = next(node for node in graph.node if "features" in node.output)
     node.output[:] = [SHIFTED if name == "features" else name for name in node.output]
@@ -145,7 +145,7 @@ def _take_off(shift: Array, encoder: ModelProto) -> None:
 
 
 def _fold(encoder: Path, target: Path) -> None:
-    """Let onnxruntime fold what is constant, batch norms above all, and write the graph that is left."""
+    """Fold constants, batch norms above all, with onnxruntime, and write the resulting graph."""
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     settings.optimized_model_filepath = str(target)
@@ -154,7 +154,7 @@ def _fold(encoder: Path, target: Path) -> None:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds, one at a time: their activations are counted before the next, or they would fill the memory."""
+    """Provides feeds one at a time, so that not all activations are in memory at once."""
 
     def __init__(self, feeds: Iterator[dict[str, Array]], count: int) -> None:
         self.feeds, self.count, self.left = feeds, count, 0
@@ -163,18 +163,18 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return self.count
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """How many are asked for now."""
+        """Set how many to provide next."""
         self.left = end_index - start_index
 
     def get_next(self) -> dict[str, Array] | None:
-        """The next, None at the end of what was asked for."""
+        """The next feed, None at the end of the range."""
         self.left -= 1
         return next(self.feeds, None) if self.left >= 0 else None
 
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep the library's progress off the terminal."""
+    """Silence the library's progress output."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -185,7 +185,7 @@ def _silent() -> Iterator[None]:
 
 
 def _exchange_encoder(clip: ModelProto, encoder: ModelProto) -> None:
-    """Put the quantised encoder in the place of the traced one in the clip graph."""
+    """Replace the traced encoder in the clip graph by the quantised one."""
     graph = clip.graph
     ends = {value.name: f"join/{value.name}/rows" for value in encoder.graph.input} | {"features": "join/features"}
     placed = []

@@ -1,4 +1,4 @@
-"""What a precision is calibrated on: training clips of the stage that is exported, and no older ones."""
+"""Load the calibration data of a precision: training clips of the exported stage, no older ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FEWEST: Final = 48
 def training_clips(recipe: Recipe, record: StageRecord) -> Training:
     """One frame of each of up to CLIPS training clips of the newest stage, spread over its classes.
 
-    Raises DataError for fewer than FEWEST, or where they are gone.
+    Raises DataError if fewer than FEWEST are available.
     """
     classes = record.stages[-1]
     listed = read_lists(recipe.data, record.stages[:-1], skip_list(recipe.data))
@@ -36,7 +36,7 @@ def training_clips(recipe: Recipe, record: StageRecord) -> Training:
     if gone or len(videos) < FEWEST:
         what = f"{len(gone)} of them are gone, such as {gone[0]}" if gone else f"there are {len(videos)}"
         raise DataError(
-            f"int8 is calibrated on at least {FEWEST} training clips of the stage, and {what}; put more there, or"
+            f"int8 is calibrated on at least {FEWEST} training clips of the stage, but {what}; add more, or"
             " export with --precision fp16 or fp32."
         )
     spec = PixelSpec(record.preprocess, record.motion)

@@ -1,4 +1,4 @@
-"""What a precision is to the rest of the exporter."""
+"""The interface of precisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FULL: Final = "float32"
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Frames of the stage's training clips, one of each: what the encoder takes, in batches of one."""
+    """One frame per training clip of the stage, as encoder inputs with batch size 1."""
 
     feeds: Callable[[], Iterator[dict[str, Array]]]
     record: Calibration
@@ -40,12 +40,11 @@ Write: TypeAlias = Callable[[Path, Callable[[], Training]], Written]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How graphs are written in a precision, and what they must hold to.
+    """A precision: how to write its graphs, and the policy that they must satisfy.
 
-    `write` finds the traced graphs (`graphs/cut.FILES`) and `weights/` in a folder, leaves them as they are, and puts
-    its own beside them; it asks for training clips only if it calibrates. Inputs, outputs, and the names of the
-    experts' outputs inside the head stay those of the traced graphs. `kinds` are the parts whose layers are to have
-    their weights in another element type than float32.
+    `write` reads the traced graphs (`graphs/cut.FILES`) and `weights/` in a folder, leaves them unchanged, and writes
+    its own files beside them; it requests training clips only if it calibrates. It must keep inputs, outputs, and the
+    names of the experts' outputs inside the head. `kinds`: element types of weights, for parts that are not float32.
     """
 
     write: Write

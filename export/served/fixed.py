@@ -1,4 +1,4 @@
-"""A graph for a fixed batch: some consumers take no free axis."""
+"""Fix the batch of a graph, for consumers without dynamic axes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 
 def read_graph(file: Path, batch: int | None, *, weights: bool) -> ModelProto:
-    """A graph of a bundle, its free axis fixed to `batch` where that is given, with its weights inside if asked for."""
+    """Read a graph of a bundle, with its dynamic axis fixed to `batch` if given, and weights embedded if requested."""
     model = onnx.load(str(file), load_external_data=weights)
     if batch is not None:
         for value in [*model.graph.input, *model.graph.output]:

@@ -1,4 +1,4 @@
-"""A model repository of NVIDIA's Triton: encoder, head and clip graph as models of its onnxruntime backend.
+"""Write a model repository for NVIDIA's Triton: encoder, head and clip graph as models of its onnxruntime backend.
 
 FOLDER/NAME_encoder/config.pbtxt
                    /1/model.onnx, weights/
@@ -24,7 +24,7 @@ LABELS: Final = "labels.txt"
 
 
 def write(bundle: Bundle, folder: Path, batch: int | None) -> None:
-    """A model per graph, with copies of the weights that it reads: Triton takes no links to outside a model."""
+    """Write a model per graph with copies of its weights, since Triton does not follow links out of a model."""
     for name, spec in bundle.manifest.graphs.items():
         model = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', bundle.manifest.name)}_{name}"
         version = model / "1"
@@ -53,12 +53,12 @@ def _head(name: str, batch: int | None) -> Iterator[str]:
     if batch is None:
         yield f"max_batch_size: {LARGEST_BATCH}"
         yield "dynamic_batching { }"
-    else:  # Triton batches along a free axis alone
+    else:  # Triton only batches along a dynamic axis
         yield "max_batch_size: 0"
 
 
 def _ends(kind: str, spec: GraphSpec, batch: int | None) -> Iterator[str]:
-    """Inputs or outputs; without a free batch, which Triton adds."""
+    """Inputs or outputs, without a dynamic batch axis, which Triton adds."""
     tensors = spec.inputs if kind == "input" else spec.outputs
     yield f"{kind} ["
     for place, tensor in enumerate(tensors):
@@ -76,6 +76,6 @@ def _shape(tensor: TensorSpec, batch: int | None) -> Iterator[str]:
     shape = tensor.shape[1:] if batch is None else (batch, *tensor.shape[1:])
     if shape:
         yield f"    dims: [ {', '.join(map(str, shape))} ]"
-    else:  # one number per clip, which Triton has no other words for
+    else:  # one number per clip, which Triton can only express with a reshape
         yield "    dims: [ 1 ]"
         yield "    reshape: { shape: [ ] }"

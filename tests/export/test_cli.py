@@ -192,7 +192,7 @@ def test_a_target_chooses_the_precision_and_refuses_what_it_can_not_take(
     refused = call(*arguments, "--target", "jetpack5", folder=tmp_path, monkeypatch=monkeypatch)
     assert refused.exit_code == 2
     assert re.search(
-        r"^Error: --target jetpack5: TensorRT 8\.5 does not take \w+-fp16\.onnx, for it has .*opset 18 where 17",
+        r"^Error: --target jetpack5: TensorRT 8\.5 does not support \w+-fp16\.onnx with .*opset 18, and 17",
         refused.output.splitlines()[-1],
     )
     assert "compare fp16" not in refused.output

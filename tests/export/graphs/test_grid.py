@@ -53,7 +53,7 @@ def test_keys_and_every_kind_of_scores(tmp_path: Path) -> None:
 
 def test_features_without_adapters_are_not_in_a_bundle() -> None:
     model = random_model(backbone=load_backbone("tiny"), stages=1, place="feature", settings=head_settings("clip_key"))
-    said = r'\[router\] kind looks at frame features without adapters, .*: export a run with kind = "adapter_key"'
+    said = r'\[router\] kind needs frame features without adapters, .*: export a run with kind = "adapter_key"'
     with pytest.raises(BundleError, match=said):
         trace_pieces(model)
 

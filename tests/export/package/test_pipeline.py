@@ -136,7 +136,7 @@ def test_half_precision_is_half_the_weights_and_combines_in_full(halved: Path, b
 
 def test_clips_to_calibrate_int8_that_are_gone_are_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"int8 is calibrated on at least 48 training clips of the stage, and 96 of them are gone"
+        DataError, match=r"int8 is calibrated on at least 48 training clips of the stage, but 96 of them are gone"
     ):
         export_stage(run, 3, tmp_path, options=Options(precision="int8", clips=1))
     assert not list(tmp_path.rglob("manifest.json"))

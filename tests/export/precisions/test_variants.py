@@ -133,14 +133,14 @@ def test_float32_under_the_name_of_a_lower_precision_is_refused(
     written: tuple[StPR, Path], precision: Precision
 ) -> None:
     layers, _ = inspect(written[1], FILES)
-    said = rf"^asked for {precision}, got {{'float32': \d+}} layers in the encoder, which is to be (float16|int8); no"
+    said = rf"^asked for {precision}, got {{'float32': \d+}} layers in the encoder, which must be (float16|int8); no"
     with pytest.raises(ParityError, match=said):
         refuse_other(precision, variant_of(precision).kinds, layers)
 
 
 def test_a_combination_of_experts_in_half_precision_is_refused() -> None:
     with pytest.raises(
-        ParityError, match=r"^asked for fp16, got .*'float16': 1.* in the combine, which is to be float32"
+        ParityError, match=r"^asked for fp16, got .*'float16': 1.* in the combine, which must be float32"
     ):
         refuse_other(
             "fp16", variant_of("fp16").kinds, {"encoder": {"float16": 9}, "combine": {"float16": 1, "float32": 5}}

@@ -57,7 +57,7 @@ def test_a_single_file_has_its_weights_inside_and_too_large_a_one_is_refused(
     written = emit(bundle, "single-file")
     assert sorted(path.name for path in written.iterdir()) == ["clip.onnx", "encoder.onnx", "head.onnx"]
     monkeypatch.setattr(single_file, "LARGEST", 1000)
-    with pytest.raises(BundleError, match=r"clip\.onnx would have .* GB in one file.*weights lie beside"):
+    with pytest.raises(BundleError, match=r"clip\.onnx would have .* GB in one file.*weights are beside"):
         emit(bundle, "single-file")
     assert (written / "clip.onnx").is_file()  # what was there stays
 
