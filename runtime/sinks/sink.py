@@ -96,6 +96,9 @@ class Guarded:
             self._sink.close()
         except BrokenPipeError:
             pass
+        except MissedError as error:  # nothing will follow that may be taken again
+            self.broken = True
+            log.error("%s: %s", self.name, error.message)
         except Exception as error:  # noqa: BLE001
             self._break(error)
 

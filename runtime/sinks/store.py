@@ -6,8 +6,10 @@ pauses until there is room.
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,8 +58,11 @@ class Store:
         self._newest: dict[str, Path] = {}  # by name: each may be being written
         try:
             folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass  # it can be written, now and not when the first event comes
         except OSError as error:
-            raise StprError(f"can't record to {shown(folder)} ({error.strerror}); choose another place.") from error
+            if error.errno != errno.ENOSPC:  # which may change
+                raise StprError(f"can't record to {shown(folder)} ({error.strerror}); choose another place.") from error
 
     def new(self, name: str) -> Path:
         """An empty file for a video that begins now; `name` stands in its name. Raises MissedError without room."""
@@ -78,9 +83,18 @@ class Store:
             return path
 
     def check_room(self) -> None:
-        """Raises MissedError where the disk is nearly full, and where `--keep` lets nothing go."""
+        """Raises MissedError where the disk is nearly full, and where `--keep` lets nothing go.
+
+        A folder that was removed is made again.
+        """
         now = time.monotonic()
         if now - self._looked_at >= LOOK_SECONDS:
+            try:
+                self._folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise MissedError(
+                    f"can't record to {shown(self._folder)} ({error.strerror}); make it again."
+                ) from error
             if not has_room(self._folder):
                 self._prune()
             self._looked_at, self._room = now, has_room(self._folder)

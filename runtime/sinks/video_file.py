@@ -78,6 +78,8 @@ class VideoFile:
             self._writer.write(image)
         self._written += due
         if self._written - self._looked_at >= GROWS_WITHIN * self._fps:
+            if not self._path.exists():
+                raise MissedError(f"{shown(self._path)} was removed while it was recorded.")
             before, self._looked_at, self._bytes = self._bytes, self._written, _size(self._path)
             if self._bytes <= before:
                 raise MissedError(

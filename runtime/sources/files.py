@@ -107,6 +107,8 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
     """A video file; raises SourceError unless it can be opened and says how fast it runs."""
     with openable(path) as name:
         device = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
+    if not device.isOpened() and not path.stat().st_size:
+        raise SourceError(f"{shown(path)} is empty; copy or record it again.")
     if not device.isOpened():
         raise SourceError(
             f"{shown(path)} can't be decoded: it is damaged, cut short or no video; copy or record it again."
@@ -141,7 +143,10 @@ def open_folder(path: Path) -> RecordedSource:
 
     One that can't be decoded is told, counted and passed over; its place in time stays empty.
     """
-    files = sorted(filter(_is_picture, path.iterdir()), key=_natural)
+    try:
+        files = sorted(filter(_is_picture, path.iterdir()), key=_natural)
+    except OSError as error:
+        raise SourceError(f"{shown(path)} can't be looked into ({error.strerror}); check its permissions.") from error
     if not files:
         raise SourceError(
             f"{shown(path)} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); name a folder that does."
@@ -197,15 +202,18 @@ def _media_time(device: cv2.VideoCapture, expected: float, before: float) -> flo
 
 
 def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and not file.is_dir()
+    """Whether it is one by its name; neither a folder nor a pipe, which may never give anything."""
+    if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+        return False
+    return file.is_file() or not file.exists()  # a link to nowhere is told when it is read
 
 
 def _read_image(file: Path) -> Image | None:
     try:
         content = file.read_bytes()
-        # Decoding nothing is an error of OpenCV's own kind, as is a picture larger than it allows.
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        fault = "it is damaged or no image"
+        # A picture larger than OpenCV allows is an error of its own kind.
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        fault = "it is damaged or no image" if content else "it is empty"
     except (OSError, cv2.error) as error:
         image, fault = None, str(error)
     if image is None:

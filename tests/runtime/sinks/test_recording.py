@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.settings import Settings
+from stpr.runtime.sinks import open_sinks
 from stpr.runtime.sinks.recording import Folder, OneFile, Recording, open_recording
 from stpr.runtime.sinks.sink import MissedError
 from stpr.runtime.sinks.video_file import LIVE_FPS
@@ -300,6 +302,29 @@ def test_a_folder_goes_on_with_another_file_where_one_no_longer_grows(tmp_path: 
     assert play(sink, 20, first=missed + 1) == 20
     sink.close()
     assert sorted(read_back(path)[0] > 0 for path in (tmp_path / "days").iterdir()) == [True, True]
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stpr.runtime.sinks.store.LOOK_SECONDS", 0.0)
+    sink, missed = Recording(Folder(tmp_path / "videos", Settings(source="0"))), []
+    for index in range(400):
+        try:
+            sink.write(make_result(index, captured_at=index / 10, source=Origin("camera", is_live=True, fps=10)))
+        except MissedError as error:
+            missed.append(error.message)
+        if index == 20:
+            shutil.rmtree(tmp_path / "videos")
+    sink.close()
+    assert len(missed) == 1
+    assert re.search(r"_camera\.mp4 was removed while it was recorded\.$", missed[0])
+    (video,) = (tmp_path / "videos").iterdir()
+    assert read_back(video)[0] > 200
+
+
+def test_a_folder_that_takes_no_file_is_told_at_once() -> None:
+    for kind in ("record", "clips"):
+        with pytest.raises(StprError, match=r"can't record to /proc \(.*\); choose another place"):
+            open_sinks(Settings(source="0", headless=True, **{kind: Path("/proc")}))
 
 
 def test_every_moment_of_a_recording_can_be_read(tmp_path: Path) -> None:
