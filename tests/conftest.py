@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,6 +95,28 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
         for item in items:
             if any(path == item.path or path in item.path.parents for path in marked):
                 item.add_marker(name)
+
+
+@pytest.fixture(autouse=True)
+def _end_processes() -> Iterator[None]:
+    """End the processes that a test started and, having failed, left running: they would slow all tests after it."""
+    before = _children()
+    yield
+    for child in _children() - before:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def _children() -> set[int]:
+    """The processes that this one started; without those that Python keeps for its own use, which start but once."""
+    found = {int(child) for file in Path("/proc/self/task").glob("*/children") for child in file.read_text().split()}
+    return {child for child in found if b"multiprocessing" not in _command_line(child)}
+
+
+def _command_line(process: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
 
 
 @pytest.fixture(scope="session")
