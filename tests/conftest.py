@@ -81,6 +81,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "export/served/test_web.py",
     "export/test_measure_consumers.py",
     "export/test_measure_engines.py",
+    "export/test_measure_stages.py",
     "runtime/sources/test_soak.py",
     "train/model/test_any_network.py",
     "train/model/test_tiny_backbone.py",
