@@ -39,3 +39,14 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"(https?:[^\"]*)", page.read_text("utf-8"))
         assert loaded == [], page
+
+
+def test_results_are_what_compare_wrote_and_the_method_quotes_the_same(site: Path) -> None:
+    page = (site / "results.html").read_text(encoding="utf-8")
+    assert 'class="admonition warning"' in page
+    found = re.findall(r"<tr>\s*<td>(\w+)</td>\s*<td>(\d)</td>\s*<td>([^<]+)</td>", page)
+    assert ("streaming_lda", "3", "98.2 ± 0.4") in found
+    assert len(set(re.findall(r"<h2[^>]*>([^<]+)", page))) == 5
+    method = (ROOT / "METHOD.md").read_text(encoding="utf-8")
+    assert len(found) == 66
+    assert [row for row in found if row[2] not in method] == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import re
-from collections.abc import Iterator
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +23,13 @@ from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.decision import Prediction
 from stpr.runtime.events import End, Start
 from stpr.train.cli import main as train
+from stpr.train.run.metrics import UNKNOWN
 from stpr.train.settings.recipe import Recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 RULE: Final = "Every error that a user can mend is one line with cause, value and fix, and exit code 2."
 ROOT: Final = Path(__file__).parents[2]
@@ -30,6 +39,25 @@ COMMANDS: Final[dict[str, click.Command]] = {
     "stpr-export": export,
     **{f"stpr-{name}": found for name, found in vars(cli).items() if isinstance(found, click.Command)},
 }
+RESULTS: Final = Path(__file__).parent / "results"
+COLUMNS: Final = {  # of a table.csv
+    "final": "after the last stage",
+    "average_incremental": "average over stages",
+    "backward_forgetting": "backward forgetting",
+    "routing_accuracy": "routing accuracy",
+    "oracle_accuracy": "oracle accuracy",
+}
+CAUTION: Final = (
+    '!!! warning "What was chosen on test clips"',
+    "    Settings were chosen on training clips, with two exceptions: the likelihood router and the lean experts of",
+    "    the hand shapes were once chosen with an eye on these very test clips. Rows that change one setting are read",
+    "    off test clips, so the best of them is no result. A joint linear probe keeps all videos: a bound, no rival.",
+    "",
+    "Per cent on test clips, the mean ± the sample standard deviation over seeds, each its own order of the classes.",
+    "These tables are made of what `stpr-train compare` wrote (`table.csv`), with the recipes of then, when each draw",
+    "counted as a centre view does. [METHOD.md](METHOD.md) says what the rows are and what follows from them.",
+    "",
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -60,8 +88,32 @@ def references() -> dict[str, str]:
             + [line for struct in (Prediction, Start, End) for line in _table(struct)]
         ),
         "manifest.md": "\n".join(["# Manifest of a bundle", "", *_tables(Manifest)]),
+        "results.md": "\n".join(["# Results", "", *CAUTION, *_results()]),
         "errors.md": f"# Errors\n\n{RULE}\n\n```\n{_error_tree()}\n```\n",
     }
+
+
+def _results() -> Iterator[str]:
+    """A table for each comparison whose `table.csv` is kept here: a row of means over seeds for each of its rows."""
+    for table in tomllib.loads((RESULTS / "index.toml").read_text(encoding="utf-8"))["table"]:
+        yield from (f"## {table['title']}", "", "```", table["command"].strip(), "```", "")
+        yield "| row | seeds | " + " | ".join(COLUMNS.values()) + " |"
+        yield "|---|" + "---|" * (1 + len(COLUMNS))
+        with (RESULTS / table["file"]).open(encoding="utf-8", newline="") as file:
+            runs = list(csv.DictReader(file))
+        for row in dict.fromkeys(run["row"] for run in runs):
+            own = [run for run in runs if run["row"] == row]
+            cells = [_mean([float(run[column]) for run in own if run[column]]) for column in COLUMNS]
+            yield f"| {row} | {len(own)} | " + " | ".join(cells) + " |"
+        yield ""
+
+
+def _mean(shares: Sequence[float]) -> str:
+    """Shares in per cent: the mean ± the sample standard deviation."""
+    if not shares:
+        return UNKNOWN
+    spread = f" ± {100 * statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
+    return f"{100 * statistics.mean(shares):.1f}{spread}"
 
 
 def _error_tree() -> str:
