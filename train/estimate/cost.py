@@ -1,9 +1,9 @@
-"""Measure how long a unit of work takes on this machine (a few seconds), and compute the size of checkpoints."""
+"""Measure how long a unit of work takes on this machine (a few seconds)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,13 +14,12 @@ import torch
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import load_draws
-from stpr.train.estimate.footprint import stage_sizes
 from stpr.train.learning.distributed import Processes
 from stpr.train.learning.fit import Criterion, Terms, check_precision, new_accelerator
+from stpr.train.learning.frozen_pass import frozen_pass
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
-from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.learning import OptimizerSettings
 from stpr.train.settings.recipe import Recipe
@@ -59,8 +58,11 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
     inputs = FrozenFeatures(seen_first, torch.arange(size) % 2, Processes(device=device))
 
     def encode() -> None:
-        with torch.no_grad():
-            encoder.frozen(frames)
+        if upstream:
+            with torch.no_grad():
+                encoder.frozen(frames)
+        else:
+            frozen_pass(encoder)(encoder, frames)
 
     try:
         pace = _seconds(encode, device) / (seen * sampling.frames), _step_seconds(recipe, model, inputs) / size
@@ -142,9 +144,3 @@ def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} thread{'s'[: torch.get_num_threads() > 1]}"
-
-
-def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, classes: Sequence[Sequence[str]]) -> list[int]:
-    """Exact bytes of the tensors in each stage's checkpoint, computed from shapes; `classes` lists each stage's."""
-    sizes = stage_sizes(encoder, recipe, [len(names) for names in classes])
-    return [sum(size.bytes.values()) for size in sizes]

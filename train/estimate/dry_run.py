@@ -16,7 +16,8 @@ from stpr.train.data.source import missing, read_lists, read_stages, skip_list
 from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
 from stpr.train.datasets.skip_list import NOTHING
-from stpr.train.estimate.cost import Rates, checkpoint_bytes, measure
+from stpr.train.estimate.cost import Rates, measure
+from stpr.train.estimate.footprint import checkpoint_bytes
 from stpr.train.estimate.network import Network, look_for_network, settle_offline
 from stpr.train.estimate.preparation import Preparation, preparation_work
 from stpr.train.estimate.work import Clips, Work, work_of

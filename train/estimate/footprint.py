@@ -78,6 +78,12 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
         )
 
 
+def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, classes: Sequence[Sequence[str]]) -> list[int]:
+    """Exact bytes of the tensors in each stage's checkpoint, computed from shapes; `classes` lists each stage's."""
+    sizes = stage_sizes(encoder, recipe, [len(names) for names in classes])
+    return [sum(size.bytes.values()) for size in sizes]
+
+
 @dataclass(frozen=True, slots=True)
 class HeadFlops:
     """FLOPs of a head per clip: of each expert (all have the same form) and of the combiner."""

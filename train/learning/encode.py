@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,12 +13,12 @@ from stpr.runtime.contract.errors import DataError
 from stpr.train.data.cache import Encoding, FeatureCache
 from stpr.train.data.clips import Clip, load_ahead
 from stpr.train.data.videos import check_all
+from stpr.train.learning.frozen_pass import frozen_pass
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.settings.learning import SamplingSettings
 
 Advance: TypeAlias = Callable[[int], None]  # called after every clip with the number done
-AT_ONCE: Final = 16  # clips of a video per network call
 
 
 @torch.no_grad()
@@ -107,8 +107,7 @@ class VideoEncoder:
             if self._cache:
                 self._cache.served += 1
             return loaded
-        parts = [part.to(self._encoder.mean.device) for part in torch.split(loaded, AT_ONCE)]
-        features = torch.cat([self._encoder.frozen(part).cpu() for part in parts])
+        features = frozen_pass(self._encoder)(self._encoder, loaded)
         if not features.isfinite().all():
             raise DataError(
                 f"the network {self._encoder.backbone.source} computes NaN or infinite features for the video {video};"

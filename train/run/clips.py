@@ -15,6 +15,7 @@ from stpr.train.data.stages import Stage, check_videos
 from stpr.train.datasets.annotations import Split, Video
 from stpr.train.learning.distributed import Processes
 from stpr.train.learning.encode import encode_frozen
+from stpr.train.learning.frozen_pass import frozen_pass
 from stpr.train.learning.inputs import Inputs, PixelClips
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.run.background import Background, background_of
@@ -45,6 +46,7 @@ class VideoClips:
     span: float = 1.0  # seconds of a typical training clip
     background: Background | None = field(init=False)
     _tests: dict[int, Inputs] = field(default_factory=dict)
+    _said: str = ""
 
     def __post_init__(self) -> None:
         """Find the background videos. Raises RecipeError or DataError if they can't be used."""
@@ -72,12 +74,19 @@ class VideoClips:
         clips = PixelClips(videos, labels, spec=encoder.pixels, sampling=sampling, seed=seed, processes=self.processes)
         if encoder.upstream_trains:
             return clips
-        what = f"stage {stage.index} {split}"
+        what, quick = f"stage {stage.index} {split}", frozen_pass(encoder)
+
+        def advance(done: int) -> None:
+            if quick.told != self._said:
+                self._said = quick.told
+                self.progress.note(quick.told)
+            self.progress.encoding(what, done, len(videos))
+
         encoded = encode_frozen(
             clips,
             encoder,
             draws=sampling.draws if split == "train" else 0,
-            advance=lambda done: self.progress.encoding(what, done, len(videos)),
+            advance=advance,
             cache=self.cache,
         )
         if split == "train" and self.background is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -153,6 +154,18 @@ def test_a_name_that_no_recipe_or_graph_can_hold_is_one_line(words: list[str]) -
     assert result.exit_code == 2
     assert "is not in UTF-8; rename the file or folder." in result.output
     assert result.output.isascii()
+
+
+@pytest.mark.parametrize(("before", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_pytorch_sleep_where_they_wait_unless_the_user_says_otherwise(
+    before: str | None, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", before or "")  # so that it is as it was behind the test
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    do = Command("do", callback=lambda: click.echo(os.environ["OMP_WAIT_POLICY"]))
+    result = CliRunner().invoke(Group("stpr-do", default="do", commands={"do": do}), [])
+    assert result.output == f"{then}\n"
 
 
 def test_commands_of_a_group_have_their_version_too() -> None:

@@ -12,7 +12,8 @@ from accelerate.state import AcceleratorState
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.clips import load_draws
 from stpr.train.estimate import network
-from stpr.train.estimate.cost import checkpoint_bytes, measure
+from stpr.train.estimate.cost import measure
+from stpr.train.estimate.footprint import checkpoint_bytes
 from stpr.train.estimate.network import Network
 from stpr.train.methods.build import build_model
 from stpr.train.model.backbone import load_backbone

@@ -11,6 +11,7 @@ from stpr.runtime.contract.errors import DataError
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.source import read_videos
 from stpr.train.data.stages import Stage
+from stpr.train.learning import frozen_pass
 from stpr.train.learning.distributed import ALONE
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.methods.build import build_model
@@ -28,10 +29,14 @@ class Told(ShownProgress):
     def __init__(self) -> None:
         super().__init__(quiet=True)
         self.passes: list[tuple[str, int]] = []
+        self.notes: list[str] = []
 
     def encoding(self, what: str, done: int, total: int) -> None:
         if done == total:
             self.passes.append((what, total))
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,13 @@ def test_a_class_without_videos_can_not_be_learnt_but_needs_no_test(root: Path) 
     with pytest.raises(DataError, match="wave"):
         clips.train(encoder, SECOND)
     assert clips.test(encoder, SECOND) is None
+
+
+def test_why_pytorch_encodes_is_said_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen_pass, "MOST_BYTES", 1)
+    recipe, told = recipe_of(root), Told()
+    clips, encoder = clips_of(recipe, told), build_model(recipe).encoder
+    for stage in (FIRST, SECOND):
+        clips.train(encoder, stage)
+    assert len(told.notes) == 1
+    assert told.notes[0].startswith("frames are encoded by PyTorch: ")
