@@ -1,8 +1,8 @@
-"""`stpr-doctor`: what this machine has and lacks, and the fix for each. Read in this order: finding, this, any check.
+"""`stpr-doctor`: check what this machine has and lacks, with fixes. Read in this order: finding, this, any check.
 
-Each check runs in a process of its own, all at once: a library that dies by a signal as soon as it is loaded, or a
-camera that never answers, is a finding instead of the end. A new check is a function of the root of the file system
-that gives findings, and here its import and its entry in CHECKS.
+All checks run at once, each in its own process, so that a library that crashes on import, or a camera that never
+answers, becomes a finding. To add one: a function that takes the root of the file system and yields findings, and its
+entry in CHECKS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.doctor.finding import Finding, broken, note
 
-# By name, and imported in the child alone: a check may import what ends its process.
+# Names, imported only in the child process, since a check may import a library that crashes.
 CHECKS: Final[Mapping[str, str]] = {
     "system": "machine:check_system",
     "packages": "libraries:check_packages",
@@ -39,19 +39,19 @@ CHECKS: Final[Mapping[str, str]] = {
     "disk": "machine:check_disk",
     "clock": "machine:check_clock",
 }
-PATIENCE: Final = 60.0  # seconds for one check
+PATIENCE: Final = 60.0  # seconds per check
 MARKS: Final = {"ok": "ok  ", "note": "note", "broken": "FAIL"}
 CHILD: Final = "import sys; from stpr.runtime.doctor import tell; tell(*sys.argv[1:])"
 DIED: Final[Mapping[int, str]] = {
     signal.SIGILL: "a library was built for another processor: install the wheel of this one; on a Jetson Nano set"
     " OPENBLAS_CORETYPE=ARMV8",
-    signal.SIGKILL: "it was killed, as a rule for want of memory: stop what else runs, or add swap",
-    signal.SIGSEGV: "a library is damaged or two flavours of one overwrote each other: install it again alone",
+    signal.SIGKILL: "it was killed, usually for lack of memory: stop other programs, or add swap",
+    signal.SIGSEGV: "a library is damaged, or two variants of one overwrote each other: reinstall only one",
 }
 
 
 class DoctorReport(msgspec.Struct, frozen=True):
-    """What `--json` writes."""
+    """The output of `--json`."""
 
     schema: int
     healthy: bool
@@ -59,7 +59,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
 
 
 def run_doctor(*, as_json: bool, root: Path = Path("/"), patience: float = PATIENCE) -> None:
-    """Print what was found; raises StprError where something is broken."""
+    """Print the findings; raises StprError if something is broken."""
     findings = examine(root, patience=patience)
     bad = [finding for finding in findings if finding.state == "broken"]
     if as_json:
@@ -73,7 +73,7 @@ def run_doctor(*, as_json: bool, root: Path = Path("/"), patience: float = PATIE
                 click.echo(f"      {'':<{width}}  fix: {finding.fix}")
     if bad:
         names = ", ".join(dict.fromkeys(finding.what for finding in bad))
-        raise StprError(f"this machine can't do its work yet: {names}; each has its fix above.")
+        raise StprError(f"this machine is not ready: {names}; the fixes are above.")
 
 
 def examine(root: Path, *, patience: float = PATIENCE) -> list[Finding]:
@@ -84,12 +84,12 @@ def examine(root: Path, *, patience: float = PATIENCE) -> list[Finding]:
 
 
 def tell(name: str, root: str) -> None:
-    """What the child does: the findings of one check as JSON on standard output, which libraries must not use."""
+    """The child process: print the findings of one check as JSON, keeping libraries off standard output."""
     try:
         found = [*resolve_name(f"{__name__}.{CHECKS[name]}")(Path(root))]
     except ImportError as error:
         reason = " ".join(str(error).split())
-        found = [note(name, f"not looked at: {reason}", "mend first what is said of that library")]
+        found = [note(name, f"not checked: {reason}", "first fix the finding on that library")]
     sys.stdout.write(f"\n{msgspec.json.encode(found).decode()}\n")
 
 
@@ -99,12 +99,12 @@ def _examine_one(name: str, *, root: Path, patience: float) -> list[Finding]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False, errors="replace")
     except subprocess.TimeoutExpired:
         return [
-            broken(name, f"no answer within {patience:g} s", "what is asked hangs: unplug it or restart the machine")
+            broken(name, f"no answer within {patience:g} s", "what it asks hangs: unplug it or restart the machine")
         ]
     if done.returncode == 0:
         return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=list[Finding])
     if done.returncode < 0:
         died = signal.Signals(-done.returncode)
-        return [broken(name, f"the check was ended by {died.name}", DIED.get(died, "install what it loads again"))]
+        return [broken(name, f"the check was ended by {died.name}", DIED.get(died, "reinstall what it loads"))]
     said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return [broken(name, f"the check failed: {said}", "this is a fault of stpr-doctor: please report it")]
+    return [broken(name, f"the check failed: {said}", "this is a bug of stpr-doctor: please report it")]

@@ -1,4 +1,4 @@
-"""The newest bundle: what `stpr-check` says of it, since a model that loads may still be wrong here."""
+"""Check the newest bundle as `stpr-check` does, since a model that loads may still be wrong here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stpr.runtime.updates.models import BUNDLES
 
 
 def check_newest_bundle(root: Path) -> Iterator[Finding]:  # noqa: ARG001
-    """Digests, then the golden clip through every graph: preprocessing, precision and the library's version in one."""
+    """Verify digests, then run the golden clip in every graph, which covers precision and library versions."""
     try:
         bundle = newest_bundle(BUNDLES)
     except StprError:

@@ -1,4 +1,4 @@
-"""The cameras: which there are, and whether each gives a frame."""
+"""List the cameras, and check whether each gives a frame."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from stpr.runtime.doctor.finding import Finding, broken, note, ok
 
 
 def check_cameras(root: Path) -> Iterator[Finding]:
-    """One finding for each /dev/video that is a camera: further nodes of one carry data about its pictures alone."""
+    """One finding per /dev/video that is a camera; further nodes of a camera carry only metadata."""
     nodes = sorted((root / "dev").glob("video[0-9]*"), key=lambda node: int(node.name[5:]))
     if not nodes:
         yield note(
             "cameras",
             "no /dev/video*",
-            "plug one in; in a container add --device /dev/video0; files and streams need none",
+            "plug one in; in a container add --device /dev/video0; not needed for files and streams",
         )
     for node in nodes:
         system = root / "sys/class/video4linux" / node.name
@@ -43,14 +43,12 @@ def _try(node: Path, name: str) -> Finding:
     finally:
         device.release()
     if not read or image is None:
-        return broken(
-            what, f"{name}: it gives no frame", "plug it in elsewhere, without a hub; `v4l2-ctl --list-formats`"
-        )
+        return broken(what, f"{name}: it gives no frame", "use another port, without a hub; `v4l2-ctl --list-formats`")
     return ok(what, f"{name}: {image.shape[1]}x{image.shape[0]}")
 
 
 def _users(node: Path) -> list[str]:
-    """The processes that have it open, of those we may look into."""
+    """The processes that have it open, as far as visible to us."""
     found = set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:

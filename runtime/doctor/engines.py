@@ -1,4 +1,4 @@
-"""Which engines really run a graph here."""
+"""Check which engines can really run a graph here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stpr.runtime.doctor.libraries import ON_JETSON, version_of
 from stpr.runtime.engines import DEFAULTS, ENGINES, open_engine
 from stpr.runtime.settings import ENGINE
 
-# y = x + x for four numbers, opset 18, IR 10, as bundles have it: tests/runtime/doctor makes it with the onnx package.
+# y = x + x for four numbers, opset 18, IR 10, as in bundles; tests/runtime/doctor builds it with the onnx package.
 TINY: Final = bytes.fromhex(
     "080a12003a350a0e0a01780a017812017922034164641201675a0f0a0178120a0a08080112040a020804620f0a0179120a0a08080112040a02"
     "080442040a001012"
@@ -28,7 +28,7 @@ FOR_JETSON: Final = (
 
 
 def check_engines(root: Path) -> Iterator[Finding]:
-    """Each engine runs a graph of one node, and only what it then says of itself counts.
+    """Run a one-node graph on each engine and check which provider it used.
 
     onnxruntime's get_available_providers() lists what was compiled in, not what can be loaded.
     """
@@ -43,7 +43,7 @@ def check_engines(root: Path) -> Iterator[Finding]:
                 used = engine.name
                 engine.close()
             except EngineError as error:
-                # Whoever has the flavour for a GPU wants it used.
+                # Whoever has installed the GPU variant wants it to be used.
                 wanted = name == ENGINE or (name.endswith("-cuda") and version_of("onnxruntime-gpu"))
                 say = broken if wanted else note
                 cause, _, fix = " ".join(str(error).replace(f"{graph} ", "").split()).rpartition(": ")

@@ -1,4 +1,4 @@
-"""What a check says: one thing, what was found, and the way out where it is not well."""
+"""A finding of a check: subject, state, result, and the fix if it is not ok."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-# "note": something that this machine lacks and may do without; "broken": it keeps stpr from its work.
+# "note": missing but optional; "broken": stpr can't work.
 State: TypeAlias = Literal["ok", "note", "broken"]
 
 
@@ -20,15 +20,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def ok(what: str, found: str) -> Finding:
-    """It is well."""
+    """A finding without a problem."""
     return Finding(what, "ok", found)
 
 
 def note(what: str, found: str, fix: str) -> Finding:
-    """It may be wanted: here is how to get it."""
+    """Something optional is missing."""
     return Finding(what, "note", found, fix)
 
 
 def broken(what: str, found: str, fix: str) -> Finding:
-    """It must be mended first."""
+    """Something that must be fixed."""
     return Finding(what, "broken", found, fix)

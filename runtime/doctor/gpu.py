@@ -1,4 +1,4 @@
-"""NVIDIA's driver and TensorRT."""
+"""Check NVIDIA's driver and TensorRT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_DEVICE: Final = 100  # CUDA_ERROR_NO_DEVICE
 
 
 def check_cuda(root: Path) -> Iterator[Finding]:
-    """Whether the driver is there and sees a GPU: asked of the driver itself, since a Jetson has no nvidia-smi."""
+    """Check through the driver's API whether it finds a GPU, since a Jetson has no nvidia-smi."""
     devices = [*(root / "dev").glob("nvidia[0-9]*"), *(root / "dev").glob("nvhost-gpu")]
     try:
         driver = ctypes.CDLL(DRIVER)
@@ -23,7 +23,7 @@ def check_cuda(root: Path) -> Iterator[Finding]:
         if devices:
             yield broken(
                 "cuda",
-                f"{devices[0]} is there, {DRIVER} is not",
+                f"{devices[0]} exists, but {DRIVER} is missing",
                 "install the driver, or give the container the GPU (--gpus all, on a Jetson --runtime nvidia)",
             )
         else:
@@ -42,8 +42,8 @@ def check_cuda(root: Path) -> Iterator[Finding]:
     if not count.value:
         yield note(
             "cuda",
-            "a driver, and no GPU that this process may use",
-            "look at CUDA_VISIBLE_DEVICES, and at the permissions of /dev/nvidia*",
+            "a driver, but no GPU that this process may use",
+            "check CUDA_VISIBLE_DEVICES, and the permissions of /dev/nvidia*",
         )
     name = ctypes.create_string_buffer(100)
     for number in range(count.value):
@@ -52,19 +52,19 @@ def check_cuda(root: Path) -> Iterator[Finding]:
 
 
 def check_tensorrt(root: Path) -> Iterator[Finding]:
-    """Whether Python finds it: JetPack's lies outside a virtual environment."""
+    """Check whether Python can import it; JetPack's is outside virtual environments."""
     for module in ("tensorrt", "tensorrt_rtx"):
         try:
             found = importlib.import_module(module)
         except (ImportError, OSError):
             continue
-        yield ok("tensorrt", f"{module} {found.__version__}; engines are built on this machine, none is portable")
+        yield ok("tensorrt", f"{module} {found.__version__}; engines are built on this machine and are not portable")
         return
     if outside := sorted(root.glob("usr/lib/python3*/dist-packages/tensorrt")):
         yield note(
             "tensorrt",
-            f"in {outside[0]}, which this Python does not see",
-            "make the environment with --system-site-packages",
+            f"in {outside[0]}, outside this Python's path",
+            "create the environment with --system-site-packages",
         )
     else:
         yield ok("tensorrt", "not installed; only engines of `stpr-export --format tensorrt` need it")

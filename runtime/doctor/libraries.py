@@ -1,4 +1,4 @@
-"""The libraries of the runtime: which flavours are installed, and whether OpenCV loads and what it can open."""
+"""Check the runtime's libraries: installed variants, and whether OpenCV loads and what it can open."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from stpr.runtime.doctor.finding import Finding, broken, note, ok
 
-# Distributions that put their files into one and the same folder: the last one installed wins, and removing it
-# breaks the others. pip says nothing.
+# Distributions that install into the same folder: the last one wins, and removing it breaks the others, without a
+# warning from pip.
 FLAVOURS: Final = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
     "opencv": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -21,7 +21,7 @@ ON_JETSON: Final = "etc/nv_tegra_release"
 
 
 def check_packages(root: Path) -> Iterator[Finding]:  # noqa: ARG001
-    """Two flavours of one library at once."""
+    """Check for two variants of one library."""
     for library, names in FLAVOURS.items():
         present = [f"{name} {version}" for name in names if (version := version_of(name)) is not None]
         if len(present) > 1:
@@ -36,7 +36,7 @@ def check_packages(root: Path) -> Iterator[Finding]:  # noqa: ARG001
 
 
 def check_opencv(root: Path) -> Iterator[Finding]:
-    """Whether it loads, and what it can open."""
+    """Check whether it loads, and what it can open."""
     try:
         cv2: Any = importlib.import_module("cv2")
     except (ImportError, AttributeError) as error:
@@ -63,7 +63,7 @@ def check_opencv(root: Path) -> Iterator[Finding]:
 
 
 def _not_from_pip(library: str, module: str) -> Iterator[Finding]:
-    """A library that no pip installed: the system's, such as JetPack's, will do."""
+    """A library that was not installed by pip; the system's, such as JetPack's, is fine."""
     if importlib.util.find_spec(module) is not None:
         yield ok(library, "the system's own, not from pip")
     else:
@@ -79,7 +79,7 @@ def _opencv_fix(said: str) -> str:
 
 
 def version_of(distribution: str) -> str | None:
-    """As pip has it; None where that is not installed."""
+    """The version of a distribution; None if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

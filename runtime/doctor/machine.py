@@ -1,4 +1,4 @@
-"""The machine: power, processor, memory, disk and clock, as Linux tells them under /proc and /sys."""
+"""Check the machine: power, processor, memory, disk and clock, as Linux reports them in /proc and /sys."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Final
 
 from stpr.runtime.doctor.finding import Finding, broken, note, ok
 
-LITTLE_DISK: Final = 1.0  # GB; below a tenth of it nothing can be updated
-LITTLE_MEMORY: Final = 0.5  # GB that are free
-HOT: Final = 85.0  # degrees Celsius: boards slow down from about here
-WRITTEN: Final = 1735689600  # 2025-01-01: no clock that is right shows an earlier time
+LITTLE_DISK: Final = 1.0  # GB; below a tenth of it updates are impossible
+LITTLE_MEMORY: Final = 0.5  # GB free
+HOT: Final = 85.0  # degrees Celsius, from which boards throttle
+WRITTEN: Final = 1735689600  # 2025-01-01: a clock that shows an earlier time is wrong
 UNSYNCHRONISED: Final = 5  # TIME_ERROR of adjtimex
 
 
 def check_system(root: Path) -> Iterator[Finding]:
-    """What this is."""
+    """Describe the machine."""
     board = _read(root / "proc/device-tree/model").rstrip("\0")
     release = re.search(r"R(\d+).*?REVISION: ([\d.]+)", _read(root / "etc/nv_tegra_release"))
     l4t = f", L4T {release[1]}.{release[2]}" if release else ""
@@ -35,7 +35,7 @@ def check_system(root: Path) -> Iterator[Finding]:
 
 
 def check_power(root: Path) -> Iterator[Finding]:
-    """A Jetson's power mode, the processor's governor, and the heat."""
+    """Check a Jetson's power mode, the processor's governor, and the temperature."""
     if (tool := shutil.which("nvpmodel", path=f"{root / 'usr/sbin'}:{root / 'usr/bin'}")) is not None:
         done = subprocess.run([tool, "-q"], capture_output=True, text=True, timeout=20, check=False)
         mode = re.search(r"NV Power Mode:\s*(\S+)", done.stdout)
@@ -58,7 +58,7 @@ def check_power(root: Path) -> Iterator[Finding]:
 
 
 def check_cpu(root: Path) -> Iterator[Finding]:
-    """How many cores this process may use, and how busy they are."""
+    """Check how many cores this process may use, and their load."""
     may = len(os.sched_getaffinity(0))
     quota, _, period = _read(root / "sys/fs/cgroup/cpu.max").partition(" ")
     limit = int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else float(may)
@@ -67,7 +67,7 @@ def check_cpu(root: Path) -> Iterator[Finding]:
     if limit < may:
         yield note(
             "cpu",
-            f"{said}, held to {limit:g} cores by the container",
+            f"{said}, limited to {limit:g} cores by the container",
             f"--threads {max(1, int(limit))}: more only wait for each other",
         )
     elif busy > 1.5 * may:
@@ -77,7 +77,7 @@ def check_cpu(root: Path) -> Iterator[Finding]:
 
 
 def check_memory(root: Path) -> Iterator[Finding]:
-    """What is free, what swap there is, and whether the system had to kill for want of it."""
+    """Check free memory and swap, and whether the kernel has killed processes for lack of memory."""
     sizes = {
         key: int(value) / 1e6 for key, value in re.findall(r"^(\w+):\s+(\d+) kB", _read(root / "proc/meminfo"), re.M)
     }
@@ -96,7 +96,7 @@ def check_memory(root: Path) -> Iterator[Finding]:
     if killed and int(killed[1]):
         yield note(
             "memory",
-            f"{killed[1]} processes were killed since the start for want of memory",
+            f"{killed[1]} processes were killed since the start for lack of memory",
             "add swap before"
             " TensorRT builds engines: `sudo fallocate -l 4G /swap && sudo chmod 600 /swap && sudo mkswap /swap &&"
             " sudo swapon /swap`",
@@ -104,7 +104,7 @@ def check_memory(root: Path) -> Iterator[Finding]:
 
 
 def check_disk(root: Path) -> Iterator[Finding]:  # noqa: ARG001
-    """Room and permission here, where recordings, bundles and lines go, and where temporary files go."""
+    """Check free space and permissions in the current folder and that of temporary files."""
     for what, place in (("disk here", Path.cwd()), ("disk for temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free / 1e9
         if not os.access(place, os.W_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
@@ -125,20 +125,20 @@ def check_disk(root: Path) -> Iterator[Finding]:  # noqa: ARG001
 
 
 def check_clock(root: Path) -> Iterator[Finding]:  # noqa: ARG001
-    """Whether it is set: lines bear its time, and https:// checks certificates by it."""
+    """Check whether the clock is right, since lines carry its time and https:// needs it for certificates."""
     now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
     if time.time() < WRITTEN:
         yield broken(
             "clock", f"it shows {now}", "`sudo timedatectl set-ntp true`; a board without a battery needs a network"
         )
         return
-    code = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # a struct timex of zeros changes nothing
+    code = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # a zeroed struct timex only reads
     if code < 0:
         yield ok("clock", now)
     elif code == UNSYNCHRONISED:
-        yield note("clock", f"{now}, set by nobody", "`sudo timedatectl set-ntp true`, if nothing else sets it")
+        yield note("clock", f"{now}, not synchronised", "`sudo timedatectl set-ntp true`, if nothing else sets it")
     else:
-        yield ok("clock", f"{now}, kept right by the network")
+        yield ok("clock", f"{now}, synchronised by the network")
 
 
 def _degrees(file: Path) -> float:

@@ -1,7 +1,7 @@
-"""What becomes of a result between the decision and the sinks.
+"""Filters process results between the decision and the sinks.
 
-A new filter is a file with a class that is called with a result and returns one, and a line in FILTERS. Each camera has
-its own, and they run in this order.
+To add one: a file with a class that is called with a result and returns one, and an entry in FILTERS. Each camera has
+its own filters, which run in the order of FILTERS.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Filter: TypeAlias = Callable[[Result], Result]
 
 @runtime_checkable
 class Follower(Protocol):
-    """A filter that knows the bundle: it is told when another one takes over between two frames."""
+    """A filter that depends on the bundle and is notified when another one takes over."""
 
     def follow(self, manifest: Manifest) -> None:
-        """What comes from now on is of this bundle; what goes on, goes on."""
+        """Later results are from this bundle; ongoing events continue."""
 
 
 FILTERS: Mapping[str, Callable[[Settings, Manifest], Filter]] = {
-    "watchdog": lambda _, manifest: Watchdog(manifest),  # the first: what it takes away is no event
+    "watchdog": lambda _, manifest: Watchdog(manifest),  # first, so that rejected results cause no events
     "events": lambda settings, manifest: Events(manifest, settings.events),
-    "latest": lambda *_: Latest(),  # stays the last: it holds what the others made of a prediction
+    "latest": lambda *_: Latest(),  # last, so that it holds the predictions after the other filters
 }
 
 
 def open_filters(settings: Settings, manifest: Manifest) -> list[Filter]:
-    """One of each, for one camera under the model of that manifest."""
+    """Create all filters for one camera with the model of this manifest."""
     return [open_filter(settings, manifest) for open_filter in FILTERS.values()]

@@ -1,4 +1,4 @@
-"""Predictions become events: an action starts, an action has gone."""
+"""The filter that turns predictions into events: starts and ends of actions."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from stpr.runtime.result import Result
 
 
 class Events:
-    """Adds the events that are known now to each result; a gap, a reconnect or the source's end close what is open.
+    """Adds new events to each result; a gap, a reconnect or the source's end closes open events.
 
-    After a gap that is said with the next prediction, whose time tells how long ago the last one was.
+    After a gap the end is reported with the next prediction, whose time shows how long ago the last one was.
     """
 
     def __init__(self, manifest: Manifest, settings: EventSettings) -> None:
         self._stages = {entry.name: entry.stage for entry in manifest.classes}
         self._decoder = EventDecoder(manifest.clip.span_seconds, settings)
-        self._began = False  # a new window, of which nothing was said yet
+        self._began = False  # a new window without a prediction yet
 
     def __call__(self, result: Result) -> Result:
-        """The result with `events`."""
+        """Return the result with `events`."""
         name = result.frame.source.name
         events = tuple(msgspec.structs.replace(event, source=name) for event in self._events(result))
         return dataclasses.replace(result, events=events)
 
     def follow(self, manifest: Manifest) -> None:
-        """Another bundle speaks from now on; an action that has begun goes on."""
+        """Later predictions are from another bundle; an open event continues."""
         self._stages = {entry.name: entry.stage for entry in manifest.classes}
 
     def _events(self, result: Result) -> list[Event]:
@@ -49,7 +49,7 @@ class Events:
 
     def _moment(self, result: Result, prediction: Prediction) -> Moment:
         (label, score), *others = prediction.top
-        told = prediction.evidence is not None  # whether or not the moment by itself is known: strange ones have paid
+        told = prediction.evidence is not None  # even if the moment is unknown, which has lowered its evidence
         return Moment(
             at=result.frame.captured_at,
             frame=prediction.frame,

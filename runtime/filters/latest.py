@@ -1,4 +1,4 @@
-"""Between two predictions the newest stays: what a picture of every frame shows."""
+"""The filter that repeats the newest prediction on every frame, for displays."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class Latest:
         self._latest: Prediction | None = None
 
     def __call__(self, result: Result) -> Result:
-        """The result with `latest`."""
+        """Return the result with `latest`."""
         self._latest = result.prediction or self._latest
         return dataclasses.replace(result, latest=self._latest)

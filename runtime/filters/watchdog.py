@@ -1,12 +1,12 @@
-"""No decision from a picture that shows nothing: frozen, black, damaged, or too seldom. Live sources alone.
+"""The filter that suppresses decisions on useless pictures: frozen, black, damaged, or too few. Live sources only.
 
-    state      what is seen                                                       for
+    state      condition                                                          for
     frozen     no part of the picture changes                                     10 s
-    black      all of it is dark                                                  1 s
-    damaged    much of it is what decoders put where they know nothing            0.5 s
-    slow       frames come too seldom for the bundle's clips                      8 frames
+    black      the whole picture is dark                                          1 s
+    damaged    much of it has the fill colour of decoders for missing data        0.5 s
+    slow       the frame rate is too low for the bundle's clips                   8 frames
 
-It lasts until a window holds nothing of it any more. What has passed is no decision either, so events end.
+A state lasts until no such frame is left in the window. Without decisions, open events end.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from stpr.runtime.window import GAP_PERIODS
 
 Sample: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int16]]
 
-SIDE: Final = 64  # points a side that are looked at
-CHANGED, STILL_SHARE = 4, 0.001  # levels by which a point changes, and the share of points that may in a still picture
+SIDE: Final = 64  # sampled points per side
+CHANGED, STILL_SHARE = 4, 0.001  # minimum change of a point, and share of points that may change in a still picture
 DARK, DARK_SHARE = 24, 0.995
 FILLED_SHARE: Final = 0.4
 LASTS: Final[dict[State, float]] = {"frozen": 10.0, "black": 1.0, "damaged": 0.5}  # seconds
-INTERVALS: Final = 8  # between frames, whose mean is their rate
-LINE_SECONDS: Final = 60.0  # between two lines about one source
+INTERVALS: Final = 8  # between frames, averaged for the frame rate
+LINE_SECONDS: Final = 60.0  # minimum time between two log lines about one source
 
 log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Looks at each picture of one camera and replaces the state of what is said of it."""
+    """Checks each picture of one camera and replaces the state of its predictions."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.follow(manifest)
-        self._since: dict[State, float] = {}  # when each began to be seen
-        self._reference: Sample | None = None  # the first of pictures that are all alike
+        self._since: dict[State, float] = {}  # start of each condition
+        self._reference: Sample | None = None  # the first of a series of equal pictures
         self._times: deque[float] = deque(maxlen=INTERVALS + 1)
         self._state: State | None = None
-        self._told: State | None = None  # as the last line has it
-        self._until = -math.inf  # the state lasts at least
+        self._told: State | None = None  # state in the last log line
+        self._until = -math.inf  # earliest end of the state
         self._connection = 0
         self._said_at = -math.inf
 
     def __call__(self, result: Result) -> Result:
-        """The result; without a decision while the picture is not to be trusted."""
+        """Return the result, without a decision while the picture is unusable."""
         frame = result.frame
         if not frame.source.is_live or result.ended:
             return result
@@ -79,11 +79,11 @@ class Watchdog:
         return dataclasses.replace(result, prediction=said)
 
     def follow(self, manifest: Manifest) -> None:
-        """Another bundle speaks from now on."""
+        """Later results are from another bundle."""
         self._span, self._longest_period = manifest.clip.span_seconds, GAP_PERIODS * manifest.clip.period
 
     def _look(self, image: Image, now: float) -> State | None:
-        """What is wrong with the newest picture, if it has been for long enough."""
+        """The state of the newest picture, if its condition has lasted long enough."""
         self._times.append(now)
         height, width = (max(1, side // SIDE) for side in image.shape[:2])
         sample = image[::height, ::width].astype(np.int16)
@@ -100,7 +100,7 @@ class Watchdog:
         return "slow" if mean > self._longest_period else None
 
     def _tell(self, result: Result) -> None:
-        """Say what is so and was not said, as soon as there may be a line: what lasts is never left out."""
+        """Log a changed state as soon as LINE_SECONDS allow; a lasting state is always logged."""
         name, now = result.frame.source.name, result.frame.captured_at
         if self._state == self._told or now - self._said_at < LINE_SECONDS:
             return
@@ -132,7 +132,7 @@ def _is_dark(sample: Sample) -> bool:
 
 
 def _is_filled(sample: Sample) -> bool:
-    """Whether much of the picture is the grey or the green of blocks that no data came for (YUV of 128s, or of 0s)."""
+    """Whether much of the picture is the grey or green of missing blocks (YUV all 128, or all 0)."""
     red, green, blue = sample[..., 0], sample[..., 1], sample[..., 2]
     grey = (np.abs(sample - 128) <= 2).all(axis=2)
     none = (red <= 4) & (np.abs(green - 135) <= 4) & (blue <= 4)

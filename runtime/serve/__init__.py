@@ -1,9 +1,9 @@
-"""`--serve`: health, metrics and a page, over HTTP. Read in this order: board, health, metrics, state, access, app.
+"""`--serve`: health, metrics and a live page over HTTP. Read in this order: board, health, metrics, state, access, app.
 
-    run's thread ─▶ board (what is known, bounded) ◀─ server's thread: /healthz, /readyz, /metrics, the page
+    run's thread ─▶ board (bounded state) ◀─ server's thread: /healthz, /readyz, /metrics, the page
 
-The run's thread only notes what a result says. Pictures are made and answers written on the server's thread, when
-somebody asks; a server that fails or is slow holds nothing up.
+The run's thread only records results. Pictures are encoded and answers written in the server's thread, on request; a
+server that fails or is slow does not delay recognition.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Who may ask for what.
+"""Access rules of the server.
 
     address    reads                    writes (update, roll-back)
-    localhost  anybody on this machine  with the token; without one there are none
+    localhost  anybody on this machine  with the token; disabled without one
     wider      with the token           with the token
 
-`/healthz`, `/readyz` and the empty page are open: they show no picture. A token travels in the header `Authorization:
-Bearer …`, never in a cookie or an address, so no other site's page can send it; what a browser says comes from another
-site is refused all the same. On localhost the name asked for must be localhost's: else a foreign page could have its
-own name lead here, and read.
+`/healthz`, `/readyz` and the empty page are open: they show no picture. The token is sent in the header `Authorization:
+Bearer …`, never in a cookie or URL, so pages of other sites can't send it; requests that the browser marks as
+cross-site are refused as well. On localhost the Host header must be localhost's, against DNS rebinding.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from stpr.runtime.contract.errors import StprError
 from stpr.runtime.settings import PAGE_ADDRESS
 
 TOKEN: Final = "STPR_TOKEN"
-SHORTEST: Final = 16  # characters: what is shorter is guessed
+SHORTEST: Final = 16  # characters; shorter tokens can be guessed
 
 
 class Refusal(NamedTuple):
-    """An answer in place of what was asked for."""
+    """A refused request: status code and reason."""
 
     status: int
     why: str
 
 
 class Address(NamedTuple):
-    """Where to listen."""
+    """The address to listen on."""
 
     host: str
     port: int
 
     @property
     def is_local(self) -> bool:
-        """Whether this machine alone reaches it."""
+        """Whether only this machine can reach it."""
         if self.host == "localhost":
             return True
         try:
@@ -54,56 +53,56 @@ class Access:
     """The rules of one server."""
 
     def __init__(self, address: Address, token: str | None) -> None:
-        """Raises StprError for a wider address without a token, and for a short one."""
+        """Raises StprError for a non-local address without a token, and for a short token."""
         if token is not None and len(token) < SHORTEST:
             raise StprError(
                 f"the token has {len(token)} characters; use {SHORTEST} or more, as `openssl rand -hex 16` gives."
             )
         if token is None and not address.is_local:
             raise StprError(
-                f"--serve {address.host}:{address.port} is seen by other machines and needs a token: set {TOKEN} or"
+                f"--serve {address.host}:{address.port} is open to other machines and needs a token: set {TOKEN} or"
                 " --token-file FILE, or serve on localhost."
             )
         self._address, self._token = address, token
 
     @property
     def takes_writes(self) -> bool:
-        """Whether anybody could change anything."""
+        """Whether writes are possible at all."""
         return self._token is not None
 
     def refuses_read(self, headers: Mapping[str, str]) -> Refusal | None:
-        """Why this may not be read; None if it may."""
+        """The refusal of a read request; None if it is allowed."""
         if self._address.is_local:
             return self._refuses_host(headers)
         return self._refuses_token(headers)
 
     def refuses_write(self, headers: Mapping[str, str]) -> Refusal | None:
-        """Why this may not be done; None if it may."""
+        """The refusal of a write request; None if it is allowed."""
         if self._token is None:
-            return Refusal(403, f"nothing can be changed from here: start with {TOKEN} set, or with --token-file FILE.")
+            return Refusal(403, f"changes are disabled: start with {TOKEN} set, or with --token-file FILE.")
         origin = headers.get("origin")
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
             origin is not None and origin.partition("://")[2] != headers.get("host")
         ):
-            return Refusal(403, "this comes from another site's page.")
+            return Refusal(403, "requests from another site's page are refused.")
         return (self._refuses_host(headers) if self._address.is_local else None) or self._refuses_token(headers)
 
     def _refuses_host(self, headers: Mapping[str, str]) -> Refusal | None:
         name = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
         if Address(name.strip("[]"), 0).is_local:
             return None
-        return Refusal(403, "this server is asked for as localhost alone.")
+        return Refusal(403, "this server only answers to the name localhost.")
 
     def _refuses_token(self, headers: Mapping[str, str]) -> Refusal | None:
         kind, _, given = headers.get("authorization", "").partition(" ")
-        # Compared in a time that does not tell how much of it was right.
+        # Compared in constant time.
         if kind.lower() == "bearer" and hmac.compare_digest(given.encode(), (self._token or "").encode()):
             return None
         return Refusal(401, "this needs the token.")
 
 
 def read_address(text: str) -> Address:
-    """HOST:PORT, PORT or HOST. Raises StprError for anything else."""
+    """Parse HOST:PORT, PORT or HOST. Raises StprError for anything else."""
     host, separator, port = text.rpartition(":")
     if not separator:
         host, port = ("localhost", text) if text.isdecimal() else (text, "")
@@ -115,7 +114,7 @@ def read_address(text: str) -> Address:
 
 
 def read_token(file: Path | None) -> str | None:
-    """The token, of a file or of the environment; None without. Raises StprError for a file that can't be read."""
+    """Read the token from the file or the environment; None if not set. Raises StprError for an unreadable file."""
     if file is None:
         return os.environ.get(TOKEN) or None
     try:

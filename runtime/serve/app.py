@@ -1,4 +1,4 @@
-"""Addresses and answers."""
+"""The web application: URLs and their handlers."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from stpr.runtime.serve.board import Board, coded
 from stpr.runtime.serve.shelf import Film
 
 PAGE: Final = Path(__file__).with_name("page.html")
-LONGEST_WAIT: Final = 5.0  # seconds that a request for the next picture is held
+LONGEST_WAIT: Final = 5.0  # seconds that a request waits for the next picture
 LOOK_SECONDS: Final = 0.02
-MOST_BYTES: Final = 4096  # of what is sent here
-MOST_PLAYING: Final = 4  # clips at once: each is decoded here
+MOST_BYTES: Final = 4096  # of a request's body
+MOST_PLAYING: Final = 4  # clips at once, since each is decoded here
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be tried next, by its digest."""
+    """The body of an update request: the digest of the bundle to try next."""
 
     digest: str
 
 
 def make_app(board: Board, access: Access) -> Starlette:
-    """The application: reads are `GET`, writes are `POST`."""
+    """Create the application: reads are `GET`, writes are `POST`."""
     answers = Answers(board, takes_writes=access.takes_writes)
     read, write = partial(_guarded, access.refuses_read), partial(_guarded, access.refuses_write)
     return Starlette(
@@ -65,7 +65,7 @@ def make_app(board: Board, access: Access) -> Starlette:
 
 
 class Answers:
-    """What is answered at each address, to who may ask."""
+    """The handlers of all URLs, with access already checked."""
 
     def __init__(self, board: Board, *, takes_writes: bool) -> None:
         self._board, self._takes_writes = board, takes_writes
@@ -74,34 +74,34 @@ class Answers:
         self._policy = _policy(self._page)
 
     async def page(self, _: Request) -> Response:
-        """The page itself, which holds nothing of the run."""
+        """The page itself, without data of the run."""
         headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "no-referrer"} | UNCACHED
         return Response(self._page, media_type="text/html", headers=headers)
 
     async def healthz(self, _: Request) -> Response:
-        """Alive, and what runs."""
+        """Liveness, and the running bundle."""
         return _json(health.health(self._board))
 
     async def readyz(self, _: Request) -> Response:
-        """Whether every camera sees; 503 and why where one does not."""
+        """Readiness: 503 with the reasons if a camera has no current frames."""
         blind = health.not_ready(self._board)
         return _json({"ready": not blind, "blind": blind}, 503 if blind else 200)
 
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         text, kind = await run_in_threadpool(metrics.metrics, self._board, request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": kind})
 
     async def state(self, _: Request) -> Response:
-        """What the page shows and changes all the time."""
+        """The changing state that the page polls."""
         return _json(state.state(self._board) | {"takes_writes": self._takes_writes})
 
     async def bundle(self, _: Request) -> Response:
-        """What the page shows of the bundle."""
+        """Facts about the bundle for the page."""
         return _json(await run_in_threadpool(state.bundle, self._board))
 
     async def picture(self, request: Request) -> Response:
-        """The picture of another frame than `after`, as soon as there is one; 204 where none comes for a while."""
+        """The picture of a newer frame than `after`, as soon as there is one; 204 after LONGEST_WAIT."""
         name = request.query_params.get("camera", next(iter(self._board.cameras)))
         after = request.query_params.get("after", "-1")
         if name not in self._board.cameras or not re.fullmatch(r"-1|[0-9]{1,18}", after):
@@ -116,18 +116,18 @@ class Answers:
         return Response(status_code=204)
 
     async def clips(self, _: Request) -> Response:
-        """Which clips of events there are."""
+        """List the clips of events."""
         return _json(await run_in_threadpool(state.clips, self._board))
 
     async def clip(self, request: Request) -> Response:
-        """A clip's file, or the part of it that is asked for."""
+        """A clip's file, or the requested byte range."""
         path = self._found(request)
         if not self._board.shelf.is_whole(path):
-            raise HTTPException(409, "this clip is being written; ask again in some seconds.")
+            raise HTTPException(409, "this clip is still being written; try again in a few seconds.")
         return FileResponse(path, media_type="video/mp4", filename=path.name)
 
     async def pictures(self, request: Request) -> Response:
-        """A clip's pictures, as fast as they are taken."""
+        """Stream a clip's pictures, as fast as the client reads them."""
         path = self._found(request)
         if self._playing >= MOST_PLAYING:
             raise HTTPException(503, f"{MOST_PLAYING} clips are being played; close one.")
@@ -157,12 +157,12 @@ class Answers:
         found = await run_in_threadpool(self._board.updater.found)
         path = next((one.path for one in found if one.digest == asked.digest), None)
         if path is None:
-            raise HTTPException(404, "no bundle of that digest lies in the watched folder.")
+            raise HTTPException(404, "there is no bundle with that digest in the watched folder.")
         self._board.updater.ask(path)
-        return _json({"said": f"{path.name} is tried next."}, 202)
+        return _json({"said": f"{path.name} will be tried next."}, 202)
 
     async def roll_back(self, _: Request) -> Response:
-        """Return to what ran before."""
+        """Return to the bundle that ran before."""
         self._board.updater.roll_back()
         return _json({"said": "Rolling back."}, 202)
 
@@ -208,7 +208,7 @@ def _json(content: object, status: int = 200, headers: Mapping[str, str] | None 
 
 
 def _policy(page: str) -> str:
-    """The page's own script and style may run, known by their digests; nothing else, and nothing from elsewhere."""
+    """The content security policy: only the page's own script and style, by digest; nothing from elsewhere."""
     digests = {
         tag: base64.b64encode(hashlib.sha256(found.encode()).digest()).decode()
         for tag in ("script", "style")

@@ -1,4 +1,4 @@
-"""What is known of a run just now, and of its last minutes: noted by the run, read by whoever asks."""
+"""The current state of a run and its recent history, written by the run and read by the server."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from stpr.runtime.sources import Source
 from stpr.runtime.updates import Updater
 
 KEPT_SECONDS: Final = 60.0  # of labels and events
-MOST: Final = 512  # of each: bounds what a broken clock could do
+MOST: Final = 512  # entries of each, a bound in case a clock jumps
 WIDEST: Final = 720  # pixels of a picture on the page
 QUALITY: Final = 80  # of its JPEG
-# Seconds; from a tiny network on a GPU to a large one on a slow board, and what is no longer live.
+# Seconds; from a tiny network on a GPU to a large one on a slow board, and beyond what counts as live.
 BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(slots=True)
 class Stretch:
-    """A label that was said without a break, or an event; times are seconds since 1970, None: it goes on."""
+    """A label predicted without interruption, or an event; times in seconds since 1970, end None: still going on."""
 
     label: str
     stage: int
@@ -45,7 +45,7 @@ class Stretch:
 
 @dataclass(slots=True)
 class Camera:
-    """One source and what its session said."""
+    """One source and the recent results of its session."""
 
     session: Session
     source: Source
@@ -59,7 +59,7 @@ class Camera:
 
     @property
     def age(self) -> float | None:
-        """How old what was seen last is, in seconds; of a file, how long ago it was seen. None before the first."""
+        """Seconds since the newest frame was captured; for a file, since it was read. None before the first."""
         if self.newest is None:
             return None
         live = self.newest.frame.source.is_live
@@ -67,25 +67,25 @@ class Camera:
 
 
 class Board:
-    """The run of one or several cameras under one model."""
+    """The state of a run: one or several cameras with one model."""
 
     def __init__(self, cameras: dict[Session, Source], updater: Updater, clips: Path | None = None) -> None:
-        """`clips` is the folder that this run makes clips of events in."""
+        """`clips` is the folder into which this run writes clips of events."""
         self.shelf = Shelf(clips)
         self.updater, self.started_at = updater, time.time()
         self.cameras = {session.origin.name: Camera(session, source) for session, source in cameras.items()}
-        self.sinks: Sinks | None = None  # opened later than this
-        self.is_over = False  # who waits for the next picture waits in vain
+        self.sinks: Sinks | None = None  # set later, when they are opened
+        self.is_over = False  # tells waiting requests that no further picture will come
         self._lock = threading.Lock()
         self._pictures: dict[str, tuple[int, bytes]] = {}
 
     @property
     def model(self) -> Model:
-        """The one that runs."""
+        """The running model."""
         return next(iter(self.cameras.values())).session.model
 
     def see(self, session: Session, result: Result) -> None:
-        """Note a result, on the run's thread."""
+        """Record a result; called in the run's thread."""
         camera = self.cameras[session.origin.name]
         with self._lock:
             camera.newest, camera.seen_at = result, time.monotonic()
@@ -105,7 +105,7 @@ class Board:
             )
 
     def picture(self, name: str) -> tuple[int, bytes]:
-        """The index of the newest frame of a camera that has given one, and its JPEG; made once for all who look."""
+        """Index and JPEG of a camera's newest frame; encoded once for all clients. There must be a frame."""
         newest = self.cameras[name].newest
         assert newest is not None
         index, kept = newest.frame.index, self._pictures.get(name)
@@ -115,7 +115,7 @@ class Board:
 
 
 def coded(image: Image) -> bytes:
-    """A JPEG of an RGB picture, no wider than the page shows it."""
+    """Encode an RGB picture as JPEG, no wider than the page shows it."""
     scale = min(1.0, WIDEST / image.shape[1])
     if scale < 1:
         resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Whether a run is alive, and whether it sees: what supervisors and load balancers ask for."""
+"""Liveness and readiness of a run, for supervisors and load balancers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from stpr.runtime.serve.board import Board, Camera
 
-READY_SECONDS: Final = 10.0  # a camera whose newest frame is older gives nothing to recognise
+READY_SECONDS: Final = 10.0  # maximum age of the newest frame of a ready camera
 
 
 def health(board: Board) -> dict[str, Any]:
-    """What runs, and how old what it sees is. Answering at all is being alive."""
+    """The running bundle and the age of its frames. Any answer means that the run is alive."""
     model = board.model
     parity = model.manifest.parity[model.manifest.precision]
     return {
@@ -24,7 +24,7 @@ def health(board: Board) -> dict[str, Any]:
 
 
 def not_ready(board: Board) -> dict[str, str]:
-    """Why cameras see nothing, by name; empty when all see."""
+    """Reasons why cameras are not ready, by name; empty if all are."""
     return {name: why for name, camera in board.cameras.items() if (why := _why_blind(camera)) is not None}
 
 

@@ -1,4 +1,4 @@
-"""The run as Prometheus reads it; counters are kept by the run itself, so a scrape only writes them down."""
+"""Metrics for Prometheus; the run itself counts, so a scrape only formats values."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stpr.runtime.serve.board import BUCKETS, Board, Camera
 
 
 class RunCollector(Collector):
-    """Everything `/metrics` says of a run."""
+    """Collects all metrics of a run."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        """Metric by metric, in the names that Prometheus asks for (`stpr_…`, base units, `_total`)."""
+        """Yield the metrics, named by Prometheus's conventions (`stpr_…`, base units, `_total`)."""
         yield from self._of_bundle()
         for name, camera in self._board.cameras.items():
             yield from _of_camera(name, camera)
@@ -36,11 +36,11 @@ class RunCollector(Collector):
 
     def _of_bundle(self) -> Iterator[Metric]:
         model = self._board.model
-        info = InfoMetricFamily("stpr_bundle", "What runs, and on what.")
+        info = InfoMetricFamily("stpr_bundle", "The running bundle and its engine.")
         said = {"name": model.id.name, "digest": model.id.digest, "precision": model.manifest.precision}
         info.add_metric([], said | {"stage": str(model.id.stage), "engine": model.engine})
         yield info
-        yield GaugeMetricFamily("stpr_bundle_stage", "The stage that runs.", value=model.id.stage)
+        yield GaugeMetricFamily("stpr_bundle_stage", "The stage of the running bundle.", value=model.id.stage)
         parity = model.manifest.parity[model.manifest.precision]
         yield GaugeMetricFamily("stpr_parity_clips", "Clips that parity was proved on.", value=parity.clips)
         yield GaugeMetricFamily(
@@ -52,7 +52,7 @@ class RunCollector(Collector):
 
 
 def metrics(board: Board, accepted: str) -> tuple[bytes, str]:
-    """What `/metrics` answers to that `Accept` header, and the answer's type."""
+    """The body and content type of `/metrics` for an `Accept` header."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(RunCollector(board))
     ProcessCollector(registry=registry)
@@ -63,11 +63,11 @@ def metrics(board: Board, accepted: str) -> tuple[bytes, str]:
 def _of_camera(name: str, camera: Camera) -> Iterator[Metric]:
     timing, source = camera.session.timing, camera.source
     for what, words, count in (
-        ("frames", "Frames that were handled.", timing.frames),
+        ("frames", "Frames that were processed.", timing.frames),
         ("frames_encoded", "Frames that went through the encoder.", timing.encoded),
-        ("frames_dropped", "Frames that a newer one replaced before they were handled.", source.dropped),
-        ("frames_unreadable", "Pictures that can't be read.", source.skipped),
-        ("reconnects", "How often a lost connection came back.", source.reconnects),
+        ("frames_dropped", "Frames that were replaced by a newer one before they were processed.", source.dropped),
+        ("frames_unreadable", "Pictures that could not be decoded.", source.skipped),
+        ("reconnects", "Number of reconnects after a lost connection.", source.reconnects),
         ("predictions", "Predictions from a full window.", timing.predictions),
     ):
         counter = CounterMetricFamily(f"stpr_{what}", words, labels=["camera"])
@@ -77,14 +77,14 @@ def _of_camera(name: str, camera: Camera) -> Iterator[Metric]:
     for label, count in dict(camera.counts).items():
         events.add_metric([name, label], count)
     yield events
-    rate = GaugeMetricFamily("stpr_frames_per_second", "Frames a second just now.", labels=["camera"])
+    rate = GaugeMetricFamily("stpr_frames_per_second", "Current frames per second.", labels=["camera"])
     rate.add_metric([name], timing.recent_fps)
     yield rate
-    age = GaugeMetricFamily("stpr_newest_frame_age_seconds", "How old what was seen last is.", labels=["camera"])
+    age = GaugeMetricFamily("stpr_newest_frame_age_seconds", "Age of the newest frame.", labels=["camera"])
     if (seconds := camera.age) is not None:
         age.add_metric([name], seconds)
     yield age
-    latency = HistogramMetricFamily("stpr_latency_seconds", "From capture to prediction.", labels=["camera"])
+    latency = HistogramMetricFamily("stpr_latency_seconds", "Time from capture to prediction.", labels=["camera"])
     counts = [*accumulate(camera.buckets)]
     bounds = [*map(str, BUCKETS), "+Inf"]
     latency.add_metric([name], [*zip(bounds, counts, strict=True)], camera.latency_sum)

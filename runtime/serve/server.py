@@ -1,4 +1,4 @@
-"""The server on a thread of its own."""
+"""Run the server in a separate thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stpr.runtime.serve.board import Board
 from stpr.runtime.session import Session
 from stpr.runtime.settings import Settings
 
-MOST_AT_ONCE: Final = 64  # requests; more are told to come later
+MOST_AT_ONCE: Final = 64  # concurrent requests; more are answered with 503
 JOIN_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
@@ -27,9 +27,9 @@ See: TypeAlias = Callable[[Session, Result], None]
 
 @contextmanager
 def serving(settings: Settings, board: Board) -> Iterator[See]:
-    """Serve while the block runs, if that was asked for; the caller shows each result to what this gives.
+    """Serve while the block runs, if `--serve` is set; yields a function to call with each result.
 
-    Raises StprError where it can't be served there, or must not be.
+    Raises StprError if the address can't be used, or must not be used without a token.
     """
     if settings.serve is None:
         yield lambda *_: None
@@ -67,7 +67,7 @@ def serving(settings: Settings, board: Board) -> Iterator[See]:
 
 def _listening(address: Address) -> socket.socket:
     try:
-        host = "127.0.0.1" if address.host == "localhost" else address.host  # what browsers try in the end, everywhere
+        host = "127.0.0.1" if address.host == "localhost" else address.host  # every browser also tries the IPv4 address
         found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, where = found[0]
         return socket.create_server(where[:2], family=family, backlog=MOST_AT_ONCE)

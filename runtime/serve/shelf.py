@@ -1,7 +1,7 @@
-"""The clips of `--clips DIR`, as the page shows them: what lies there, which event each is of, and its pictures.
+"""List and play the clips of `--clips DIR` on the page.
 
-Browsers do not play the videos that OpenCV can write everywhere, so a clip is played as its pictures, one after the
-other; the file itself can be fetched too. Nothing but videos that stpr named in this very folder is ever given out.
+Browsers can't play the video format that every OpenCV can write, so a clip is played as a sequence of pictures; the
+file can be downloaded too. Only videos that stpr wrote into this folder are ever served.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sinks.clips import CAMERA_LETTERS
 from stpr.runtime.sinks.store import OURS, plain
 
-MOST: Final = 60  # clips that are listed, the newest
-HEAD: Final = 64  # bytes of a video without a picture: just begun, or all that a kill left
-LOOK_SECONDS: Final = 1.0  # between two looks into the folder
-QUIET_SECONDS: Final = 7.0  # without a byte: a clip that is being written gets some every five
-FASTEST: Final = 15.0  # pictures a second; of more, some are passed over
-# A clip's file is begun when its event is said: seconds, and the whole seconds of its name.
+MOST: Final = 60  # newest clips that are listed
+HEAD: Final = 64  # bytes of a video without pictures, just begun or left by a killed run
+LOOK_SECONDS: Final = 1.0  # between two scans of the folder
+QUIET_SECONDS: Final = 7.0  # without growth, after which a clip is complete; one being written grows every five
+FASTEST: Final = 15.0  # pictures per second; frames are skipped above
+# A clip's file is created when its event is reported; tolerance in seconds, as names have whole seconds.
 EARLIEST, LATEST = -2.0, 6.0
 
 Coder: TypeAlias = Callable[[Image], bytes]
 
 
 class Clip(msgspec.Struct, frozen=True):
-    """One clip on the shelf."""
+    """A clip in the folder."""
 
     name: str  # of its file
-    title: str  # the action; of a name that says none of the bundle's, all that it says
+    title: str  # the action, or the whole name if it is not of this bundle
     camera: str | None
-    at: float  # when its event was said, in seconds since 1970
+    at: float  # when its event was reported, in seconds since 1970
     bytes: int
-    whole: bool  # nothing more is written to it
+    whole: bool  # it is no longer being written
 
 
 class Shelf:
@@ -60,7 +60,7 @@ class Shelf:
         return self._folder is not None
 
     def clips(self, labels: Sequence[str]) -> list[Clip]:
-        """Those that are there, newest first; `labels` are the names of actions that a file's name may hold."""
+        """The clips, newest first; `labels` are the action names to look for in file names."""
         self._look()
         now = time.time()
         return [
@@ -70,7 +70,7 @@ class Shelf:
         ]
 
     def clip_of(self, label: str, camera: str, said_at: float) -> str | None:
-        """The name of the clip of an event that was said then; None where there is none, or none yet."""
+        """The name of the clip of an event reported at that time; None if there is none (yet)."""
         self._look()
         shelved = (label, plain(camera)[:CAMERA_LETTERS])
         for path, _, _ in reversed(self._found):
@@ -80,17 +80,17 @@ class Shelf:
         return None
 
     def find(self, name: str) -> Path | None:
-        """The file of that name, if it is one of ours and lies in the folder itself."""
+        """The path of a clip by name, if it is one of ours and directly in the folder."""
         if self._folder is None or "/" in name or "\0" in name or not OURS.fullmatch(name):
             return None
         path = self._folder / name
         with suppress(OSError):
-            if stat.S_ISREG(path.lstat().st_mode):  # no link to elsewhere
+            if stat.S_ISREG(path.lstat().st_mode):  # not a link
                 return path
         return None
 
     def is_whole(self, path: Path) -> bool:
-        """Whether nothing more is written to a clip that `find` gave."""
+        """Whether a clip returned by `find` is no longer being written."""
         try:
             return time.time() - path.lstat().st_mtime > QUIET_SECONDS
         except OSError:  # removed meanwhile
@@ -100,7 +100,7 @@ class Shelf:
         if self._folder is None or time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at, found = time.monotonic(), []
-        with suppress(OSError):  # away
+        with suppress(OSError):  # the folder is missing
             for path in self._folder.iterdir():
                 with suppress(OSError):  # removed meanwhile
                     about = path.lstat()
@@ -110,7 +110,7 @@ class Shelf:
 
 
 class Film:
-    """The pictures of one clip, few enough to be sent and fine enough to be looked at."""
+    """The pictures of one clip, at a limited rate."""
 
     def __init__(self, path: Path) -> None:
         with openable(path) as name:
@@ -121,7 +121,7 @@ class Film:
         self.count = int(self._video.get(cv2.CAP_PROP_FRAME_COUNT)) // self._step
 
     def coded(self, code: Coder) -> Iterator[bytes]:
-        """Each picture as `code` makes it, behind its length in four bytes, the highest first."""
+        """Yield each picture encoded by `code`, preceded by its length (four bytes, big-endian)."""
         try:
             while True:
                 there, picture = self._video.read()
@@ -136,7 +136,7 @@ class Film:
 
 
 def _about(name: str, labels: Sequence[str]) -> tuple[str, str | None]:
-    """The action and the camera that the name of a clip holds."""
+    """Parse action and camera from a clip's name."""
     said = re.sub(r"^\d{8}T\d{6}Z(-\d+)?_|\.mp4$", "", name)
     for label in sorted(labels, key=len, reverse=True):
         if found := re.fullmatch(rf"(.*)-{re.escape(plain(label))}-\d+", said):

@@ -1,4 +1,4 @@
-"""What the page reads: the state of the run several times a second, and the bundle when it changes."""
+"""The data of the page: the run's state, polled several times a second, and the bundle, when it changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stpr.runtime.serve.health import not_ready
 
 
 def state(board: Board) -> dict[str, Any]:
-    """The run just now; times are seconds since 1970."""
+    """The current state of the run; times in seconds since 1970."""
     model = board.model
     return {
         "now": time.time(),
@@ -31,7 +31,7 @@ def state(board: Board) -> dict[str, Any]:
 
 
 def bundle(board: Board) -> dict[str, Any]:
-    """The running bundle with its certificate, and what else lies in the watched folder."""
+    """The running bundle with its certificate, and the other bundles in the watched folder."""
     model, book = board.model, board.updater.book
     manifest = model.manifest
     stages = range(1, max(manifest.stage, *(found.stage for found in board.updater.found()), 1) + 1)
@@ -62,7 +62,7 @@ def bundle(board: Board) -> dict[str, Any]:
 
 
 def clips(board: Board) -> list[dict[str, Any]]:
-    """The clips of events that lie in the folder, newest first."""
+    """The clips of events, newest first."""
     found: list[dict[str, Any]] = msgspec.to_builtins(board.shelf.clips(board.model.manifest.class_names))
     return found
 

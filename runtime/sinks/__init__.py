@@ -1,7 +1,7 @@
-"""Where results go. Read in this order: sink, background, group, then any of the others.
+"""Sinks: the outputs of a run. Read in this order: sink, background, group, then any of the others.
 
-A new sink is a file with a function that opens it, and here its import and its entry in SINKS. What turns it on is a
-field of Settings (runtime/settings.py), which is an option of stpr-run at once.
+To add one: a file with a function that opens it, then its import and its entry in SINKS here. It is enabled by a field
+of Settings (runtime/settings.py), which is also its command-line option.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stpr.runtime.sinks.window import open_window, why_no_window
 
 __all__ = ["SINKS", "Counts", "Sinks", "StopRun", "open_sinks", "why_no_window"]
 
-# Each opens what the settings ask of it, or gives None.
+# Each opens its sink if the settings enable it, else returns None.
 SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
     "json": open_json_lines,
     "text": open_text,
@@ -36,14 +36,12 @@ SINKS: Mapping[str, Callable[[Settings], Sink | None]] = {
 
 
 def open_sinks(settings: Settings) -> Sinks:
-    """What the settings ask for. Raises StprError when one can't be opened, and leaves none open then.
+    """Open the sinks that the settings enable. Raises StprError if one fails, after closing the others.
 
-    So it does where there is none and no page either: the run would be in vain.
+    Also raises if there is neither a sink nor a page, since the run would have no output.
     """
     check_targets(settings)
     sinks = open_all(SINKS, settings)
     if not len(sinks) and settings.serve is None:
-        raise StprError(
-            "nothing would take what is recognised, for standard output is closed; name --json FILE, or --serve."
-        )
+        raise StprError("the run would have no output, since standard output is closed; add --json FILE or --serve.")
     return sinks

@@ -1,4 +1,4 @@
-"""A sink on a thread of its own, so that a slow one never holds recognition."""
+"""Run a sink in a separate thread, so that a slow one does not delay recognition."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Final
 from stpr.runtime.result import Result
 from stpr.runtime.sinks.sink import Counts, Guarded, StopRun
 
-ROOM: Final = 16  # results that may wait; each holds a picture: 44 MB of them at 1280x720
-CLOSE_SECONDS: Final = 0.7  # for what waits, and again for what was begun: a stop takes less than two seconds
-PATIENCE: Final = 5.0  # seconds that a sink may be too slow before a word is said of it
-LOOK_SECONDS: Final = 0.2  # between two looks at what a signal handler may have changed
+ROOM: Final = 16  # results in the queue; each holds a picture: 44 MB in total at 1280x720
+CLOSE_SECONDS: Final = 0.7  # for the queue, and again for the current write, so that a stop takes under two seconds
+PATIENCE: Final = 5.0  # seconds that a sink may be too slow before a warning
+LOOK_SECONDS: Final = 0.2  # polling interval for changes by a signal handler
 
 log = logging.getLogger(__name__)
 
 
 class Background:
-    """A bounded queue before a sink.
+    """A bounded queue in front of a sink.
 
-    When it is full, a result of a live source drives out the oldest that waits, and that is counted; one of a recorded
-    source waits for room, so that nothing of a file is lost. After `stop` nothing waits any more.
+    When it is full, a result of a live source replaces the oldest one, which is counted as dropped; a result of a
+    recorded source waits for space, so that nothing of a file is lost. After `stop` nothing waits any more.
     """
 
     def __init__(self, sink: Guarded) -> None:
@@ -33,18 +33,18 @@ class Background:
         self._waiting: deque[Result] = deque()
         self._dropped = 0
         self._dropped_at, self._slow_since = float("-inf"), 0.0
-        self._patient = False  # what waits is of a recorded source
+        self._patient = False  # the queue is from a recorded source
         self._stopped = self._closing = self._done = False
-        self._hurry_from = 0.0  # when it was last told to stop or to finish
-        self._end: StopRun | BrokenPipeError | None = None  # for the run's thread to raise
-        # Reentrant by default, so that a signal handler may call `stop` whatever it interrupted.
+        self._hurry_from = 0.0  # time of the last stop or finish
+        self._end: StopRun | BrokenPipeError | None = None  # raised in the run's thread
+        # Its lock is reentrant by default, so that a signal handler may call `stop` at any point.
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=f"sink {sink.name}", daemon=True)
         self._thread.start()
 
     @property
     def counts(self) -> Counts:
-        """What became of the results so far; those that a close did not wait for are dropped."""
+        """Counts of the results so far; those that `close` did not wait for count as dropped."""
         found = self._sink.counts
         return Counts(found.written, self._dropped, found.failed)
 
@@ -54,13 +54,13 @@ class Background:
         return self._sink.broken
 
     def write(self, result: Result) -> None:
-        """Let a result wait for its turn. Raises the StopRun or BrokenPipeError of an earlier one."""
+        """Queue a result. Raises the StopRun or BrokenPipeError of an earlier one."""
         with self._changed:
             self._patient = not result.frame.source.is_live
             if self._patient:
                 self._wait(lambda: len(self._waiting) < ROOM or self._stopped or self._done)
             self._raise_end()
-            if self._done:  # the sink has come to its end already
+            if self._done:  # the sink has finished already
                 self._dropped += 1
                 return
             if len(self._waiting) == ROOM:
@@ -69,24 +69,23 @@ class Background:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """The run is to end soon: wait for nobody. From any thread or signal handler."""
+        """The run ends soon: don't wait. May be called from any thread or signal handler."""
         with self._changed:
             if not self._stopped:
                 self._stopped, self._hurry_from = True, time.monotonic()
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """No result will follow: let the sink come to its end. From any thread."""
+        """No result will follow: let the sink finish. May be called from any thread."""
         with self._changed:
             if not self._closing:
                 self._closing, self._hurry_from = True, time.monotonic()
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let the sink finish: all that waits of a recorded source; of a live one, or after `stop`, what time allows.
+        """Let the sink finish: the whole queue of a recorded source; of a live one, or after `stop`, what time allows.
 
-        A sink that hangs is left behind then, and that is said. Raises what no `write` has raised (StopRun or
-        BrokenPipeError).
+        A sink that hangs is abandoned with a warning. Raises a StopRun or BrokenPipeError that no `write` has raised.
         """
         self.finish()
         with self._changed:
@@ -97,7 +96,7 @@ class Background:
                 self._waiting.clear()
                 self._wait(lambda: self._done, self._hurry_from + 2 * CLOSE_SECONDS)
             if not self._done:
-                log.warning("%s hangs and is left behind; what it was writing may be incomplete.", self.name)
+                log.warning("%s hangs and is abandoned; its output may be incomplete.", self.name)
             self._raise_end()
 
     def _work(self) -> None:
@@ -110,7 +109,7 @@ class Background:
             self._sink.close()
             with self._changed:
                 self._done = True
-                if self._end is None:  # what came while the sink came to its end
+                if self._end is None:  # results that came while the sink was finishing
                     self._dropped += len(self._waiting)
                     self._waiting.clear()
                 self._changed.notify_all()
@@ -124,7 +123,7 @@ class Background:
             return result
 
     def _drop_one(self) -> None:
-        """Make room: of what waits the oldest, but an event only where all of it are events."""
+        """Drop the oldest result in the queue, one without an event if possible."""
         at = next((at for at, waiting in enumerate(self._waiting) if not waiting.events), 0)
         del self._waiting[at]
         self._dropped += 1
@@ -136,7 +135,7 @@ class Background:
             log.warning("%s: slower than what it is to take, %d results were dropped so far", self.name, self._dropped)
 
     def _wait(self, ready: Callable[[], bool], until: float = float("inf")) -> None:
-        # In short waits: a signal handler that comes between the look and the wait would wake nobody.
+        # With a timeout, since a signal handler between check and wait would wake nobody.
         while not ready() and (left := until - time.monotonic()) > 0:
             self._changed.wait(min(left, LOOK_SECONDS))
 

@@ -1,8 +1,8 @@
-"""`--clips`: a short video of each event, from some seconds before it was said until a second after its end.
+"""`--clips`: record a short video of each event, from some seconds before its report until a second after its end.
 
-    picture ─▶ drawn, as JPEG ─▶ the last five seconds ─▶ leaves ─▶ written, if a clip is open at its time
+    picture ─▶ overlay, JPEG ─▶ buffer of five seconds ─▶ written when it leaves the buffer, if in a clip
 
-Pictures leave as fast as they come, so a clip that begins in the past is no burst of work.
+Pictures leave the buffer as fast as they arrive, so a clip that begins in the past causes no burst of work.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from stpr.runtime.sinks.overlay import Overlay
 from stpr.runtime.sinks.store import Store, plain
 from stpr.runtime.sinks.video_file import VideoFile, rate_of
 
-BEFORE: Final = 5.0  # seconds of a clip before its event is said: the action, and what led to it
-AFTER: Final = 1.0  # seconds of a clip after its end was said
-LONGEST: Final = 60.0  # seconds that an event may last in its clip
-MOST_BYTES: Final = 48_000_000  # of pictures that wait; of large ones at a high rate, fewer seconds are kept
-CAMERA_LETTERS: Final = 30  # of its name in a clip's: a long address must leave room for the action
-CLOSE_SECONDS: Final = 0.5  # for what waits at the end of a run
+BEFORE: Final = 5.0  # seconds of a clip before the report of its event: the action, and what preceded it
+AFTER: Final = 1.0  # seconds of a clip after the report of its event's end
+LONGEST: Final = 60.0  # longest part of an event in its clip, in seconds
+MOST_BYTES: Final = 48_000_000  # size of the buffer; with large pictures at a high rate it holds fewer seconds
+CAMERA_LETTERS: Final = 30  # of its name in a clip's name, so that a long URL leaves room for the action
+CLOSE_SECONDS: Final = 0.5  # for the buffer at the end of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class _Past:
 @dataclass(slots=True)
 class _Clip:
     name: str
-    begin: float  # when its frames were captured
+    begin: float  # capture times of its frames
     end: float
     video: VideoFile | None = None
 
@@ -52,11 +52,11 @@ class _Camera:
     overlay: Overlay = field(default_factory=Overlay)
     past: deque[_Past] = field(default_factory=deque)
     size: int = 0  # bytes of `past`
-    clips: list[_Clip] = field(default_factory=list)  # open or to come; those of near events share pictures
+    clips: list[_Clip] = field(default_factory=list)  # open or future; clips of close events share pictures
 
 
 class Clips:
-    """Keeps the last seconds of every source, and writes those that events ask for."""
+    """Buffers the last seconds of every source, and writes those around events."""
 
     every_frame = True
 
@@ -65,10 +65,10 @@ class Clips:
         self._cameras: dict[str, _Camera] = {}
 
     def write(self, result: Result) -> None:
-        """Take a frame in. Raises MissedError where the disk is full, StprError where no video can be written."""
+        """Add a frame. Raises MissedError if the disk is full, StprError if no video can be written."""
         frame = result.frame
         camera = self._cameras.setdefault(frame.source.name, _Camera())
-        if camera.past and frame.captured_at < camera.past[-1].captured_at:  # another clock
+        if camera.past and frame.captured_at < camera.past[-1].captured_at:  # the clock changed
             self._finish(camera, time.monotonic() + CLOSE_SECONDS)
         now = frame.captured_at
         for event in result.events:
@@ -84,7 +84,7 @@ class Clips:
             self._let_one_go(camera)
 
     def close(self) -> None:
-        """Write the rest of the clips that are open, as far as there is time."""
+        """Write the rest of the open clips, as far as time allows."""
         deadline = time.monotonic() + CLOSE_SECONDS
         for camera in self._cameras.values():
             self._finish(camera, deadline)
@@ -99,7 +99,7 @@ class Clips:
                 video.close()
 
     def _let_one_go(self, camera: _Camera) -> None:
-        """The oldest picture leaves, to the clips that it belongs to."""
+        """Remove the oldest picture from the buffer and write it to the clips it belongs to."""
         leaving = camera.past.popleft()
         camera.size -= len(leaving.picture)
         while camera.clips and camera.clips[0].end < leaving.captured_at:
@@ -126,5 +126,5 @@ class Clips:
 
 
 def open_clips(settings: Settings) -> Clips | None:
-    """What `--clips` asks for."""
+    """Open the sink if `--clips` is set."""
     return None if settings.clips is None else Clips(Store(settings.clips, settings))

@@ -1,4 +1,4 @@
-"""Secrets come from files and the environment, never from a command line, which every process may read."""
+"""Read secrets from files, since every process can read a command line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from stpr.runtime.contract.names import shown
 
 
 def read_secret(path: Path, option: str, lines: int) -> list[str]:
-    """The lines of a file of secrets. Raises StprError, without a word of them, where there are not that many."""
+    """Read a file of secrets. Raises StprError, without showing them, if the number of lines is wrong."""
     try:
         found = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise StprError(f"can't read {option} {shown(path)} ({reason}); check its path and permissions.") from error
     found = [line.rstrip("\r") for line in found]
     if found[-1] == "":

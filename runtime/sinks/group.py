@@ -1,4 +1,4 @@
-"""All sinks of a run as one: opened together, written to one after the other, closed whatever one of them raises."""
+"""All sinks of a run as a group: opened together, written to in turn, and closed even if one raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.background import Background
 from stpr.runtime.sinks.sink import Counts, Guarded, Sink
 
-EVENTS_ALONE: Final = frozenset({"webhook"})  # predictions would drive its events out while a server is slow
+EVENTS_ALONE: Final = frozenset({"webhook"})  # in its queue, predictions would displace events
 
 
 class Sinks:
@@ -23,12 +23,12 @@ class Sinks:
 
     @property
     def missed(self) -> dict[str, int]:
-        """How many results each sink missed, if any."""
+        """Number of results that each sink missed, without zeros."""
         return {name: found.missed for name, found in self.counts.items() if found.missed}
 
     @property
     def counts(self) -> dict[str, Counts]:
-        """What became of each sink's results so far, from any thread."""
+        """Counts of each sink's results so far; may be called from any thread."""
         return {sink.name: sink.counts for sink in self._sinks}
 
     def __len__(self) -> int:
@@ -36,30 +36,30 @@ class Sinks:
 
     @property
     def broken(self) -> list[str]:
-        """The sinks that stopped before the run did."""
+        """Names of the sinks that stopped early."""
         return [sink.name for sink in self._sinks if sink.broken]
 
     def write(self, result: Result) -> None:
-        """Hand a result to each that wants it. Raises StprError when none is left to take it."""
+        """Pass a result to each sink that wants it. Raises StprError if no working sink is left."""
         for sink in self._sinks:
             news = result.prediction is not None and sink.name not in EVENTS_ALONE
             if sink.every_frame or news or result.events:
                 sink.write(result)
         if self._sinks and len(self.broken) == len(self._sinks):
-            raise StprError(f"nothing takes the results any more: {', '.join(self.broken)} stopped, see above.")
+            raise StprError(f"all outputs have stopped ({', '.join(self.broken)}), see above.")
 
     def stop(self) -> None:
-        """The run is to end soon: wait for none of them. From any thread or signal handler."""
+        """The run ends soon: wait for no sink. May be called from any thread or signal handler."""
         for sink in self._sinks:
             sink.stop()
 
     def finish(self) -> None:
-        """No result will follow: those in the background begin to finish, all at once. From any thread."""
+        """No result will follow: all sinks begin to finish at once. May be called from any thread."""
         for sink in self._sinks:
             sink.finish()
 
     def close(self) -> None:
-        """Close all of them, whatever one of them raises."""
+        """Close all sinks, even if one raises."""
         self.finish()
         with ExitStack() as closing:
             for sink in self._sinks:
@@ -67,7 +67,7 @@ class Sinks:
 
 
 def open_all(openers: Mapping[str, Callable[[Settings], Sink | None]], settings: Settings) -> Sinks:
-    """What the settings ask for. Raises StprError when one can't be opened, and leaves none open then."""
+    """Open the enabled sinks. Raises StprError if one fails, after closing the others."""
     opened: list[Background] = []
     with ExitStack() as failing:
         for name, open_sink in openers.items():

@@ -1,4 +1,4 @@
-"""`--json`: a line per prediction and per event, there to be read the moment it is made."""
+"""`--json`: write a JSON line per prediction and event, readable immediately."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.raw_file import standard_output, write_whole
 
-LONGEST: Final = 1 << 20  # bytes of a line; ours are far shorter
-STARTS: Final = (b'{"time":"', b'{"event":"')  # how a line of ours begins
+LONGEST: Final = 1 << 20  # bytes of a line; our lines are far shorter
+STARTS: Final = (b'{"time":"', b'{"event":"')  # the beginnings of our lines
 
 log = logging.getLogger(__name__)
 
 
 class JsonLines:
-    """Appends to a file, or writes to standard output for `-`. A file that was renamed or removed is begun anew."""
+    """Appends to a file, or writes to standard output for `-`. A renamed or removed file is created again."""
 
     every_frame = False
 
     def __init__(self, target: str) -> None:
-        """Raises StprError when the file can't be opened, or holds something else than JSON lines."""
+        """Raises StprError if the file can't be opened, or does not contain JSON lines."""
         self._target = target
         self._encoder = msgspec.json.Encoder()
         self._file = self._open()
@@ -43,11 +43,9 @@ class JsonLines:
             for line in (*lines, *result.events):
                 write_whole(self._file, self._encoder.encode(line) + b"\n")
         except BrokenPipeError:
-            raise  # the reader of the pipe has seen enough
+            raise  # the reader of the pipe has closed it
         except OSError as error:
-            raise StprError(
-                f"can't write predictions to {self._target} ({error.strerror}); make room there."
-            ) from error
+            raise StprError(f"can't write predictions to {self._target} ({error.strerror}); free space.") from error
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
@@ -62,7 +60,7 @@ class JsonLines:
             ) from error
 
     def _has_moved(self) -> bool:
-        """Whether the name means another file by now, as after logrotate, or none."""
+        """Whether the path now refers to another file, as after logrotate, or to none."""
         ours = os.fstat(self._file.fileno())
         if self._target == "-" or not stat.S_ISREG(ours.st_mode):
             return False
@@ -73,32 +71,32 @@ class JsonLines:
 
 
 def _open_to_append(path: Path) -> io.FileIO:
-    """The file, ready for the next line. Raises StprError where it holds something else than JSON lines."""
+    """Open the file for the next line. Raises StprError if it does not contain JSON lines."""
     if path.is_file() and path.stat().st_size:
         _mend(path)
     return io.FileIO(path, "ab")
 
 
 def _mend(path: Path) -> None:
-    """Let a file of JSON lines end with a whole one: a power cut, a kill or a full disk may have torn the last."""
+    """Remove an incomplete last line, left by a power cut, a kill or a full disk."""
     with path.open("r+b") as file:
         first = file.readline(LONGEST)
         size = file.seek(0, io.SEEK_END)
         file.seek(max(0, size - LONGEST))
         tail = file.read()
         torn = tail[tail.rfind(b"\n") + 1 :]
-        # A first line that is torn is known by how ours begin.
+        # An incomplete first line is recognised by its beginning.
         ours = any(start.startswith(first[: len(start)]) for start in STARTS) and not _is_line(first)
         if not (ours if len(torn) == size else first.endswith(b"\n") and _is_line(first) and len(torn) < LONGEST):
             raise StprError(
-                f"{path} is there and holds no JSON lines, so predictions can't be added to it; name another file."
+                f"{path} exists and does not contain JSON lines, so predictions can't be appended; name another file."
             )
         if _is_line(torn):
             file.write(b"\n")
         elif torn:
             file.truncate(size - len(torn))
             log.warning(
-                "%s ended within a line, as a power cut leaves it; those %d bytes were removed.", path, len(torn)
+                "%s ended in an incomplete line, as after a power cut; its %d bytes were removed.", path, len(torn)
             )
 
 
@@ -111,5 +109,5 @@ def _is_line(line: bytes) -> bool:
 
 
 def open_json_lines(settings: Settings) -> JsonLines | None:
-    """What `--json` asks for."""
+    """Open the sink if `--json` is set."""
     return None if settings.json is None else JsonLines(settings.json)

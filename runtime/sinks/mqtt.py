@@ -1,11 +1,11 @@
-"""`--mqtt`: what is seen, for a broker's subscribers.
+"""`--mqtt`: publish predictions and events to an MQTT broker.
 
-    BASE/available      online, or offline: said at a clean end, and by the broker itself where this process is gone
-    BASE/CAMERA/state   the newest prediction whose label or state is another, as a line of `--json`
-    BASE/CAMERA/event   the start and the end of each action, as lines of `--json`
+    BASE/available      online or offline; set to offline at a clean end, else by the broker (last will)
+    BASE/CAMERA/state   each prediction whose label or state has changed, as a line of `--json`
+    BASE/CAMERA/event   starts and ends of actions, as lines of `--json`
 
-The first two are retained, so that who subscribes later knows them at once. Events reach the broker at least once:
-while it is away they wait here. The network has a thread of its own, which connects again by itself.
+The first two are retained, so that later subscribers get them immediately. Events are delivered at least once: while
+the broker is unreachable they are queued here. The network runs in its own thread, which reconnects automatically.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 USER, PASSWORD = "STPR_MQTT_USER", "STPR_MQTT_PASSWORD"
-MOST_WAITING: Final = 1000  # events, while the broker is away
-KEEPALIVE: Final = 20  # seconds of silence after which a broker, and for it this process, may be gone
-LONGEST_PAUSE: Final = 30  # seconds between two attempts to connect; the first come after 1, 2, 4 …
+MOST_WAITING: Final = 1000  # events queued while the broker is unreachable
+KEEPALIVE: Final = 20  # seconds of silence after which each side considers the other gone
+LONGEST_PAUSE: Final = 30  # maximum seconds between attempts to connect: 1, 2, 4 …
 CLOSE_SECONDS: Final = 0.5  # for the last messages to arrive
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where a broker is, and under which topic we speak there."""
+    """The address of a broker, and our base topic."""
 
     host: str
     port: int
@@ -55,24 +55,24 @@ class Broker:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.host}:{self.port}"
 
 
 class Mqtt:
-    """Publishes to one broker; that it is away, or refuses us, is told now and then and holds nothing up."""
+    """Publishes to one broker; if it is unreachable or refuses us, this is logged now and then and delays nothing."""
 
     every_frame = False
 
     def __init__(self, broker: Broker, client: Client) -> None:
-        """`client` is configured and not connected yet."""
+        """`client` is configured, but not connected yet."""
         self._broker, self._client = broker, client
         self._encoder = msgspec.json.Encoder()
-        self._refused = False  # by the broker, which closes the connection then
+        self._refused = False  # the broker has refused the connection
         self._said: dict[str, tuple[State, str | None]] = {}
-        self._states: dict[str, bytes] = {}  # by topic: published again after every connection
-        self._sent: set[int] = set()  # events that the broker has not confirmed, as far as was looked
-        self._confirmed: deque[int] = deque()  # since then; no lock: the client calls us inside its own
+        self._states: dict[str, bytes] = {}  # by topic; published again after every reconnect
+        self._sent: set[int] = set()  # events not known to be confirmed by the broker
+        self._confirmed: deque[int] = deque()  # since then; no lock, since the client calls us inside its own
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_disconnect, client.on_publish = self._disconnected, self._arrived
         client.will_set(self._topic("available"), "offline", qos=1, retain=True)
@@ -80,7 +80,7 @@ class Mqtt:
         client.loop_start()
 
     def write(self, result: Result) -> None:
-        """Publish what is new. Raises MissedError where so many events wait that one more can't."""
+        """Publish changed predictions and events. Raises MissedError if the queue of events is full."""
         camera = plain(result.frame.source.name)
         if (prediction := result.prediction) is not None:
             topic, said = self._topic(camera, "state"), (prediction.state, prediction.label)
@@ -98,9 +98,9 @@ class Mqtt:
             self._sent.add(sent.mid)
 
     def close(self) -> None:
-        """Say goodbye; events that have not arrived by then are told."""
+        """Publish offline and disconnect; undelivered events are logged."""
         gone = self._client.publish(self._topic("available"), "offline", qos=1, retain=True)
-        with suppress(RuntimeError, ValueError):  # no connection
+        with suppress(RuntimeError, ValueError):  # not connected
             gone.wait_for_publish(CLOSE_SECONDS)
         self._client.disconnect()
         if lost := self._waiting():
@@ -114,13 +114,13 @@ class Mqtt:
     def _topic(self, *parts: str) -> str:
         return "/".join((self._broker.topic, *parts))
 
-    # What follows is called by the client, on its thread.
+    # The methods below are called by the client, in its thread.
 
     def _connected(self, client: Client, _data: object, _flags: object, reason: Any, _more: object) -> None:
         self._refused = reason.is_failure
         if self._refused:
             log.error(
-                "mqtt: the broker %s refuses us (%s); check user, password and rights.", self._broker.name, reason
+                "mqtt: the broker %s refuses us (%s); check user, password and permissions.", self._broker.name, reason
             )
             return
         log.info("mqtt: connected to the broker %s.", self._broker.name)
@@ -129,9 +129,9 @@ class Mqtt:
             client.publish(topic, state, retain=True)
 
     def _failed(self, _client: Client, _data: object) -> None:
-        error = sys.exc_info()[1]  # the client is handling it, and hands on no reason
+        error = sys.exc_info()[1]  # the client is handling it, but does not pass the reason
         reason = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error
-        log.warning("mqtt: no broker at %s (%s); events wait until there is.", self._broker.name, reason)
+        log.warning("mqtt: no broker at %s (%s); events wait until there is one.", self._broker.name, reason)
 
     def _disconnected(self, _client: Client, _data: object, _flags: object, reason: Any, _more: object) -> None:
         if reason.is_failure and not self._refused:
@@ -143,7 +143,7 @@ class Mqtt:
 
 
 def open_mqtt(settings: Settings) -> Mqtt | None:
-    """What `--mqtt` asks for. Raises StprError where it can't be meant; a broker that is away is waited for."""
+    """Open the sink if `--mqtt` is set. Raises StprError for an invalid address; an absent broker is waited for."""
     if settings.mqtt is None:
         return None
     broker, login = parse_broker(settings.mqtt), _login(settings.mqtt_login)
@@ -153,7 +153,7 @@ def open_mqtt(settings: Settings) -> Mqtt | None:
     except ImportError as error:
         raise StprError(f'--mqtt needs paho-mqtt ({error}): `pip install "stpr[mqtt]"`.') from error
     client = Client(CallbackAPIVersion.VERSION2)
-    client.max_queued_messages_set(MOST_WAITING + 1)  # beside the last word
+    client.max_queued_messages_set(MOST_WAITING + 1)  # plus the offline message
     client.reconnect_delay_set(1, LONGEST_PAUSE)
     if login is not None:
         client.username_pw_set(*login)
@@ -163,10 +163,10 @@ def open_mqtt(settings: Settings) -> Mqtt | None:
 
 
 def parse_broker(address: str) -> Broker:
-    """What `mqtt://HOST:PORT/TOPIC` says. Raises StprError for anything else, and for secrets in it."""
+    """Parse `mqtt://HOST:PORT/TOPIC`. Raises StprError for anything else, and for secrets in it."""
     if "@" in address:
         raise StprError(
-            f"--mqtt must not hold a user or password, which every process here can read; set {USER} and {PASSWORD},"
+            f"--mqtt must not contain a user or password, which every process here can read; set {USER} and {PASSWORD},"
             " or name a file with --mqtt-login."
         )
     try:
@@ -177,12 +177,12 @@ def parse_broker(address: str) -> Broker:
         host = port = None
     topic = parts.path.strip("/") if host else ""
     if not host or parts.scheme not in PORTS or set(address) & set("?#+\0"):
-        raise StprError(f"--mqtt {address} is no broker's address; say mqtt://HOST[:PORT][/TOPIC], or mqtts://.")
+        raise StprError(f"--mqtt {address} is not a broker's address; write mqtt://HOST[:PORT][/TOPIC], or mqtts://.")
     return Broker(host, port or PORTS[parts.scheme], parts.scheme == "mqtts", topic or "stpr")
 
 
 def _login(path: Path | None) -> tuple[str, str] | None:
-    """User and password, of a file or else of the environment."""
+    """User and password, from the file or else the environment."""
     if path is not None:
         user, password = read_secret(path, "--mqtt-login", 2)
         return user, password
@@ -191,8 +191,8 @@ def _login(path: Path | None) -> tuple[str, str] | None:
 
 
 def _trust(authority: Path | None) -> ssl.SSLContext:
-    """Whom to believe that a broker is who it says: a file's authorities, or the system's."""
+    """The trusted certificate authorities: the file's, or the system's."""
     try:
         return ssl.create_default_context(cafile=authority)
     except OSError as error:
-        raise StprError(f"--mqtt-ca {authority} holds no certificates ({error}); name a PEM file.") from error
+        raise StprError(f"--mqtt-ca {authority} has no certificates ({error}); name a PEM file.") from error

@@ -1,6 +1,6 @@
-"""What was seen, drawn on a copy of the frame: label, score, runners-up, each expert's routing weight, recent events.
+"""Draw results on a copy of the frame: label, score, runners-up, each expert's routing weight, recent events.
 
-Lengths are in units of 1/480 of the picture's shorter side, so that small and large frames look alike.
+Lengths are in units of 1/480 of the picture's shorter side, so that small and large frames look the same.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from stpr.runtime.result import Result
 from stpr.runtime.sinks.strip import HEIGHT as STRIP_HEIGHT
 from stpr.runtime.sinks.strip import Strip
 
-SMALLEST_SIDE = 480  # smaller frames are enlarged first: text on 96 pixels can't be read
+SMALLEST_SIDE = 480  # smaller frames are enlarged first, so that text is legible
 PANEL, SHADE = (14, 17, 22), 0.68
 ACCENT, RIGHT, WRONG = (64, 196, 255), (86, 214, 120), (255, 104, 96)
 MARGIN, PADDING, CARD_WIDTH = 12, 12, 456
 LABEL_HEIGHT, DETAILS_HEIGHT, ROW_HEIGHT = 64, 100, 30
-ROUTING_SHARE = 0.46  # of the lower card's width, right of the runners-up
+ROUTING_SHARE = 0.46  # share of the lower card's width, right of the runners-up
 MOST_NUMBERED_BARS = 12
 
 
 class Overlay:
-    """Draws the results of one source; remembers the events of its last half minute."""
+    """Draws the results of one source, with the events of the last half minute."""
 
     def __init__(self) -> None:
         self._strip = Strip()
 
     def draw(self, result: Result) -> Image:
-        """A new RGB picture, at least 480 pixels on its shorter side.
+        """Return a new RGB picture, at least 480 pixels on its shorter side.
 
-        Right or wrong is marked where the frame's true label is known.
+        If the frame's true label is known, the prediction is marked as right or wrong.
         """
         self._strip.see(result)
         picture, prediction = _enlarged(result.frame.image), result.latest
@@ -56,7 +56,7 @@ class Overlay:
 
 
 def _enlarged(image: Image) -> Image:
-    """A copy, enlarged to the smallest side where it is smaller, with even sides (video encoders ask for them)."""
+    """A copy, enlarged to SMALLEST_SIDE if smaller, with even sides, which video encoders require."""
     height, width = image.shape[:2]
     scale = max(1.0, SMALLEST_SIDE / min(height, width))
     size = (2 * round(width * scale / 2), 2 * round(height * scale / 2))
@@ -66,7 +66,7 @@ def _enlarged(image: Image) -> Image:
 
 
 def _card(picture: Image, unit: float, *, top: float, height: float, width: float = CARD_WIDTH) -> Canvas:
-    """Darken a part of the picture to write on."""
+    """Darken a part of the picture as a background for text."""
     first, last = round(top * unit), round((top + height) * unit)
     left, right = round(MARGIN * unit), round((MARGIN + width) * unit)
     part = picture[first:last, left:right]
@@ -96,7 +96,7 @@ def _draw_label(card: Canvas, prediction: Prediction | None, *, truth: str | Non
 
 
 def _draw_runners_up(card: Canvas, prediction: Prediction) -> None:
-    """The likeliest classes; of what is unknown their names alone: a score among the known ones says nothing then."""
+    """Draw the most likely classes; for an unknown clip without scores, which are meaningless then."""
     width = CARD_WIDTH * (1 - ROUTING_SHARE) - 2 * PADDING
     known = prediction.label is not None
     for row, (label, score) in enumerate(prediction.top):
@@ -110,9 +110,9 @@ def _draw_runners_up(card: Canvas, prediction: Prediction) -> None:
 
 
 def _draw_routing(card: Canvas, prediction: Prediction) -> None:
-    """One column per stage, as high as its weight against the largest; a negative weight is an empty column.
+    """Draw one bar per stage, relative to the largest weight; a negative weight is an empty bar.
 
-    The largest has its stage's colour, as its events have, unless what is seen is unknown.
+    The largest has its stage's colour, like its events, unless the clip is unknown.
     """
     routing = prediction.routing
     left, width = CARD_WIDTH * (1 - ROUTING_SHARE) + PADDING, CARD_WIDTH * ROUTING_SHARE - 2 * PADDING

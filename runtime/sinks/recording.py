@@ -1,4 +1,4 @@
-"""`--record`: what is seen, with what is said of it drawn in, as a video file or as a folder of videos of a minute."""
+"""`--record`: record the frames with the overlay, as a video file or as a folder of one-minute videos."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from stpr.runtime.sinks.store import LOOK_SECONDS, Store, has_room
 from stpr.runtime.sinks.targets import is_folder
 from stpr.runtime.sinks.video_file import VideoFile, rate_of
 
-MINUTE: Final = 60.0  # seconds of one video of a folder
+MINUTE: Final = 60.0  # seconds per video in a folder
 
 
 class Place(Protocol):
-    """Where videos go."""
+    """A destination of videos."""
 
-    longest: float  # seconds of one
+    longest: float  # seconds per video
 
     def new(self, name: str) -> Path:
-        """An empty file for the next video of the source of that name."""
+        """Create an empty file for the next video of a source."""
 
     def check_room(self) -> None:
-        """Raises StprError where the disk is nearly full; a MissedError where that may change."""
+        """Raise StprError if the disk is nearly full; MissedError if that may change."""
 
     def close(self) -> None:
         """No video will follow."""
 
 
 class Recording:
-    """Writes each source's pictures to videos of its own."""
+    """Writes each source's pictures to its own videos."""
 
     every_frame = True
 
@@ -46,7 +46,7 @@ class Recording:
         self._videos: dict[str, VideoFile] = {}
 
     def write(self, result: Result) -> None:
-        """Write the picture. Raises StprError where no video can be begun, or one is not what was written."""
+        """Write the picture. Raises StprError if no video can be created, or one is incomplete."""
         name, captured_at = result.frame.source.name, result.frame.captured_at
         picture = self._overlays.setdefault(name, Overlay()).draw(result)
         try:
@@ -61,13 +61,13 @@ class Recording:
             self._videos[name] = VideoFile(self._place.new(name), picture, captured_at, fps)
         try:
             self._videos[name].write(picture, captured_at)
-        except MissedError:  # the next picture begins another video, where the place takes one
+        except MissedError:  # the next picture starts another video, if the destination accepts one
             with suppress(StprError):
                 self._videos.pop(name).close()
             raise
 
     def close(self) -> None:
-        """End what was begun, and look whether it can be read; where nothing was seen there is no file."""
+        """Close the videos and check that they can be read; without frames there is no file."""
         try:
             self._close_all()
         finally:
@@ -79,12 +79,12 @@ class Recording:
 
 
 class OneFile:
-    """A file of the user's choice, for one video of one source."""
+    """A single file, for one video of one source."""
 
     longest = float("inf")
 
     def __init__(self, path: Path) -> None:
-        """The file is made at once, so that no other run records into it. Raises StprError where that can't be."""
+        """Creates the file immediately, so that no other run uses it. Raises StprError if that fails."""
         if not path.parent.is_dir():
             raise StprError(f"can't record to {path}: there is no folder {path.parent}; make it first.")
         if path.suffix.lower() != ".mp4":
@@ -93,7 +93,7 @@ class OneFile:
             path.touch(exist_ok=False)
         except FileExistsError as error:
             raise StprError(
-                f"{path} is there already, and recording would overwrite it; name another file, or remove that one."
+                f"{path} exists already, and recording would overwrite it; name another file, or remove that one."
             ) from error
         except OSError as error:
             raise StprError(f"can't record to {path} ({error.strerror}); choose another file.") from error
@@ -101,43 +101,43 @@ class OneFile:
         self._looked_at = float("-inf")
 
     def new(self, name: str) -> Path:
-        """The file, for the first source."""
+        """Return the file, for the first source only."""
         if self._name == name:
-            raise StprError(f"{shown(self._path)} was given up and is not recorded over; name a folder instead.")
+            raise StprError(f"{shown(self._path)} has failed and is not overwritten; name a folder instead.")
         if self._name:
-            raise StprError(f"{shown(self._path)} holds {self._name} and can't hold {name} too; name a folder.")
+            raise StprError(f"{shown(self._path)} has the video of {self._name}, not of {name} too; name a folder.")
         self._name = name
         return self._path
 
     def check_room(self) -> None:
-        """Raises StprError where the disk is nearly full: the file ends there."""
+        """Raise StprError if the disk is nearly full: the file ends there."""
         now = time.monotonic()
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
             if not has_room(self._path.parent):
-                raise StprError(f"the disk of {shown(self._path)} is nearly full; make room there.")
+                raise StprError(f"the disk of {shown(self._path)} is nearly full; free space.")
 
     def close(self) -> None:
-        """Where nothing was seen there is no file."""
+        """Remove the file if it is empty."""
         if not self._name:
             self._path.unlink(missing_ok=True)
 
 
 class Folder(Store):
-    """A folder of videos of a minute, which every run adds to."""
+    """A folder of one-minute videos, which every run adds to."""
 
     longest = MINUTE
 
     def close(self) -> None:
-        """Every video has been closed by itself."""
+        """Nothing to do; each video is closed separately."""
 
 
 def open_recording(settings: Settings) -> Recording | None:
-    """What `--record` asks for."""
+    """Open the sink if `--record` is set."""
     if settings.record is None:
         return None
     if len(settings.sources) > 1:
-        raise StprError("--record takes one source; run once more for each that is to be recorded.")
+        raise StprError("--record takes one source; start another run for each further source.")
     if is_folder(settings.record):
         return Recording(Folder(settings.record, settings))
     return Recording(OneFile(settings.record))

@@ -1,4 +1,4 @@
-"""Where results go: the seam, and a sink that may break without ending the run."""
+"""The interface of sinks, and a wrapper that keeps a failing sink from ending the run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 class MissedError(StprError):
-    """A sink could not take this result; it may well take the next."""
+    """A sink could not process this result, but may process the next."""
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How many results a sink took, how many came too fast for it, and how many it could not take."""
+    """Numbers of results that a sink wrote, dropped because it was too slow, and failed to write."""
 
     written: int
     dropped: int
@@ -26,37 +26,36 @@ class Counts(msgspec.Struct, frozen=True):
 
     @property
     def missed(self) -> int:
-        """Those that it should have taken and did not."""
+        """Dropped and failed results."""
         return self.dropped + self.failed
 
 
 class StopRun(Exception):  # noqa: N818  (a wish of the user's, no error)
-    """Raised by a sink's `write` when the user has asked it to end the run."""
+    """Raised by a sink's `write` when the user has ended the run there."""
 
 
 class Sink(Protocol):
-    """Takes results one by one; `write` and `close` are called on one and the same thread."""
+    """Receives results one by one; `write` and `close` are called in the same thread."""
 
     @property
     def every_frame(self) -> bool:
-        """Whether it takes every result, or those with a new prediction alone."""
+        """Whether it receives every result, or only those with a new prediction."""
 
     def write(self, result: Result) -> None:
-        """Take one result.
+        """Write one result.
 
-        Raises MissedError when this one can't be kept, any other StprError when none can from now on, and
-        BrokenPipeError when the sink's reader has gone.
+        Raises MissedError if this one can't be written, any other StprError if the sink has failed for good, and
+        BrokenPipeError if its reader has gone.
         """
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish and close."""
 
 
 class Guarded:
-    """A sink whose first error is told, once; from there on what it should have taken is counted.
+    """A sink whose first error is logged, once; after that its missed results are counted.
 
-    After a MissedError the sink goes on. StopRun and BrokenPipeError end the run: they are no errors, somebody has
-    seen enough.
+    After a MissedError the sink continues. StopRun and BrokenPipeError end the run; they are not errors.
     """
 
     def __init__(self, name: str, sink: Sink) -> None:
@@ -67,16 +66,16 @@ class Guarded:
 
     @property
     def every_frame(self) -> bool:
-        """Whether it takes every result, or those with a new prediction alone."""
+        """Whether it receives every result, or only those with a new prediction."""
         return self._sink.every_frame
 
     @property
     def counts(self) -> Counts:
-        """What became of the results so far."""
+        """Counts of the results so far."""
         return Counts(self._written, 0, self._failed)
 
     def write(self, result: Result) -> None:
-        """Hand a result on, unless the sink is broken."""
+        """Pass a result on, unless the sink is broken."""
         try:
             if not self.broken:
                 self._sink.write(result)
@@ -91,7 +90,7 @@ class Guarded:
         self._failed += 1
 
     def close(self) -> None:
-        """Close the sink, the broken one too."""
+        """Close the sink, even if it is broken."""
         try:
             self._sink.close()
         except BrokenPipeError:
@@ -106,6 +105,6 @@ class Guarded:
         if self.broken:
             return
         self.broken = True
-        # An error that is not ours to foresee is a bug: its traceback is wanted.
+        # Unexpected errors are bugs, so their traceback is logged.
         fault, bug = (error.message, None) if isinstance(error, StprError) else (f"{error!r}", error)
-        log.error("%s stopped, recognition goes on: %s", self.name, fault, exc_info=bug)
+        log.error("%s stopped, recognition continues: %s", self.name, fault, exc_info=bug)

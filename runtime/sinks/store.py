@@ -1,7 +1,7 @@
-"""A folder of videos that grows by itself: names by time, what is kept of it, and room on its disk.
+"""A folder of recorded videos, named by time, with limits by `--keep` and by free disk space.
 
-Nothing is ever written over, and without `--keep` nothing is removed either: where the disk is nearly full, recording
-pauses until there is room.
+Nothing is ever overwritten, and without `--keep` nothing is deleted: if the disk is nearly full, recording pauses until
+there is space.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from stpr.runtime.contract.names import shown
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.sink import MissedError
 
-OURS: Final = re.compile(r"\d{8}T\d{6}Z[-_].*\.mp4")  # nothing else in the folder is ever removed
+OURS: Final = re.compile(r"\d{8}T\d{6}Z[-_].*\.mp4")  # only files with such names are ever deleted
 UNITS: Final = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "h": 3600.0, "d": 86400.0}
-LEAST, MOST, SHARE = 2e6, 256e6, 0.01  # bytes of a disk that are left to others: a share of it within these bounds
-LOOK_SECONDS: Final = 1.0  # between two looks at the disk
+LEAST, MOST, SHARE = 2e6, 256e6, 0.01  # bytes of the disk to leave free: a share of it within these bounds
+LOOK_SECONDS: Final = 1.0  # between two checks of the disk
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How much is kept, and for how long; None is without end."""
+    """Limits of size and age; None: no limit."""
 
     megabytes: float | None = None
     seconds: float | None = None
 
 
 def parse_keep(text: str | None) -> Keep:
-    """What `--keep` says: `20GB`, `7d`, or both with a comma. Raises StprError for anything else."""
+    """Parse `--keep`: `20GB`, `7d`, or both with a comma. Raises StprError for anything else."""
     found: dict[str, float] = {}
     for part in (text or "").split(",") if text is not None else ():
         match = re.fullmatch(r"(\d+(?:\.\d+)?) *(MB|GB|TB|h|d)", part.strip())
         kind = "seconds" if match and match[2] in {"h", "d"} else "megabytes"
         if match is None or kind in found or not float(match[1]):
-            raise StprError(f"--keep {text} is not a size, an age or both; say 20GB, 7d (or h) or 20GB,7d.")
+            raise StprError(f"--keep {text} is not a size, an age or both; write 20GB, 7d (or h) or 20GB,7d.")
         found[kind] = float(match[1]) * UNITS[match[2]] / (1.0 if kind == "seconds" else 1e6)
     return Keep(**found)
 
 
 class Store:
-    """A folder that videos are recorded into, by this run, by those before and by those to come."""
+    """A folder of videos, shared by all runs that record into it."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        """The folder is made. Raises StprError where it can't be, or where `--keep` makes no sense."""
+        """Creates the folder. Raises StprError if that fails, or for an invalid `--keep`."""
         self._folder, self._keep = folder, parse_keep(settings.keep)
         self._looked_at, self._room = float("-inf"), True
-        self._newest: dict[str, Path] = {}  # by name: each may be being written
+        self._newest: dict[str, Path] = {}  # by source; may still be being written
         try:
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -65,7 +65,7 @@ class Store:
                 raise StprError(f"can't record to {shown(folder)} ({error.strerror}); choose another place.") from error
 
     def new(self, name: str) -> Path:
-        """An empty file for a video that begins now; `name` stands in its name. Raises MissedError without room."""
+        """Create an empty file for a video that begins now, named after the source. Raises MissedError if full."""
         self._newest.pop(name, None)
         self._prune()
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
@@ -83,9 +83,9 @@ class Store:
             return path
 
     def check_room(self) -> None:
-        """Raises MissedError where the disk is nearly full, and where `--keep` lets nothing go.
+        """Raise MissedError if the disk is nearly full and `--keep` does not allow deleting anything.
 
-        A folder that was removed is made again.
+        A folder that was deleted is created again.
         """
         now = time.monotonic()
         if now - self._looked_at >= LOOK_SECONDS:
@@ -93,23 +93,21 @@ class Store:
                 self._folder.mkdir(exist_ok=True)
             except OSError as error:
                 raise MissedError(
-                    f"can't record to {shown(self._folder)} ({error.strerror}); make it again."
+                    f"can't record to {shown(self._folder)} ({error.strerror}); create it again."
                 ) from error
             if not has_room(self._folder):
                 self._prune()
             self._looked_at, self._room = now, has_room(self._folder)
         if not self._room:
-            raise MissedError(
-                f"the disk of {shown(self._folder)} is nearly full; make room there, and recording goes on."
-            )
+            raise MissedError(f"the disk of {shown(self._folder)} is nearly full; free space, and recording continues.")
 
     def _prune(self) -> None:
-        """Remove the oldest videos of ours beyond what is to be kept; where anything may go, for room too."""
+        """Delete our oldest videos beyond the limits; with `--keep`, also to free disk space."""
         if self._keep == Keep():
             return
         videos = []
         for path in self._folder.iterdir():
-            with suppress(OSError):  # removed meanwhile
+            with suppress(OSError):  # deleted meanwhile
                 if OURS.fullmatch(path.name) and not path.is_symlink():
                     found = path.stat()
                     videos.append((found.st_mtime_ns, path, found))
@@ -127,7 +125,7 @@ class Store:
 
 
 def has_room(folder: Path) -> bool:
-    """Whether a disk has room for more than others may need."""
+    """Whether a disk has more free space than must be left."""
     try:
         disk = shutil.disk_usage(folder)
     except OSError:
@@ -136,5 +134,5 @@ def has_room(folder: Path) -> bool:
 
 
 def plain(name: str) -> str:
-    """A name as a part of a file's name, or of a topic: letters of any script, digits, dots; dashes for the rest."""
+    """A name that is safe in file names and topics: letters, digits and dots stay, the rest becomes dashes."""
     return re.sub(r"[^\w.]+", "-", shown(name)).strip("-.")[:60] or "video"

@@ -1,7 +1,6 @@
-"""The events of the last half minute as a strip: time runs to the right, its right edge is now.
+"""Draw the events of the last half minute as a strip: time runs to the right, the right edge is now.
 
-A bar in its stage's colour lies where a class was recognised, from the event's first moment to its last; one that goes
-on grows with the edge. Where nothing is known to happen the strip is empty.
+An event is a bar in its stage's colour, from its first moment to its last; an ongoing one extends to the right edge.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ from stpr.runtime.result import Result
 
 SECONDS: Final = 30.0
 TICK_SECONDS: Final = 10
-MOST: Final = 256  # bars: events are further apart than that for any clip, this bounds what a broken clock could do
+MOST: Final = 256  # bars; far more than events in half a minute, a bound in case a clock jumps
 HEIGHT: Final = 56  # units
 TEXT, NAME_ROWS, ROW_HEIGHT, GAP = 9.5, 2, 13, 7
 BAR, BAR_TOP = 9, 31
 TICK_TEXT, TICK_LINE = 8, 50
 SHORTEST_BAR: Final = 3.0  # units
 LEFT_TO_OTHERS: Final = 64.0  # units
-SHORTEST_NAME: Final = 24.0  # units: with less room a bar has no name
+SHORTEST_NAME: Final = 24.0  # units; bars with less space have no name
 
 
 @dataclass(slots=True)
 class _Bar:
     start: float
-    end: float | None  # None: it goes on
+    end: float | None  # None: ongoing
     label: str
     stage: int
-    row: int  # of its name: its own for good, so that no name jumps
+    row: int  # of its name; fixed, so that names don't jump
 
 
 class Strip:
-    """What a sink has seen of its source's events: bars of the last half minute, however long the stream."""
+    """The events of the last half minute of one source, as bars; bounded memory for any length of stream."""
 
     def __init__(self) -> None:
         self._bars: deque[_Bar] = deque(maxlen=MOST)
@@ -46,9 +45,9 @@ class Strip:
         self._tells_events = False
 
     def see(self, result: Result) -> None:
-        """Take in what a result says; every result, in order, though some may be missing."""
+        """Add a result; results must come in order, but some may be missing."""
         now = result.frame.captured_at
-        if now < self._now:  # another clock
+        if now < self._now:  # the clock changed
             self._bars.clear()
         self._now = now
         judged = result.latest is not None and result.latest.evidence is not None
@@ -60,11 +59,11 @@ class Strip:
 
     @property
     def tells_events(self) -> bool:
-        """Whether there is anything to show: a bundle without events has no strip."""
+        """Whether to show the strip; not for a bundle without events."""
         return self._tells_events
 
     def draw(self, card: Canvas, width: float) -> None:
-        """Draw it over a card of that width and of HEIGHT."""
+        """Draw on a card of this width and of HEIGHT."""
         scale = width / SECONDS
         card.box(0, BAR_TOP, width, BAR, TRACK)
         for ago in range(0, round(SECONDS), TICK_SECONDS):
@@ -81,10 +80,10 @@ class Strip:
             self._draw_names(card, width, [bar for bar in self._bars if bar.row == row])
 
     def _draw_names(self, card: Canvas, width: float, bars: Sequence[_Bar]) -> None:
-        """Names over their bars, all in one row: a name ends before the next begins."""
+        """Draw names over their bars, in one row, without overlap."""
         begins: list[float] = []
         for bar in bars:
-            # The newest names are moved to the left until they fit, but leave some room to the one before.
+            # The newest names are moved to the left until they fit, but leave some space to the previous one.
             fits = width - card.measure(plain(bar.label), TEXT)
             free = begins[-1] + LEFT_TO_OTHERS if begins else 0.0
             begins.append(min(self._at(bar.start, width), max(fits, free)))
@@ -96,16 +95,16 @@ class Strip:
                 card.text(name, at, size=TEXT, colour=WHITE if bar.end is None else GREY)
 
     def _at(self, moment: float | None, width: float) -> float:
-        """Where a moment lies, from the left; None is now."""
+        """The x position of a moment; None is now."""
         ago = 0.0 if moment is None else self._now - moment
         return max(0.0, width * (1 - ago / SECONDS))
 
     def _take(self, event: Event, result: Result) -> None:
-        """A start opens a bar; an end closes it, or stands for all of it where its start went missing."""
+        """A start opens a bar; an end closes it, or creates a whole bar if the start was missed."""
         open_bar = self._bars[-1] if self._bars and self._bars[-1].end is None else None
         if isinstance(event, Start):
             start = _captured(result, event.media_time, event.time)
-            if open_bar is not None:  # its end went missing
+            if open_bar is not None:  # its end was missed
                 open_bar.end = start
             self._open(event, start)
             return
@@ -119,9 +118,9 @@ class Strip:
 
 
 def _captured(result: Result, media_time: float | None, time: str) -> float:
-    """When something was captured, on the clock of the result's frame."""
+    """A capture time on the clock of the result's frame."""
     if media_time is not None:
         return media_time
-    assert result.latest is not None  # events are made of predictions
+    assert result.latest is not None  # events come from predictions
     ago = datetime.fromisoformat(result.latest.time) - datetime.fromisoformat(time)
     return result.frame.captured_at - ago.total_seconds()

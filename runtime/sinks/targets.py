@@ -1,4 +1,4 @@
-"""Results never go where they would destroy something: onto what is watched, or two of them into one file."""
+"""Check that outputs don't overwrite the source or each other."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from stpr.runtime.settings import Settings
 
 
 def check_targets(settings: Settings) -> None:
-    """Raises StprError where an output is the source or another output, by whatever name or link."""
+    """Raise StprError if an output is the source or another output, also through links."""
     check_apart(_targets(settings), {f"the source {source}": local_path(source) for source in settings.sources})
     if settings.keep is not None:
         _check_keep(settings)
 
 
 def check_apart(targets: Mapping[str, Path | int], inputs: Mapping[str, Path]) -> None:
-    """Raises StprError where an output is an input or another output; each has the name that a message calls it by."""
+    """Raise StprError if an output is an input or another output; keys are their names in messages."""
     for (name, target), (given, path) in product(targets.items(), inputs.items()):
         if is_same_file(target, path):
             raise StprError(f"{name} is {given}, which would be destroyed; name another file.")
     for (one, first), (other, second) in combinations(targets.items(), 2):
         if is_same_file(first, second):
-            raise StprError(f"{one} and {other} are one and the same file; name two.")
+            raise StprError(f"{one} and {other} are the same file; name two.")
 
 
 def is_folder(target: Path) -> bool:
-    """Whether a place for videos is a folder: one that is there, or a name that ends in nothing like .mp4."""
+    """Whether a destination of videos is a folder: an existing one, or a path without a suffix."""
     return target.is_dir() or not target.suffix
 
 
 def _targets(settings: Settings) -> dict[str, Path | int]:
-    """Every place that is written to, by what a message calls it: a path, or the number of an open file."""
+    """All outputs by their names in messages: paths, or file descriptors."""
     targets: dict[str, Path | int] = {}
     if settings.json not in (None, "-"):
         targets[f"--json {settings.json}"] = Path(settings.json)
@@ -55,4 +55,4 @@ def _check_keep(settings: Settings) -> None:
         raise StprError(f"--keep {settings.keep} goes with --record DIR or --clips DIR; name a folder.")
     for folder, source in product(folders, settings.sources):
         if is_same_file(folder, local_path(source).parent):
-            raise StprError(f"{source} lies in {folder}, of which --keep may remove videos; name another folder.")
+            raise StprError(f"{source} is in {folder}, where --keep may delete videos; name another folder.")

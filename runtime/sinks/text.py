@@ -1,4 +1,4 @@
-"""What a terminal shows when there is no window."""
+"""Text output on a terminal, if there is no window."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ CLEAR_LINE = "\x1b[K"
 
 
 class TextLine:
-    """One line that is rewritten on a terminal; elsewhere, a line each time what is seen changes."""
+    """On a terminal one line that is rewritten; elsewhere a line for each change."""
 
     every_frame = False
 
     def __init__(self, file: io.FileIO, *, rewrite: bool, encoding: str = "utf-8", several: bool = False) -> None:
-        """With `several` sources each line has the name of its own."""
+        """With `several` sources each line has the name of its source."""
         self._file, self._encoding = file, encoding
         self._rewrite, self._several = rewrite and not several, several
-        self._said: dict[str, tuple[State, str | None]] = {}  # by the source
+        self._said: dict[str, tuple[State, str | None]] = {}  # by source
 
     def write(self, result: Result) -> None:
-        """Say a new prediction."""
+        """Print a new prediction."""
         prediction = result.prediction
         if prediction is None:
             return
@@ -39,7 +39,7 @@ class TextLine:
             self._said[prediction.source] = said
 
     def close(self) -> None:
-        """Leave the line that was rewritten."""
+        """End the rewritten line."""
         if self._rewrite:
             self._say("\n")
 
@@ -48,7 +48,7 @@ class TextLine:
 
 
 def open_text(settings: Settings) -> TextLine | None:
-    """Text on standard output, unless a window shows more, JSON is written there, or nobody reads it."""
+    """Open text on standard output, unless there is a window, JSON goes there, or it is closed."""
     if not settings.headless or settings.json == "-" or sys.stdout is None:
         return None
     several = len(settings.sources) > 1

@@ -1,7 +1,7 @@
-"""One video at a constant rate that can be read whatever ends the program: a kill costs its last seconds alone.
+"""Write a video at a constant rate that stays readable if the program is killed, except for its last seconds.
 
-An ordinary mp4 is nothing without the index at its end. A fragmented one has an index every five seconds. FFmpeg writes
-that kind where the name ends in .ismv; it is an mp4 all the same, so it has its right name from the first frame on.
+An ordinary mp4 is unreadable without the index at its end; a fragmented one has an index every five seconds. FFmpeg
+writes fragmented mp4 for names ending in .ismv; the file is renamed to .mp4 from the first frame on.
 """
 
 from __future__ import annotations
@@ -20,58 +20,58 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sinks.sink import MissedError
 from stpr.runtime.sources.frame import Frame
 
-STEADY: Final = 0.9  # a frame that stands for less than this share of the mean belongs to a rate that varies
-ALMOST: Final = 0.999  # readers work the number of frames out of times, which are rounded
+STEADY: Final = 0.9  # a frame with less than this share of the mean duration indicates a varying rate
+ALMOST: Final = 0.999  # tolerance for readers that compute the number of frames from rounded times
 GROWS_WITHIN: Final = 15.0  # seconds of video: an index every five is on the disk by then
-LIVE_FPS: Final = 30.0  # a camera is recorded at this rate, frames repeated or left out so that a second stays a second
+LIVE_FPS: Final = 30.0  # rate of camera recordings; frames are repeated or dropped to keep real time
 
 
 class VideoFile:
-    """Pictures with their times become a file; it is there, and can be read, while it is written."""
+    """Writes pictures with capture times to a file that can be read while it is written."""
 
     def __init__(self, path: Path, picture: Image, captured_at: float, fps: float) -> None:
-        """`path` is there and empty, made by the caller, so that it is nobody else's; `picture` is the first to come.
+        """`path` is an empty file that the caller has created; `picture` is the first one to be written.
 
-        Raises StprError where no video can be written.
+        Raises StprError if no video can be written.
         """
         self._path = path
         self._fps, self._size = fps, (picture.shape[1], picture.shape[0])
         self._start, self._written = captured_at, 0
-        self._looked_at, self._bytes = 0, 0  # the frames written at the last look at the file, and its size then
+        self._looked_at, self._bytes = 0, 0  # frames written, and file size, at the last check
         part = path.with_name(f".{secrets.token_hex(4)}.ismv")
         try:
             part.touch(exist_ok=False)
-            # MPEG-4 Part 2 is in every build of OpenCV that has FFmpeg; H.264 is not.
+            # Every build of OpenCV with FFmpeg can write MPEG-4 Part 2, but not H.264.
             code = cv2.VideoWriter.fourcc(*"mp4v")
             with openable(part) as name:
                 self._writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, code, self._fps, self._size)
             if not self._writer.isOpened():
                 raise StprError(
-                    f"can't record to {shown(path)}: the OpenCV here ({cv2.__version__}) writes no fragmented mp4;"
+                    f"can't record to {shown(path)}: the OpenCV here ({cv2.__version__}) can't write fragmented mp4;"
                     " use one with FFmpeg."
                 )
             part.replace(path)
         except OSError as error:
             raise StprError(f"can't record to {shown(path)} ({error.strerror}); choose another place.") from error
         finally:
-            if part.exists():  # it has not become a video
+            if part.exists():  # no video was created
                 part.unlink()
                 path.unlink(missing_ok=True)
 
     @property
     def seconds(self) -> float:
-        """How long it is so far."""
+        """Its length so far."""
         return self._written / self._fps
 
     def write(self, picture: Image, captured_at: float) -> None:
-        """Write a picture as often as its time asks for; a stream that was away for over a second leaves no hole.
+        """Write a picture, repeated or skipped according to its time; gaps of over a second are closed.
 
-        Raises MissedError where the file no longer grows: the library says nothing of a disk that takes no more.
+        Raises MissedError if the file no longer grows, since the library does not report a full disk.
         """
         due = round((captured_at - self._start) * self._fps) + 1 - self._written
         if not 0 <= due <= max(1.0, self._fps):
             self._start, due = captured_at - self._written / self._fps, 1
-        if (picture.shape[1], picture.shape[0]) != self._size:  # a camera may come back with another size
+        if (picture.shape[1], picture.shape[0]) != self._size:  # a camera may reconnect with another size
             picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
         image = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         for _ in range(due):
@@ -83,13 +83,13 @@ class VideoFile:
             before, self._looked_at, self._bytes = self._bytes, self._written, _size(self._path)
             if self._bytes <= before:
                 raise MissedError(
-                    f"{shown(self._path)} no longer grows at {self._bytes / 1e6:.1f} MB; make room there, and look at"
-                    " what that disk allows one file and one user (4 GB on FAT)."
+                    f"{shown(self._path)} no longer grows at {self._bytes / 1e6:.1f} MB; free space, and check"
+                    " the disk's limits per file and user (4 GB on FAT)."
                 )
 
     def close(self) -> None:
-        """Write the rest, to the disk. Raises MissedError where what is there is not what was written."""
-        self._writer.release()  # says nothing of a disk that was full
+        """Finish the file and flush it. Raises MissedError if frames are missing in it."""
+        self._writer.release()  # does not report a full disk
         try:
             descriptor = os.open(self._path, os.O_RDONLY)
             try:
@@ -100,19 +100,19 @@ class VideoFile:
             raise MissedError(f"{shown(self._path)} is not on the disk ({error.strerror}); check the disk.") from error
         if (found := _frames(self._path)) < ALMOST * self._written - 1:
             raise MissedError(
-                f"{shown(self._path)} holds {found} of the {self._written} frames that were recorded; make room there."
+                f"{shown(self._path)} holds {found} of the {self._written} frames that were recorded; free space."
             )
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # removed
+    except OSError:  # deleted
         return 0
 
 
 def _frames(path: Path) -> int:
-    """How many frames a reader finds announced."""
+    """The number of frames in the file's header."""
     with openable(path) as name:
         video = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         found = round(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.grab() else 0
@@ -123,7 +123,7 @@ def _frames(path: Path) -> int:
 def rate_of(first: Frame) -> float:
     """The rate of a video that begins with this frame: that of its source.
 
-    Where that varies it is announced as its mean, and frames may come as fast as the first two.
+    If it varies, the source announces the mean, and frames may come as fast as the first two.
     """
     announced = first.source.fps or LIVE_FPS
     return round(1 / first.stands) if 0 < first.stands * announced < STEADY else announced

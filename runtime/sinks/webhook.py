@@ -1,4 +1,4 @@
-"""`--webhook`: the start and the end of each action, posted to an address as JSON, one by one and in order."""
+"""`--webhook`: post the start and the end of each action to a URL as JSON, one by one and in order."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from stpr.runtime.sinks.sink import MissedError
 
 TIMEOUT: Final = 5.0  # seconds for the server to answer
 PAUSES: Final = (0.5, 2.0)  # seconds before the second and the third attempt
-RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # other answers would be the same again
+RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes to retry; others would not change
 
 
 class Webhook:
-    """Posts events; one that is not taken after three attempts is given up, and counted."""
+    """Posts events; one that is not accepted after three attempts is dropped and counted."""
 
     every_frame = False
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
-        """`url` is one that `_address` let pass."""
+        """`url` must be validated by `_address`."""
         self._parts, self._headers = urlsplit(url), {"Content-Type": "application/json"} | headers
         self._context = ssl.create_default_context() if self._parts.scheme == "https" else None
 
     def write(self, result: Result) -> None:
-        """Post the result's events. Raises MissedError where the server does not take one of them."""
+        """Post the result's events. Raises MissedError if the server does not accept one."""
         missed = None
         for event in result.events:
             line = {"source": result.frame.source.name} | msgspec.to_builtins(event)
             missed = self._deliver(msgspec.json.encode(line)) or missed
-        if missed is not None:  # the path may hold a secret
-            raise MissedError(f"{self._parts.netloc} did not take an event: {missed}; see that it does.")
+        if missed is not None:  # without the path, which may contain a secret
+            raise MissedError(f"{self._parts.netloc} did not accept an event: {missed}; check the server.")
 
     def close(self) -> None:
-        """Nothing is open between two events."""
+        """Nothing to close; connections are not kept open."""
 
     def _deliver(self, body: bytes) -> str | None:
-        """Why the server did not take it, whatever we did; None where it did."""
+        """Post with retries; returns why the server did not accept it, None on success."""
         for pause in (*PAUSES, None):
             again, reason = self._post(body)
             if pause is None or not again:
@@ -58,9 +58,9 @@ class Webhook:
         return reason
 
     def _post(self, body: bytes) -> tuple[bool, str | None]:
-        """Whether to try again, and why the server did not take it."""
+        """Post once; returns whether to retry, and the reason of a failure (None on success)."""
         connection, target = self._connection(), self._parts._replace(scheme="", netloc="", fragment="").geturl()
-        late = threading.Timer(TIMEOUT, _hang_up, [connection])  # a server that says a byte now and then is late too
+        late = threading.Timer(TIMEOUT, _hang_up, [connection])  # also for a server that sends a byte now and then
         begun = time.monotonic()
         late.start()
         try:
@@ -71,7 +71,7 @@ class Webhook:
         finally:
             late.cancel()
             connection.close()
-        # A redirection is an answer like others: our secret goes to no other server.
+        # Redirects are not followed, so that our secret goes to no other server.
         if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return False, None
         return (
@@ -93,7 +93,7 @@ def _hang_up(connection: http.client.HTTPConnection) -> None:
 
 
 def open_webhook(settings: Settings) -> Webhook | None:
-    """What `--webhook` asks for. Raises StprError where it can't be meant; whether the server is there is not asked."""
+    """Open the sink if `--webhook` is set. Raises StprError for an invalid URL; does not contact the server."""
     if settings.webhook is None:
         return None
     return Webhook(_address(settings.webhook), _header(settings.webhook_header))
@@ -109,22 +109,22 @@ def _address(url: str) -> str:
     if good and parts.username is not None:
         raise StprError("--webhook must not hold a password, which every process here can read; use --webhook-header.")
     if not good or " " in url:
-        raise StprError("--webhook is no address that can be posted to; say http://HOST[:PORT]/PATH or https://.")
+        raise StprError("--webhook is not a URL that can be posted to; write http://HOST[:PORT]/PATH or https://.")
     return url
 
 
 def _header(path: Path | None) -> dict[str, str]:
-    """The one line of a file, such as `Authorization: Bearer …`."""
+    """Read a header from the first line of a file, such as `Authorization: Bearer …`."""
     if path is None:
         return {}
     name, colon, value = read_secret(path, "--webhook-header", 1)[0].partition(":")
     value = value.strip()
     if not colon or not name.replace("-", "").isalnum() or not name.isascii() or not value.isprintable():
-        raise StprError(f"--webhook-header {path} holds no header; write a line such as Authorization: Bearer SECRET.")
+        raise StprError(f"--webhook-header {path} has no header; write a line such as Authorization: Bearer SECRET.")
     try:
         value.encode("latin-1")
     except UnicodeEncodeError as error:
-        raise StprError(f"--webhook-header {path} holds what no header can; write Latin letters.") from error
+        raise StprError(f"--webhook-header {path} has letters that headers can't have; use Latin ones.") from error
     return {name: value}
 
 
@@ -134,5 +134,5 @@ def _words(error: object) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
-        return "its answer is no HTTP"
+        return "its answer is not HTTP"
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

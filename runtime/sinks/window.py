@@ -1,4 +1,4 @@
-"""A window on this machine's display, with what is said of each frame drawn in."""
+"""Show frames with the overlay in a window on this machine's display."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stpr.runtime.sinks.window_process import HEADER, QUIT, WINDOW
 
 SHOW: Final = "import sys; from stpr.runtime.sinks.window_process import main; raise SystemExit(main(sys.argv[1]))"
 CLOSE_SECONDS: Final = 0.5  # for the window to close
-NO_WINDOWS: Final = 3  # the exit code of TRY
+NO_WINDOWS: Final = 3  # exit code of TRY
 TRY: Final = f"""
 import cv2
 try:
@@ -34,12 +34,12 @@ TRY_SECONDS: Final = 10.0
 
 
 class Window:
-    """Shows every frame, in a process of its own; q, Esc or closing it ends the run."""
+    """Shows every frame, in a separate process; q, Esc or closing the window ends the run."""
 
     every_frame = True
 
     def __init__(self, name: str = WINDOW) -> None:
-        # Ctrl-C of a terminal is for this process alone; the other ends with its standard input.
+        # Ctrl-C in a terminal must only reach this process; the window's process ends with its standard input.
         self._process = subprocess.Popen(
             [sys.executable, "-c", SHOW, name],
             stdin=subprocess.PIPE,
@@ -53,7 +53,7 @@ class Window:
         self._overlay = Overlay()
 
     def write(self, result: Result) -> None:
-        """Show the frame. Raises StopRun when the user has seen enough, StprError when the window is gone."""
+        """Show the frame. Raises StopRun if the user has closed the window, StprError if the display is gone."""
         picture = cv2.cvtColor(self._overlay.draw(result), cv2.COLOR_RGB2BGR)
         try:
             write_whole(self._pictures, HEADER.pack(*picture.shape[:2]) + picture.tobytes())
@@ -74,7 +74,7 @@ class Window:
 
 
 class Windows:
-    """A window for each source, there from its first frame on."""
+    """One window per source, opened with its first frame."""
 
     every_frame = True
 
@@ -89,13 +89,13 @@ class Windows:
         self._windows[name].write(result)
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all windows."""
         for window in self._windows.values():
             window.close()
 
 
 def open_window(settings: Settings) -> Window | Windows | None:
-    """A window, or one for each of several sources, unless `--headless`."""
+    """Open a window, or one per source, unless `--headless`."""
     if settings.headless:
         return None
     return Window() if len(settings.sources) == 1 else Windows()
@@ -104,7 +104,7 @@ def open_window(settings: Settings) -> Window | Windows | None:
 def why_no_window() -> str | None:
     """Why no window can be shown here; None if one can.
 
-    Asked of a process of its own: where the display of DISPLAY or WAYLAND_DISPLAY is gone, Qt and GTK end whoever asks.
+    Tested in a separate process, since Qt and GTK end the process if the display of DISPLAY or WAYLAND_DISPLAY is gone.
     """
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "no display here"

@@ -1,6 +1,6 @@
-"""The window's process: pictures come on standard input, and nothing but the display can end it too early.
+"""The process of a window, which receives pictures on standard input.
 
-Qt and GTK end the process whose display goes away, and want its main thread: here neither is recognition's.
+Qt and GTK end the process if its display goes away, and need the main thread, so recognition runs in another process.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from stpr.runtime.contract.preprocess import Image
 
 WINDOW: Final = "stpr"
-HEADER: Final = struct.Struct("<II")  # height and width of the picture that follows: BGR, a byte each
-QUIT: Final = 4  # the exit code that says: the user has seen enough
+HEADER: Final = struct.Struct("<II")  # height and width of the following picture: BGR, uint8
+QUIT: Final = 4  # exit code if the user has closed the window
 QUIT_KEYS: Final = frozenset({ord("q"), 27})
-LOOK_SECONDS: Final = 0.05  # between two looks at the keyboard, where no picture comes
+LOOK_SECONDS: Final = 0.05  # polling interval of the keyboard, without pictures
 
 
 def main(name: str) -> int:
-    """Show what comes in a window of that name until it ends, or until q, Esc or the window is closed."""
+    """Show pictures in a window until the input ends, or q, Esc or closing the window."""
     pictures, sized = io.FileIO(0, "rb", closefd=False), False
     cv2.namedWindow(name, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     while True:
@@ -41,7 +41,7 @@ def main(name: str) -> int:
 
 
 def _read(pictures: io.FileIO) -> Image | None:
-    """The next picture; None where the run has ended."""
+    """Read the next picture; None if the run has ended."""
     header = _read_whole(pictures, HEADER.size)
     if header is None:
         return None

@@ -162,7 +162,7 @@ def test_an_earlier_recording_is_not_recorded_over(bundle: Path, video: Path, tm
     done = stpr_run("--source", video, "--bundle", bundle, "--headless", "--record", earlier)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        f"Error: {earlier} is there already, and recording would overwrite it; name another file, or remove that one."
+        f"Error: {earlier} exists already, and recording would overwrite it; name another file, or remove that one."
     )
     assert earlier.read_bytes() == b"an hour that will not come back"
 
@@ -294,7 +294,7 @@ def test_a_reader_that_never_reads_does_not_hold_the_end(bundle: Path, long_vide
     assert process.wait(timeout=10) == 0
     assert time.monotonic() - begun < 4  # two seconds for the sink, and some for a busy machine
     told, summary = process.stderr.read().splitlines()
-    assert told.endswith(" WARNING json hangs and is left behind; what it was writing may be incomplete.")
+    assert told.endswith(" WARNING json hangs and is abandoned; its output may be incomplete.")
     assert re.search(r", json missed \d+ results$", summary)
     process.stderr.close()
     os.close(reading)
@@ -324,8 +324,8 @@ def test_a_full_disk_stops_the_output_and_not_recognition(bundle: Path, video: P
     assert done.returncode == 2
     _, told, summary, error = done.stderr.splitlines()
     assert told.endswith(
-        " ERROR   json stopped, recognition goes on: can't write predictions to /dev/full (No space left on device);"
-        " make room there."
+        " ERROR   json stopped, recognition continues: can't write predictions to /dev/full (No space left on device);"
+        " free space."
     )
     assert re.fullmatch(SUMMARY + ", json missed 12 results", summary)
     assert error == "Error: json stopped before the end, see above; mend that and run again."
@@ -340,7 +340,7 @@ def test_a_run_that_nothing_listens_to_ends(bundle: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "Error: nothing takes the results any more: json stopped, see above."
+    assert done.stderr.splitlines()[-1] == "Error: all outputs have stopped (json), see above."
 
 
 @pytest.mark.parametrize(

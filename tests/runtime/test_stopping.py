@@ -155,7 +155,7 @@ def test_an_output_that_hangs_does_not_spoil_the_other(bundle: Path, tmp_path: P
         wait_for(lambda: video.exists() and video.stat().st_size > 0)
         time.sleep(1)
         _, told, summary = stopped(process)
-    assert told.endswith(" WARNING json hangs and is left behind; what it was writing may be incomplete.")
+    assert told.endswith(" WARNING json hangs and is abandoned; its output may be incomplete.")
     assert re.fullmatch(SUMMARY + r", json missed \d+ results", summary)
     assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) > 0
 

@@ -84,7 +84,7 @@ def test_a_private_key_is_its_owners_alone_and_no_key_is_overwritten(signed: Sig
         new_keys(tmp_path / "other")
     assert not (tmp_path / "other").exists()
     (tmp_path / "dangling").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StprError, match=r"dangling is there already"):
+    with pytest.raises(StprError, match=r"dangling exists already"):
         new_keys(tmp_path / "dangling")
 
 
@@ -175,7 +175,7 @@ def test_files_that_are_no_keys_are_named_with_the_remedy(signed: Signed, tmp_pa
     for file, read in ((signed.public, read_private_key), (signed.key, read_public_key)):
         with pytest.raises(StprError, match=r"is not a (private|public) Ed25519 key .*stpr-export keygen KEY"):
             read(file)
-        with pytest.raises(StprError, match=r"text is no (private|public)") as caught:
+        with pytest.raises(StprError, match=r"text is not a (private|public)") as caught:
             read(tmp_path / "text")
         assert "secret" not in caught.value.message
         with pytest.raises(StprError, match=r"can't read the (private|public) key .*nowhere \(No such file"):

@@ -83,7 +83,7 @@ def test_what_is_broken_is_told_with_its_fix_and_the_exit_code(tmp_path: Path) -
     done = stpr_doctor("--json", cwd=tmp_path, before=tmp_path / "with")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: this machine can't do its work yet: onnxruntime, cv2, ")
+    assert line.startswith("Error: this machine is not ready: onnxruntime, cv2, ")
     both = told(done, "onnxruntime")
     assert both.state == "broken"
     assert "onnxruntime-gpu 1.30.0" in both.found
@@ -168,7 +168,7 @@ def test_little_memory_and_a_container_are_told(tmp_path: Path) -> None:
     assert (little.state, little.found) == ("note", "0.3 of 4.0 GB free, swap 0.0 GB")
     assert "3 processes were killed" in killed.found
     (cpu,) = check_cpu(root)
-    assert "held to 0.5 cores by the container" in cpu.found
+    assert "limited to 0.5 cores by the container" in cpu.found
     assert str(cpu.fix).startswith("--threads 1")
 
 

@@ -68,7 +68,7 @@ def test_a_film_becomes_clips_that_training_reads(film: Path, tmp_path: Path) ->
 def test_the_end_of_a_film_leaves_no_half_clip(film: Path, tmp_path: Path) -> None:
     done = stpr_record("--source", film, "--label", "wave", "--seconds", 4, "--countdown", 0, "--yes", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"{film} ended before clip 3 was whole" in done.stderr
+    assert f"{film} ended before clip 3 was complete" in done.stderr
     assert len([*(tmp_path / "videos/wave").iterdir()]) == 2
 
 

@@ -117,7 +117,7 @@ def test_the_picture_is_what_the_camera_sees_and_moves_on(run: Served) -> None:
         (BEARER | {"Origin": "http://evil.example"}, 403, "another site"),
         (BEARER | {"Origin": "null"}, 403, "another site"),
         (BEARER | {"Sec-Fetch-Site": "cross-site"}, 403, "another site"),
-        (BEARER | {"Host": "evil.example"}, 403, "localhost alone"),
+        (BEARER | {"Host": "evil.example"}, 403, "name localhost"),
     ],
 )
 def test_nothing_is_changed_for_others(run: Served, path: str, headers: dict[str, str], status: int, why: str) -> None:
@@ -140,7 +140,7 @@ def test_a_foreign_name_that_leads_here_reads_nothing(run: Served) -> None:
         (b"", 400, "can't be read"),
         (b"{", 400, "can't be read"),
         (b'{"digest": 3}', 400, "can't be read"),
-        (b'{"digest": "ab"}', 404, "no bundle of that digest"),
+        (b'{"digest": "ab"}', 404, "no bundle with that digest"),
         (b" " * 5000, 413, "more than 4096 bytes"),
     ],
 )
@@ -179,7 +179,7 @@ def test_a_clip_is_given_whole_in_part_and_as_pictures(run: Served, bundle: Path
     assert shades == pytest.approx([8 * number for number in range(30)], abs=6)
     os.utime(clip)
     assert (again := run.ask(path)).status == 409
-    assert "is being written" in again.json["error"]
+    assert "is still being written" in again.json["error"]
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ def test_junk_does_no_harm(run: Served) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--serve", "0.0.0.0:0"], "is seen by other machines and needs a token: set STPR_TOKEN or --token-file FILE"),
-        (["--serve", "[::]:0"], "is seen by other machines and needs a token"),
+        (["--serve", "0.0.0.0:0"], "is open to other machines and needs a token: set STPR_TOKEN or --token-file FILE"),
+        (["--serve", "[::]:0"], "is open to other machines and needs a token"),
         (["--serve", "host:port"], "--serve takes HOST:PORT, such as localhost:8080, not 'host:port'"),
         (["--serve", "localhost:0", "--token-file", "nowhere"], "the token in nowhere can't be read"),
         (["--serve", "localhost:0", "--token-file", "short"], "the token has 3 characters; use 16 or more"),

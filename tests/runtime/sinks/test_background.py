@@ -136,7 +136,7 @@ def test_a_sink_that_hangs_for_good_is_left_behind_when_the_run_is_stopped(
     write_all(queue, ROOM + 2, source)  # a recorded source waits here until stop
     assert seconds(queue.close) < 2 * CLOSE_SECONDS + 0.5
     assert queue.counts.missed >= ROOM
-    assert caplog.messages == ["slow hangs and is left behind; what it was writing may be incomplete."]
+    assert caplog.messages == ["slow hangs and is abandoned; its output may be incomplete."]
     valve.set()
 
 
@@ -189,7 +189,7 @@ def test_a_sink_that_breaks_is_told_once_counted_and_closed(
     queue = behind(sink)
     write_all(queue, COUNT)
     queue.close()
-    assert [record.getMessage() for record in caplog.records] == [f"slow stopped, recognition goes on: {line}"]
+    assert [record.getMessage() for record in caplog.records] == [f"slow stopped, recognition continues: {line}"]
     assert bool(caplog.records[0].exc_info) == traceback
     assert sink.taken == list(range(10))
     assert (queue.counts.missed, queue.broken, sink.closed) == (COUNT - 10, True, True)

@@ -126,7 +126,7 @@ def test_where_there_is_no_room_a_clip_is_missed_and_the_next_is_not(
     play(sink, 10, {})
     with monkeypatch.context() as full:
         full.setattr("stpr.runtime.sinks.store.has_room", lambda _: False)
-        with pytest.raises(MissedError, match="is nearly full; make room there, and recording goes on"):
+        with pytest.raises(MissedError, match="is nearly full; free space, and recording continues"):
             play(sink, 11, {10.0: start(1)}, first=10)
         play(sink, 12, {}, first=11)
     play(sink, 20, {12.0: start(2), 13.0: end(2)}, first=12)

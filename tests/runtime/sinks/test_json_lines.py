@@ -69,7 +69,7 @@ def test_a_line_that_was_torn_is_mended_and_that_is_told(
     *earlier, last = target.read_bytes().splitlines(keepends=True)
     assert b"".join(earlier) == there
     assert json.loads(last)["frame"] == 2
-    said = f"{target} ended within a line, as a power cut leaves it; those {len(torn)} bytes were removed."
+    said = f"{target} ended in an incomplete line, as after a power cut; its {len(torn)} bytes were removed."
     assert caplog.messages == [said] * bool(torn)
 
 
@@ -135,7 +135,7 @@ def test_what_it_can_not_begin_anew_stops_it(tmp_path: Path) -> None:
 def test_nothing_is_added_to_what_is_no_json_lines(tmp_path: Path, content: bytes) -> None:
     target = tmp_path / "out.jsonl"
     target.write_bytes(content)
-    with pytest.raises(StprError, match=r"out\.jsonl is there and holds no JSON lines, .* name another file\.$"):
+    with pytest.raises(StprError, match=r"out\.jsonl exists and does not contain JSON lines, .* name another file\.$"):
         JsonLines(str(target))
     assert target.read_bytes() == content
 

@@ -250,7 +250,7 @@ def test_a_broker_that_is_not_there_holds_up_neither_start_nor_end(
     sinks.close()
     assert time.monotonic() - begun < 3
     assert caplog.messages[0] == (
-        f"mqtt: no broker at 127.0.0.1:{broker.port} (Connection refused); events wait until there is."
+        f"mqtt: no broker at 127.0.0.1:{broker.port} (Connection refused); events wait until there is one."
     )
     assert caplog.messages[-1] == f"mqtt: 1 events have not reached the broker 127.0.0.1:{broker.port}."
 
@@ -295,7 +295,7 @@ def test_credentials_come_from_a_file_or_the_environment_and_are_not_shown(
     with closing(opened_with("wrong")):
         wait_for(lambda: caplog.messages)
     assert caplog.messages == [
-        f"mqtt: the broker 127.0.0.1:{broker.port} refuses us (Not authorized); check user, password and rights."
+        f"mqtt: the broker 127.0.0.1:{broker.port} refuses us (Not authorized); check user, password and permissions."
     ]
 
 
@@ -321,7 +321,7 @@ def test_tls_is_spoken_with_whom_the_authority_vouches_for(
     wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("paho")])
     gc.collect()
     assert caplog.messages == [
-        f"mqtt: no broker at 127.0.0.1:{broker.port} (self-signed certificate); events wait until there is."
+        f"mqtt: no broker at 127.0.0.1:{broker.port} (self-signed certificate); events wait until there is one."
     ]
 
 
@@ -352,7 +352,7 @@ def test_an_address_says_where_and_under_which_topic(address: str, meant: Broker
     ],
 )
 def test_what_is_no_address_is_one_line(address: str) -> None:
-    with pytest.raises(StprError, match=r"^--mqtt .* is no broker's address; say mqtt://HOST"):
+    with pytest.raises(StprError, match=r"^--mqtt .* is not a broker's address; write mqtt://HOST"):
         parse_broker(address)
 
 
@@ -377,5 +377,5 @@ def test_what_holds_no_certificates_is_one_line(tmp_path: Path) -> None:
     for content in (None, b"no certificate"):
         if content is not None:
             (tmp_path / "ca.pem").write_bytes(content)
-        with pytest.raises(StprError, match=r"^--mqtt-ca .*ca\.pem holds no certificates .*; name a PEM file\.$"):
+        with pytest.raises(StprError, match=r"^--mqtt-ca .*ca\.pem has no certificates .*; name a PEM file\.$"):
             open_mqtt(Settings(source="0", mqtt="mqtts://broker", mqtt_ca=tmp_path / "ca.pem"))

@@ -98,7 +98,7 @@ def test_what_is_there_is_not_recorded_over(tmp_path: Path, kind: str) -> None:
         target.symlink_to(tmp_path / "earlier.mp4")
         if kind == "link":
             (tmp_path / "earlier.mp4").write_bytes(b"earlier")
-    with pytest.raises(StprError, match=r"out\.mp4 is there already, .* name another file, or remove that one\.$"):
+    with pytest.raises(StprError, match=r"out\.mp4 exists already, .* name another file, or remove that one\.$"):
         OneFile(target)
     assert [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()] == [b"earlier"] * {
         "file": 1,
@@ -182,7 +182,7 @@ def test_each_camera_has_its_own_videos_in_a_folder_and_a_file_has_room_for_one(
     assert {path.name.split("_")[1] for path in tmp_path.iterdir()} == {"yard.mp4", "rtsp-host-door-1.mp4"}
     sink = Recording(OneFile(tmp_path / "one.mp4"))
     play(sink, 5, name="yard")
-    with pytest.raises(StprError, match=r"one\.mp4 holds yard and can't hold door too; name a folder\.$"):
+    with pytest.raises(StprError, match=r"one\.mp4 has the video of yard, not of door too; name a folder\.$"):
         play(sink, 5, name="door")
     sink.close()
 
@@ -213,14 +213,14 @@ def test_what_is_kept_is_bounded_by_size_and_age_and_nothing_else_is_removed(
 
 @pytest.mark.parametrize("keep", ["", "20", "GB", "7d,3d", "1GB,", "-1d", "0GB", "1e3MB", "5 weeks"])
 def test_what_to_keep_is_a_size_an_age_or_both(tmp_path: Path, keep: str) -> None:
-    with pytest.raises(StprError, match=r"^--keep .*is not a size, an age or both; say 20GB, 7d"):
+    with pytest.raises(StprError, match=r"^--keep .*is not a size, an age or both; write 20GB, 7d"):
         folder_of(tmp_path, keep)
 
 
 @pytest.mark.usefixtures("short")
 def test_a_disk_that_fills_up_ends_a_file_that_can_be_read(disk: Path) -> None:
     sink = Recording(OneFile(disk / "out.mp4"))
-    with pytest.raises(StprError, match=r"^the disk of .*out\.mp4 is nearly full; make room there\.$") as caught:
+    with pytest.raises(StprError, match=r"^the disk of .*out\.mp4 is nearly full; free space\.$") as caught:
         play(sink, 1000, noise=True)
     assert not isinstance(caught.value, MissedError)
     sink.close()
@@ -257,7 +257,7 @@ def test_what_others_wrote_onto_the_disk_meanwhile_is_noticed_at_the_end(
     monkeypatch.setattr("stpr.runtime.sinks.recording.LOOK_SECONDS", float("inf"))
     (disk / "other").write_bytes(bytes(shutil.disk_usage(disk).free - 600_000))
     play(sink, 200, first=1, noise=True)
-    with pytest.raises(StprError, match=r"out\.mp4 holds \d+ of the 201 frames that were recorded; make room there\.$"):
+    with pytest.raises(StprError, match=r"out\.mp4 holds \d+ of the 201 frames that were recorded; free space\.$"):
         sink.close()
     assert read_back(disk / "out.mp4")[0] > 0
 
@@ -287,8 +287,8 @@ def test_a_file_that_no_longer_grows_is_noticed_while_it_is_written(tmp_path: Pa
     sink = Recording(OneFile(tmp_path / "out.mp4"))
     missed, why = play_until_missed(sink)
     assert missed == 119  # the second look
-    assert "out.mp4 no longer grows at 0.2 MB; make room there, and look at what that disk allows one file" in why
-    with pytest.raises(StprError, match=r"out\.mp4 was given up and is not recorded over; name a folder") as caught:
+    assert "out.mp4 no longer grows at 0.2 MB; free space, and check the disk's limits per file" in why
+    with pytest.raises(StprError, match=r"out\.mp4 has failed and is not overwritten; name a folder") as caught:
         play_one(sink, 120, "cam")
     assert not isinstance(caught.value, MissedError)
     sink.close()

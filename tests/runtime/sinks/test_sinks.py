@@ -60,7 +60,7 @@ def test_the_settings_say_which_are_opened(tmp_path: Path) -> None:
 
 def test_a_run_that_nobody_hears_of_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, absent=None)
-    with pytest.raises(StprError, match=r"nothing would take what is recognised, .* name --json FILE, or --serve"):
+    with pytest.raises(StprError, match=r"the run would have no output, .* add --json FILE or --serve"):
         open_sinks(settings())
     with closing(open_sinks(settings(serve="localhost:8080"))) as sinks:
         sinks.write(make_result())  # the page shows it
@@ -97,7 +97,7 @@ def test_one_that_breaks_leaves_the_others_at_work(
     assert good.taken == list(range(6))
     assert sinks.broken == ["bad"]
     assert sinks.missed == {"bad": 4}
-    assert caplog.messages == ["bad stopped, recognition goes on: no room left; make some."]
+    assert caplog.messages == ["bad stopped, recognition continues: no room left; make some."]
 
 
 def test_what_a_sink_can_not_take_now_is_counted_and_told(
@@ -128,7 +128,10 @@ def test_when_none_is_left_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None
             sinks.write(make_result(index))
             time.sleep(0.01)
 
-    with closing(open_sinks(settings())) as sinks, pytest.raises(StprError, match="one, other stopped, see above"):
+    with (
+        closing(open_sinks(settings())) as sinks,
+        pytest.raises(StprError, match=r"stopped \(one, other\), see"),
+    ):
         go_on()
 
 

@@ -27,7 +27,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_outputs_into_one_file_are_refused(json: str, record: str) -> None:
     with pytest.raises(StprError) as caught:
         open_sinks(Settings(source="0", json=json, record=Path(record)))
-    assert str(caught.value) == f"--json {json} and --record {Path(record)} are one and the same file; name two."
+    assert str(caught.value) == f"--json {json} and --record {Path(record)} are the same file; name two."
     assert Path("there").read_bytes() == b'{"frame":1}\n'
 
 
@@ -47,10 +47,10 @@ def test_what_is_kept_is_of_a_folder_that_holds_not_the_source() -> None:
             check_targets(Settings(source="0", record=record, keep="7d"))
     Path("days").mkdir()
     Path("days/film.mp4").write_bytes(b"a film")
-    with pytest.raises(StprError, match=r"^days/film\.mp4 lies in days, of which --keep may remove"):
+    with pytest.raises(StprError, match=r"^days/film\.mp4 is in days, where --keep may delete"):
         check_targets(Settings(source="days/film.mp4", record=Path("days"), keep="7d"))
     address = f"file://{Path.cwd()}/days/film.mp4"
-    with pytest.raises(StprError, match=r"film\.mp4 lies in days, of which --keep may remove"):
+    with pytest.raises(StprError, match=r"film\.mp4 is in days, where --keep may delete"):
         check_targets(Settings(source="0", more_sources=(address,), record=Path("days"), keep="7d"))
     check_targets(Settings(source="days/film.mp4", record=Path("days")))
     check_targets(Settings(source="0", record=Path("days"), keep="7d"))

@@ -229,7 +229,7 @@ def slower(old: Path, target: Path) -> None:
     ("make", "why"),
     [
         (corrupt, "head.onnx is not the file that was exported"),
-        (foreign, "is of 'other', and 'toy' runs here"),
+        (foreign, "is of 'other', but 'toy' is running"),
         (disagreeing, r"differs on \d of \d windows of old classes \(at most 10% of 2 may\), such as \w+ instead of"),
         (reordered, "'wave' is missing or has another place among its classes"),
         (untrue, r"does not do here what it was exported to do \(head: logits: off by"),
