@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from stpr.runtime.contract.command import Command, one_line_errors
 from stpr.runtime.contract.errors import RecipeError
+from stpr.runtime.contract.small_file import read_small
 from stpr.runtime.log import LEVELS, saying
 from stpr.runtime.stopping import end_process
 
@@ -103,7 +104,7 @@ def _tables(file: Path) -> Mapping[str, Any]:
     # In Python from 3.11 on; a JetPack 6 has 3.10.
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        found: dict[str, Any] = toml.loads(file.read_text(encoding="utf-8-sig"))
+        found: dict[str, Any] = toml.loads(read_small(file).decode("utf-8-sig"))
     except (OSError, toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file} can't be read as TOML: {error}.") from error
     return found

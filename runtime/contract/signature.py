@@ -17,6 +17,7 @@ from stpr.runtime.contract.bundle import MANIFEST, SIGNATURE, Bundle
 from stpr.runtime.contract.durable import write_file, write_new_file
 from stpr.runtime.contract.errors import BundleError, StprError
 from stpr.runtime.contract.manifest import read_manifest
+from stpr.runtime.contract.small_file import read_small
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -187,7 +188,7 @@ def _damaged(folder: Path, error: Exception) -> BundleError:
 
 def _read(file: Path, kind: str) -> bytes:
     try:
-        return file.read_bytes()
+        return read_small(file)
     except OSError as error:
         raise StprError(
             f"can't read the {kind} key {file} ({error.strerror}); check the path, or make a pair with"

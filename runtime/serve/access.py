@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from stpr.runtime.contract.errors import StprError
+from stpr.runtime.contract.small_file import read_small
 from stpr.runtime.settings import PAGE_ADDRESS
 
 TOKEN: Final = "STPR_TOKEN"
@@ -118,6 +119,6 @@ def read_token(file: Path | None) -> str | None:
     if file is None:
         return os.environ.get(TOKEN) or None
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return read_small(file).decode().strip()
     except (OSError, ValueError) as error:
         raise StprError(f"the token in {file} can't be read ({error}); check the file.") from error

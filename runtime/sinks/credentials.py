@@ -6,12 +6,13 @@ from pathlib import Path
 
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.contract.names import shown
+from stpr.runtime.contract.small_file import read_small
 
 
 def read_secret(path: Path, option: str, lines: int) -> list[str]:
     """Read a file of secrets. Raises StprError, without showing them, if the number of lines is wrong."""
     try:
-        found = path.read_text(encoding="utf-8").split("\n")
+        found = read_small(path).decode().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise StprError(f"can't read {option} {shown(path)} ({reason}); check its path and permissions.") from error

@@ -22,6 +22,7 @@ from stpr.runtime.contract.names import address_text
 from stpr.runtime.contract.preprocess import Image
 
 VIDEO_MAJOR = 81  # of the numbers by which Linux knows devices: those of cameras
+LAST_CAMERA = 1 << 20  # Linux has no more devices of a kind
 ELSEWHERE = "try --source FILE or --source synthetic:motions"
 
 # nvarguscamerasrc is the only way to a Jetson's CSI camera (raw Bayer otherwise); one buffer, or delay builds up.
@@ -115,8 +116,8 @@ def retrieve_rgb(device: cv2.VideoCapture) -> Image | None:
 
 def connect_camera(index: int) -> Capture:
     """The camera of that number; raises SourceError where there is none."""
-    device = cv2.VideoCapture(index)
-    if not device.isOpened():
+    device = cv2.VideoCapture(index) if index <= LAST_CAMERA else None
+    if device is None or not device.isOpened():
         raise SourceError(
             f"no camera {index} here: {_why_no_camera(Path(f'/dev/video{index}'))}; {ELSEWHERE}.", code="gone"
         )

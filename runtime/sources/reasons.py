@@ -17,7 +17,7 @@ from http.client import HTTPException, HTTPResponse
 from types import MappingProxyType
 from typing import Final
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 from urllib.request import HTTPSHandler, Request, build_opener, parse_http_list, parse_keqv_list
 
 import cv2
@@ -42,13 +42,14 @@ FIXES: Final[Mapping[str, str]] = MappingProxyType(
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "http": 80, "https": 443}
 RTSP: Final = ("rtsp", "rtsps")
 REDIRECTS: Final = {300, 301, 302, 303, 305, 307, 308}
+SAFE: Final = "%/:=&?~#+!$,;'@()*[]"  # characters of an address; others are written as %NN
 LAST_PORT: Final = 65535
 LONGEST_HEAD: Final = 1 << 16  # bytes of an RTSP answer
 
 
 def no_stream(url: str, code: str, words: str) -> SourceError:
     """The error of a stream that is not there."""
-    return SourceError(f"no stream at {masked(url)}: {code}, {words}; {FIXES[code]}, {ELSEWHERE}.", code=code)
+    return SourceError(f"no stream at {masked(shown(url))}: {code}, {words}; {FIXES[code]}, {ELSEWHERE}.", code=code)
 
 
 def ask_http(url: str, seconds: float) -> HTTPResponse:
@@ -56,6 +57,7 @@ def ask_http(url: str, seconds: float) -> HTTPResponse:
     try:
         bare, user = parted(url)
         _place(bare)
+        bare = quote(bare, safe=SAFE)
         opener = build_opener(HTTPSHandler(context=_trusting()))
         try:
             return opener.open(Request(bare, headers={"User-Agent": "stpr"}), timeout=seconds)  # type: ignore[no-any-return]

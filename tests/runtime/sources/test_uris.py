@@ -29,6 +29,9 @@ def no_camera() -> None:
     [
         ("0", r"^no camera 0 here: /dev/video0 does not exist; try --source FILE or --source synthetic:motions\.$"),
         ("v4l2:///dev/video0", r"no camera v4l2:///dev/video0 here: /dev/video0 does not exist"),
+        ("9" * 22, r"^no camera 9{22} here: /dev/video9{22} does not exist"),
+        ("http://127.0.0.1:9/a\nb \xe4", r"^no stream at http://127\.0\.0\.1:9/a\\nb \xe4: refused, nothing listens"),
+        ("./no\nsuch", r"^there is no file or folder \./no\\nsuch; check"),
         ("v4l2:///dev/null", r"no camera v4l2:///dev/null here: /dev/null is no camera but something else; a film is"),
         ("csi://0", r"csi://0 needs an OpenCV with GStreamer|nvarguscamerasrc did not open it"),
     ],
