@@ -22,7 +22,7 @@ from stpr.train.run.folder import (
 )
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.repair import last_whole_stage
-from stpr.train.settings.load import load_recipe, read_resolved
+from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
 MAY_DIFFER: Final = ("data", "stages")  # tables that may change: new videos, new stages after the learnt ones
@@ -69,7 +69,7 @@ def keep_figures(out: Path, past: Past) -> None:
 def carried_recipe(run: Path, changes: Sequence[str]) -> Recipe:
     """A run's recipe with this machine's paths. Raises RecipeError for changes to settings that determine results."""
     begun = read_resolved(recipe_file(run))
-    recipe = load_recipe(str(recipe_file(run)), changes=changes) if changes else begun
+    recipe = read_resolved(recipe_file(run), changes=changes)
     check_deciding(begun, recipe, run)
     return recipe
 

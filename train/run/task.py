@@ -20,7 +20,7 @@ from stpr.train.methods import check_names
 from stpr.train.methods.build import settle
 from stpr.train.run.folder import VIDEOS, recipe_file, videos_file
 from stpr.train.run.resume import look_back
-from stpr.train.settings.load import folder_recipe, load_recipe
+from stpr.train.settings.load import folder_recipe, load_recipe, read_resolved
 from stpr.train.settings.recipe import Recipe, StageSettings
 from stpr.train.settings.shipped import shipped_recipes
 
@@ -87,7 +87,7 @@ def _folder(folder: Path, asked: Asked) -> Task:
     name = folder.resolve().name
     out = asked.out or _default_out(name)
     if asked.resume and videos_file(out).is_file() and recipe_file(out).is_file():
-        recipe = load_recipe(str(recipe_file(out)), changes=asked.changes, root=str(out))
+        recipe = read_resolved(recipe_file(out), changes=asked.changes, root=str(out))
         return Task(recipe, out, resume=True, videos=_found_again(out, folder))
     videos, notes = read_class_folders(folder.resolve())
     background, said = background_of(folder.resolve())
@@ -113,7 +113,7 @@ def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
         raise RecipeError(f"--run {run} needs a folder of videos to learn from, and {folder} is not one; name one.")
     if not recipe_file(run).is_file():
         raise CheckpointError(f"--run {run} is not a run: it has no {recipe_file(run).name}; name a run folder.")
-    begun = load_recipe(str(recipe_file(run)), changes=asked.changes)
+    begun = read_resolved(recipe_file(run), changes=asked.changes)
     past = look_back(run, begun, resume=True)
     if past is None:
         raise CheckpointError(f"--run {run} has no finished stage yet; finish it first, with --resume.")

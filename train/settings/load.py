@@ -25,13 +25,16 @@ else:
 RENAMED: Final = {("contrast", "distractors"): "random_negatives"}  # old keys in the recipes of earlier runs
 
 
-def read_resolved(file: Path) -> Recipe:
-    """Read the resolved recipe of a run, written by `write_recipe` of this or an older version."""
+def read_resolved(file: Path, *, changes: Sequence[str] = (), root: str | None = None) -> Recipe:
+    """Read the resolved recipe of a run, written by `write_recipe` of this or an older version.
+
+    Changes are applied, and faults told, as `load_recipe` does.
+    """
     tables = _read_tables(file)
     for (section, old), new in RENAMED.items():
         if old in tables.get(section, {}):
             tables[section][new] = tables[section].pop(old)
-    return parse_recipe(tables, where=str(file))
+    return _changed(tables, changes, root, where=str(file))
 
 
 def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = None) -> Recipe:
@@ -44,11 +47,14 @@ def load_recipe(name: str, *, changes: Sequence[str] = (), root: str | None = No
         near = nearest(name, shipped_recipes())
         known = ", ".join(shipped_recipes())
         raise RecipeError(f"no recipe {name!r}{near}: give a TOML file, a folder of videos or one of {known}.")
-    tables = _read_tables(file)
+    return _changed(_read_tables(file), changes, root, where=str(file))
+
+
+def _changed(tables: dict[str, Any], changes: Sequence[str], root: str | None, *, where: str) -> Recipe:
     _change(tables, changes)
     if root is not None:
         _apply(tables, "data.root", root)
-    return parse_recipe(tables, where=str(file))
+    return parse_recipe(tables, where=where)
 
 
 def folder_recipe(tables: dict[str, Any], *, changes: Sequence[str]) -> Recipe:

@@ -20,7 +20,8 @@ from stpr.train.run.folder import METRICS, RECIPE, RECORD, TENSORS, stage_folder
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
-from stpr.train.run.resume import look_back
+from stpr.train.run.resume import carried_recipe, look_back
+from stpr.train.run.task import Asked, read_task
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe, StageSettings
 from tests.factories import make_video
@@ -82,6 +83,24 @@ def test_its_recipe_is_read_under_the_keys_of_today(run: Path) -> None:
     recipe = read_resolved(run / RECIPE)
     assert recipe.contrast.random_negatives == 4
     assert (recipe.method, recipe.expert.width) == (run.name, 8)
+
+
+@every_old_run
+def test_its_recipe_takes_changes_as_one_of_today_does(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    for name in ("1", "2"):
+        make_video(tmp_path / "new" / f"{name}.avi", frames=8)
+    changes = ("sampling.workers=1", 'backbone.source="elsewhere"')
+    recipes = (
+        carried_recipe(run, changes),
+        read_resolved(run / RECIPE, changes=changes, root="there"),
+        read_task(str(tmp_path), Asked(run=run, changes=changes)).recipe,
+    )
+    for recipe in recipes:
+        assert (recipe.sampling.workers, recipe.backbone.source) == (1, "elsewhere")
+        assert recipe.contrast.random_negatives == 4
+    assert isinstance(recipes[1].data, CsvList)
+    assert recipes[1].data.root == "there"
 
 
 def test_what_was_called_otherwise_is_in_there() -> None:
