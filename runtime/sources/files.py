@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.contract.interlaced import WHY, shows_memory
 from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
 from stpr.runtime.contract.names import openable, shown
 from stpr.runtime.contract.preprocess import Image
@@ -113,6 +114,8 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
         raise SourceError(
             f"{shown(path)} can't be decoded: it is damaged, cut short or no video; copy or record it again."
         )
+    if shows_memory(name):
+        raise SourceError(f"{shown(path)} {WHY}.")
     return open_video(device, shown(path), seconds_shown(path))
 
 

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.interlaced import WHY, shows_memory
 from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
 from stpr.runtime.contract.preprocess import Image
 from stpr.train.datasets.annotations import check_name
@@ -60,6 +61,8 @@ class VideoFile:
             if not path.is_file():
                 raise DataError(f"the video {path} is missing; copy it there or put it on the skip list.")
             path.open("rb").close()  # an unreadable file is reported as such, not as damaged
+            if not path.stat().st_size:
+                raise DataError(f"the video {path} is empty; copy or record it again, or put it on the skip list.")
         self.path = path
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
@@ -73,6 +76,8 @@ class VideoFile:
         self._started = 0  # frames with timestamp 0: one, unless a cut turned negative times into 0
         self._last_second = self._second = 0.0  # timestamps of the last and the second frame, relative to the first
         self._reached = 0.0  # position of the last frame by its timestamp, in frames
+        self._first: Image | None = None  # picture, for as long as all others are the same
+        self._moves = False
 
     def __enter__(self) -> VideoFile:
         """The video itself."""
@@ -85,7 +90,10 @@ class VideoFile:
         self._capture.release()
 
     def frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Image]]:
-        """Decode to the end; yield index and picture `(H, W, 3)` RGB of the wanted frames, each once, in order."""
+        """Decode to the end; yield index and picture `(H, W, 3)` RGB of the wanted frames, each once, in order.
+
+        Raises DataError for frames that can't be decoded, at the end for those that OpenCV did not convert.
+        """
         wanted = frozenset(wanted)
         while self._capture.grab():
             # The maximum, since the last frames of an AVI with B-frames get the timestamp 0.
@@ -98,6 +106,8 @@ class VideoFile:
                 self._second = self._last_second
             if self._decoded - 1 in wanted:
                 yield self._decoded - 1, self._picture()
+        if self._first is not None and shows_memory(str(self.path)):
+            raise DataError(f"the video {self.path} {WHY}, or put it on the skip list ([data] skip).")
 
     def info(self) -> VideoInfo:
         """Frame count and rate after a complete pass. Raises DataError if the video ended too early."""
@@ -138,7 +148,11 @@ class VideoFile:
         intact, picture = self._capture.retrieve()
         if not intact:
             raise DataError(f"frame {self._decoded - 1} of the video {self.path} can't be decoded; {_FIX}")
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        image = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        if not self._moves:
+            self._moves = self._first is not None and not np.array_equal(self._first, image)
+            self._first = None if self._moves else image
+        return image
 
 
 _FIX: Final = (

@@ -98,7 +98,7 @@ def test_wanted_frames_come_in_order_and_once(video: Path) -> None:
         ("a.mkv", "XVID", 0.5, "announces 60 frames but ends after"),
         ("a.webm", "VP80", 0.9, "announces 60 frames but ends after"),
         ("a.mp4", "mp4v", 0.5, "can't be opened"),  # its index is at the end
-        ("a.avi", "MJPG", 0.0, "can't be opened"),
+        ("a.avi", "MJPG", 0.0, "is empty"),
     ],
 )
 def test_a_video_that_is_cut_off_is_named(tmp_path: Path, name: str, codec: str, part: float, message: str) -> None:
@@ -157,7 +157,10 @@ def test_an_absurd_rate_is_named(tmp_path: Path) -> None:
         probe(path)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "is missing"), (b"no video", "can't be opened")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is missing"), (b"no video", "can't be opened"), (b"", "is empty; copy or record it again, or put it on")],
+)
 def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "video_001.mp4"  # digits: OpenCV would try it as a sequence of images
     if content is not None:
