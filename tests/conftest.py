@@ -42,6 +42,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/estimate/test_dry_run.py",
     "train/estimate/test_work.py",
     "train/methods",
+    "train/learning/test_frozen_pass.py",
     "train/model/test_backbone.py",
     "train/model/test_processor.py",
     "train/model/test_tiny_backbone.py",

@@ -13,6 +13,7 @@ import torch
 from stpr.runtime.contract.command import Command
 from stpr.train.data.videos import quiet_decoder
 from stpr.train.learning.distributed import ALONE
+from stpr.train.methods.build import settle
 from stpr.train.run.prepare import Request, prepare
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.stage import learn_stage
@@ -31,7 +32,7 @@ SWAPPED: Final = 5
 def main(recipe: str, data: str | None, changes: tuple[str, ...], cache: Path | None, tries: int) -> None:
     """Learn stage 1 of RECIPE as it is, then with wrong labels, and print which training clips it doubts."""
     quiet_decoder()
-    settings = load_recipe(recipe, changes=changes, root=data)
+    settings, _ = settle(load_recipe(recipe, changes=changes, root=data))
     for attempt in range(tries + 1):
         with tempfile.TemporaryDirectory() as work, ShownProgress(quiet=True) as shown:
             prepared = prepare(settings, Request(out=Path(work) / "run", last=1, cache=cache), shown, ALONE)
