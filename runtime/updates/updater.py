@@ -125,6 +125,8 @@ class Updater:
             self._trial -= min(self._trial, sum(_spoke(result) for _, result in results))
             if not self._trial:
                 self._mark_good()
+        if not self._asks.empty():
+            self._set_aside()
         shadow = self._shadow
         if shadow is None:
             offered = self._offered
@@ -176,8 +178,7 @@ class Updater:
             self._refuse(
                 shadow,
                 f"it predicts new classes on {tally.new} of {tally.seen} windows, so old classes can't be compared;"
-                " request it again while old actions are seen",
-                for_good=True,
+                " it is tried again after a restart, or on request",
             )
 
     def _swap(self, shadow: Shadow, results: Sequence[tuple[Session, Result]]) -> None:
@@ -205,6 +206,16 @@ class Updater:
         self._say_refused(model.bundle.path, why)
         self._decided.set()
 
+    def _set_aside(self) -> None:
+        """Make way for what was asked for meanwhile: a comparison may take hours where little is seen."""
+        candidate = self._shadow.candidate if self._shadow else self._offered
+        if candidate is None or candidate.is_return:
+            return
+        self._shadow = self._offered = None
+        self._retired = candidate.model
+        self._conclude(f"{candidate.model.bundle.path} is set aside: something else was asked for")
+        self._decided.set()
+
     def _mark_good(self) -> None:
         self._models.ledger.mark_good(_entry(self._running.bundle), is_return=self._returned)
         self._conclude(f"{self._running.bundle.path}: stage {self._running.id.stage} is marked good")
@@ -224,7 +235,7 @@ class Updater:
 
     def _conclude(self, said: str, *, swapped: bool = False) -> None:
         log.info("%s.", said)
-        phase: Phase = "on trial" if swapped else "idle"
+        phase: Phase = "on trial" if swapped or self._trial else "idle"
         swaps = self._status.swaps + swapped
         self._status = msgspec.structs.replace(self._status, phase=phase, what=None, last=said, swaps=swaps)
 

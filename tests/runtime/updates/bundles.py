@@ -18,15 +18,18 @@ from tests.runtime.runs import ONE
 NEW = "spin"
 
 
-def make_next(old: Path, new: Path, *, other_encoder: bool = False, agrees: bool = True, **changes: Any) -> Path:
+def make_next(
+    old: Path, new: Path, *, other_encoder: bool = False, agrees: bool = True, new_alone: bool = False, **changes: Any
+) -> Path:
     """Stage 3 of the toy bundle at `old`, in the folder `new`.
 
-    Its class lies between two old ones, so that it is never the likeliest; without `agrees` the old ones change places.
+    Its class lies between two old ones, so that it is never the likeliest; without `agrees` the old ones change places,
+    and with `new_alone` it is all that is ever said.
     """
     shutil.copytree(old, new)
     bundle = open_bundle(old)
     for name in GraphName:
-        _change(new / f"{name}.onnx", other_encoder=other_encoder, agrees=agrees)
+        _change(new / f"{name}.onnx", other_encoder=other_encoder, agrees=agrees, new_alone=new_alone)
     classes = (*bundle.manifest.classes, ClassEntry(name=NEW, stage=bundle.manifest.stage + 1))
     widths = {"logits": len(classes), "routing": bundle.manifest.stage + 1}
     graphs = {name: _spec(spec, widths) for name, spec in bundle.manifest.graphs.items()}
@@ -59,7 +62,7 @@ def _spec(spec: GraphSpec, widths: dict[str, int]) -> GraphSpec:
     return msgspec.structs.replace(spec, outputs=tuple(map(wider, spec.outputs)))
 
 
-def _change(file: Path, *, other_encoder: bool, agrees: bool) -> None:
+def _change(file: Path, *, other_encoder: bool, agrees: bool, new_alone: bool) -> None:
     import onnx
     from onnx import numpy_helper
 
@@ -70,6 +73,8 @@ def _change(file: Path, *, other_encoder: bool, agrees: bool) -> None:
             weights = np.concatenate([weights, weights[:, :2].mean(axis=1, keepdims=True)], axis=1)
             if tensor.name == "classes" and not agrees:
                 weights = weights[:, [1, 2, 0, 3]]
+            if tensor.name == "classes" and new_alone:
+                weights[:, -1] = weights[:, :-1].mean(axis=1) + 100 * np.abs(weights).max()
         elif tensor.name == "bias" and other_encoder:
             weights = weights + np.float32(0.05)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights), tensor.name))

@@ -254,6 +254,36 @@ def test_a_bad_one_is_refused_while_the_old_one_serves(
     assert [told(one) for one in stream.made] == list(alone.values())
 
 
+def test_a_comparison_that_takes_long_holds_up_no_other_wish(
+    tmp_path: Path, old: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    new = make_next(old, tmp_path / "new")
+    corrupt(old, tmp_path / "bad")
+    with running(tmp_path / "watched", predictions=10**6) as stream:
+        for _ in range(2):  # what was set aside may be asked for again
+            stream.updater.ask(new)
+            stream.until(lambda: stream.updater.status.phase == "in shadow")
+            stream.updater.ask(tmp_path / "bad")
+            assert stream.until_refused().startswith(f"{tmp_path / 'bad'} is refused, stage 2 goes on")
+    assert caplog.messages.count(f"{new} is set aside: something else was asked for.") == 2
+    assert {one.bundle.stage for one in stream.made} == {2}
+    assert stream.seen == list(range(len(stream.seen)))
+
+
+def test_one_that_could_not_be_compared_is_not_refused_for_good(tmp_path: Path, old: Path) -> None:
+    """All that is seen now is called a new class: no fault of the bundle."""
+    new = make_next(old, tmp_path / "watched" / "toy" / "stage-3", new_alone=True)
+    for _ in range(2):  # a restart tries it again
+        with running(tmp_path / "watched", old) as stream:
+            assert re.search(
+                r"new classes on \d+ of \d+ windows, .*; it is tried again after a restart, or on request\.$",
+                stream.until_refused(),
+            )
+            assert stream.updater.book.refused == {}
+    assert new.is_dir()
+
+
 def test_there_must_be_memory_for_two(tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new = make_next(old, tmp_path / "stage-3")
     monkeypatch.setattr("stpr.runtime.updates.memory.free_memory", lambda: 1_000_000)
