@@ -78,6 +78,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "end_to_end/test_two_processes.py",
     "export/graphs/test_any_network.py",
     "export/graphs/test_grid.py",
+    "export/package/test_large_network.py",
     "export/precisions/test_variants.py",
     "export/served/test_web.py",
     "export/test_measure_consumers.py",

@@ -23,14 +23,16 @@ from stpr.export.precisions.convert import Converted
 from stpr.export.precisions.files import used_files
 from stpr.export.precisions.inspection import inspect, refuse_other
 from stpr.export.precisions.variant import Training, Written
-from stpr.runtime.contract.errors import ParityError
+from stpr.runtime.contract.errors import EngineError, ParityError
 from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions
+from stpr.runtime.engines.tensorrt_builder import build_plan
 from stpr.train.model.stpr import StPR
 from tests.export.models import MOTION, feeds, head_settings, random_backbone, random_model, views_settings
 
+VIEWS = 4  # at most, whose axes are kept in half precision by every bundle
 LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != "fp32"]
 
 
@@ -101,6 +103,22 @@ def test_a_lower_precision_is_what_it_says_and_is_near_to_pytorch(
     live, clip = run[GraphName.HEAD]({"features": features}), run[GraphName.CLIP](given)
     for output, value in live.items():
         np.testing.assert_allclose(clip[output], value, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(value).max())))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_tensorrt_builds_what_is_meant_for_it(written: tuple[StPR, Path], precision: Precision, tmp_path: Path) -> None:
+    """All graphs in both floats, typed as they are; int8, which is for CPUs, is refused and not built as another."""
+    library = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX, which builds without a GPU, is not installed")
+    folder = shutil.copytree(written[1], tmp_path / "graphs")
+    for name, file in variant_of(precision).write(folder, lambda: training(written[0])).files.items():
+        if precision == "int8" and name is not GraphName.HEAD:
+            with pytest.raises(EngineError, match=r"-int8\.onnx can't run on tensorrt_rtx .*, which can't read it: "):
+                build_plan(folder / file, library=library, capability="SM86")
+            continue
+        built = build_plan(folder / file, library=library, capability="SM86")
+        assert (built.types.get("HALF", 0) > VIEWS) == (precision == "fp16")
+        assert "FLOAT" in built.types  # what combines the experts, and motion
+        assert not {"BF16", "INT8"} & built.types.keys()
 
 
 def _same(given: Training) -> Training:
