@@ -5,7 +5,8 @@ PYTHONPATH=tools/typing python tools/measure_stages.py runs/motions bundles/moti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import groupby
@@ -15,7 +16,6 @@ from typing import Final
 import click
 import msgspec
 import numpy as np
-from in_turns import median_seconds
 
 from stpr.export.parity.clips import load_all, tested_videos
 from stpr.export.parity.reference import Answers, answers, join
@@ -35,7 +35,7 @@ BATCH: Final = 8  # clips at once
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One bundle on one engine; times are medians of one frame and of one window, in seconds."""
+    """One bundle on one engine; times are medians in seconds, of one frame and of one window."""
 
     stage: int
     precision: str
@@ -47,6 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int  # of the bundle
     frame: float
     window: float
+    frame_cpu: float  # of this process, all threads: what others do on the machine is not in it
 
 
 @click.command(cls=Command, extra="export")
@@ -111,12 +112,11 @@ def _pairs(
 
 def _rows(pairs: list[Pair], pixels: Array, wanted: Answers, calls: int) -> Iterator[Row]:
     frame = {name: rows[:1] for name, rows in _frames(pairs[0].bundle, pixels[:1]).items()}
-    work = {}
-    for index, pair in enumerate(pairs):
-        work[f"{index} {GraphName.ENCODER}"] = partial(pair.engines[GraphName.ENCODER].run, frame)
-        work[f"{index} {GraphName.HEAD}"] = partial(pair.engines[GraphName.HEAD].run, {"features": wanted.features[:1]})
-    times = median_seconds(work, calls)
-    for index, pair in enumerate(pairs):
+    feeds = {GraphName.ENCODER: frame, GraphName.HEAD: {"features": wanted.features[:1]}}
+    work = [{graph: partial(pair.engines[graph].run, feeds[graph]) for graph in GRAPHS} for pair in pairs]
+    taken = np.array([[[_seconds(one[graph]) for graph in GRAPHS] for one in work] for _ in range(calls)])
+    times = np.median(taken, axis=0)  # of each pair, each graph: on the clock, of the processor
+    for pair, ((frame_time, frame_cpu), (window, _)) in zip(pairs, times.tolist(), strict=True):
         said = _said(pair, pixels, wanted.features.shape[1:])
         manifest = pair.bundle.manifest
         yield Row(
@@ -128,9 +128,17 @@ def _rows(pairs: list[Pair], pixels: Array, wanted: Answers, calls: int) -> Iter
             routing=_same(said["routing"], wanted.routing),
             logits=float(np.abs(said["logits"] - wanted.logits).max()),
             bytes=sum(entry.bytes for entry in manifest.files.values()),
-            frame=times[f"{index} {GraphName.ENCODER}"],
-            window=times[f"{index} {GraphName.HEAD}"],
+            frame=frame_time,
+            window=window,
+            frame_cpu=frame_cpu,
         )
+
+
+def _seconds(call: Callable[[], object]) -> tuple[float, float]:
+    """How long a call takes on the clock, and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def _said(pair: Pair, pixels: Array, window: tuple[int, ...]) -> dict[str, Array]:
@@ -156,14 +164,15 @@ def _same(found: Array, wanted: Array) -> float:
 
 def _lines(rows: list[Row], left_out: Mapping[str, str]) -> Iterator[str]:
     """Markdown; times in units of the first row of the stage."""
-    yield "| stage | precision | engine | top-1 as PyTorch | routing | logits off by | MB | frame | window |"
-    yield f"|{'---|' * 9}"
+    yield "| stage | precision | engine | top-1 as PyTorch | routing | logits off by | MB | frame | of CPU | window |"
+    yield f"|{'---|' * 10}"
     for _, own in groupby(rows, key=lambda row: row.stage):
         first, *_ = stage = list(own)
         for row in stage:
             yield (
                 f"| {row.stage} | {row.precision} | {row.engine} | {row.top1:.1%} | {row.routing:.1%} |"
                 f" {row.logits:.1e} | {row.bytes / 1e6:.1f} | {row.frame / first.frame:.2f} |"
+                f" {row.frame_cpu / first.frame_cpu:.2f} |"
                 f" {row.window / first.window:.2f} |"
             )
     yield f"\n{rows[0].clips} test clips of each stage; times in units of the stage's first row."
