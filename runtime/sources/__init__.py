@@ -1,9 +1,9 @@
-"""Frames in, from anywhere. Read in this order: frame, files (recorded), capture, network, live (a thread around one).
+"""Sources of frames. Read in this order: frame, files (recorded), capture, network, live (a thread around a capture).
 
 A source is `N` (camera), `v4l2://DEV`, `csi://N`, `rtsp://`, `http(s)://`, `rtmp://`, `srt://`, `udp://`, `file://`, a
 file, a folder of images, `-` (MJPEG or YUV4MPEG2 on standard input), or `synthetic:motions` (the embedded set as an
-endless stream, with the true label on each frame). What is behind an address is a recording (fetched: a thread around
-one) where it has an end, and live otherwise.
+endless stream, with the true label on each frame). A URL is a recording if it has an end (fetched: read in a thread),
+otherwise live.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = ["SYNTHETIC", "Frame", "Origin", "Source", "SourceOptions", "WhenBehin
 SYNTHETIC = "synthetic:motions"
 PIPE = "-"
 DEFAULTS = SourceOptions()
-PATHS = ("/", "./", "../")  # what begins so is a path, whatever else it holds
-CAMERAS = ("/dev/video", "/dev/v4l/")  # but a camera
+PATHS = ("/", "./", "../")  # prefixes of paths, whatever follows
+CAMERAS = ("/dev/video", "/dev/v4l/")  # prefixes of cameras
 
 
 def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
-    """Open what `uri` names; live ones connect at once or are waited for. Raises SourceError saying what to try."""
+    """Open a source; live ones connect immediately, or are waited for. Raises SourceError with a fix."""
     if uri.startswith(CAMERAS):
         uri = f"v4l2://{uri}"
     if "://" in uri and not uri.startswith(PATHS):
@@ -54,7 +54,7 @@ def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
 
 
 def shows_login(uri: str) -> bool:
-    """Whether an address holds a password, which whoever may list processes can read."""
+    """Whether a URL contains a password, which is visible in the list of processes."""
     return "://" in uri and not uri.startswith(PATHS) and "***" in masked(uri).partition("?")[0]
 
 
@@ -68,7 +68,7 @@ def _open_now(uri: str, options: SourceOptions) -> Source:
     scheme, separator, rest = uri.partition("://")
     if separator and not uri.startswith(PATHS):
         if scheme not in _SCHEMES:
-            raise SourceError(f"sources of kind {shown(scheme)}:// are not known; known are {', '.join(_SCHEMES)}.")
+            raise SourceError(f"sources of kind {shown(scheme)}:// are unknown; known are {', '.join(_SCHEMES)}.")
         return _SCHEMES[scheme](uri, rest, options)
     return _open_path(uri, options)
 
@@ -79,7 +79,7 @@ def _open_path(uri: str, options: SourceOptions) -> Source:
     path = Path(uri)
     if path.exists() and not path.is_dir() and not path.is_file():
         raise SourceError(
-            f"{shown(uri)} is a pipe or a device and no video file; pipe MJPEG from it: … | stpr-run --source {PIPE}"
+            f"{shown(uri)} is a pipe or a device, not a video file; pipe MJPEG from it: … | stpr-run --source {PIPE}"
         )
     if not path.is_dir() and not path.is_file():
         raise SourceError(
@@ -92,7 +92,7 @@ def _open_path(uri: str, options: SourceOptions) -> Source:
 def _open_file(uri: str, rest: str, options: SourceOptions) -> Source:
     host, slash, _ = rest.partition("/")
     if host not in {"", "localhost"} or not slash:
-        raise SourceError(f"{shown(uri)} names no file of this machine; write file:///PATH.")
+        raise SourceError(f"{shown(uri)} is not a file on this machine; write file:///PATH.")
     return open_recorded(local_path(uri), options.threads)
 
 

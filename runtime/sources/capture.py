@@ -1,6 +1,7 @@
-"""What a live source reads from: a camera or the embedded motions; network streams are in `stream` and `mjpeg`.
+"""Captures of live sources: cameras and the embedded motions; network streams are in `stream` and `mjpeg`.
 
-A connect function opens the capture or raises SourceError. OpenCV's BGR ends here: nothing after this package knows it.
+A connect function opens the capture or raises SourceError. Captures convert OpenCV's BGR to RGB, which everything
+after this package uses.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.contract.preprocess import Image
 
-VIDEO_MAJOR = 81  # of the numbers by which Linux knows devices: those of cameras
-LAST_CAMERA = 1 << 20  # Linux has no more devices of a kind
+VIDEO_MAJOR = 81  # Linux's major device number of cameras
+LAST_CAMERA = 1 << 20  # upper limit of Linux's device numbers
 ELSEWHERE = "try --source FILE or --source synthetic:motions"
 
-# nvarguscamerasrc is the only way to a Jetson's CSI camera (raw Bayer otherwise); one buffer, or delay builds up.
+# nvarguscamerasrc is the only way to get processed pictures from a Jetson's CSI camera; one buffer, against delay.
 CSI_PIPELINE = (
     "nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 !"
     " nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR !"
@@ -34,32 +35,32 @@ CSI_PIPELINE = (
 
 
 class Shot(NamedTuple):
-    """What a capture reads."""
+    """A frame read by a capture."""
 
     image: Image  # (H, W, 3) uint8, RGB
-    label: str | None = None  # the true class, where it is known
-    seen_at: float | None = None  # monotonic seconds; None: just now
+    label: str | None = None  # the true class, if known
+    seen_at: float | None = None  # monotonic seconds; None: now
 
 
 class Capture(Protocol):
-    """Something that can be read frame by frame until it is lost."""
+    """A device or stream that is read frame by frame until it is lost."""
 
     @property
     def dropped(self) -> int:
-        """Frames that it passed over to stay near the present."""
+        """Number of frames skipped to stay near real time."""
 
     @property
     def skipped(self) -> int:
-        """Frames that came and can't be decoded."""
+        """Number of frames that could not be decoded."""
 
     def read(self) -> Shot | None:
-        """Wait for the next frame; None when there are no more, or none came in time.
+        """Wait for the next frame; None at the end, or if none came in time.
 
-        Raises SourceError where more is known of why it is lost.
+        Raises SourceError if the reason of the loss is known.
         """
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
 
 
 class OpenCvCapture:
@@ -77,12 +78,12 @@ class OpenCvCapture:
         return None if image is None else Shot(image)
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         self._device.release()
 
 
 class MotionsCapture:
-    """The embedded motions at their own pace, each frame with its true class."""
+    """The embedded motions in real time, each frame with its true class."""
 
     dropped = 0
     skipped = 0
@@ -93,14 +94,14 @@ class MotionsCapture:
         self._due = time.monotonic()
 
     def read(self) -> Shot:
-        """The next frame, when its time has come."""
+        """Wait for the next frame's time and return it."""
         shot = next(self._shots)
         self._due = max(self._due + self._period, time.monotonic() - self._period)
         time.sleep(max(0.0, self._due - time.monotonic()))
         return Shot(*shot)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 def read_rgb(device: cv2.VideoCapture) -> Image | None:
@@ -109,13 +110,13 @@ def read_rgb(device: cv2.VideoCapture) -> Image | None:
 
 
 def retrieve_rgb(device: cv2.VideoCapture) -> Image | None:
-    """The frame that was grabbed, `(H, W, 3)` in RGB; None where it can't be had."""
+    """Decode the grabbed frame, `(H, W, 3)` in RGB; None on failure."""
     read, image = device.retrieve()
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8) if read else None
 
 
 def connect_camera(index: int) -> Capture:
-    """The camera of that number; raises SourceError where there is none."""
+    """Open a camera by number; raises SourceError if there is none."""
     device = cv2.VideoCapture(index) if index <= LAST_CAMERA else None
     if device is None or not device.isOpened():
         raise SourceError(
@@ -125,10 +126,10 @@ def connect_camera(index: int) -> Capture:
 
 
 def connect_v4l2(path: str) -> Capture:
-    """The camera behind a device file, such as /dev/video0 or a link in /dev/v4l/by-id."""
+    """Open a camera by device file, such as /dev/video0 or a link in /dev/v4l/by-id."""
     file = Path(path).resolve()
     number = re.fullmatch(r"/dev/video(\d+)", str(file))
-    # By number where there is one: OpenCV opens cameras by name only in some of its builds.
+    # By number if possible, since only some builds of OpenCV open cameras by name.
     device = cv2.VideoCapture(int(number[1]) if number else address_text(str(file)), cv2.CAP_V4L2)
     if not device.isOpened():
         raise SourceError(f"no camera v4l2://{path} here: {_why_no_camera(Path(path))}; {ELSEWHERE}.", code="gone")
@@ -136,12 +137,12 @@ def connect_v4l2(path: str) -> Capture:
 
 
 def connect_csi(sensor: str) -> Capture:
-    """A Jetson's CSI camera; raises SourceError where OpenCV has no GStreamer or the sensor does not answer."""
+    """Open a Jetson's CSI camera; raises SourceError if OpenCV lacks GStreamer or the sensor does not answer."""
     if not sensor.isdecimal():
         raise SourceError(f"csi://{sensor} names no sensor; write csi://0 for the first.")
     if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
         raise SourceError(
-            f"csi://{sensor} needs an OpenCV with GStreamer, and the one here ({cv2.__version__}) has none;"
+            f"csi://{sensor} needs an OpenCV with GStreamer, but the one here ({cv2.__version__}) has none;"
             " remove the opencv-python wheels so that JetPack's own OpenCV is found."
         )
     device = cv2.VideoCapture(CSI_PIPELINE.format(sensor=sensor), cv2.CAP_GSTREAMER)
@@ -152,8 +153,8 @@ def connect_csi(sensor: str) -> Capture:
 
 def _why_no_camera(file: Path) -> str:
     if file.exists() and not (stat.S_ISCHR(file.stat().st_mode) and os.major(file.stat().st_rdev) == VIDEO_MAJOR):
-        return f"{file} is no camera but something else; a film is watched with --source FILE"
+        return f"{file} is not a camera; watch a video file with --source FILE"
     if file.exists():
-        return f"{file} is there but can't be opened (in use, or no permission: is the user in the group `video`?)"
+        return f"{file} exists but can't be opened (in use, or no permission: is the user in the group `video`?)"
     others = sorted(str(path) for path in Path("/dev").glob("video*"))
     return f"{file} does not exist" + (f", only {', '.join(others)}" if others else "")

@@ -1,10 +1,10 @@
-"""When the frames of a stream were really seen: their own times, set by the promptest of them.
+"""Estimate the capture times of a stream's frames from their timestamps and arrival times.
 
-    arrival    |   |   | ||||  |   |        a reader that was held up and then reads what waited
-    own time   |   |   |   |   |   |        says when each was taken, but on a clock that began anywhere
+    arrival    |   |   | ||||  |   |        a reader that was delayed and then reads a backlog
+    timestamp  |   |   |   |   |   |        capture times, on a clock with an unknown offset
 
-The frame that came soonest after its own time tells how the two clocks stand to each other; every later one is as much
-older as it came later.
+The frame with the smallest delay between timestamp and arrival gives the offset of the two clocks; every other frame's
+age is its additional delay.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import statistics
 from collections import deque
 from typing import Final
 
-DRIFT: Final = 2e-4  # seconds a second by which two clocks may part
-PACE: Final = 0.9  # frames that come in less than this share of their own time waited somewhere
+DRIFT: Final = 2e-4  # drift between two clocks, in seconds per second
+PACE: Final = 0.9  # frames that arrive in less than this share of their timestamps' span come from a backlog
 PACED_FRAMES: Final = 4
-LONG_WAIT: Final = 0.25  # seconds without a frame: nothing waited
-RECENT: Final = 32  # frames whose mean rate is the camera's
-QUICK: Final = 0.5  # a frame that comes within this share of the mean interval waited for the one before it
-BURSTS: Final = 3  # as large as they are in the middle is the next one taken to be
-PAUSE: Final = 1.0  # seconds without a frame that are a pause and no burst on its way
+LONG_WAIT: Final = 0.25  # seconds without a frame, after which there is no backlog
+RECENT: Final = 32  # frames over which the camera's rate is averaged
+QUICK: Final = 0.5  # a frame within this share of the mean interval belongs to the same burst
+BURSTS: Final = 3  # number of bursts whose median size predicts the next
+PAUSE: Final = 1.0  # seconds without a frame that are a pause, not a burst under way
 
 
 class Clock:
     """The clock of one connection, in seconds."""
 
     def __init__(self, *, held: int = 0) -> None:
-        """`held` frames are always in the decoder when one comes out of it, and each is older by as many periods."""
+        """`held`: frames always inside the decoder, which make each output older by as many frame periods."""
         self._held = held
-        self._recent: deque[tuple[float, float]] = deque(maxlen=PACED_FRAMES)  # arrival, own time
-        self._ahead = math.inf  # of the own time, as the promptest frame had it
+        self._recent: deque[tuple[float, float]] = deque(maxlen=PACED_FRAMES)  # arrival, timestamp
+        self._ahead = math.inf  # offset by the frame with the smallest delay
 
     def seen_at(self, arrived: float, own: float) -> float:
-        """When a frame was seen that arrived at a monotonic time; frames come in order, and so do the answers.
+        """The capture time (monotonic) of a frame that arrived at `arrived`; results never decrease.
 
-        A clock that stands still or runs backwards tells nothing: such a frame counts as seen when it arrived.
+        If the timestamp stands still or goes backwards, the arrival time is returned.
         """
         if self._recent and own <= self._recent[-1][1]:
             self.restart()
@@ -47,13 +47,13 @@ class Clock:
         return self._ahead + own - self._held * self._period()
 
     def restart(self) -> None:
-        """Forget what was: the next frame counts as seen when it arrives."""
+        """Reset; the next frame's capture time is its arrival."""
         self._recent.clear()
         self._ahead = math.inf
 
     @property
     def is_paced(self) -> bool:
-        """Whether the last frames came no faster than they were taken: what waited somewhere has been read."""
+        """Whether the last frames arrived in real time, so the backlog has been read."""
         if len(self._recent) < 2:
             return False
         (first, first_own), (before, _), (last, last_own) = self._recent[0], self._recent[-2], self._recent[-1]
@@ -67,25 +67,25 @@ class Clock:
 
 
 class Pace:
-    """When frames were seen that have no time of their own: those of a burst, evenly since the burst before.
+    """Estimate capture times of frames without timestamps: those of a burst are spread evenly since the last burst.
 
     arrival    |||||             |||||             |||||        as over a wireless network
-    seen           |   |   |   |   |   |   |   |   |   |
+    captured       |   |   |   |   |   |   |   |   |   |
 
-    Frames that come evenly, or after a pause, count as seen when they arrive; in seconds, as all here.
+    Frames that arrive evenly, or after a pause, are captured when they arrive. All times are in seconds.
     """
 
     def __init__(self) -> None:
         self._arrived: deque[float] = deque(maxlen=RECENT)
         self._sizes: deque[int] = deque(maxlen=BURSTS)
-        self._size = 0  # of the burst that arrives, so far
-        self._begun = self._seen = -math.inf  # when its first frame came, and the last one was seen
-        self._period = 0.0  # between two frames of it
+        self._size = 0  # frames of the current burst so far
+        self._begun = self._seen = -math.inf  # arrival of its first frame, capture of its last
+        self._period = 0.0  # between two of its frames
 
     def seen_at(self, arrived: float) -> float:
-        """When a frame was seen that arrived at a monotonic time; frames come in order, and so do the answers."""
+        """The capture time (monotonic) of a frame that arrived at `arrived`; results never decrease."""
         gap = arrived - self._arrived[-1] if self._arrived else math.inf
-        if gap >= min(self._period, QUICK * self._mean()):  # it waited for nothing: a burst begins, of one or more
+        if gap >= min(self._period, QUICK * self._mean()):  # the first frame of a burst
             self._sizes.append(self._size)
             before, self._begun, self._size = self._begun, arrived, 0
             if gap < PAUSE:

@@ -1,4 +1,4 @@
-"""A recording behind a network: read on a thread of its own, so that a read that waits for a server holds no stop."""
+"""Read a recording from a network in a separate thread, so that a slow server does not delay a stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stpr.runtime.sources.mailbox import Mailbox
 
 
 class Fetched:
-    """Every frame of a recorded source; the next one is fetched while its reader is busy."""
+    """All frames of a recorded source; the next one is fetched while the consumer is busy."""
 
     dropped = 0
     reconnects = 0
@@ -26,17 +26,17 @@ class Fetched:
         self._thread.start()
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames in order; raises what broke the reading."""
+        """Yield the frames in order; re-raises errors of the reading thread."""
         while (frame := self._mailbox.take()) is not None:
             yield frame
 
     def stop(self) -> None:
-        """End the iteration, from any thread or signal handler."""
+        """End the iteration; may be called from any thread or signal handler."""
         self._recorded.stop()
         self._mailbox.close()
 
     def close(self) -> None:
-        """Stop, and wait a moment for the thread to give the connection back."""
+        """Stop, and wait briefly for the thread to release the connection."""
         self.stop()
         self._thread.join(JOIN_SECONDS)
 

@@ -1,6 +1,6 @@
-"""Recorded sources: every frame of a file or folder, in order, as fast as they are read.
+"""Recorded sources: all frames of a file or folder, in order, as fast as they are read.
 
-Time is the picture's own, as the file gives it: rates vary, and some files pause.
+Times are the file's timestamps, since rates vary, and some files contain pauses.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
 from stpr.runtime.sources.frame import Frame, Origin
 
-CODECS = {"AV01": "AV1", "av01": "AV1"}  # as people call them
+CODECS = {"AV01": "AV1", "av01": "AV1"}  # common names of codecs
 CONVERT = "convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4"
-FOLDER_FPS = 25.0  # a folder of images has no clock: its frames count as captured at this rate
+FOLDER_FPS = 25.0  # assumed rate of a folder of images
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # Some containers only estimate their frame count (duration x rate); more missing than this is damage.
 MISSING_FRAMES, MISSING_SHARE = 3, 0.05
@@ -39,22 +39,22 @@ log = logging.getLogger(__name__)
 
 
 class RecordedSource:
-    """Images with their media times; the reader is waited for and nothing is dropped."""
+    """Images with media times; waits for the consumer, drops nothing."""
 
     dropped = 0
     reconnects = 0
 
     def __init__(self, name: str, images: Iterable[Timed], *, fps: float, frames: int = 0) -> None:
-        """`fps` is their mean rate, `frames` how many there seem to be; 0 where nobody knows."""
+        """`fps`: mean rate; `frames`: estimated number of frames, 0 if unknown."""
         self.origin = Origin(name, is_live=False, fps=fps)
         self.seconds = frames / fps
         self._images = images
-        self._usual = 1 / fps  # seconds from frame to frame, of late
+        self._usual = 1 / fps  # recent seconds per frame
         self.skipped = 0
         self._stopped = False
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame, one behind the reading: how long a frame stands is known when the next one is there."""
+        """Yield the frames, one behind the reader, since a frame's duration is known with the next frame."""
         held: Frame | None = None
         try:
             for frame in self._readable():
@@ -73,11 +73,11 @@ class RecordedSource:
         self._stopped = True
 
     def close(self) -> None:
-        """Nothing to wait for: the file is released with the iteration."""
+        """Nothing to do; the file is released when the iteration ends."""
         self.stop()
 
     def _readable(self) -> Iterator[Frame]:
-        """The frames that can be read, until somebody says stop; raises SourceError where there is none."""
+        """Yield readable frames until stopped; raises SourceError if there is none."""
         index = -1
         for index, (image, at) in enumerate(self._images):
             if self._stopped:
@@ -90,13 +90,13 @@ class RecordedSource:
             raise SourceError(f"none of the {self.skipped} images of {self.origin.name} can be decoded; replace them.")
 
     def _standing(self, frame: Frame, seconds: float) -> Frame:
-        """The frame with how long it stands; what comes before a pause stands about as long as its predecessor."""
+        """Set the frame's duration; before a pause, that of its predecessor is used."""
         self._usual = min(seconds, SELDOM * self._usual)
         return dataclasses.replace(frame, stands=seconds if seconds <= PAUSE_SECONDS else self._usual)
 
 
 def open_recorded(path: Path, threads: int | None = None) -> RecordedSource:
-    """A video file, decoded by so many threads (None: all cores), or a folder of images. SourceError for neither."""
+    """Open a video file, decoded with `threads` (None: all cores), or a folder of images. Raises SourceError."""
     if path.is_dir():
         return open_folder(path)
     if path.is_file():
@@ -105,14 +105,14 @@ def open_recorded(path: Path, threads: int | None = None) -> RecordedSource:
 
 
 def open_file(path: Path, threads: int | None = None) -> RecordedSource:
-    """A video file; raises SourceError unless it can be opened and says how fast it runs."""
+    """Open a video file; raises SourceError if that fails, or it has no frame rate."""
     with openable(path) as name:
         device = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
     if not device.isOpened() and not path.stat().st_size:
         raise SourceError(f"{shown(path)} is empty; copy or record it again.")
     if not device.isOpened():
         raise SourceError(
-            f"{shown(path)} can't be decoded: it is damaged, cut short or no video; copy or record it again."
+            f"{shown(path)} can't be decoded: it is damaged, truncated or not a video; copy or record it again."
         )
     if shows_memory(name):
         raise SourceError(f"{shown(path)} {WHY}.")
@@ -122,61 +122,61 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
 def open_video(
     device: cv2.VideoCapture, name: str, seconds: float | None = None, why: str | None = None
 ) -> RecordedSource:
-    """A video that OpenCV has opened; raises SourceError unless it says how fast it runs.
+    """A source for a video opened by OpenCV; raises SourceError if it has no frame rate.
 
-    `seconds` is how much of it is shown, where that is known; else all that it announces. `why` nothing of it can be
-    decoded, if so: as a rule, the codec.
+    `seconds`: the length that it shows, if known, else the announced length is used. `why`: the reason if nothing can
+    be decoded, usually the codec.
     """
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
-        raise SourceError(f"{name} does not say at what rate it runs (it says {fps:g} fps); convert it to mp4.")
+        raise SourceError(f"{name} has no plausible frame rate ({fps:g} fps); convert it to mp4.")
     frames = frames_shown(frames_announced(device), fps, seconds)
-    why = why or f"is no film for this machine, {no_frame(device)}; {CONVERT}"
+    why = why or f"can't be watched on this machine, {no_frame(device)}; {CONVERT}"
     why = f"shows nothing: {ALL_HIDDEN}" if shows_none(fps, seconds) else why
     return RecordedSource(name, _video(device, name, fps, frames, why), fps=fps, frames=frames)
 
 
 def frames_announced(device: cv2.VideoCapture) -> int:
-    """How many frames there seem to be; 0 where nobody knows, as of all that is live."""
+    """The announced number of frames; 0 if unknown, as for live streams."""
     return max(0, round(device.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def open_folder(path: Path) -> RecordedSource:
-    """The images of a folder in natural order (2 before 10), as if captured at FOLDER_FPS; hidden ones are none.
+    """The images of a folder in natural order (2 before 10), as if captured at FOLDER_FPS; hidden files are ignored.
 
-    One that can't be decoded is told, counted and passed over; its place in time stays empty.
+    An image that can't be decoded is logged, counted and skipped; its place in time stays empty.
     """
     try:
         files = sorted(filter(_is_picture, path.iterdir()), key=_natural)
     except OSError as error:
-        raise SourceError(f"{shown(path)} can't be looked into ({error.strerror}); check its permissions.") from error
+        raise SourceError(f"{shown(path)} can't be listed ({error.strerror}); check its permissions.") from error
     if not files:
         raise SourceError(
-            f"{shown(path)} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); name a folder that does."
+            f"{shown(path)} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}); name a folder that does."
         )
     images = at_rate(map(_read_image, files), FOLDER_FPS)
     return RecordedSource(shown(path), images, fps=FOLDER_FPS, frames=len(files))
 
 
 def at_rate(images: Iterable[Image | None], fps: float) -> Iterator[Timed]:
-    """Images that have no times of their own, as if captured at this rate."""
+    """Add media times to images, as if captured at this rate."""
     return ((image, index / fps) for index, image in enumerate(images))
 
 
 def fourcc(device: cv2.VideoCapture) -> str:
-    """The four letters of the codec; empty where it has none that can be shown."""
+    """The four-character code of the codec; "" if not printable."""
     letters = int(max(0, device.get(cv2.CAP_PROP_FOURCC))).to_bytes(8, "little")[:4].decode("latin-1").strip("\0 ")
     return letters if letters.isascii() and letters.isprintable() else ""
 
 
 def no_frame(device: cv2.VideoCapture) -> str:
-    """Why nothing can be decoded of what is there."""
+    """A message that no frame can be decoded, with the codec."""
     name = CODECS.get(code := fourcc(device), code) or "unknown to it"
-    return f"no frame of it can be decoded by the OpenCV here ({cv2.__version__}): its codec is {name}"
+    return f"the OpenCV here ({cv2.__version__}) can't decode any frame of it: its codec is {name}"
 
 
 def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, why: str) -> Iterator[Timed]:
-    """Every frame with its time; `why` says what the matter is where there is none."""
+    """Yield all frames with times; `why` is the error message if there is none."""
     read, at = 0, 0.0
     try:
         while (image := read_rgb(device)) is not None:
@@ -216,11 +216,11 @@ def _read_image(file: Path) -> Image | None:
         content = file.read_bytes()
         # A picture larger than OpenCV allows is an error of its own kind.
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-        fault = "it is damaged or no image" if content else "it is empty"
+        fault = "it is damaged or not an image" if content else "it is empty"
     except (OSError, cv2.error) as error:
         image, fault = None, str(error)
     if image is None:
-        log.warning("%s can't be read and is passed over: %s.", shown(file), " ".join(fault.split()).rstrip("."))
+        log.warning("%s can't be read and is skipped: %s.", shown(file), " ".join(fault.split()).rstrip("."))
         return None
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 

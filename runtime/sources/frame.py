@@ -1,4 +1,4 @@
-"""What a source gives: frames in RGB, each with the time at which it was seen."""
+"""Frames: RGB images with capture times; and the interface of sources."""
 
 from __future__ import annotations
 
@@ -12,62 +12,62 @@ from stpr.runtime.contract.preprocess import Image
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is known of a source before its first frame; every frame bears it."""
+    """Facts about a source that are known before its first frame; part of every frame."""
 
-    name: str  # what messages and predictions call the source; holds no credentials
-    is_live: bool  # whether frames come by the clock rather than as fast as they are read
-    fps: float | None = None  # frames a second as announced, on average where they vary; None: only the clock tells
+    name: str  # name in messages and predictions, without credentials
+    is_live: bool  # whether frames come in real time rather than as fast as they are read
+    fps: float | None = None  # announced frames per second (mean if varying); None: unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One RGB image, where it comes from and when it was captured."""
+    """One RGB image, with its source and capture time."""
 
     image: Image  # (H, W, 3) uint8, RGB
     index: int  # from 0, dropped frames counted
-    captured_at: float  # seconds: the monotonic clock for cameras and streams, media time for files
+    captured_at: float  # seconds: monotonic clock for cameras and streams, media time for files
     source: Origin
-    label: str | None = None  # the true class, where the source knows it
-    stands: float = 0.0  # seconds until the next frame; 0 where nobody knows when that comes
-    connection: int = 0  # grows when the source was lost and came back: nothing is known of what was between
+    label: str | None = None  # the true class, if the source knows it
+    stands: float = 0.0  # seconds until the next frame; 0 if unknown
+    connection: int = 0  # increased after each reconnect; frames before and after are unrelated
 
     @property
     def media_time(self) -> float | None:
-        """Where in its recording the frame is to be found, in seconds; None for what is live."""
+        """Position in the recording in seconds; None for live sources."""
         return None if self.source.is_live else round(self.captured_at, 6)
 
 
 class WhenBehind(Enum):
-    """What a source does when its reader is slower than it is."""
+    """What a source does if its consumer is too slow."""
 
-    DROP_OLDEST = "drop oldest"  # the reader gets the newest frame; what it missed is counted
+    DROP_OLDEST = "drop oldest"  # the consumer gets the newest frame; missed ones are counted
     WAIT = "wait"  # every frame, however late
 
 
 class Source(Protocol):
-    """Frames in order. Iterate once; `stop` ends the iteration, `close` gives the device back."""
+    """Yields frames in order. Iterate once; `stop` ends the iteration, `close` releases the device."""
 
     @property
     def origin(self) -> Origin:
-        """Its name and kind."""
+        """Facts about the source."""
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody took before a newer one came."""
+        """Number of frames replaced by newer ones before they were taken."""
 
     @property
     def reconnects(self) -> int:
-        """How often a lost connection came back."""
+        """Number of reconnects."""
 
     @property
     def skipped(self) -> int:
-        """Pictures that are there and can't be read."""
+        """Number of pictures that could not be decoded."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames; raises SourceError when the source breaks."""
+        """Yield the frames; raises SourceError if the source fails."""
 
     def stop(self) -> None:
-        """End the iteration soon, from any thread or signal handler."""
+        """End the iteration soon; may be called from any thread or signal handler."""
 
     def close(self) -> None:
         """Release the device or file."""

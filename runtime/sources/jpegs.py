@@ -1,7 +1,7 @@
-"""JPEG pictures one after the other (MJPEG).
+"""Split a byte stream into JPEG pictures (MJPEG).
 
-What lies between two pictures is skipped, so it does not matter whether they come as parts of a multipart answer, with
-or without their lengths, or just one behind the other.
+Bytes between two pictures are skipped, so multipart responses, with or without lengths, and plain concatenation all
+work.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from stpr.runtime.contract.preprocess import Image
 
 BEGIN, END = b"\xff\xd8\xff", b"\xff\xd9"
-SCAN: Final = 0xDA  # behind this marker's segment lies the picture itself, in which END is the end and nothing else
+SCAN: Final = 0xDA  # after this marker's segment comes the picture data, in which END only occurs at the end
 BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 LONGEST: Final = 64 << 20  # bytes of a picture
 
 
 def decoded(jpeg: bytes) -> Image | None:
-    """The picture in RGB; None where it is damaged, cut short, or larger than OpenCV takes."""
+    """Decode a picture to RGB; None if it is damaged, truncated, or too large for OpenCV."""
     if not jpeg.endswith(END):
         return None
     try:
@@ -32,12 +32,12 @@ def decoded(jpeg: bytes) -> Image | None:
 
 
 def jpegs(read: Callable[[], bytes]) -> Iterator[bytes]:
-    """Every JPEG in what `read` gives piece by piece, until it gives nothing.
+    """Yield each JPEG in the chunks that `read` returns, until it returns b"".
 
-    One that the next begins in is given as far as it came; one that the end cuts off is not.
+    A picture that is interrupted by the next one is yielded incomplete; one that the end cuts off is dropped.
     """
     held, begun = bytearray(), False
-    searched = 0  # no end before this
+    searched = 0  # no end marker before this position
     while piece := read():
         held += piece
         while True:
@@ -49,7 +49,7 @@ def jpegs(read: Callable[[], bytes]) -> Iterator[bytes]:
                 break
             searched = searched or _picture_begins(held)
             end = held.find(END, searched) if searched else -1
-            # No picture's data holds what begins one.
+            # Picture data never contains the start marker.
             if searched and (cut := held.find(BEGIN, searched, end if end >= 0 else len(held))) >= 0:
                 yield bytes(held[:cut])
                 del held[:cut]
@@ -67,7 +67,7 @@ def jpegs(read: Callable[[], bytes]) -> Iterator[bytes]:
 
 
 def _picture_begins(held: bytearray) -> int:
-    """Where the picture itself begins, behind the segments (which may hold a small JPEG); 0 where that is to come."""
+    """The start of the picture data, after the segments (which may contain a thumbnail JPEG); 0 if not received yet."""
     at = 2
     while at + 4 <= len(held):
         marker = held[at + 1]

@@ -1,7 +1,7 @@
-"""A live source: one thread that reads, a mailbox with the newest frames, and a connection that comes back.
+"""Live sources: a reading thread, a mailbox with the newest frames, and automatic reconnects.
 
-The thread reads the capture, stamps each frame and puts it into the mailbox; when the capture is lost it connects
-again, for ever. Everything else happens on the caller's thread.
+The thread reads the capture, adds a timestamp to each frame and puts it into the mailbox; if the capture is lost it
+reconnects, indefinitely. Everything else happens in the caller's thread.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from stpr.runtime.sources.frame import Frame, Origin, WhenBehind
 from stpr.runtime.sources.mailbox import Mailbox
 from stpr.runtime.sources.outage import Outage
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts to connect: doubling from the one to the other
-LOCKED_OUT_PAUSE = 300.0  # after wrong credentials: some cameras lock a user out who tries them often
-JOIN_SECONDS = 2.0  # a read that hangs in the driver must not keep the program from ending
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts to connect: first value, doubled up to the second
+LOCKED_OUT_PAUSE = 300.0  # after wrong credentials, since some cameras lock out users after repeated attempts
+JOIN_SECONDS = 2.0  # a read that hangs in a driver must not keep the program from ending
 
 
 class LiveSource:
-    """A camera or stream that stays up: never far behind, reconnecting when it is lost."""
+    """A camera or stream that is read in real time and reconnected if lost."""
 
-    ends = False  # what ends is over when it is lost
+    ends = False  # whether a lost capture ends the source
 
     def __init__(
         self,
@@ -35,34 +35,34 @@ class LiveSource:
         when_behind: WhenBehind = WhenBehind.DROP_OLDEST,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
-        """Connects at once: a camera that isn't there is the caller's SourceError, not a thread's."""
+        """Connects immediately, so that a missing camera raises SourceError here, not in the thread."""
         self.origin = Origin(name, is_live=True, fps=fps)
         self.reconnects = 0
         self._connect = connect
         self._first_pause = first_pause
         self._outage = Outage(name)
         self._mailbox: Mailbox[Frame] = Mailbox(when_behind)
-        self._passed = 0  # by captures that were lost, and so on
+        self._passed = 0  # totals of captures that were lost
         self.skipped = 0
         self._thread = threading.Thread(target=self._capture, args=(connect(),), name=f"capture {name}", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody had time for: passed over to stay near the present, or not taken in time."""
+        """Number of frames skipped to stay near real time, or not taken in time."""
         return self._passed + self._mailbox.dropped
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames as they come; raises what broke the capture."""
+        """Yield frames as they come; re-raises errors of the thread."""
         while (frame := self._mailbox.take()) is not None:
             yield frame
 
     def stop(self) -> None:
-        """End the iteration, from any thread or signal handler."""
+        """End the iteration; may be called from any thread or signal handler."""
         self._mailbox.close()
 
     def close(self) -> None:
-        """Stop, and wait a moment for the thread to give the device back."""
+        """Stop, and wait briefly for the thread to release the device."""
         self.stop()
         self._thread.join(JOIN_SECONDS)
 
@@ -86,12 +86,12 @@ class LiveSource:
                 self._outage.begins(reason)
                 if (found := self._reconnect(pause)) is None:
                     return
-                # A server that accepts and then sends nothing must not be hammered either.
+                # Also pause for a server that accepts connections but sends nothing.
                 capture, pause = found, min(2 * pause, LONGEST_PAUSE)
             capture.close()
 
     def _reconnect(self, pause: float) -> Capture | None:
-        """A new connection, however long it takes; None when the source was stopped meanwhile."""
+        """Connect again, however long it takes; None if the source was stopped meanwhile."""
         while not self._mailbox.closed_within(pause):
             try:
                 capture = self._connect()
@@ -106,18 +106,18 @@ class LiveSource:
 
 
 class PipedSource(LiveSource):
-    """What can't be connected again: standard input."""
+    """A live source that can't be reconnected: standard input."""
 
     ends = True
 
 
 def pause_after(error: SourceError, pause: float) -> float:
-    """How long to wait, in seconds, after an attempt that failed, before which there was such a pause."""
+    """Seconds to wait after a failed attempt, given the previous pause."""
     return LOCKED_OUT_PAUSE if error.code == "unauthorised" else min(2 * pause, LONGEST_PAUSE)
 
 
 def _read(capture: Capture) -> tuple[Shot | None, SourceError | None]:
-    """The next frame; None and, where it is known, the reason why there is none."""
+    """Read the next frame; None and, if known, the reason on failure."""
     try:
         return capture.read(), None
     except SourceError as error:

@@ -1,4 +1,4 @@
-"""Room for a few things between a thread that captures and one that reads, and never for old ones."""
+"""A small buffer between a capturing and a consuming thread that discards old items."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Final, Generic, TypeVar
 
 from stpr.runtime.sources.frame import WhenBehind
 
-PATIENCE: Final = 0.4  # seconds that a thing may wait: networks that send in bursts are silent for about as long
-ROOM, ROOM_BYTES = 32, 64 << 20  # things that may wait, and bytes of them
+PATIENCE: Final = 0.4  # maximum age of an item in seconds, about the gaps of networks that send in bursts
+ROOM, ROOM_BYTES = 32, 64 << 20  # capacity in items and bytes
 
 Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """What waits is read in order while its reader keeps up; one that has fallen behind gets the newest alone.
+    """Items are read in order while the consumer keeps up; one that has fallen behind gets only the newest.
 
-    As a context manager it belongs to the capturing thread: whatever ends that thread is raised by the next `take`.
+    The capturing thread uses it as a context manager: an exception that ends it is raised by the next `take`.
     """
 
     def __init__(self, when_behind: WhenBehind = WhenBehind.DROP_OLDEST) -> None:
         self.dropped = 0
         self._when_behind = when_behind
-        self._waiting: deque[tuple[float, Item]] = deque()  # with the times at which they came
+        self._waiting: deque[tuple[float, Item]] = deque()  # with arrival times
         self._error: BaseException | None = None
         self._closed = False
-        # Reentrant by default, so that a signal handler may call `close` whatever it interrupted.
+        # Its lock is reentrant by default, so that a signal handler may call `close` at any point.
         self._changed = threading.Condition()
 
     def put(self, item: Item, size: int = 0) -> None:
-        """Leave an item of so many bytes; where there is no room, the oldest goes, or this call waits."""
+        """Add an item of `size` bytes; if full, the oldest is discarded, or this call waits."""
         room = max(1, min(ROOM, ROOM_BYTES // max(1, size)))
         with self._changed:
             if self._when_behind is WhenBehind.WAIT:
@@ -44,7 +44,7 @@ class Mailbox(Generic[Item]):
             self._changed.notify_all()
 
     def take(self, seconds: float | None = None) -> Item | None:
-        """Wait for an item; None once closed, or after so many seconds. Raises what ended the capturing thread."""
+        """Wait for an item; None if closed, or after `seconds`. Raises what ended the capturing thread."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, seconds)
             if not self._waiting:
@@ -58,20 +58,20 @@ class Mailbox(Generic[Item]):
             return item
 
     def arrives_within(self, seconds: float | None) -> bool:
-        """Wait for the first item, without taking it; tells whether there is one."""
+        """Wait for the first item, without taking it; returns whether there is one."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, seconds)
             return bool(self._waiting)
 
     def close(self) -> None:
-        """Wake both sides and let them end; what was not taken is forgotten."""
+        """Wake both sides and discard the remaining items."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
             self._changed.notify_all()
 
     def closed_within(self, seconds: float) -> bool:
-        """Sleep, unless and until the mailbox is closed; tells whether it is."""
+        """Sleep until the mailbox is closed or time is up; returns whether it is closed."""
         with self._changed:
             return self._changed.wait_for(lambda: self._closed, seconds)
 

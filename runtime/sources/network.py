@@ -1,4 +1,4 @@
-"""What is behind an address: MJPEG is read by ourselves, everything else by OpenCV's FFmpeg."""
+"""Open URLs: MJPEG over HTTP is read by our code, everything else by OpenCV's FFmpeg."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from stpr.runtime.sources.pictures import PictureCapture
 from stpr.runtime.sources.reasons import PORTS, ask_http, fault, no_stream, parted, why_no_stream
 from stpr.runtime.sources.stream import StreamCapture
 
-STALL_SECONDS: Final = 5.0  # a stream without a frame for so long is lost
+STALL_SECONDS: Final = 5.0  # time without a frame after which a stream is lost
 PIECE: Final = 1 << 16
-PLAYLISTS: Final = (".m3u8", ".mpd", ".sdp")  # say where the film is, and are none
+PLAYLISTS: Final = (".m3u8", ".mpd", ".sdp")  # contain links to the video
 PLAYLIST_TYPES: Final = ("mpegurl", "dash+xml", "sdp")
-ENDLESS: Final = (1 << 31) - 1  # bytes that some cameras announce for what has no end
-PICTURES: Final = {"bmp", "jpeg", "jpg", "png", "webp"}  # kinds of images that do not move
-HEAD: Final = 1 << 16  # bytes within which a film says how it is laid out
-FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to hand options on: read when it opens
-# FFmpeg looks on for five seconds where it can't tell what more will come, as over RTMP without sound: until OpenCV
-# gives the connection up.
+ENDLESS: Final = (1 << 31) - 1  # content length that some cameras announce for an endless stream
+PICTURES: Final = {"bmp", "jpeg", "jpg", "png", "webp"}  # types of still images
+HEAD: Final = 1 << 16  # bytes to search for the layout of an mp4
+FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to pass options to FFmpeg, read on opening
+# FFmpeg probes for five seconds if it can't tell which tracks will follow, as with RTMP without audio, until OpenCV
+# gives up the connection.
 LOOK_MICROSECONDS: Final = 2_500_000
 MJPEG: Final = "MJPG"
 
 
 class Found(NamedTuple):
-    """What is behind an address: an HTTP answer with MJPEG, or what OpenCV has opened."""
+    """An opened URL: an HTTP response with MJPEG, or OpenCV's capture."""
 
     opened: HTTPResponse | cv2.VideoCapture
-    is_film: bool  # it has an end: a recording
-    why: str | None = None  # nothing could be decoded of it, where that can be told beforehand
+    is_film: bool  # whether it has an end, so is a recording
+    why: str | None = None  # the reason if it is known in advance that nothing can be decoded
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How sources are opened."""
+    """Options for opening sources."""
 
-    threads: int | None = None  # that decode; None: one for a stream, since more hold frames back; all cores for files
+    threads: int | None = None  # for decoding; None: one for a stream, since more delay frames; all cores for files
     transport: Literal["tcp", "udp"] = "tcp"  # of RTSP
-    login: tuple[str, str] | None = None  # user and password of streams whose address holds none
+    login: tuple[str, str] | None = None  # user and password for streams whose URL has none
     stall_seconds: float = STALL_SECONDS
-    wait: bool = False  # for cameras and streams that are not up yet
+    wait: bool = False  # wait for cameras and streams that are not up yet
 
 
 def with_login(url: str, login: tuple[str, str] | None) -> str:
-    """The address with user and password, where there are some and it is of a kind that has them and holds none."""
+    """Add user and password to a URL, if given, and the URL supports them and has none."""
     scheme, _, rest = url.partition("://")
     if login is None or scheme not in PORTS or parted(url)[1] is not None:
         return url
@@ -62,12 +62,12 @@ def with_login(url: str, login: tuple[str, str] | None) -> str:
 
 
 def connect_stream(url: str, options: SourceOptions) -> Capture:
-    """A live stream; raises SourceError saying why there is none."""
+    """Connect to a live stream; raises SourceError with the reason of a failure."""
     return live_capture(url, open_address(url, options).opened, options)
 
 
 def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: SourceOptions) -> Capture:
-    """A capture of what `open_address` gave."""
+    """Make a capture of an address opened by `open_address`."""
     if isinstance(opened, HTTPResponse):
         pictures = jpegs(lambda: opened.read1(PIECE))
         capture = PictureCapture(pictures, decoded, opened.close, stall_seconds=options.stall_seconds)
@@ -75,7 +75,7 @@ def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: Sou
             capture.close()
             raise no_stream(url, "timeout", f"it answers, but no picture came within {options.stall_seconds:g} s")
         return capture
-    # FFmpeg makes up the times of MJPEG over HTTP; over RTSP they are the camera's.
+    # FFmpeg invents the timestamps of MJPEG over HTTP; over RTSP they are the camera's.
     made_up = url.startswith("http") and fourcc(opened) == MJPEG
     return StreamCapture(
         opened, threads=options.threads or 1, stall_seconds=options.stall_seconds, has_clock=not made_up
@@ -83,7 +83,7 @@ def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: Sou
 
 
 def open_address(url: str, options: SourceOptions) -> Found:
-    """What an address gives; raises SourceError where that is nothing."""
+    """Open a URL; raises SourceError if that fails."""
     address_text(url)
     grows = ends = False
     why = None
@@ -105,7 +105,7 @@ def open_address(url: str, options: SourceOptions) -> Found:
         seconds = options.stall_seconds
         reason = why_no_stream(url, seconds)
         if reason.code == "codec" and ends:
-            reason = no_stream(url, "codec", "the film there is damaged, cut short or of a kind that is not known here")
+            reason = no_stream(url, "codec", "the video there is damaged, truncated or in an unknown format")
         elif reason.code == "codec" and time.monotonic() - begun >= seconds:
             reason = no_stream(url, "timeout", f"the server answers, but no picture came within {seconds:g} s")
         raise reason
@@ -114,42 +114,39 @@ def open_address(url: str, options: SourceOptions) -> Found:
 
 
 def _has_an_end(answer: HTTPResponse) -> bool:
-    """Whether it is a film of so many bytes: a camera does not know how many it will send."""
+    """Whether the response has a known length, which a camera's stream has not."""
     kind = answer.headers.get_content_type()
     return answer.length is not None and 0 < answer.length < ENDLESS and not kind.endswith(PLAYLIST_TYPES)
 
 
 def _cannot_be_read(answer: HTTPResponse) -> str | None:
-    """Why nothing can be decoded of a film that says at its end how it is laid out (mp4, mov).
-
-    None for servers that send any part of a file.
-    """
+    """Why an mp4 or mov with its index at the end can't be decoded; None if the server supports range requests."""
     if answer.headers.get("Accept-Ranges", "none") != "none":
         return None
     return (
-        "can't be watched there: it says at its end how it is laid out, and its server sends no parts of files"
-        " (ranges); download it, or write it anew: ffmpeg -i OLD -c copy -movflags +faststart NEW.mp4"
+        "can't be watched there: its index is at its end, and its server does not support range requests;"
+        " download it, or rewrite it: ffmpeg -i OLD -c copy -movflags +faststart NEW.mp4"
     )
 
 
 def _refuse_what_is_no_film(url: str, answer: HTTPResponse) -> None:
-    """Raise SourceError for a page or a single picture: the address is one of the camera, but not that of its video."""
+    """Raise SourceError for a web page or a single picture, which is not the camera's video URL."""
     main, kind = answer.headers.get_content_maintype(), answer.headers.get_content_subtype()
     if answer.length is not None and main == "image" and kind in PICTURES:
-        raise no_stream(url, "not found", f"it is one picture ({kind}) and no stream")
+        raise no_stream(url, "not found", f"it is a single picture ({kind}), not a stream")
     if answer.headers.get_content_type() in {"text/html", "application/xhtml+xml"}:
-        raise no_stream(url, "not found", "it is a web page and no stream")
+        raise no_stream(url, "not found", "it is a web page, not a stream")
 
 
 def _is_mjpeg(answer: HTTPResponse) -> bool:
-    """By its type or, where that says nothing, by how it begins."""
+    """Whether it is MJPEG, by content type or, if that says nothing, by its first bytes."""
     if answer.headers.get_content_maintype() == "multipart":
         return True
     return answer.length is None and answer.peek(len(BEGIN)).lstrip().startswith((b"--", BEGIN))
 
 
 def _is_growing(answer: HTTPResponse) -> bool:
-    """Whether it is mp4 that is written while it is sent: OpenCV takes what it has read of it so far for the whole."""
+    """Whether it is an mp4 that is still being written, of which OpenCV would only see the current part."""
     if answer.length is not None:
         return False
     head = b""
@@ -159,7 +156,7 @@ def _is_growing(answer: HTTPResponse) -> bool:
                 break
             head += piece
     except (OSError, HTTPException):
-        return False  # OpenCV will find out what is wrong with it
+        return False  # OpenCV will report the error
     return head[4:8] == b"ftyp" and b"mvex" in head
 
 
@@ -167,6 +164,6 @@ def _open_with_ffmpeg(url: str, options: SourceOptions) -> cv2.VideoCapture:
     patience = round(options.stall_seconds * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
     limits += [cv2.CAP_PROP_N_THREADS, options.threads or 1]
-    # A user's own setting stays.
+    # Don't override the user's setting.
     os.environ.setdefault(FFMPEG_OPTIONS, f"rtsp_transport;{options.transport}|analyzeduration;{LOOK_MICROSECONDS}")
     return cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)

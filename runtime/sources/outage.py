@@ -1,6 +1,7 @@
-"""A word now and then about a source that is away: when it goes, why it does not come, when it is back.
+"""Log outages of a source: when it is lost, why it can't be reconnected, when it is back.
 
-A camera that comes and goes all the time, or is away for days, fills no disk: a few lines at once, then one a minute.
+The rate is limited, so that a camera that is unstable, or away for days, does not fill the disk with logs: a few lines
+at once, then one per minute.
 """
 
 from __future__ import annotations
@@ -15,30 +16,30 @@ log = logging.getLogger(__name__)
 
 
 class Outage:
-    """What is said of one source."""
+    """The outages of one source."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._since: float | None = None  # monotonic; None while it is there
-        self._code: str | None = None  # of the reason that was said last
-        self._allowance = Allowance()  # for all that is said of it
+        self._since: float | None = None  # monotonic; None while it is connected
+        self._code: str | None = None  # of the last logged reason
+        self._allowance = Allowance()  # limit for all lines about the source
         self._said_at = 0.0
 
     def begins(self, reason: SourceError | None = None) -> None:
-        """It is lost."""
+        """Log that it is lost."""
         self._since, self._code = time.monotonic(), None
         why = f": {reason.message.rstrip('.')}" if reason is not None else ""
         self._say(f"{self._name} gives no frames{why}; reconnecting until it does.")
 
     def goes_on(self, reason: SourceError) -> None:
-        """It does not come back, or not yet; said where the reason is another one, and once a minute."""
+        """Log a failed reconnect, if the reason has changed, and once a minute."""
         self._since = self._since or time.monotonic()
         if reason.code != self._code or time.monotonic() - self._said_at > LINE_SECONDS:
             self._code = reason.code
             self._say(f"still without {self._name} after {time.monotonic() - self._since:.0f} s: {reason.message}")
 
     def ends(self) -> None:
-        """It is there."""
+        """Log that it is back."""
         if self._since is not None:
             self._say(f"{self._name} is back after {time.monotonic() - self._since:.1f} s.")
         self._since = self._code = None

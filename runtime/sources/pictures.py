@@ -1,4 +1,4 @@
-"""Pictures that come as bytes, by a connection or a pipe: the newest is decoded, the others are passed over."""
+"""Captures of pictures that arrive as bytes, by connection or pipe: only the newest is decoded."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stpr.runtime.sources.mailbox import Mailbox
 
 
 class Arrived(NamedTuple):
-    """A picture as it came, and when it was seen (monotonic)."""
+    """An encoded picture, and its capture time (monotonic)."""
 
     picture: bytes
     seen_at: float
 
 
 class PictureCapture:
-    """Pictures read as they come: nothing grows old in a socket."""
+    """Reads pictures as they arrive, so that none waits in a socket."""
 
     def __init__(
         self,
@@ -33,9 +33,9 @@ class PictureCapture:
         *,
         stall_seconds: float | None,
     ) -> None:
-        """`pictures` waits for each and ends with the connection; `done` is called where nothing more is read.
+        """`pictures` blocks for each and ends with the connection; `done` is called when reading has ended.
 
-        `decode` makes RGB of one, or None of what is damaged. Where none comes for `stall_seconds` the capture is lost;
+        `decode` returns RGB, or None for a damaged picture. The capture is lost if none comes for `stall_seconds`;
         None: never.
         """
         self.skipped = 0
@@ -47,15 +47,15 @@ class PictureCapture:
 
     @property
     def dropped(self) -> int:
-        """Pictures that nobody had time to decode."""
+        """Number of pictures that were not decoded because newer ones had arrived."""
         return self._mailbox.dropped
 
     def begins(self) -> bool:
-        """Wait for the first picture; tells whether there is one."""
+        """Wait for the first picture; returns whether there is one."""
         return self._mailbox.arrives_within(self._stall_seconds)
 
     def read(self) -> Shot | None:
-        """The next picture in RGB, or None at the end; raises SourceError where none comes in time."""
+        """The next picture in RGB, or None at the end; raises SourceError if none comes in time."""
         while (arrived := self._mailbox.take(self._stall_seconds)) is not None:
             if (image := self._decode(arrived.picture)) is not None:
                 return Shot(image, None, arrived.seen_at)
@@ -65,7 +65,7 @@ class PictureCapture:
         return None
 
     def close(self) -> None:
-        """Let the thread give the connection back, when its read returns: a connection that is read can't be closed."""
+        """Let the thread release the connection after its current read, since it can't be closed while being read."""
         self._mailbox.close()
 
     def _receive(self, pictures: Iterator[bytes], done: Callable[[], None]) -> None:
@@ -83,5 +83,5 @@ class PictureCapture:
 
 
 def stalled(seconds: float) -> SourceError:
-    """Why a connection is given up that is there and gives nothing."""
+    """The error of a connection that delivers no frames."""
     return SourceError(f"no frame came for {seconds:g} s", code="timeout")

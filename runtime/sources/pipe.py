@@ -1,6 +1,6 @@
-"""`-`: pictures on standard input, MJPEG or raw frames with their size (YUV4MPEG2); how they begin tells which.
+"""`-`: pictures on standard input, MJPEG or YUV4MPEG2, detected by the first bytes.
 
-What a pipe gives is live. A file there (`stpr-run --source - < film.y4m`) is a recording: every frame, with its time.
+A pipe is a live source. A redirected file (`stpr-run --source - < film.y4m`) is a recording: all frames, with times.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ NAME: Final = "standard input"
 PIECE: Final = 1 << 16
 PIPED: Final = "pipe it there, as in: ffmpeg -re -i FILM -f mjpeg -q:v 3 - | stpr-run --source -"
 NO_PICTURE: Final = f"--source - found no picture, MJPEG or YUV4MPEG2, on standard input before its end; {PIPED}."
-FASTEST: Final = 120.0  # frames a second of a camera that does not say its rate
-TOO_FAST: Final = 2.0  # times as fast as the rate is no camera
-COUNTED: Final = 32  # pictures whose pace is taken, behind as many that may have waited somewhere
+FASTEST: Final = 120.0  # maximum frames per second of a camera with unknown rate
+TOO_FAST: Final = 2.0  # factor above the announced rate from which the input is not real-time
+COUNTED: Final = 32  # pictures over which the rate is measured, after skipping as many that may have been buffered
 
 log = logging.getLogger(__name__)
 
 
 class Piped(NamedTuple):
-    """What is on standard input."""
+    """The pictures on standard input."""
 
     pictures: Iterator[bytes]
     decode: Callable[[bytes], Image | None]
@@ -44,7 +44,7 @@ class Piped(NamedTuple):
 
 
 def open_pipe(descriptor: int = 0) -> Source:
-    """What is piped, or a recording where that is a file; raises SourceError where it holds no picture."""
+    """Open the pipe, or a recording if it is a file; raises SourceError without pictures."""
     if not _is_file(descriptor):
         return PipedSource(NAME, lambda: connect_pipe(descriptor))
     piped = _read_pipe(descriptor)
@@ -55,7 +55,7 @@ def open_pipe(descriptor: int = 0) -> Source:
 
 
 def connect_pipe(descriptor: int = 0) -> Capture:
-    """What is piped, live; raises SourceError where that is nothing, or holds no picture."""
+    """Open a live pipe; raises SourceError without pictures."""
     piped = _read_pipe(descriptor)
     pictures = _watched(piped.pictures, piped.fps or FASTEST)
     capture = PictureCapture(pictures, piped.decode, _nothing, stall_seconds=None)
@@ -65,12 +65,12 @@ def connect_pipe(descriptor: int = 0) -> Capture:
 
 
 def _read_pipe(descriptor: int) -> Piped:
-    if descriptor == 0 and sys.stdin is None:  # whatever has its number now is something else
+    if descriptor == 0 and sys.stdin is None:  # descriptor 0 may be another file now
         raise SourceError(f"--source - can't read standard input: it is closed; {PIPED}.")
     try:
         if os.isatty(descriptor):
             raise SourceError(
-                f"--source - reads MJPEG or YUV4MPEG2 from standard input, and nothing is piped into it; {PIPED}."
+                f"--source - reads MJPEG or YUV4MPEG2 from standard input, but nothing is piped into it; {PIPED}."
             )
         begin = b""
         while MAGIC.startswith(begin[: len(MAGIC)]) and len(begin) < len(MAGIC):
@@ -91,25 +91,25 @@ def _is_file(descriptor: int) -> bool:
 
 
 def _watched(pictures: Iterator[bytes], fps: float) -> Iterator[bytes]:
-    """The same; it is said where they come too fast for a camera."""
+    """Pass pictures on; logs a warning if they come too fast for a camera."""
     begun = time.monotonic()
     for number, picture in enumerate(pictures):
         if number == COUNTED:
             begun = time.monotonic()
         elif number == 2 * COUNTED and (pace := COUNTED / max(1e-6, time.monotonic() - begun)) > TOO_FAST * fps:
             log.warning(
-                "standard input gives %.0f pictures a second: a film that is not piped at its own pace is seen too"
-                " fast, and most of it dropped; let FFmpeg read it with -re.",
+                "standard input gives %.0f pictures per second: a file that is not piped in real time is seen too"
+                " fast, and most of it is dropped; let FFmpeg read it with -re.",
                 pace,
             )
         yield picture
 
 
 def _again(begin: bytes, descriptor: int) -> Callable[[], bytes]:
-    """Reads what was read already, then what follows."""
+    """A reader that first returns the bytes already read."""
     left = [begin] if begin else []
     return lambda: left.pop() if left else os.read(descriptor, PIECE)
 
 
 def _nothing() -> None:
-    """Standard input is not ours to close."""
+    """Don't close standard input."""

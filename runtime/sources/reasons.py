@@ -1,7 +1,7 @@
-"""Why there is no stream, in a word and a sentence: what the server says to the simplest question about it.
+"""Find out why a stream can't be opened, as a code and a sentence, by a simple request to its server.
 
-OpenCV says that a stream can't be opened and no more. An HTTP server is asked first, and its answer is the stream where
-that is MJPEG; others are asked when OpenCV has failed.
+OpenCV only reports that it failed. HTTP servers are asked first, and the response is used as the stream if it is MJPEG;
+other servers are asked after OpenCV has failed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import masked, shown
 
 ELSEWHERE: Final = "or try --source FILE or --source synthetic:motions"
-# What can be done about each reason; the keys are the codes.
+# The fix for each code.
 FIXES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "refused": "check the address and that the camera's service is on",
-        "unauthorised": "check user and password; asked again in five minutes at the earliest, so that nobody is locked"
-        " out",
+        "unauthorised": "check user and password; the next attempt is in five minutes, to avoid being locked out",
         "not found": "check the address",
         "codec": "choose H.264 or MJPEG in the camera's settings",
         "timeout": "check the network, the port and whether the camera is on",
@@ -42,18 +41,18 @@ FIXES: Final[Mapping[str, str]] = MappingProxyType(
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "http": 80, "https": 443}
 RTSP: Final = ("rtsp", "rtsps")
 REDIRECTS: Final = {300, 301, 302, 303, 305, 307, 308}
-SAFE: Final = "%/:=&?~#+!$,;'@()*[]"  # characters of an address; others are written as %NN
+SAFE: Final = "%/:=&?~#+!$,;'@()*[]"  # characters allowed in a URL; others are percent-encoded
 LAST_PORT: Final = 65535
-LONGEST_HEAD: Final = 1 << 16  # bytes of an RTSP answer
+LONGEST_HEAD: Final = 1 << 16  # bytes of an RTSP response
 
 
 def no_stream(url: str, code: str, words: str) -> SourceError:
-    """The error of a stream that is not there."""
+    """The error of a stream that can't be opened."""
     return SourceError(f"no stream at {masked(shown(url))}: {code}, {words}; {FIXES[code]}, {ELSEWHERE}.", code=code)
 
 
 def ask_http(url: str, seconds: float) -> HTTPResponse:
-    """The answer of an HTTP server, with its body still to be read; raises SourceError saying why there is none."""
+    """The response of an HTTP server, with unread body; raises SourceError with the reason of a failure."""
     try:
         bare, user = parted(url)
         _place(bare)
@@ -66,7 +65,7 @@ def ask_http(url: str, seconds: float) -> HTTPResponse:
             error.close()
             if error.code != 401 or user is None or not challenge:
                 raise
-        # Once, not again and again: wrong passwords lock users out.
+        # Only once, since repeated wrong passwords lock users out.
         request = Request(bare, headers={"User-Agent": "stpr"})
         request.add_unredirected_header("Authorization", _authorization(challenge, "GET", request.selector, user))
         return opener.open(request, timeout=seconds)  # type: ignore[no-any-return]
@@ -78,7 +77,7 @@ def ask_http(url: str, seconds: float) -> HTTPResponse:
 
 
 def why_no_stream(url: str, seconds: float) -> SourceError:
-    """Why OpenCV could not open a stream: asks the server itself."""
+    """Ask the server why OpenCV could not open a stream."""
     scheme = url.partition("://")[0]
     try:
         if scheme in {"http", "https"}:
@@ -89,8 +88,8 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
         elif scheme in PORTS:
             _connected(url, seconds).close()
         elif not _speaks(scheme):
-            return SourceError(  # without a code: waiting is of no use
-                f"the OpenCV here ({cv2.__version__}) does not speak {scheme}; let FFmpeg hand it on, as in:"
+            return SourceError(  # no code, since waiting can't help
+                f"the OpenCV here ({cv2.__version__}) does not support {scheme}; let FFmpeg relay it, as in:"
                 f" ffmpeg -i {masked(url)} -f mjpeg -q:v 3 - | stpr-run --source -."
             )
         else:
@@ -104,7 +103,7 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
 
 
 def _speaks(scheme: str) -> bool:
-    """Whether OpenCV's FFmpeg knows this kind of address: what it does not know fails at once, without a wait."""
+    """Whether OpenCV's FFmpeg supports this scheme; unsupported ones fail immediately."""
     begun = time.monotonic()
     device = cv2.VideoCapture(f"{scheme}://127.0.0.1:9", cv2.CAP_FFMPEG, [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 200])
     device.release()
@@ -112,7 +111,7 @@ def _speaks(scheme: str) -> bool:
 
 
 def parted(url: str) -> tuple[str, tuple[str, str] | None]:
-    """The address without its user, and that with the password."""
+    """Split a URL into the URL without credentials, and user and password."""
     scheme, _, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     user, at, host = place.rpartition("@")
@@ -123,7 +122,7 @@ def parted(url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def _ask_rtsp(url: str, seconds: float) -> int:
-    """The status that an RTSP server answers to a wish for a description; raises OSError or ValueError otherwise."""
+    """The status of an RTSP DESCRIBE request; raises OSError or ValueError on failure."""
     bare, user = parted(url)
     with _connected(url, seconds) as connection:
         if url.startswith("rtsps"):
@@ -147,7 +146,7 @@ def _exchange(connection: socket.socket, head: str) -> tuple[int, list[str]]:
     lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     found = re.fullmatch(r"RTSP/\d\.\d (\d{3}).*", lines[0])
     if found is None:
-        raise ValueError("it answers, but not in RTSP")
+        raise ValueError("it answers, but not with RTSP")
     return int(found[1]), [line.partition(":")[2].strip() for line in lines if re.match("(?i)WWW-Authenticate:", line)]
 
 
@@ -156,18 +155,18 @@ def _connected(url: str, seconds: float) -> socket.socket:
 
 
 def _place(bare: str) -> tuple[str, int]:
-    """Host and port of an address without a user; raises ValueError where it names none."""
+    """Host and port of a URL without credentials; raises ValueError if invalid."""
     scheme, _, rest = bare.partition("://")
     found = re.match(r"(\[[^\]]*\]|[^/?:]*)(?::(\d+))?", rest)
     if found is None or not found[1]:
-        raise ValueError("the address names no host")
+        raise ValueError("the address has no host")
     if int(found[2] or 0) > LAST_PORT:
-        raise ValueError(f"{found[2]} is no port")
+        raise ValueError(f"{found[2]} is not a port")
     return found[1].strip("[]"), int(found[2] or PORTS[scheme])
 
 
 def _authorization(challenges: list[str], method: str, path: str, user: tuple[str, str]) -> str:
-    """What proves who asks, as the strongest known of the challenges wants it; raises ValueError for unknown ones."""
+    """The Authorization header for the strongest supported challenge; raises ValueError if none is supported."""
     name, password = user
     for challenge in sorted(challenges, key=lambda one: not one.lower().startswith("digest")):
         kind, _, rest = challenge.partition(" ")
@@ -196,22 +195,22 @@ def _authorization(challenges: list[str], method: str, path: str, user: tuple[st
         return "Digest " + ", ".join(
             [said, f'response="{proof}"', *(f'{key}="{value}"' for key, value in known.items())]
         )
-    raise ValueError("it asks for a kind of login that is not known here")
+    raise ValueError("it asks for a kind of login that is not supported here")
 
 
 def _status(status: int, onwards: str | None = None) -> tuple[str, str]:
     if status in REDIRECTS:
-        where = f"to {masked(shown(onwards))}" if onwards else "and does not say where to"
-        return "not found", f"the server sends on {where} ({status}), which leads to no stream here"
+        where = f"to {masked(shown(onwards))}" if onwards else "without a target"
+        return "not found", f"the server redirects {where} ({status}), which does not lead to a stream here"
     if status in {401, 403, 407}:
-        return "unauthorised", f"the server wants other credentials ({status})"
+        return "unauthorised", f"the server requires other credentials ({status})"
     if status in {404, 410}:
-        return "not found", f"the server knows no such stream ({status})"
+        return "not found", f"the server has no such stream ({status})"
     return "refused", f"the server answers with an error ({status})"
 
 
 def fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
-    """The reason in an error of the network."""
+    """Code and reason for a network error."""
     if isinstance(error, URLError) and isinstance(error.reason, OSError):
         error = error.reason
     place = masked(parted(url)[0]).partition("://")[2].partition("/")[0]
@@ -224,8 +223,8 @@ def fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
     if isinstance(error, OSError):
         return _broken_connection(error, seconds)
     if isinstance(error, HTTPException):
-        return "refused", "it answers, but not in HTTP that makes sense"
-    return "not found", str(error) or "it is no address"
+        return "refused", "it answers, but not with valid HTTP"
+    return "not found", str(error) or "it is not a valid address"
 
 
 def _broken_connection(error: OSError, seconds: float) -> tuple[str, str]:
@@ -237,7 +236,7 @@ def _broken_connection(error: OSError, seconds: float) -> tuple[str, str]:
 
 
 def _trusting() -> ssl.SSLContext:
-    """TLS without a look at the certificate, as FFmpeg has it: cameras sign their own."""
+    """TLS without certificate checks, as in FFmpeg, since cameras use self-signed certificates."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

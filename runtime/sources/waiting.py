@@ -1,4 +1,4 @@
-"""A source that is not up yet: asked for again and again until it is, with the reason said."""
+"""Wait for a source that is not up yet: retry until it opens, logging the reasons."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from stpr.runtime.sources.outage import Outage
 
 
 class Waiting:
-    """A source that is opened when its frames are asked for, by the thread that asks."""
+    """A source that is opened on iteration, in the iterating thread."""
 
     def __init__(self, name: str, open_it: Callable[[], Source], *, first_pause: float = FIRST_PAUSE) -> None:
-        """`open_it` raises SourceError; one that has a code may not be raised some day, and is waited for."""
+        """`open_it` may raise SourceError; errors with a code are temporary and retried."""
         self.origin = Origin(name, is_live=True)
         self._open, self._first_pause = open_it, first_pause
         self._outage = Outage(name)
@@ -24,21 +24,21 @@ class Waiting:
 
     @property
     def dropped(self) -> int:
-        """As of the source."""
+        """See `Source`."""
         return 0 if self._opened is None else self._opened.dropped
 
     @property
     def reconnects(self) -> int:
-        """As of the source."""
+        """See `Source`."""
         return 0 if self._opened is None else self._opened.reconnects
 
     @property
     def skipped(self) -> int:
-        """As of the source."""
+        """See `Source`."""
         return 0 if self._opened is None else self._opened.skipped
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames of the source, once it is there; raises SourceError where waiting is of no use."""
+        """Yield the source's frames once it is open; raises SourceError if waiting can't help."""
         pause = self._first_pause
         while self._opened is None:
             try:
@@ -56,13 +56,13 @@ class Waiting:
         yield from self._opened
 
     def stop(self) -> None:
-        """End the iteration, from any thread or signal handler."""
+        """End the iteration; may be called from any thread or signal handler."""
         self._stopped.set()
         if self._opened is not None:
             self._opened.stop()
 
     def close(self) -> None:
-        """Stop, and give back what was opened."""
+        """Stop, and close the source."""
         self.stop()
         if self._opened is not None:
             self._opened.close()

@@ -1,6 +1,6 @@
-"""YUV4MPEG2: raw frames one after the other, behind a line with their size. FFmpeg and GStreamer write it.
+"""Read YUV4MPEG2: raw frames after a header line with their size. FFmpeg and GStreamer write it.
 
-YUV4MPEG2 W320 H240 F15:1 C420jpeg | FRAME | Y, U and V of a frame | FRAME | …        (a line ends where a | is)
+YUV4MPEG2 W320 H240 F15:1 C420jpeg | FRAME | Y, U and V of a frame | FRAME | …        (| marks the end of a line)
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ MAGIC: Final = b"YUV4MPEG2"
 FRAME: Final = b"FRAME"
 LONGEST_LINE: Final = 1 << 10  # bytes
 LONGEST: Final = 64 << 20  # bytes of a frame
-# How many columns and rows of pixels share a colour; 0 where there is none.
+# Chroma subsampling: columns and rows of pixels that share a colour; 0 without colour.
 SHARED: Final = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "411": (4, 1), "mono": (0, 0)}
-PLACES: Final = ("420jpeg", "420mpeg2", "420paldv")  # 420, but for where the colours lie between the pixels
-# RGB of Y, U and V by BT.601: each row is a colour, its last column what is added. Levels of 16 to 235, or all of them.
+PLACES: Final = ("420jpeg", "420mpeg2", "420paldv")  # 420 with different chroma positions
+# YUV to RGB by BT.601: one row per channel, the last column is the offset. For levels 16 to 235, or full range.
 STUDIO: Final = np.array([[1.164, 0, 1.596, -222.9], [1.164, -0.392, -0.813, 135.6], [1.164, 2.017, 0, -276.8]])
 FULL: Final = np.array([[1, 0, 1.402, -179.5], [1, -0.344, -0.714, 135.5], [1, 1.772, 0, -226.8]])
 
 
 class RawFrames:
-    """A stream of raw frames, behind its first line."""
+    """A stream of raw frames, after its header line."""
 
     def __init__(self, read: Callable[[], bytes]) -> None:
-        """`read` waits for some bytes and gives none at the end. Raises SourceError where the first line is no such."""
+        """`read` blocks for some bytes and returns b"" at the end. Raises SourceError for an invalid header."""
         self._read, self._held = read, bytearray()
         words = (self._line() or b"").decode("latin-1").split()
         said = {word[0]: word[1:] for word in words if not word.startswith("X")}
@@ -48,7 +48,7 @@ class RawFrames:
         self._bytes = self._width * self._height + 2 * self._colours[0] * self._colours[1]
         over, _, under = said.get("F", "").partition(":")
         known = over.isdecimal() and under.isdecimal() and int(over) > 0 < int(under)
-        self.fps = int(over) / int(under) if known else None  # frames a second as announced
+        self.fps = int(over) / int(under) if known else None  # announced frames per second
         self._matrix = FULL if "XCOLORRANGE=FULL" in words else STUDIO
         if not 0 < self._bytes <= LONGEST:
             raise SourceError(
@@ -57,7 +57,7 @@ class RawFrames:
             )
 
     def __iter__(self) -> Iterator[bytes]:
-        """The bytes of every whole frame; ends early where something else follows one."""
+        """Yield the bytes of every complete frame; ends early at invalid data."""
         while (line := self._line()) is not None and line.startswith(FRAME):
             while len(self._held) < self._bytes and (piece := self._read()):
                 self._held += piece
@@ -67,7 +67,7 @@ class RawFrames:
             del self._held[: self._bytes]
 
     def decoded(self, frame: bytes) -> Image:
-        """A frame in RGB."""
+        """Decode a frame to RGB."""
         planes = np.frombuffer(frame, np.uint8)
         light = planes[: self._width * self._height].reshape(self._height, self._width)
         if self._colours == (0, 0):
@@ -80,7 +80,7 @@ class RawFrames:
         return np.asarray(cv2.transform(cv2.merge([light, *colours]), self._matrix), np.uint8)
 
     def _line(self) -> bytes | None:
-        """The next line without its end; None where there is none, or none of a length that makes sense."""
+        """Read a line without its end; None at the end, or if it is too long."""
         while (end := self._held.find(b"\n")) < 0:
             if len(self._held) > LONGEST_LINE or not (piece := self._read()):
                 return None

@@ -128,7 +128,7 @@ def test_a_bad_picture_of_many_is_told_and_counted(bundle: Path, tmp_path: Path)
     done = stpr_run("--source", tmp_path, "--bundle", bundle, "--headless", "--json", "-")
     assert done.returncode == 0, done.stderr
     _, told, summary = done.stderr.splitlines()
-    assert told.endswith(f" WARNING {tmp_path / '60.png'} can't be read and is passed over: it is damaged or no image.")
+    assert told.endswith(f" WARNING {tmp_path / '60.png'} can't be read and is skipped: it is damaged or not an image.")
     assert re.fullmatch(SUMMARY + ", 1 unreadable", summary)
     assert [json.loads(line)["state"] for line in done.stdout.splitlines()].count("warming_up") == 3
 

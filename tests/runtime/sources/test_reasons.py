@@ -178,19 +178,23 @@ def test_what_speaks_no_tls() -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
-        ("200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nhey!", "not found", "it is a web page and no"),
-        ("200 OK\r\nContent-Type: image/png\r\nContent-Length: 4\r\n\r\nhey!", "not found", "one picture (png) and no"),
+        ("200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nhey!", "not found", "it is a web page, not a"),
+        (
+            "200 OK\r\nContent-Type: image/png\r\nContent-Length: 4\r\n\r\nhey!",
+            "not found",
+            "a single picture (png), not a",
+        ),
         (
             "200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 4\r\n\r\nhey!",
             "codec",
-            "the film there is damaged, cut",
+            "the video there is damaged, truncated",
         ),
         ("200 OK\r\nContent-Type: video/mp4\r\n\r\nhey!", "codec", "what it sends can't be decoded here"),
-        ("302 So\r\nContent-Length: 0\r\n\r\n", "not found", "the server sends on and does not say where to (302)"),
+        ("302 So\r\nContent-Length: 0\r\n\r\n", "not found", "the server redirects without a target (302)"),
         (
             "302 So\r\nLocation: rtsp://a:b@c/d\r\n\r\n",
             "not found",
-            "sends on to rtsp://***@c/d (302), which leads to no",
+            "redirects to rtsp://***@c/d (302), which does not lead to a",
         ),
     ],
 )
@@ -206,7 +210,7 @@ def test_what_is_no_stream(answer: str, code: str, words: str) -> None:
 def test_what_does_not_speak_http_is_one_line(answer: bytes) -> None:
     with says(lambda _: answer, once=True) as place:
         error = reason(f"http://{place}/live")
-    assert (error.code, "it answers, but not in HTTP that makes sense" in error.message) == ("refused", True)
+    assert (error.code, "it answers, but not with valid HTTP" in error.message) == ("refused", True)
 
 
 def test_the_user_is_parted_from_the_address() -> None:

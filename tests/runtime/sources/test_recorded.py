@@ -107,7 +107,7 @@ def test_what_is_no_video_is_named(tmp_path: Path, content: bytes, said: str) ->
 
 
 def test_images_that_are_none_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="holds no images"):
+    with pytest.raises(SourceError, match="has no images"):
         open_source(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"no image")
     (tmp_path / "b.png").touch()
@@ -137,7 +137,7 @@ def test_one_bad_picture_is_told_counted_and_passed_over(
     assert [frame.captured_at for frame in frames] == [number / FOLDER_FPS for number in left]
     assert source.skipped == 1
     (said,) = (record.getMessage() for record in caplog.records)
-    assert said.startswith(f"{file} can't be read and is passed over: ")
+    assert said.startswith(f"{file} can't be read and is skipped: ")
     assert "\n" not in said
 
 
@@ -253,5 +253,5 @@ def test_a_codec_that_is_not_known_is_named_and_not_called_damage(tmp_path: Path
     if device.grab():
         pytest.skip("this OpenCV reads AV1")
     source = open_source(str(film))
-    with pytest.raises(SourceError, match=r"no frame of it can be decoded by .*: its codec is AV1; convert it: ffmpeg"):
+    with pytest.raises(SourceError, match=r"can't decode any frame of it: its codec is AV1; convert it: ffmpeg"):
         list(source)

@@ -127,7 +127,7 @@ def test_who_may_look(video: Path, auth: str) -> None:
             assert next(iter(source)).image.shape == (240, 320, 3)
         for login in (("me", "wrong"), None):
             with pytest.raises(
-                SourceError, match=r"unauthorised, the server wants other credentials \(401\)"
+                SourceError, match=r"unauthorised, the server requires other credentials \(401\)"
             ) as caught:
                 opened(url, SourceOptions(login=login))
             assert caught.value.code == "unauthorised"

@@ -178,7 +178,7 @@ def test_a_stream_that_hangs_is_noticed_when_its_time_is_over() -> None:
 
 
 def test_a_film_that_says_no_length_is_told_from_a_camera_that_broke() -> None:
-    said = r"^it sent a film of 1\d s within \d\.\d s and ended, .* download it"
+    said = r"^it sent a video of 1\d s within \d\.\d s, without .* download it"
     with (
         address() as url,
         closing(connect_stream(url.replace("live", "whole"), SourceOptions())) as capture,

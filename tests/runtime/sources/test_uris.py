@@ -32,7 +32,7 @@ def no_camera() -> None:
         ("9" * 22, r"^no camera 9{22} here: /dev/video9{22} does not exist"),
         ("http://127.0.0.1:9/a\nb \xe4", r"^no stream at http://127\.0\.0\.1:9/a\\nb \xe4: refused, nothing listens"),
         ("./no\nsuch", r"^there is no file or folder \./no\\nsuch; check"),
-        ("v4l2:///dev/null", r"no camera v4l2:///dev/null here: /dev/null is no camera but something else; a film is"),
+        ("v4l2:///dev/null", r"no camera v4l2:///dev/null here: /dev/null is not a camera; watch a video file"),
         ("csi://0", r"csi://0 needs an OpenCV with GStreamer|nvarguscamerasrc did not open it"),
     ],
 )
@@ -46,12 +46,12 @@ def test_a_camera_that_is_not_there_is_one_line(uri: str, message: str) -> None:
     ("uri", "message"),
     [
         ("csi://left", "csi://left names no sensor; write csi://0"),
-        ("ftp://host/clip", "sources of kind ftp:// are not known; known are csi, v4l2, rtsp"),
+        ("ftp://host/clip", "sources of kind ftp:// are unknown; known are csi, v4l2, rtsp"),
         ("v4l2://", "v4l2:// names no device; write v4l2:///dev/video0"),
         ("", "the source has no name; write --source URI"),
-        ("/dev/null", "/dev/null is a pipe or a device and no video file; pipe MJPEG from it"),
-        ("http://", "no stream at http://: not found, the address names no host"),
-        ("RTSP://127.0.0.1:99999/a", "no stream at rtsp://127.0.0.1:99999/a: not found, 99999 is no port"),
+        ("/dev/null", "/dev/null is a pipe or a device, not a video file; pipe MJPEG from it"),
+        ("http://", "no stream at http://: not found, the address has no host"),
+        ("RTSP://127.0.0.1:99999/a", "no stream at rtsp://127.0.0.1:99999/a: not found, 99999 is not a port"),
         ("no/such/clip.mp4", r"there is no file or folder no/such/clip\.mp4"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_file_by_its_address(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a b.avi", frames=8, fps=8)
     with closing(open_source(f"file://{str(video).replace(' ', '%20')}")) as source:
         assert len(list(source)) == 8
-    with pytest.raises(SourceError, match=r"file://elsewhere/a names no file of this machine; write file:///PATH"):
+    with pytest.raises(SourceError, match=r"file://elsewhere/a is not a file on this machine; write file:///PATH"):
         open_source("file://elsewhere/a")
 
 
@@ -129,7 +129,7 @@ def test_a_kind_that_opencv_does_not_speak_or_where_nothing_comes() -> None:
     assert caught.value.code == "timeout"
     with pytest.raises(SourceError) as caught:
         open_source("srt://127.0.0.1:5998", soon)
-    said = r"does not speak srt; let FFmpeg hand it on, as in: ffmpeg -i srt://127\.0\.0\.1:5998 -f mjpeg"
+    said = r"does not support srt; let FFmpeg relay it, as in: ffmpeg -i srt://127\.0\.0\.1:5998 -f mjpeg"
     assert caught.value.code == "timeout" or re.search(said, caught.value.message)
 
 
