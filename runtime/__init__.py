@@ -1,6 +1,6 @@
-"""The device side: read a bundle, watch a camera, say what happens. Never imports torch.
+"""The device's package: load a bundle, watch a camera, report actions. Never imports torch.
 
-Read in this order: contract (what a bundle is), engines (run a graph), model (both graphs of a bundle), sources (frames
-in), window (the frame features of a span of time), decision (logits to a label), session (one camera), recognizer (the
-live run), filters (what becomes of a result), sinks (where it goes), settings, live, bench (annotated videos), cli.
+Read in this order: contract (the bundle format), engines (run a graph), model (both graphs of a bundle), sources
+(frames), window (the frame features of a span of time), decision (logits to a label), session (one camera), recognizer
+(the live loop), filters (process results), sinks (outputs), settings, live, bench (evaluation on videos), cli.
 """

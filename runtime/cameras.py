@@ -1,4 +1,4 @@
-"""Several sources at once: each is read by a thread of its own, and whatever has come is handled together."""
+"""Read several sources at once, each in its own thread, and process the available frames together."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Cameras:
-    """Rounds of frames: the next frame of every source that has one, by the source's number.
+    """Yields rounds: the next frame of every source that has one, by the source's index.
 
-    A source waits while its frame is not taken, and keeps near the present as it does alone. One that breaks is said,
-    and the others go on.
+    A source waits while its frame is not taken, and stays near real time as it does alone. If one fails, this is
+    logged, and the others continue.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -37,9 +37,9 @@ class Cameras:
             thread.start()
 
     def __iter__(self) -> Iterator[dict[int, Frame | None]]:
-        """Rounds, until all sources have ended: None in the place of a frame says that one has.
+        """Yield rounds until all sources have ended; None instead of a frame marks the end of a source.
 
-        Raises what broke one of them then, unless they were told to end.
+        Finally raises the error of a failed source, unless `stop` was called.
         """
         while True:
             with self._changed:
@@ -53,7 +53,7 @@ class Cameras:
             raise self._broken[0]
 
     def stop(self) -> None:
-        """End the iteration, from any thread or signal handler."""
+        """End the iteration; may be called from any thread or signal handler."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -68,10 +68,10 @@ class Cameras:
                     break
         except SourceError as error:
             self._broken.append(error)
-            log.error("%s has ended, the others go on: %s", source.origin.name, error.message)
+            log.error("%s has ended, the others continue: %s", source.origin.name, error.message)
         except BaseException as error:
             self._broken.append(error)
-            log.exception("%s has ended, the others go on.", source.origin.name)
+            log.exception("%s has ended, the others continue.", source.origin.name)
         finally:
             self._put(number, ENDED)
             with self._changed:
@@ -79,9 +79,9 @@ class Cameras:
                 self._changed.notify_all()
 
     def _put(self, number: int, frame: Frame | None) -> bool:
-        """Leave this until it is taken, so that no more than one of a source's frames grows old here.
+        """Offer a frame and wait until it is taken, so that at most one frame per source is buffered.
 
-        False where nothing is taken any more.
+        Returns False after `stop`.
         """
         with self._changed:
             if not self._closed:

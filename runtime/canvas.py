@@ -1,4 +1,4 @@
-"""Drawing with OpenCV, for what is seen on a device: boxes, words, and where names find room beside each other."""
+"""Drawing with OpenCV for overlays and timelines: boxes, text, and layout of names without overlap."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Colour: TypeAlias = tuple[int, int, int]
 Place: TypeAlias = tuple[float, float]  # x, y
 
 FONT: Final = cv2.FONT_HERSHEY_DUPLEX
-FONT_HEIGHT: Final = 22  # of its capitals, in pixels, at scale 1
-SILENT: Final = ("Cf", "Cc", "Mn", "Sk")  # what only joins other letters, turns them, or gives them a form or tone
-SMALLEST_TEXT: Final = 0.75  # of the size that was meant
+FONT_HEIGHT: Final = 22  # height of capitals in pixels at scale 1
+SILENT: Final = ("Cf", "Cc", "Mn", "Sk")  # Unicode categories without a glyph of their own
+SMALLEST_TEXT: Final = 0.75  # smallest text, relative to the requested size
 WHITE, GREY, TRACK = (245, 247, 250), (168, 176, 188), (58, 64, 74)  # on a darkened picture
-# Of the classes of a stage, wherever a stage has a colour; the eleventh stage has the first one's again. No two are
-# alike to a deuteranope or protanope, and the first five are far apart (tests/runtime/test_canvas.py).
+# One colour per stage, repeated from the eleventh stage on. All can be told apart by deuteranopes and protanopes, and
+# the first five are far apart (tests/runtime/test_canvas.py).
 STAGES: Final[tuple[Colour, ...]] = (
     (64, 196, 255),
     (255, 183, 77),
@@ -37,7 +37,7 @@ STAGES: Final[tuple[Colour, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """An RGB picture and its unit in pixels; positions are in units from the canvas's own corner."""
+    """An RGB picture with a unit in pixels; positions are in units from the canvas's corner."""
 
     image: Image
     unit: float = 1.0
@@ -45,28 +45,28 @@ class Canvas:
     top: float = 0.0
 
     def box(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
-        """A filled box."""
+        """Draw a filled box."""
         corner = self._pixel(x, y)
-        # At least one pixel, so that a weight near 0 is still seen to be there.
+        # At least one pixel, so that a weight near 0 is visible.
         end = (max(corner[0] + 1, self._pixel(x + width, y)[0]), max(corner[1] + 1, self._pixel(x, y + height)[1]))
         cv2.rectangle(self.image, corner, (end[0] - 1, end[1] - 1), colour, cv2.FILLED)
 
     def text(self, words: str, at: Place, *, size: float, colour: Colour, room: float = 1e9) -> None:
-        """Words from x on, on the baseline y; too long for `room`, they shrink by a quarter at most, then are cut."""
+        """Draw text from x on the baseline y; if wider than `room`, it shrinks by at most a quarter, then is cut."""
         size *= min(1.0, max(SMALLEST_TEXT, room / max(self.measure(words, size), 1e-6)))
         words, thickness = self.cut(words, size, room), self._thickness(size)
         cv2.putText(self.image, words, self._pixel(*at), FONT, self._scale(size), colour, thickness, cv2.LINE_AA)
 
     def text_right(self, words: str, at: Place, *, size: float, colour: Colour) -> None:
-        """Words that end at x."""
+        """Draw text that ends at x."""
         self.text(words, (at[0] - self.measure(words, size), at[1]), size=size, colour=colour)
 
     def text_middle(self, words: str, at: Place, *, size: float, colour: Colour) -> None:
-        """Words around x."""
+        """Draw text centred at x."""
         self.text(words, (at[0] - self.measure(words, size) / 2, at[1]), size=size, colour=colour)
 
     def cut(self, words: str, size: float, room: float) -> str:
-        """As much of the words as there is room for, with capitals of that height."""
+        """Cut text to the width `room`, with capitals of height `size`."""
         whole = words = _drawable(words)
         while self.measure(words, size) > room and whole:
             whole = whole[:-1]
@@ -74,7 +74,7 @@ class Canvas:
         return words
 
     def measure(self, words: str, size: float) -> float:
-        """How wide words are, with capitals of that height."""
+        """The width of text with capitals of height `size`."""
         (width, _), _ = cv2.getTextSize(_drawable(words), FONT, self._scale(size), self._thickness(size))
         return width / self.unit
 
@@ -89,7 +89,7 @@ class Canvas:
 
 
 def plain(label: str) -> str:
-    """A class's name as it is read: underscores are spaces."""
+    """A class name for display, with spaces for underscores."""
     return label.replace("_", " ")
 
 
@@ -99,7 +99,7 @@ def stage_colour(stage: int) -> Colour:
 
 
 def shelves(extents: Sequence[tuple[float, float]], *, gap: float) -> list[int]:
-    """On which shelf, from 0, each thing stands so that none overlap: `extents` (from, to) by their beginnings."""
+    """Assign each extent (from, to) to a row, from 0, without overlap; `extents` must be sorted by start."""
     ends: list[float] = []
     found = []
     for start, end in extents:
@@ -110,7 +110,7 @@ def shelves(extents: Sequence[tuple[float, float]], *, gap: float) -> list[int]:
 
 
 def _drawable(words: str) -> str:
-    """OpenCV's fonts have ASCII alone: other letters are written as they sound, emoji by name, all on one line."""
+    """Transliterate text to ASCII on one line, since OpenCV's fonts have no other letters; emoji become names."""
     if words.isascii() and words.isprintable():
         return words
     from anyascii import anyascii  # imported late: most names don't need it

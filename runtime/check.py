@@ -1,4 +1,4 @@
-"""`stpr-check`: does this bundle do on this machine what it did where it was exported?"""
+"""`stpr-check`: verify a bundle's integrity, and its outputs on this machine against those at the export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stpr.runtime.settings import CheckSettings
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was checked."""
+    """The result of one check."""
 
     what: str
     found: str
@@ -31,7 +31,7 @@ class Line:
 
 
 def run_check(path: Path, settings: CheckSettings, *, as_json: bool) -> None:
-    """Check a bundle and say what was found; raises BundleError where something does not hold, as check_bundle does."""
+    """Check a bundle and print the results; raises BundleError if a check fails."""
     lines = check_bundle(path, settings.engine, threads=settings.threads, trusted=settings.require_signature)
     if as_json:
         written = msgspec.json.encode({"bundle": str(path), "checks": lines})
@@ -48,9 +48,9 @@ def run_check(path: Path, settings: CheckSettings, *, as_json: bool) -> None:
 
 
 def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted: Path | None = None) -> list[Line]:
-    """Check digests and signature, then the golden clip through all three graphs.
+    """Check digests and signature, then the golden clip in all three graphs.
 
-    Raises BundleError or EngineError; also where a key is trusted, by its file, and did not sign.
+    Raises BundleError or EngineError; also if `trusted` (a public key's file) is given and that key did not sign.
     """
     bundle = open_bundle(path)
     signature = _signature(bundle, trusted)
@@ -72,7 +72,7 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted
 
 
 def hold_golden(bundle: Bundle, encoder: Engine, head: Engine) -> list[Line]:
-    """The golden clip frame by frame through the encoder, and its features through the head."""
+    """Run the golden clip frame by frame through the encoder, and its features through the head."""
     golden, manifest = bundle.golden(), bundle.manifest
     frames = {name: clip[0] for name, clip in golden.feeds.items()}
     features = _run(bundle, GraphName.ENCODER, encoder, frames)["features"][np.newaxis]
@@ -82,7 +82,7 @@ def hold_golden(bundle: Bundle, encoder: Engine, head: Engine) -> list[Line]:
 
 
 def _answers(bundle: Bundle, graph: GraphName, outputs: Mapping[str, Array]) -> list[Line]:
-    """What a graph says of the golden clip, beside what PyTorch said."""
+    """Compare a graph's outputs for the golden clip with PyTorch's."""
     golden, manifest = bundle.golden(), bundle.manifest
     wanted = {"logits": golden.logits, "routing": golden.routing, "familiarity": golden.familiarity}
     wanted |= {} if golden.evidence is None else {"evidence": golden.evidence}
@@ -91,13 +91,13 @@ def _answers(bundle: Bundle, graph: GraphName, outputs: Mapping[str, Array]) -> 
 
 
 def _signature(bundle: Bundle, trusted: Path | None) -> Line | None:
-    """Who signed; None for a bundle that nobody signed, where no signature is asked for."""
+    """Check the signature; None for an unsigned bundle if none is required."""
     try:
         found = signer(bundle.path, None if trusted is None else read_public_key(trusted))
     except MissingLibraryError as error:
         if trusted is not None:
             raise
-        return Line("signature", f"there, and not verified: {error.message}", holds=True)
+        return Line("signature", f"present, but not verified: {error.message}", holds=True)
     except BundleError as error:
         if trusted is not None:
             raise
@@ -106,12 +106,12 @@ def _signature(bundle: Bundle, trusted: Path | None) -> Line | None:
         return None
     key, digest = found
     check_is_signed(bundle, digest)
-    whose = "as required" if trusted is not None else "whose that is, --require-signature PUBKEY tells"
+    whose = "as required" if trusted is not None else "not compared with a trusted key (--require-signature PUBKEY)"
     return Line("signature", f"by key {key}, {whose}", holds=True)
 
 
 def difference(found: Array, wanted: Array) -> float:
-    """The largest difference, relative to the largest wanted value where that exceeds 1; infinite for bad shapes."""
+    """The largest difference, relative to the largest wanted value if that exceeds 1; infinite for other shapes."""
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return float("inf")
     return float(np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max())))

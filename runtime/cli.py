@@ -1,6 +1,7 @@
-"""The commands of a device, `stpr-run` and those around it. Their options are the fields of their settings.
+"""The device's command lines: `stpr-run` and others. Their options are the fields of their settings.
 
-OpenCV, numpy and the engines are imported when a command runs: `--help` is quick, and a missing library is one line.
+OpenCV, numpy and the engines are imported when a command runs, so that `--help` is fast and a missing library is one
+line.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def run(*, camera: tuple[int, ...], source: tuple[str, ...], **options: Any) -> 
     """Recognize actions live, from cameras, streams or files."""
     sources = (*map(str, camera), *source)
     if not sources:
-        raise click.UsageError("say what to watch with --camera N or --source URI.")
+        raise click.UsageError("name what to watch with --camera N or --source URI.")
     if len(sources) > len(set(sources)):
         raise click.UsageError("a source is named twice; name each once.")
     options["events"] = read_event_settings(options["events"])
@@ -50,9 +51,9 @@ def run(*, camera: tuple[int, ...], source: tuple[str, ...], **options: Any) -> 
 @click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @options_of(CheckSettings)
-@click.option("--json", "as_json", is_flag=True, help="What was checked as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def check(*, bundle: Path, as_json: bool, **options: Any) -> None:
-    """Prove that BUNDLE is whole and does on this machine what it did where it was exported."""
+    """Verify that BUNDLE is complete and computes on this machine what it computed at the export."""
     _quiet_opencv()
     from stpr.runtime.check import run_check
 
@@ -64,10 +65,10 @@ def check(*, bundle: Path, as_json: bool, **options: Any) -> None:
 @click.argument("update", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The new bundle. [default: stage-N beside BUNDLE]")
 def update(*, bundle: Path, update: Path, out: Path | None) -> None:
-    """Make the bundle of the next stage of BUNDLE and of what UPDATE brings; BUNDLE itself stays as it is.
+    """Apply UPDATE to BUNDLE and write the new bundle beside it; BUNDLE itself is not changed.
 
-    UPDATE is a folder that `stpr-export --since` wrote. Nothing is put in place before every digest holds, and doing it
-    twice does no harm.
+    UPDATE is a folder that `stpr-export --since` wrote. Nothing is put in place before every digest is verified, and
+    repeating the command is harmless.
     """
     from stpr.runtime.contract.bundle import open_bundle
     from stpr.runtime.contract.delta import apply_delta, target_of
@@ -83,7 +84,7 @@ def update(*, bundle: Path, update: Path, out: Path | None) -> None:
 @options_of(BenchSettings)
 @click.pass_context
 def bench(context: click.Context, /, *, annotations: str | None, **options: Any) -> None:
-    """Judge BUNDLE on annotated videos: how well its events tell actions, and how fast it is."""
+    """Evaluate BUNDLE on annotated videos: accuracy of its events, and speed."""
     made = annotations is not None and annotations.startswith("synthetic:")
     for name, applies, where in (
         ("videos", annotations is not None and not made, "--annotations FILE"),
@@ -108,18 +109,18 @@ def bench(context: click.Context, /, *, annotations: str | None, **options: Any)
 
 @click.command(cls=Command)
 @click.option("--camera", type=click.IntRange(min=0), metavar="N", help="A camera by its number.")
-@click.option("--source", metavar="URI", help="Whatever stpr-run can watch; a film is cut into clips.")
+@click.option("--source", metavar="URI", help="Any source of stpr-run; a video file is cut into clips.")
 @options_of(RecordSettings)
 def record(*, camera: int | None, source: str | None, **options: Any) -> None:
-    """Record clips of one action to learn from, and look at each of them.
+    """Record training clips of one action, and check the quality of each.
 
-    Twice, with another --label each time, and `stpr-train videos/` has what it needs. Clips of one call count as one
-    recording: record each action on several occasions, so that what is tested on was filmed another time.
+    Run it for at least two labels, then `stpr-train videos/`. Clips of one call count as one recording: record each
+    action on several occasions, so that test clips are from another occasion than training clips.
     """
     if (camera is None) == (source is None):
-        raise click.UsageError("say what to record with --camera N or --source URI, one of the two.")
+        raise click.UsageError("name what to record with either --camera N or --source URI.")
     if source == "-":
-        raise click.UsageError("--source - takes the standard input that answers are read from; name a file.")
+        raise click.UsageError("--source - uses the standard input, which your answers are read from; name a file.")
     settings = RecordSettings(source=str(camera) if source is None else source, **options)
     with stop_on_signals() as stopping:
         _quiet_opencv()
@@ -131,17 +132,17 @@ def record(*, camera: int | None, source: str | None, **options: Any) -> None:
 @click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
 def doctor(*, as_json: bool) -> None:
-    """Say what this machine has and lacks for stpr, with the fix for each; exit code 2 where something is broken."""
+    """Check what this machine has and lacks for stpr, with fixes; exit code 2 if something is broken."""
     from stpr.runtime.doctor import run_doctor
 
     run_doctor(as_json=as_json)
 
 
 def _quiet_opencv() -> None:
-    """Import OpenCV and turn its messages off: what it finds wrong with cameras and files is said by us, once."""
-    # Read by OpenCV when its FFmpeg part first runs; there is no call for it. A user's own setting stays.
+    """Import OpenCV and silence its messages; errors with cameras and files are reported by us, once."""
+    # Read by OpenCV when FFmpeg is first used; there is no function for it. The user's setting has priority.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2 = importlib.import_module("cv2")
-    # OpenCV 4 has it in the one place, 5 in the other.
+    # OpenCV 4 and 5 have it in different places.
     home = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
     home.setLogLevel(0)

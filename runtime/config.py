@@ -1,7 +1,7 @@
-"""`--config FILE`: a TOML file that says the same as the options of a command; and `--log-level`.
+"""`--config FILE`: a TOML file with the options of a command; and `--log-level`.
 
-The options are the one owner: their names are the file's keys, their types are what may stand there, and an option on
-the command line wins over the file. A new option is a key of the file without another word.
+The file's keys and types follow from the command's options, so a new option is automatically a key. Options on the
+command line have priority over the file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from stpr.runtime.contract.small_file import read_small
 from stpr.runtime.log import LEVELS, saying
 from stpr.runtime.stopping import end_process
 
-ELSEWHERE: Final = frozenset({"config", "version", "help"})  # options that are no settings
+ELSEWHERE: Final = frozenset({"config", "version", "help"})  # options that are not settings
 
 
 class ConfiguredCommand(Command):
-    """A command that runs for long, with `--config` and `--log-level`.
+    """A long-running command, with `--config` and `--log-level`.
 
-    Of each of `either`, names that exclude each other, the command line's one counts.
+    `either`: groups of options that exclude each other; one on the command line replaces another in the file.
     """
 
     def __init__(self, *args: Any, either: Sequence[Sequence[str]] = (), **settings: Any) -> None:
@@ -41,33 +41,33 @@ class ConfiguredCommand(Command):
             is_eager=True,
             expose_value=False,
             callback=_read_config,
-            help="A TOML file whose keys are these options, such as headless = true; options win over it.",
+            help="A TOML file whose keys are these options, such as headless = true; the command line has priority.",
         )
         level = click.Option(
             ["--log-level"],
             type=click.Choice(LEVELS),
             default="info",
             show_default=True,
-            help="What is said on standard error; debug leaves no repetition out.",
+            help="Which messages are shown on standard error; debug also shows repetitions.",
         )
         self.params += [level, config]
 
     def main(self, *args: Any, **settings: Any) -> Any:
-        """The whole command; where it is the process's own, nothing that hangs outlives it."""
+        """Run the command; if it is the process's main command, hanging threads don't keep the process alive."""
         try:
             return super().main(*args, **settings)
         except SystemExit as end:
-            if not args and settings.get("args") is None:  # the words are the process's
+            if not args and settings.get("args") is None:  # the arguments are the process's
                 end_process(end.code if isinstance(end.code, int) else 0)
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; what it says meanwhile has time and level."""
+        """Run with logging set up."""
         with saying(ctx.params.pop("log_level")):
             return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As usual; then the file gives way to the command line where the two name different ones of `either`."""
+        """Parse as in click; then drop values of the file that exclude an option on the command line."""
         rest = super().parse_args(ctx, args)
         for names in self._either:
             sources = {name: ctx.get_parameter_source(name) for name in names}
@@ -80,7 +80,7 @@ class ConfiguredCommand(Command):
 
 
 def read_config(file: Path, command: click.Command) -> dict[str, Any]:
-    """The settings of a file by the names of the command's parameters; raises RecipeError for what is none of them."""
+    """Read a file's values by parameter name; raises RecipeError for unknown keys and wrong types."""
     tables, options = _tables(file), _options(command)
     for key, value in tables.items():
         if (name := _name(key)) not in options:
@@ -96,12 +96,12 @@ def read_config(file: Path, command: click.Command) -> dict[str, Any]:
 
 def _read_config(context: click.Context, option: click.Parameter, file: Path | None) -> None:  # noqa: ARG001
     if file is not None and not context.resilient_parsing:
-        with one_line_errors("server"):  # options are read before the command's own guard stands
+        with one_line_errors("server"):  # options are parsed before the command's own error handling starts
             context.default_map = read_config(file, context.command)
 
 
 def _tables(file: Path) -> Mapping[str, Any]:
-    # In Python from 3.11 on; a JetPack 6 has 3.10.
+    # In Python since 3.11; JetPack 6 has 3.10.
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         found: dict[str, Any] = toml.loads(read_small(file).decode("utf-8-sig"))
@@ -111,13 +111,13 @@ def _tables(file: Path) -> Mapping[str, Any]:
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    """Those that a file may set."""
+    """The options that a file may set."""
     found = {option.name: option for option in command.params if isinstance(option, click.Option)}
     return {name: option for name, option in found.items() if name is not None and name not in ELSEWHERE}
 
 
 def _fault(value: object, option: click.Option) -> str | None:
-    """What the option takes, where the value is of another kind; its range is click's to judge."""
+    """The expected type if the value has another one, else None; ranges are checked by click."""
     many = option.multiple or option.nargs != 1
     values = value if many and isinstance(value, list) else [value]
     number = isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType))
@@ -133,12 +133,12 @@ def _fault(value: object, option: click.Option) -> str | None:
 
 
 def _several(value: Any, option: click.Option) -> Any:
-    """One value of an option that may be repeated is a list of one."""
+    """Wrap a single value of a repeatable option in a list."""
     return [value] if option.multiple and not isinstance(value, list) else value
 
 
 def _kind(value: object) -> str:
-    """What stands there, in TOML's words; the value itself may be a secret."""
+    """The value's type in TOML's terms; the value itself may be a secret."""
     names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a table"}
     return names.get(type(value), "a date")
 

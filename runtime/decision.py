@@ -1,4 +1,4 @@
-"""From the head's outputs (logits, routing weights, familiarity) to a decision: a label, or unknown."""
+"""Turn the head's outputs (logits, routing weights, familiarity) into a decision: a label, or unknown."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.contract.preprocess import Array
 
 TOP = 3
-STILL = -60.0  # evidence below this: less happens than in any clip of the likeliest class
-# The last four are of the picture: a decision about it would mean nothing (filters/watchdog).
+STILL = -60.0  # evidence below this: less motion than in any clip of the most likely class
+# The last four are set if the picture is useless, so a decision would be meaningless (filters/watchdog).
 State: TypeAlias = Literal["known", "unknown", "warming_up", "frozen", "black", "damaged", "slow"]
 
 
 class BundleId(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bundle spoke."""
+    """The identity of the bundle that made a decision."""
 
     name: str
     stage: int
@@ -28,9 +28,9 @@ class BundleId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The label with its score, the likeliest classes, and the weight that each stage's expert had.
+    """The label with its score, the most likely classes, and the routing weight of each stage's expert.
 
-    What is unknown has no label and no score; the classes that it is most like are in `top` all the same.
+    An unknown clip has no label and no score; `top` still has the most similar classes.
     """
 
     label: str | None = None
@@ -38,24 +38,24 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     top: tuple[tuple[str, float], ...] = ()
     routing: dict[str, float] = {}  # stage -> weight
     state: State = "warming_up"
-    # Log odds of one whole action of the likeliest class, where the bundle tells events; what is stranger than its
-    # threshold pays for it.
+    # Log odds of one whole action of the most likely class, if the bundle supports events; reduced if the familiarity
+    # is below its threshold.
     evidence: float | None = None
 
 
 class Prediction(Decision, frozen=True, kw_only=True):
-    """A decision, when and on which frame of which source it fell, and by which bundle."""
+    """A decision, with time, frame, source and bundle."""
 
-    time: str  # ISO 8601 with the zone
+    time: str  # ISO 8601 with time zone
     frame: int
     latency_ms: float  # capture to prediction for live sources, processing time for files
     bundle: BundleId
-    media_time: float | None = None  # seconds into a recorded source, where the frame is to be found; None for live
+    media_time: float | None = None  # position in a recorded source in seconds; None for live
     source: str
-    age_ms: float | None = None  # of the frame when this is said, by the stream's own clock if it has one; live alone
+    age_ms: float | None = None  # age of the frame at the prediction, by the stream's clock if it has one; live only
 
     def line(self) -> dict[str, object]:
-        """What a line of `--json` holds, flat, in the order that scripts have seen from the start."""
+        """The content of a line of `--json`, flat, in a stable order."""
         line = {"time": self.time, "frame": self.frame} | msgspec.structs.asdict(self)
         return {key: found for key, found in line.items() if found is not None or key not in {"evidence", "age_ms"}}
 
@@ -66,19 +66,19 @@ WARMING_UP = Decision()
 def decide(
     manifest: Manifest, logits: Array, routing: Array, familiarity: Array, evidence: Array | None = None
 ) -> Decision:
-    """The decision for one clip's logits `(C,)`, routing `(E,)`, familiarity `()` and perhaps evidence `(C,)`.
+    """The decision for one clip's logits `(C,)`, routing `(E,)`, familiarity `()` and, if available, evidence `(C,)`.
 
-    What is unknown by a little may be an action all the same, a quicker one or before a shakier camera than any that
-    was learnt: evidence pays a nat for each standard deviation that familiarity lacks, and events go by evidence.
-    Raises EngineError if any number is not finite (NaN or infinite).
+    A clip slightly below the threshold may still be an action, faster or with a shakier camera than those learnt.
+    Evidence, which events are based on, is reduced by one nat per standard deviation that familiarity lacks. Raises
+    EngineError for NaN or infinite outputs.
     """
     if not all(np.isfinite(found).all() for found in (logits, routing, familiarity, evidence) if found is not None):
         raise EngineError(
-            "the head gave numbers that are not finite; check the bundle on this machine with `stpr-check`,"
+            "the head's outputs are NaN or infinite; check the bundle on this machine with `stpr-check`,"
             " or choose another --engine."
         )
     scores = softmax(logits, manifest.temperature)
-    best = np.argsort(-logits, kind="stable")[:TOP]  # by logits: scores of near-equal ones round to a tie
+    best = np.argsort(-logits, kind="stable")[:TOP]  # by logits, since scores of near-equal ones round to ties
     top = tuple((manifest.class_names[index], round(float(scores[index]), 6)) for index in best)
     weights = {str(stage): round(float(weight), 6) for stage, weight in enumerate(routing, start=1)}
     lacking = _lacking(manifest, int(best[0]), float(familiarity))
@@ -89,9 +89,9 @@ def decide(
 
 
 def loudest(decisions: Sequence[Decision]) -> Decision:
-    """Of one moment's decisions, each of another span, the one with the highest evidence; the first where none has any.
+    """Choose among decisions for several spans at one moment the one with the highest evidence; the first without any.
 
-    Of several spans some speak louder by chance: evidence pays half the logarithm of their number.
+    The maximum over several spans is higher by chance, so evidence is reduced by half the logarithm of their number.
     """
     best = max(decisions, key=lambda decision: -math.inf if decision.evidence is None else decision.evidence)
     if best.evidence is None:
@@ -100,7 +100,7 @@ def loudest(decisions: Sequence[Decision]) -> Decision:
 
 
 def _lacking(manifest: Manifest, best: int, familiarity: float) -> float:
-    """By how much a clip is less familiar than clips of its likeliest class's stage must be; 0 for a known one."""
+    """By how much familiarity is below the threshold of the most likely class's stage; 0 for a known clip."""
     if manifest.unknown is None:
         return 0.0
     threshold = manifest.unknown.thresholds[manifest.classes[best].stage - 1]
@@ -108,7 +108,7 @@ def _lacking(manifest: Manifest, best: int, familiarity: float) -> float:
 
 
 def softmax(logits: Array, temperature: float) -> Array:
-    """Scores `(C,)` that sum to 1, in float64: the softmax of logits / temperature."""
+    """Scores `(C,)` that sum to 1: softmax of logits / temperature, in float64."""
     scaled = (logits.astype(np.float64) - logits.max()) / temperature
     powers = np.exp(scaled)
     return np.asarray(powers / powers.sum())

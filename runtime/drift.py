@@ -1,9 +1,9 @@
-"""Another person, room or season moves all that a camera shows by about the same: the drift of its frame features.
+"""Compensate drift: the common shift of a camera's frame features for a new person, room or season.
 
-With `--adapt` a session takes the mean of what it saw lately for where the middle of the classes has gone, and moves
-its clips back by the difference. Three bounds keep a stream from teaching nonsense: no column of a feature moves by
-more than a deviation of the clips of one class, of few clips little is believed, and only columns of how things look
-move, never those of motion. What is kept is one mean frame feature, for as long as the session lasts.
+With `--adapt` a session takes its recent mean feature as the new mean of the classes, and shifts its clips back by the
+difference. Three limits prevent harmful adaptation: no column is shifted by more than one standard deviation within a
+class, few clips cause only a small shift, and motion columns are never shifted. Only one mean feature is kept, for the
+duration of the session.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from stpr.runtime.contract.bundle import Place
 from stpr.runtime.contract.preprocess import Array
 
-FARTHEST: Final = 1.0  # deviations of the clips of one class
-DOUBT: Final = 40.0  # clips that the middle of the classes counts as
-MEMORY: Final = 150.0  # clips that the mean remembers
+FARTHEST: Final = 1.0  # largest shift, in standard deviations within a class
+DOUBT: Final = 40.0  # weight of the classes' mean, in clips
+MEMORY: Final = 150.0  # effective number of clips in the running mean
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class _Seen:
 
 
 class Drift:
-    """The drift of one camera under one bundle. A clip has `frames` frames, and a window one new one."""
+    """The drift of one camera with one bundle. A clip has `frames` frames, and each window one new frame."""
 
     def __init__(self, place: Place, frames: int) -> None:
         self._place, self._step = place, 1 / frames
@@ -36,22 +36,22 @@ class Drift:
 
     @property
     def shift(self) -> Array:
-        """By how much frame features `(D,)` lie off; 0 where columns do not move."""
+        """The estimated shift of frame features `(D,)`; 0 for columns that are not shifted."""
         believed = self._seen.clips / (self._seen.clips + DOUBT)
         farthest = FARTHEST * self._place.deviation
         off = np.clip(believed * (self._seen.mean - self._place.middle), -farthest, farthest)
         return np.asarray(off, dtype=np.float32)
 
     def see(self, window: Array) -> None:
-        """Take in the newest window of frame features `(T, D)`."""
+        """Update with the newest window of frame features `(T, D)`."""
         seen = self._seen
         seen.clips = min(seen.clips + self._step, MEMORY)
         seen.mean += self._step / seen.clips * (window.mean(axis=0) - seen.mean)
 
     def moved_back(self, clips: Array) -> Array:
-        """Clips `(S, T, D)` as they would be without the drift."""
+        """Clips `(S, T, D)` with the shift subtracted."""
         return np.asarray(clips - self.shift)
 
     def share(self, other: Drift) -> None:
-        """Know what another one of the same camera and encoder saw and will see; only one of both is shown windows."""
+        """Share the state of another Drift of the same camera and encoder; only one of both may be updated."""
         self._seen = other._seen

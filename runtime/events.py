@@ -1,15 +1,15 @@
-"""When an action starts and when it has gone: the moments of a stream become events.
+"""Detect events: turn the predictions of a stream into starts and ends of actions.
 
-A moment says how strongly the last span of time speaks for one whole action (`evidence`, the log of its odds). Evidence
-rises while the window slides over an action and falls again, so an action is a peak:
+A moment has the evidence that the last window shows one whole action (log odds). Evidence rises while the window slides
+over an action and falls again, so an action is a peak:
 
-    evidence            *                     threshold: from here on a moment may be one
+    evidence            *                     threshold: minimum evidence of an event's peak
                      *     *
-        --------- * --------- * ------------- fade: below, the label has gone
+        --------- * --------- * ------------- fade: below, the label has ended
               *                  *  *  *
-          start  peak ── wait ──▶ said        an end is said once the label has been gone for `linger`
+          start  peak ── wait ──▶ report      an end is reported after the label has been absent for `linger`
 
-Of moments closer together than `apart` spans only the loudest counts: two whole actions don't share their time.
+Of peaks closer together than `apart` spans only the highest counts, since whole actions don't overlap in time.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from stpr.runtime.contract.errors import ContractError
 
 
 class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What makes an event, and how long to wait before saying so. Evidence in nats, times in seconds."""
+    """The thresholds of events, and the delays of their reports. Evidence in nats, times in seconds."""
 
     threshold: float = -0.5
     fade: float = -2.0
-    wait: float = 0.75  # for something louder, before a start is said
-    linger: float = 0.5  # for the label to come back, before an end is said
-    apart: float = 0.875  # spans between two peaks
+    wait: float = 0.75  # for a higher peak, before a start is reported
+    linger: float = 0.5  # for the label to return, before an end is reported
+    apart: float = 0.875  # minimum distance of two peaks, in spans
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Reject inconsistent values."""
         if not self.fade <= self.threshold:
             raise ContractError(
                 f"events fade at {self.fade:g} and start at {self.threshold:g}; fade must not be higher."
@@ -46,7 +46,7 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What was thought of the last span of time at one frame. Without a label, nothing is going on."""
+    """The prediction for the window that ends at a frame. Without a label, there is no action."""
 
     at: float  # seconds, never decreasing
     frame: int
@@ -55,29 +55,29 @@ class Moment:
     label: str | None = None
     stage: int = 0
     evidence: float = -math.inf
-    nearest: str | None = None  # the class that comes second
-    margin: float | None = None  # of the label's score over the second
+    nearest: str | None = None  # the second most likely class
+    margin: float | None = None  # score of the label minus that of the second
     routing: dict[str, float] | None = None
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="start", omit_defaults=True):
-    """An action was recognised; `frame` and the times are those of the moment that first spoke for it."""
+    """An action was recognised; `frame` and times are those of the first moment that supports it."""
 
     id: int
     label: str
     stage: int
-    score: float  # odds as a share: 1 / (1 + e^-evidence)
+    score: float  # evidence as a probability: 1 / (1 + e^-evidence)
     frame: int
     time: str
     media_time: float | None = None
     nearest: str | None = None
     margin: float | None = None
     routing: dict[str, float] | None = None
-    source: str = ""  # which of several cameras; set by who knows it
+    source: str = ""  # name of the camera, set by the session
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end", omit_defaults=True):
-    """The action has gone; `frame` and the times are those of the last moment that spoke for it."""
+    """The action has ended; `frame` and times are those of the last moment that supports it."""
 
     id: int
     label: str
@@ -98,7 +98,7 @@ Event: TypeAlias = Start | End
 
 @dataclass(slots=True)
 class _Run:
-    """Moments of one label: the first, the loudest and the last of those that spoke for it."""
+    """A run of moments with one label: first, highest and last."""
 
     first: Moment
     peak: Moment
@@ -107,10 +107,10 @@ class _Run:
 
 
 class EventDecoder:
-    """Moments in, events out, as soon as they are due. Remembers two runs of moments, however long the stream."""
+    """Consumes moments and returns events as soon as they are due. Memory: two runs, for any length of stream."""
 
     def __init__(self, span: float, settings: EventSettings) -> None:
-        """`span` is what a clip spans, in seconds."""
+        """`span`: the length of a clip in seconds."""
         self._settings = settings
         self._span = span
         self._open: _Run | None = None
@@ -119,7 +119,7 @@ class EventDecoder:
         self._count = 0
 
     def see(self, moment: Moment) -> list[Event]:
-        """What is known now, in the order in which it happened."""
+        """Add a moment; returns new events in order of time."""
         said: list[Event] = []
         for run in (self._open, self._next):
             if run is not None and self._supports(moment, run):
@@ -134,19 +134,19 @@ class EventDecoder:
         return said
 
     def flush(self) -> list[Event]:
-        """End what is open: the stream is over, or has a hole."""
+        """End open events, at the end of the stream or at a gap."""
         said = self._start() if self._next is not None else []
         said += self._end()
         self._peak_at = -math.inf
         return said
 
     def _supports(self, moment: Moment, run: _Run) -> bool:
-        """Whether the run goes on: an interrupted one does where it comes back in time."""
+        """Whether the moment continues the run; short interruptions are allowed."""
         alike = moment.label == run.peak.label and moment.evidence >= self._settings.fade
         return alike and moment.at - run.last.at <= self._settings.linger
 
     def _consider(self, moment: Moment) -> None:
-        """Let the moment be the peak of the next event, if it can be one and is louder than what could be so far."""
+        """Make the moment the peak of the next event, if it qualifies and exceeds the current candidate."""
         if moment.label is None or moment.evidence < self._settings.threshold:
             return
         if self._open is not None and self._open.peak.label == moment.label:
@@ -157,7 +157,7 @@ class EventDecoder:
             self._next = _Run(moment, moment, moment)
 
     def _is_due(self, run: _Run, now: float) -> bool:
-        """Whether the run's peak seems over; what goes on and on is not waited for longer than a span."""
+        """Whether the run's peak has passed, or the run has lasted longer than a span."""
         return now - run.peak.at >= self._settings.wait or now - run.first.at >= self._span
 
     def _start(self) -> list[Event]:
@@ -216,5 +216,5 @@ def _end_of(run: _Run) -> End:
 
 
 def share(evidence: float) -> float:
-    """Log odds as a share of 1."""
+    """Log odds as a probability."""
     return round(0.5 * (1 + math.tanh(evidence / 2)), 6)

@@ -1,4 +1,4 @@
-"""`stpr-run`, apart from its options: a source, a session and sinks, joined until somebody says stop."""
+"""`stpr-run`: connect sources, sessions and sinks, and run until stopped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def run_live(settings: Settings, stopping: Stopping) -> None:
-    """Recognize until the source ends or the user stops it; then one line on standard error sums the run up."""
+    """Recognize until the source ends or the user stops it; then write a summary line to standard error."""
     with ExitStack() as opened:
         models = opened.enter_context(closing(Models(settings)))
         model = opened.enter_context(models.first())
@@ -60,17 +60,17 @@ def run_live(settings: Settings, stopping: Stopping) -> None:
                 models.after()
                 updater.after(results)
     if sinks.broken:
-        raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; mend that and run again.")
+        raise StprError(f"{', '.join(sinks.broken)} stopped before the end, see above; fix that and run again.")
 
 
 def _alone(session: Session, frames: Iterable[Frame]) -> Iterator[list[tuple[Session, Result]]]:
-    """One camera needs no thread between its source and the loop."""
+    """The loop for one camera, which needs no extra thread."""
     for result in run(session, frames):
         yield [(session, result)]
 
 
 def summaries(sessions: Sequence[Session], sources: Sequence[Source], sinks: Sinks) -> str:
-    """A line about each source of a run that ended, with its name where there are several."""
+    """One summary line per source, with its name if there are several."""
     lines = [summary(session, source, sinks) for session, source in zip(sessions, sources, strict=True)]
     if len(lines) == 1:
         return lines[0]
@@ -78,7 +78,7 @@ def summaries(sessions: Sequence[Session], sources: Sequence[Source], sinks: Sin
 
 
 def summary(session: Session, source: Source, sinks: Sinks) -> str:
-    """One line about a run that ended."""
+    """The summary line of a run."""
     timing, span = session.timing, session.model.manifest.clip.span_seconds
     latency = timing.latency_ms()
     said = (
@@ -95,7 +95,7 @@ def summary(session: Session, source: Source, sinks: Sinks) -> str:
 
 
 def _with_a_window_or_headless(settings: Settings) -> Settings:
-    """Headless where a window was asked for and none can be shown, and that is said."""
+    """Switch to headless, with a warning, if no window can be shown."""
     if settings.headless or (reason := why_no_window()) is None:
         return settings
     log.warning("no window: %s; running headless.", reason)

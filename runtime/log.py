@@ -1,9 +1,9 @@
-"""What a run says on standard error: a line with its time and level, and what repeats itself is counted.
+"""Logging of a run to standard error: lines with time and level; repetitions are counted instead of repeated.
 
     2026-11-26 03:41:07+00:00 WARNING mqtt: no broker at house:1883 (refused); … (17 more like it were left out)
 
-Modules speak through Python's logging; this is the one place where that becomes lines. The systemd journal has a time
-of its own and wants levels as numbers, so there a line begins with `<4>` instead.
+Modules use Python's logging; only this module formats it. The systemd journal adds its own time and expects numeric
+levels, so there a line begins with `<4>` instead.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Final
 import click
 
 LEVELS: Final = ("error", "warning", "info", "debug")
-AT_ONCE: Final = 4  # lines of a kind that may follow each other
-LINE_SECONDS: Final = 60.0  # for another one
-KINDS: Final = 256  # of lines that are remembered
-JOURNAL: Final = "JOURNAL_STREAM"  # device and inode of the stream that leads to the journal, set by systemd
+AT_ONCE: Final = 4  # lines of a kind that are shown at once
+LINE_SECONDS: Final = 60.0  # until a further one is allowed
+KINDS: Final = 256  # kinds of lines that are tracked
+JOURNAL: Final = "JOURNAL_STREAM"  # device and inode of the journal's stream, set by systemd
 PRIORITIES: Final[Mapping[int, int]] = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 
 
 class Allowance:
-    """Some lines at once, then one a minute; counts those that were not allowed."""
+    """A rate limit: some lines at once, then one per minute; counts suppressed ones."""
 
     def __init__(self) -> None:
         self._left, self._filled_at = float(AT_ONCE), time.monotonic()
@@ -56,16 +56,16 @@ class Allowance:
 
 @dataclass(slots=True)
 class _Kind:
-    """Lines that are alike but for their numbers."""
+    """Lines that differ only in their numbers."""
 
     allowance: Allowance = field(default_factory=Allowance)
     said_at: float = float("-inf")  # monotonic
 
 
 class Repeats:
-    """Which lines are left out: one that says the same as the last one of its module, and floods of one kind.
+    """Decides which lines to suppress: repetitions of a module's last line, and floods of one kind.
 
-    The same is said again after a minute; lines whose numbers alone differ are one kind.
+    A repetition is shown again after a minute; lines that differ only in numbers are one kind.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Repeats:
 
 
 class Lines(logging.Handler):
-    """Writes to what is standard error just then; where nobody takes it, the run goes on."""
+    """Writes to the current standard error, ignoring write errors."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
@@ -97,14 +97,14 @@ class Lines(logging.Handler):
         self._to_journal = is_journal()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it, unless it was said just now. The lock of the handler is held."""
+        """Write the line, unless it is suppressed. Called with the handler's lock held."""
         left_out = 0
         if self._repeats is not None and record.exc_info is None:
             found = self._repeats.left_out(record.name, record.getMessage())
             if found is None:
                 return
             left_out = found
-        with suppress(OSError, ValueError):  # closed, full, or a reader that has gone
+        with suppress(OSError, ValueError):  # closed, full, or its reader has gone
             click.echo(self._line(record, left_out), err=True)
 
     def _line(self, record: logging.LogRecord, left_out: int) -> str:
@@ -120,7 +120,7 @@ class Lines(logging.Handler):
 
 @contextmanager
 def saying(level: str) -> Iterator[None]:
-    """Within the block, what is of that level or graver is said; `debug` holds nothing back, of libraries neither."""
+    """Within the block, show messages of this level or above; `debug` suppresses nothing, and includes libraries."""
     root, ours = logging.getLogger(), logging.getLogger("stpr")
     number = getattr(logging, level.upper())
     lines, before = Lines(number), (root.level, ours.level)
@@ -137,7 +137,7 @@ def saying(level: str) -> Iterator[None]:
 
 
 def is_journal() -> bool:
-    """Whether standard error leads to the systemd journal: said of this very stream, since it may be redirected."""
+    """Whether standard error is connected to the systemd journal (it may have been redirected since)."""
     with suppress(OSError, ValueError, AttributeError):
         found = os.fstat(sys.stderr.fileno())
         return os.environ.get(JOURNAL) == f"{found.st_dev}:{found.st_ino}"

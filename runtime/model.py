@@ -1,4 +1,4 @@
-"""A bundle at work: frames to frame features, windows of features to decisions, each in batches of any size."""
+"""Run a bundle's graphs: frames to frame features, windows of features to decisions, in batches of any size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds, told
 
 
 class Model:
-    """The two engines of a live run, which several sessions may share. Not thread-safe; a context manager."""
+    """Encoder and head engines, which several sessions may share. Not thread-safe; a context manager."""
 
     def __init__(self, bundle: Bundle, *, encoder: Engine, head: Engine) -> None:
-        """Takes the engines over and closes them. Raises EngineError unless both do what the manifest says."""
+        """Takes ownership of the engines. Raises EngineError if their inputs or outputs don't match the manifest."""
         self.bundle, self.manifest = bundle, bundle.manifest
         self.id = BundleId(name=bundle.manifest.name, stage=bundle.manifest.stage, digest=bundle.digest)
         self._encoder, self._head = encoder, head
@@ -31,30 +31,30 @@ class Model:
 
     @property
     def tells_events(self) -> bool:
-        """Whether decisions carry the evidence that events are made of."""
+        """Whether decisions have evidence, which events need."""
         return any(output.name == "evidence" for output in self.manifest.graphs[GraphName.HEAD].outputs)
 
     def encode(self, images: Sequence[Image], greys: Sequence[Array] = ()) -> Array:
-        """Frame features `(N, D)` of N >= 1 RGB images `(H, W, 3)` uint8 of any sizes, in one call of the encoder.
+        """Encode N >= 1 RGB images `(H, W, 3)` uint8 of any sizes in one call: frame features `(N, D)`.
 
-        `greys` are each image's pairs `(K, 2, s, s)` uint8 where the bundle sees motion, and none otherwise.
+        `greys`: each image's motion pairs `(K, 2, s, s)` uint8, if the bundle uses motion, else empty.
         """
         feeds = {"frames": np.stack([preprocess(image, self.manifest.preprocess) for image in images])}
         if self.manifest.motion:
             if len(greys) != len(images):
-                raise ValueError(f"the bundle sees motion: {len(images)} images need as many greys, not {len(greys)}")
+                raise ValueError(f"the bundle uses motion: {len(images)} images need as many greys, not {len(greys)}")
             feeds["greys"] = np.stack(greys)
         return self._encoder.run(feeds)["features"]
 
     def judge(self, windows: Array) -> list[Decision]:
-        """The decisions for windows of frame features `(B, T, D)`, in one call of the head. Raises EngineError."""
+        """Classify windows of frame features `(B, T, D)` in one call of the head. Raises EngineError."""
         outputs = self._head.run({"features": windows})
         names = [name for name in ("logits", "routing", "familiarity", "evidence") if name in outputs]
         rows = zip(*(outputs[name] for name in names), strict=True)
         return [decide(self.manifest, *row) for row in rows]
 
     def run_on(self, encoder: Engine, head: Engine) -> None:
-        """Go on with these engines, which do the same, and close those before. Between two calls alone."""
+        """Replace the engines by equivalent ones and close the old ones; only between two calls."""
         before, self._encoder, self._head = (self._encoder, self._head), encoder, head
         self.engine = told(encoder.name, head.name)
         for engine in before:
@@ -62,11 +62,11 @@ class Model:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is over."""
+        """Whether `close` was called."""
         return self._closed
 
     def close(self) -> None:
-        """Close both engines; a second time nothing happens."""
+        """Close both engines; may be called twice."""
         if not self._closed:
             self._closed = True
             self._encoder.close()
@@ -81,7 +81,7 @@ class Model:
         self.close()
 
     def _rehearse(self) -> None:
-        """Run both graphs once on zeros: checks what goes in and comes out, and pays the first run's set-up."""
+        """Run both graphs once on zeros, as a check of inputs and outputs, and as warm-up."""
         spec, clip, graphs = self.manifest.preprocess, self.manifest.clip, self.manifest.graphs
         feeds = {"frames": np.zeros((1, spec.height, spec.width, 3), np.uint8)}
         if motion := self.manifest.motion:
@@ -93,11 +93,11 @@ class Model:
         wanted = promised | {"logits": (1, len(self.manifest.classes))}
         found = {name: outputs[name].shape for name in wanted}
         if found != wanted:
-            raise EngineError(f"the head gives {found}, the manifest promises {wanted}; export the stage again.")
+            raise EngineError(f"the head's outputs are {found}, but the manifest has {wanted}; export the stage again.")
 
 
 def open_model(bundle: Bundle, engine: str, options: EngineOptions = DEFAULTS) -> Model:
-    """The bundle's encoder and head on that engine, rehearsed. Raises EngineError when they can't run here."""
+    """Open a bundle's encoder and head on an engine and warm them up. Raises EngineError if they can't run here."""
     with ExitStack() as opened:
         encoder = open_graph(engine, bundle, GraphName.ENCODER, options)
         opened.callback(encoder.close)

@@ -1,9 +1,9 @@
-"""The embedded `motions` set: ten little actions that no single frame gives away.
+"""The embedded `motions` set: ten synthetic actions that can't be recognised from a single frame.
 
-An action moves ONE channel of the pose (x, y, log size, angle) around a random middle; the other channels drift at
-random. Every clip's mean pose is that middle, whatever the class, so only the order of the frames tells the classes
-apart. Actors and scenes of the split `test` are never seen in `train`. Everything is drawn from rounded coordinates
-with OpenCV's integer operations: the same arguments give the same pixels.
+An action moves ONE channel of the pose (x, y, log size, angle) around a random centre; the other channels drift at
+random. Every clip's mean pose is that centre, for all classes, so only the order of the frames distinguishes them.
+Actors and scenes of the split `test` never occur in `train`. Everything is drawn from rounded coordinates with OpenCV's
+integer operations, so the same arguments give the same pixels.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ RADIUS = 0.155  # of the frame: an actor's unit at log size 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
-    """What happens around an actor in F frames; None: nothing."""
+    """Disturbances around an actor in F frames; None: none."""
 
     camera: Floats | None = None  # (F, 2), frame widths, at most 1/12: moves all that is seen
     light: Floats | None = None  # (F,), a factor of every pixel's brightness

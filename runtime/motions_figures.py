@@ -1,4 +1,4 @@
-"""What is seen in the embedded `motions` set: an actor of coloured outlines, and the scene behind it, at random."""
+"""Draw the random actors and scenes of the embedded `motions` set."""
 
 from __future__ import annotations
 

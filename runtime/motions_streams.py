@@ -1,10 +1,10 @@
-"""Untrimmed videos of the embedded set: what a camera sees when nobody cuts clips, and exactly when which action fell.
+"""Generate untrimmed videos of the embedded set, with the exact times of the actions.
 
-A stream is a row of scenes. In a scene one actor stands, acts, and stands again:
+A stream is a sequence of scenes. In a scene one actor stands, acts, and stands again:
 
     | standing 2.5-5 s | action 1.75-2.25 s | standing 1-2 s | next actor ...
 
-A `Scenario` says what is different: no standing, another speed, a shaking camera, a passer-by, a light switched on.
+A `Scenario` varies this: no standing, another speed, a shaking camera, a passer-by, a light switched on.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ OUTSIDE: Final = 0.35  # frame widths: so far outside nothing of an actor is see
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What a stream shows beside its actions."""
+    """The variations of a stream."""
 
     stands: bool = True  # before and after each action
     speed: float = 1.0

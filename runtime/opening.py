@@ -1,4 +1,4 @@
-"""The sources of a run and their sessions, opened as its settings say."""
+"""Open the sources of a run and their sessions according to its settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def open_for(settings: Settings, uri: str) -> Source:
-    """One of the sources. Raises SourceError where it can't be opened, StprError for a login that can't be read."""
+    """Open one of the sources. Raises SourceError if that fails, StprError for an unreadable login file."""
     if shows_login(uri):
         log.warning(
             "the password in an address can be read by every user of this machine (ps); name it with --login FILE."
@@ -29,28 +29,28 @@ def open_for(settings: Settings, uri: str) -> Source:
 
 
 def session_for(source: Source, model: Model, settings: Settings) -> Session:
-    """What is remembered of a source under a model, with filters of its own."""
+    """Create the session of a source with a model, with its own filters."""
     return Session(model, source.origin, open_filters(settings, model.manifest), adapt=settings.adapt)
 
 
 def cannot_adapt(model: Model) -> str:
-    """Why `--adapt` does nothing."""
+    """The warning if `--adapt` has no effect."""
     return (
-        f"--adapt does nothing for {model.bundle.path}: it has no {PLACE}, since it is older than that or does not go"
-        " by how a clip looks on the whole."
+        f"--adapt does nothing for {model.bundle.path}: it has no {PLACE}, since it is older or its statistics"
+        " do not use mean features."
     )
 
 
 def source_options(settings: Settings) -> SourceOptions:
-    """How sources are to be opened."""
-    # systemd gives every service a number of its own.
+    """The options for opening sources."""
+    # systemd sets an invocation id for every service.
     wait = "INVOCATION_ID" in os.environ if settings.wait is None else settings.wait
     login = _login(settings.login)
     return SourceOptions(threads=settings.threads, transport=settings.transport, login=login, wait=wait)
 
 
 def _login(path: Path | None) -> tuple[str, str] | None:
-    """User and password of streams, of a file or else of the environment."""
+    """User and password of streams, from the file or else the environment."""
     if path is not None:
         user, password = read_secret(path, "--login", 2)
         return user, password

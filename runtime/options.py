@@ -1,6 +1,6 @@
-"""The options of a command, made from the fields of its settings: name, type, default and help are said once, there.
+"""Create a command's options from the fields of its settings, so that name, type, default and help are stated once.
 
-A field is an option where its annotation holds an Option, and is called as the field is:
+A field is an option if its annotation contains an Option; the option has the field's name:
 `clips: Annotated[Path | None, Option(metavar="DIR", help="…")] = None` is `--clips DIR`.
 """
 
@@ -21,19 +21,19 @@ _TYPES: Final[dict[type, Any]] = {Path: click.Path(path_type=Path), str: str, in
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True):
-    """What an option says beyond its field's name, type and default."""
+    """The properties of an option beyond its field's name, type and default."""
 
     help: str
     metavar: str | None = None
-    bounds: click.ParamType[Any] | None = None  # such as click.IntRange(min=1), in place of the field's type
-    default: str | None = None  # what leaving it out means, where the field's default does not say it
-    alone: str | None = None  # what the flag without a value means
-    both: bool = False  # a switch with --no-
-    several: bool = False  # texts, one for each time it is given
+    bounds: click.ParamType[Any] | None = None  # such as click.IntRange(min=1), instead of the field's type
+    default: str | None = None  # description of the default, if the field's value does not show it
+    alone: str | None = None  # value of the option given without a value
+    both: bool = False  # also has a --no- form
+    several: bool = False  # may be repeated
 
 
 def options_of(settings: type[msgspec.Struct]) -> Callable[[F], F]:
-    """Give a command an option for each field of `settings` whose annotation has an Option, in their order."""
+    """A decorator that adds an option for each field of `settings` with an Option, in order."""
     hints = typing.get_type_hints(settings, include_extras=True)
     made = [
         _option(field, hints[field.name].__origin__, said)
@@ -42,7 +42,7 @@ def options_of(settings: type[msgspec.Struct]) -> Callable[[F], F]:
     ]
 
     def decorate(command: F) -> F:
-        for option in reversed(made):  # a decorator's option comes before those below it
+        for option in reversed(made):  # decorators apply from bottom to top
             command = option(command)
         return command
 
@@ -55,7 +55,7 @@ def _said(hint: Any) -> Option | None:
 
 
 def _option(field: Any, hint: Any, said: Option) -> Callable[[F], F]:
-    """The option of a field, as click has it."""
+    """The click option of a field."""
     flag = f"--{field.name.replace('_', '-')}"
     words: dict[str, Any] = {"metavar": said.metavar, "help": said.help}
     if said.default is not None:
@@ -73,7 +73,7 @@ def _option(field: Any, hint: Any, said: Option) -> Callable[[F], F]:
 
 
 def _kind(hint: Any) -> Any:
-    """The type of an option, as click has it, from that of its field."""
+    """The click type for a field's type."""
     if typing.get_origin(hint) in (Union, types.UnionType):
         (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
     return click.Choice(typing.get_args(hint)) if typing.get_origin(hint) is Literal else _TYPES[hint]

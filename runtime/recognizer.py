@@ -1,11 +1,11 @@
-"""A live run: frames in, predictions out.
+"""The live loop: frames in, predictions out.
 
     source ─▶ frame ─▶ wanted? ─▶ preprocess ─▶ encoder ─▶ window ─▶ full? ─▶ head ─▶ decision ─▶ filters ─▶ result
               (H,W,3)    │        (N,h,w,3)      (N,D)     T slots     │      (B,C)
                          └─ no: shown, not encoded                     └─ no: warming up
 
-Each frame is encoded at most once; the head reads T features. This equals the clip graph on the same frames. N and B
-count the cameras whose frame is wanted and whose window is full: they share one call of each graph.
+Each frame is encoded at most once; the head reads T features, with the same result as the clip graph on these frames.
+N and B are the numbers of cameras whose frame is wanted and whose window is full; they share one call of each graph.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from stpr.runtime.session import Session
 from stpr.runtime.sources.frame import Frame, Source
 
 Shot: TypeAlias = tuple[Session, Frame]
-Round: TypeAlias = Mapping[int, Frame | None]  # by the number of the camera; None: it has ended
+Round: TypeAlias = Mapping[int, Frame | None]  # by camera index; None: the camera has ended
 
 
 def predictions(model: Model, source: Source) -> Iterator[Prediction]:
-    """What the model says of a source until it ends: one prediction per slot of the window, none for other frames.
+    """Yield the predictions for a source until it ends: one per slot of the window, none for other frames.
 
-    Until the window is full their state is "warming_up" and they have no label.
+    Until the window is full, their state is "warming_up" and they have no label.
     """
     for result in run(Session(model, source.origin), source):
         if result.prediction is not None:
@@ -38,7 +38,7 @@ def predictions(model: Model, source: Source) -> Iterator[Prediction]:
 
 
 def run(session: Session, frames: Iterable[Frame]) -> Iterator[Result]:
-    """The result of every frame of one camera until its source ends."""
+    """Yield the result of every frame of one camera until its source ends."""
     for frame in frames:
         yield from step([(session, frame)])
     if (last := session.end()) is not None:
@@ -46,7 +46,7 @@ def run(session: Session, frames: Iterable[Frame]) -> Iterator[Result]:
 
 
 def run_all(sessions: Sequence[Session], rounds: Iterable[Round]) -> Iterator[list[tuple[Session, Result]]]:
-    """The results of each round, with their sessions: frames that have come at one time share the graphs' calls."""
+    """Yield the results of each round with their sessions; the frames of a round share the graphs' calls."""
     for taken in rounds:
         shots = [(sessions[number], frame) for number, frame in taken.items() if frame is not None]
         made = [*zip((session for session, _ in shots), step(shots), strict=True)]
@@ -55,9 +55,9 @@ def run_all(sessions: Sequence[Session], rounds: Iterable[Round]) -> Iterator[li
 
 
 def step(shots: Sequence[Shot]) -> list[Result]:
-    """The results of one frame of each of several cameras, with one call of each graph for all of them.
+    """Process one frame of each of several cameras, with one call of each graph for all of them.
 
-    A session takes part once at most, and all share one model; raises ValueError otherwise.
+    Each session may appear once, and all must share one model; raises ValueError otherwise.
     """
     begun = time.monotonic()
     if not shots:
@@ -70,7 +70,7 @@ def step(shots: Sequence[Shot]) -> list[Result]:
 
 
 def _decide(wanted: Sequence[Shot]) -> dict[Session, Decision]:
-    """A decision for each session whose frame opens a slot of its window: that of the span that speaks loudest."""
+    """A decision for each session whose frame fills a slot of its window: of the span with the highest evidence."""
     model = wanted[0][0].model
     greys = [session.trail.pairs() for session, _ in wanted if session.trail is not None]
     features = model.encode([frame.image for _, frame in wanted], greys)

@@ -1,4 +1,4 @@
-"""What goes from recognition through the filters to the sinks."""
+"""The result of a frame, which passes through the filters to the sinks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from stpr.runtime.sources.frame import Frame
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What is known after a frame. Between two slots of the window there is no new prediction."""
+    """The result of a frame; without a new prediction between two slots of the window."""
 
     frame: Frame
-    prediction: Prediction | None  # of this frame
-    fps: float  # frames a second of its source just now
-    began: bool = False  # a new window begins: nothing before this frame counts any more
-    ended: bool = False  # the source gave its last frame: nothing follows
-    events: tuple[Event, ...] = ()  # what the filter `events` knows now
-    latest: Prediction | None = None  # the newest of its source so far, as the filter `latest` found it
+    prediction: Prediction | None  # for this frame
+    fps: float  # current frames per second of its source
+    began: bool = False  # a new window begins; earlier frames no longer count
+    ended: bool = False  # the source has ended; nothing follows
+    events: tuple[Event, ...] = ()  # set by the filter `events`
+    latest: Prediction | None = None  # the newest of its source, set by the filter `latest`

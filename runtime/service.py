@@ -1,7 +1,7 @@
-"""Words to systemd (`Type=notify`): ready, still alive, stopping; without NOTIFY_SOCKET, none.
+"""Notify systemd (`Type=notify`): ready, alive (watchdog), stopping; does nothing without NOTIFY_SOCKET.
 
-A run is alive while it waits for a frame, however long: a camera that is away is its source's affair, and a restart
-would not bring it back. It hangs when a frame that came is not done with within the watchdog's time.
+A run counts as alive while it waits for a frame, however long, since a restart would not bring a camera back. It hangs
+if a frame is not processed within the watchdog's time.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import Final, TypeVar
 
 SOCKET, INTERVAL, OWNER = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 Item = TypeVar("Item")
-BEATS: Final = 3  # within the watchdog's time: one may be late
+BEATS: Final = 3  # notifications per watchdog interval, so that one may be late
 
 
 class Pulse:
-    """Knows how long the frame in hand has been there."""
+    """Tracks how long the current frame has been in processing."""
 
     def __init__(self) -> None:
         self._since: float | None = None
 
     def through(self, frames: Iterable[Item]) -> Iterator[Item]:
-        """Frames, or rounds of them; whoever takes the next one has done with the one before."""
+        """Pass frames or rounds on; requesting the next one means that the previous is done."""
         for frame in frames:
             self._since = time.monotonic()
             yield frame
             self._since = None
 
     def hangs(self, seconds: float) -> bool:
-        """Whether one frame has been in hand for longer than that."""
+        """Whether the current frame has been in processing for longer than `seconds`."""
         since = self._since
         return since is not None and time.monotonic() - since > seconds
 
 
 @contextmanager
 def under_systemd(status: str) -> Iterator[Pulse]:
-    """Ready from here on, with `status` beside the service's name; alive as the pulse is; stopping at the end."""
+    """Notify ready with `status` on entry, alive as long as the pulse does not hang, and stopping at the end."""
     pulse, ended = Pulse(), threading.Event()
     _say(f"READY=1\nSTATUS={status}")
     interval = _interval()
@@ -62,7 +62,7 @@ def _beat(pulse: Pulse, ended: threading.Event, interval: float) -> None:
 
 
 def _interval() -> float | None:
-    """Seconds within which systemd wants a sign of life; None where it asks for none, or asks another process."""
+    """The watchdog interval in seconds; None if there is none for this process."""
     text, owner = os.environ.get(INTERVAL, ""), os.environ.get(OWNER)
     if not text.isdecimal() or int(text) == 0 or owner not in (None, str(os.getpid())):
         return None

@@ -1,4 +1,4 @@
-"""One camera under a model: all that is remembered of it between two frames."""
+"""The state of one camera between frames."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from stpr.runtime.timing import Timing
 from stpr.runtime.trail import Trail
 from stpr.runtime.window import FeatureWindow
 
-SPANS: Final = (0.875, 1.0, 1.125, 1.25, 1.375)  # of a training clip: actions last about that long, slow ones longer
+SPANS: Final = (0.875, 1.0, 1.125, 1.25, 1.375)  # of a training clip; mainly longer ones, for slow actions
 
 
 class Session:
-    """The window, the filters and the timing of one camera. The window's features are of this model's encoder."""
+    """Window, filters and timing of one camera. The window's features come from this model's encoder."""
 
     def __init__(self, model: Model, origin: Origin, filters: Sequence[Filter] = (), *, adapt: bool = False) -> None:
-        """`filters` are this session's own, applied to each result in this order.
+        """`filters` belong to this session and are applied to each result in order.
 
-        `adapt`: follow the drift of what the camera shows, if the bundle says where its classes lie.
+        `adapt`: compensate drift, if the bundle has the place of its classes.
         """
         self.model, self.origin = model, origin
         spans = SPANS if model.tells_events else (1.0,)
@@ -40,11 +40,11 @@ class Session:
         self.timing = Timing()
         self._filters = filters
         self._last: Frame | None = None
-        self._connection = 0  # that the window's frames came by
+        self._connection = 0  # of the window's frames
         self._began = False
 
     def wants(self, frame: Frame) -> bool:
-        """Show each frame here, in order: is it to be encoded?"""
+        """Whether a frame must be encoded; call it with every frame in order."""
         if frame.connection != self._connection:
             self.window.reset()
             self._connection = frame.connection
@@ -57,23 +57,23 @@ class Session:
         return wanted
 
     def push(self, frame: Frame, feature: Array) -> None:
-        """Take in the feature `(D,)` of a frame that was wanted."""
+        """Add the feature `(D,)` of a wanted frame."""
         self.window.push(feature, frame.captured_at, frame.stands)
         if self.drift is not None and self.window.is_full():
             self.drift.see(self.window.as_clips()[0])
 
     def clips(self) -> Array:
-        """The window as a clip of each span `(S, T, D)`, moved back by the drift if that is followed. Only when full.
+        """The window as clips of several spans `(S, T, D)`, with drift removed if enabled. Only if full.
 
-        A copy.
+        Returns a copy.
         """
         clips = self.window.as_clips()
         return clips if self.drift is None else self.drift.moved_back(clips)
 
     def beside(self, model: Model, *, share: bool) -> Session:
-        """What sees the same under another model of such clips, to compare with it or to take over from it.
+        """A session of the same camera for another model, for comparison or take-over.
 
-        `share`: both encode alike, so the window is this one's own. Else an empty one with slots at the same moments.
+        `share`: both have the same encoder, so the window is shared. Else it is empty, with slots at the same times.
         """
         other = Session(model, self.origin, adapt=self.adapt)
         other._connection = self._connection
@@ -88,21 +88,21 @@ class Session:
         return other
 
     def adopt(self, other: Session) -> None:
-        """Go on from the next frame under the model of a session that ran beside, with its window."""
+        """Continue from the next frame with the model and window of a session made by `beside`."""
         self.model, self.window, self.trail, self.drift = other.model, other.window, other.trail, other.drift
         for one in self._filters:
             if isinstance(one, Follower):
                 one.follow(other.model.manifest)
 
     def conclude(self, frame: Frame, decision: Decision | None, *, begun: float) -> Result:
-        """The result of a frame that was handled since `begun` (monotonic); no decision where it opened no slot."""
+        """The filtered result of a frame whose processing began at `begun` (monotonic); without decision if no slot."""
         now, self._last = time.monotonic(), frame
         prediction = None if decision is None else self._predict(frame, decision, begun, now)
         self.timing.saw_frame(now)
         return self._filtered(Result(frame, prediction, self.timing.recent_fps, began=self._began))
 
     def end(self) -> Result | None:
-        """What the filters have still to say after the last frame; None if that is nothing."""
+        """The filters' remaining result after the last frame, such as ends of events; None if there is none."""
         if self._last is None:
             return None
         last = self._filtered(Result(self._last, None, self.timing.recent_fps, ended=True))

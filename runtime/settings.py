@@ -1,4 +1,4 @@
-"""The settings of a device's commands. A field that has an Option is the option of that name."""
+"""The settings of the device's commands. A field with an Option is a command-line option."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PAGE_ADDRESS: Final = "localhost:8080"
 
 
 class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a newer bundle takes over from the running one."""
+    """Conditions for a newer bundle to replace the running one."""
 
-    predictions: int = 40  # on which both are compared, and after which the new one is marked good
-    disagreement: float = 0.1  # the share of them that may differ on old classes
+    predictions: int = 40  # number compared in shadow, and until the new bundle is marked good
+    disagreement: float = 0.1  # maximum share that may differ on old classes
 
     def __post_init__(self) -> None:
-        """Refuse what means nothing."""
+        """Reject invalid values."""
         if self.predictions < 1 or not 0 <= self.disagreement < 1:
             raise ContractError(
                 f"updates are compared on 1 prediction or more and may differ on a share from 0 to below 1, got"
@@ -40,7 +40,7 @@ EngineName: TypeAlias = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="Runs the graphs: onnxruntime (CPU), onnxruntime-cuda, …; an unknown name is answered with all.",
+        help="Engine of the graphs: onnxruntime (CPU), onnxruntime-cuda, …; an unknown name lists all.",
     ),
 ]
 Threads: TypeAlias = Annotated[
@@ -50,7 +50,7 @@ PublicKey: TypeAlias = Annotated[
     Path | None,
     Option(
         metavar="PUBKEY",
-        help="Refuse a bundle that is not signed with the key of this file (KEY.pub of stpr-export keygen KEY).",
+        help="Refuse a bundle that is not signed with this key (KEY.pub of stpr-export keygen KEY).",
     ),
 ]
 Events: TypeAlias = Annotated[
@@ -58,18 +58,18 @@ Events: TypeAlias = Annotated[
     Option(
         several=True,
         metavar="NAME=NUMBER",
-        help="How events are told: wait, seconds before a start is said, linger, seconds before an end is; threshold"
-        " and fade, in nats; apart, in spans.",
+        help="Event detection: wait and linger, seconds before a start or an end is reported; threshold and fade,"
+        " in nats; apart, in spans.",
         default=_EVENTS,
     ),
 ]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`stpr-run`: what to watch, with what, and where results go. `--camera N` is source N."""
+    """`stpr-run`: sources, bundle, engine and outputs. `--camera N` is source N."""
 
     source: str
-    more_sources: tuple[str, ...] = ()  # watched beside it
+    more_sources: tuple[str, ...] = ()  # further sources
     bundle: Annotated[
         Path | None,
         Option(metavar="DIR", help="A bundle from stpr-export.", default="the newest under bundles/"),
@@ -82,15 +82,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     record: Annotated[
         Path | None,
-        Option(metavar="FILE|DIR", help="Record what is seen to a .mp4 file, or to a folder in videos of a minute."),
+        Option(metavar="FILE|DIR", help="Record with the overlay to a .mp4 file, or to a folder in one-minute videos."),
     ] = None
     clips: Annotated[Path | None, Option(metavar="DIR", help="Save a short video of each action to DIR.")] = None
     keep: Annotated[
         str | None,
         Option(
             metavar="SIZE,AGE",
-            help="How much of such a folder to keep, such as 20GB,7d; the oldest videos are removed.",
-            default="all",
+            help="Limits of these folders, such as 20GB,7d; the oldest videos are deleted.",
+            default="no limit",
         ),
     ] = None
     mqtt: Annotated[
@@ -104,7 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Path | None,
         Option(
             metavar="FILE",
-            help="User and password, a line each.",
+            help="User and password, one per line.",
             default="STPR_MQTT_USER and STPR_MQTT_PASSWORD, if set",
         ),
     ] = None
@@ -121,49 +121,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     webhook_header: Annotated[
         Path | None,
-        Option(metavar="FILE", help="A header for it in one line, such as Authorization: Bearer SECRET."),
+        Option(metavar="FILE", help="File with a header for it, such as Authorization: Bearer SECRET."),
     ] = None
     serve: Annotated[
         str | None,
         Option(
             alone=PAGE_ADDRESS,
             metavar="[HOST:PORT]",
-            help=f"A live page, /metrics, /healthz and /readyz, at {PAGE_ADDRESS} unless told; other machines need a"
+            help=f"A live page, /metrics, /healthz and /readyz, by default at {PAGE_ADDRESS}; other machines need a"
             " token.",
         ),
     ] = None
     token_file: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Holds the token of the page.", default="the environment's STPR_TOKEN"),
+        Option(metavar="FILE", help="File with the page's token.", default="the environment's STPR_TOKEN"),
     ] = None
     watch: Annotated[
         Path | None,
         Option(
             metavar="DIR",
-            help="Take over newer bundles and updates that appear in DIR, without losing a frame; SIGUSR1 rolls back.",
+            help="Switch to newer bundles and updates that appear in DIR, without losing a frame; SIGUSR1 rolls back.",
         ),
     ] = None
     adapt: Annotated[
         bool,
         Option(
-            help="Follow slow drift: of people, place and light never filmed. Bounded, and forgotten when the run ends."
+            help="Compensate slow drift, for people, places and light not in the training clips. Limited; not stored."
         ),
     ] = False
     login: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            help="User and password of streams, a line each.",
+            help="User and password of streams, one per line.",
             default="STPR_SOURCE_USER and STPR_SOURCE_PASSWORD, if set",
         ),
     ] = None
-    transport: Annotated[Literal["tcp", "udp"], Option(help="What RTSP goes over.")] = "tcp"
+    transport: Annotated[Literal["tcp", "udp"], Option(help="Transport of RTSP.")] = "tcp"
     wait: Annotated[
         bool | None,
         Option(
             both=True,
             help="Wait for cameras and streams that are not up yet.",
-            default="under a service of systemd",
+            default="only as a systemd service",
         ),
     ] = None
     events: Events = EventSettings()
@@ -172,12 +172,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """All that is watched."""
+        """All sources."""
         return (self.source, *self.more_sources)
 
 
 class CheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`stpr-check`: how to run the bundle, and whom to trust."""
+    """`stpr-check`: engine, and trusted key."""
 
     require_signature: PublicKey = None
     engine: EngineName = ENGINE
@@ -185,34 +185,32 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`stpr-bench`: what to watch with what, and where the figures go."""
+    """`stpr-bench`: videos, bundle, engine and outputs."""
 
     bundle: Path
     annotations: Annotated[
         str | None,
         Option(
             metavar="FILE|synthetic:NAME",
-            help="A CSV of the columns file, start, end, label (seconds); or videos made here: synthetic:motions, or"
+            help="A CSV with the columns file, start, end (seconds), label; or generated videos: synthetic:motions, or"
             " one of them, such as synthetic:idle.",
-            default="none, speed alone is measured",
+            default="none, only speed is measured",
         ),
     ] = None
     videos: Annotated[
         Path | None,
         Option(metavar="DIR", help="The folder of the annotated videos.", default="the folder of FILE"),
     ] = None
-    out: Annotated[
-        Path | None, Option(metavar="DIR", help="A folder for events.json and a timeline of each video.")
-    ] = None
+    out: Annotated[Path | None, Option(metavar="DIR", help="Folder for events.json and a timeline per video.")] = None
     json: Annotated[
-        str | None, Option(metavar="FILE|-", help="All figures as JSON, to FILE or to standard output.")
+        str | None, Option(metavar="FILE|-", help="Write all results as JSON to FILE or standard output.")
     ] = None
     tolerance: Annotated[
         float | None,
         Option(
             bounds=click.FloatRange(min=0),
             metavar="SECONDS",
-            help="How late after its action's end an event may start.",
+            help="How long after its action's end an event may start.",
             default="1.1 spans of the bundle's clips",
         ),
     ] = None
@@ -224,18 +222,18 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Option(
             bounds=click.IntRange(min=1),
             metavar="N",
-            help="Synthetic videos of each kind; of several also the mean and deviation.",
+            help="Synthetic videos per kind; with several also mean and standard deviation.",
         ),
     ] = 1
     split: Annotated[
-        Literal["train", "test"], Option(help="Whose actors act in synthetic videos; choose settings on train.")
+        Literal["train", "test"], Option(help="Actors in synthetic videos; use train for choosing settings.")
     ] = "test"
     seconds: Annotated[
         float,
         Option(
             bounds=click.FloatRange(min=0, min_open=True),
             metavar="N",
-            help="Length of the video, where speed alone is measured.",
+            help="Length of the video if only speed is measured.",
         ),
     ] = 60
     cameras: Annotated[
@@ -243,7 +241,7 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Option(
             bounds=click.IntRange(min=1, max=64),
             metavar="N",
-            help="How many cameras show it at once, where speed alone is measured.",
+            help="Number of simultaneous cameras if only speed is measured.",
         ),
     ] = 1
     events: Events = EventSettings()
@@ -251,40 +249,40 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str | None,
         Option(
             metavar="N,N,...",
-            help="Also say what each of these waits (seconds before a start is said) costs and gives.",
+            help="Also evaluate each of these values of wait (seconds before a start is reported).",
         ),
     ] = None
     engine: EngineName = ENGINE
     threads: Threads = None
 
     def __post_init__(self) -> None:
-        """Refuse waits that are none."""
+        """Reject invalid waits."""
         _ = self.other_events
 
     @property
     def other_events(self) -> tuple[EventSettings, ...]:
-        """The event settings with each of the waits."""
+        """The event settings for each of the waits."""
         return () if self.waits is None else _read_waits(self.waits, self.events)
 
 
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`stpr-record`: what to record, and where it goes. `--camera N` is source N."""
+    """`stpr-record`: source, label and output. `--camera N` is source N."""
 
     source: str
     label: Annotated[str, Option(metavar="NAME", help="The action: clips go to a folder of this name.")]
     seconds: Annotated[
         float, Option(bounds=click.FloatRange(min=0.5, max=60), metavar="N", help="Length of each clip.")
     ] = 2
-    count: Annotated[int, Option(bounds=click.IntRange(min=1), metavar="N", help="How many clips to record.")] = 10
+    count: Annotated[int, Option(bounds=click.IntRange(min=1), metavar="N", help="Number of clips.")] = 10
     out: Annotated[Path, Option(metavar="DIR", help="The folder of classes.")] = Path("videos")
     countdown: Annotated[float, Option(bounds=click.FloatRange(min=0), metavar="N", help="Seconds before a clip.")] = 3
     yes: Annotated[bool, Option(help="Keep every clip without asking.")] = False
 
 
 def read_event_settings(texts: Sequence[str]) -> EventSettings:
-    """Event settings as a command line has them: `wait=0.25`, a text each; what is not named keeps its default.
+    """Parse event settings such as `wait=0.25`; others keep their defaults.
 
-    Raises ContractError for a text that is none.
+    Raises ContractError for an invalid text.
     """
     found: dict[str, float] = {}
     for text in texts:
@@ -297,16 +295,16 @@ def read_event_settings(texts: Sequence[str]) -> EventSettings:
         except ValueError:
             found[name.strip()] = math.nan
         if not math.isfinite(found[name.strip()]):
-            raise ContractError(f"--events {text}: {value or 'nothing'} is no number; write such as wait=0.25.")
+            raise ContractError(f"--events {text}: {value or 'nothing'} is not a number; write for example wait=0.25.")
     return EventSettings(**found)
 
 
 def _read_waits(text: str, settings: EventSettings) -> tuple[EventSettings, ...]:
-    """The settings with each wait of a text such as `0,0.25,0.5`. Raises ContractError for a text that is none."""
+    """The settings with each wait of a list such as `0,0.25,0.5`. Raises ContractError for an invalid list."""
     try:
         waits = [float(part) for part in text.split(",")]
     except ValueError:
         waits = [math.nan]
     if not all(math.isfinite(wait) and wait >= 0 for wait in waits):
-        raise ContractError(f"--waits {text}: write seconds with commas between, such as 0,0.25,0.5.")
+        raise ContractError(f"--waits {text}: write seconds separated by commas, such as 0,0.25,0.5.")
     return tuple(msgspec.structs.replace(settings, wait=wait) for wait in dict.fromkeys(waits))

@@ -1,4 +1,4 @@
-"""One action is quicker than another: the same frame features read as clips of several spans."""
+"""Read the same frame features as clips of several lengths, for faster and slower actions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from stpr.runtime.contract.sampling import centre_frames
 
 
 def span_slots(frames: int, shares: Sequence[float]) -> tuple[int, ...]:
-    """How many slots each span covers, given as shares of the clip's; never fewer than two, none twice."""
+    """The number of slots per span, given as shares of the clip's; at least two, without duplicates."""
     return tuple(dict.fromkeys(max(2, round(share * frames)) for share in shares))
 
 
 def clips_of_spans(features: Array, slots: Sequence[int], frames: int) -> Array:
-    """Clips `(S, frames, D)` of the newest features of `(n, D)`, oldest first, one for each span that n slots cover.
+    """Clips `(S, frames, D)` from the newest of `(n, D)` features, oldest first, one per span that n slots cover.
 
-    The middle of each of `frames` equal parts of a span is taken, as training takes a video's: a span of `frames` slots
-    is those very slots.
+    The centre of each of `frames` equal segments of a span is taken, as training does with a video; a span of `frames`
+    slots is exactly these slots.
     """
     covered = [count for count in slots if count <= len(features)]
     rows = [len(features) - count + np.array(centre_frames(count, frames)) for count in covered]

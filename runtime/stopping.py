@@ -1,13 +1,12 @@
-"""The first Ctrl-C, SIGTERM or SIGHUP ends a run cleanly and soon, whatever it is doing; the second ends it at once.
+"""Stop a run: the first Ctrl-C, SIGTERM or SIGHUP ends it cleanly and soon, the second one immediately.
 
-Python runs a handler only when the main thread is back from what it does in C, and that may take long: a connection
-that waits for its server, a large frame. So a thread of our own is woken by the signal itself.
+Python runs a signal handler only when the main thread returns from C code, which may take long, as while waiting for a
+server or decoding. So a separate thread is woken by the signal itself.
 
-    signal ─▶ stops are called ─▶ FINISH ─▶ finishers are called ─▶ GRACE ─▶ last words, exit 0 ─▶ LAST ─▶ exit 1
-                    └─ the main thread comes to its end by itself meanwhile: as a rule, at once
+    signal ─▶ call stops ─▶ FINISH ─▶ call finishers ─▶ GRACE ─▶ print summary, exit 0 ─▶ LAST ─▶ exit 1
+                    └─ meanwhile the main thread usually ends by itself, at once
 
-The process then ends where it is: Python's own end would wait for what hangs in a driver or a library, and nothing
-could watch over that any more.
+The process then ends without Python's shutdown, which would wait for threads that hang in a driver or library.
 """
 
 from __future__ import annotations
@@ -27,31 +26,31 @@ from typing import Final
 import click
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FINISH_SECONDS: Final = 0.8  # for the main thread to end by itself, before files are finished without it
-GRACE_SECONDS: Final = 1.8  # from the signal to the end: systems ask for two seconds
-LAST_SECONDS: Final = 8.0  # from the signal on, where something keeps Python's lock and no thread of ours can run
-REPEAT_SECONDS: Final = 0.1  # one signal may come twice: to the process and to its group
+FINISH_SECONDS: Final = 0.8  # time for the main thread to end by itself, before files are closed without it
+GRACE_SECONDS: Final = 1.8  # from the signal to the end; service managers expect two seconds
+LAST_SECONDS: Final = 8.0  # from the signal on, if the GIL is blocked and no Python thread can run
+REPEAT_SECONDS: Final = 0.1  # a signal may arrive twice, for the process and its group
 STDERR: Final = 2
 NOTHING: Final = "0 frames, 0 encoded, 0 dropped, 0 reconnects, 0.0 fps, no prediction: stopped before the first frame"
 
 
 class StoppedError(BaseException):
-    """A signal came while there was nothing yet that could be stopped; no `except Exception` may hold it."""
+    """A signal arrived before anything could be stopped; not an Exception, so that it is not caught by accident."""
 
 
 class Stopping:
-    """What a signal does; made by `stop_on_signals`."""
+    """The actions on a signal; created by `stop_on_signals`."""
 
     def __init__(self) -> None:
         self._stops: tuple[Callable[[], None], ...] = ()
         self._finish: Callable[[], None] = lambda: None
         self._words: Callable[[], str] = lambda: NOTHING
         self._asked_at: float | None = None
-        self._spoken = threading.Lock()  # taken once, by who says the last words
+        self._spoken = threading.Lock()  # acquired once, by the thread that prints the summary
 
     @contextmanager
     def by(self, *stops: Callable[[], None], finish: Callable[[], None], words: Callable[[], str]) -> Iterator[None]:
-        """Within the block a signal calls `stops`, and `finish` a little later; `words` are said at its end.
+        """Within the block a signal calls `stops`, and `finish` a little later; `words` is printed at its end.
 
         All may be called by any thread, and more than once.
         """
@@ -65,16 +64,16 @@ class Stopping:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal has arrived."""
         return self._asked_at is not None
 
     def conclude(self) -> None:
-        """Say the last words, unless they were said."""
+        """Print the summary, once."""
         if self._spoken.acquire(blocking=False):
             click.echo(self._words(), err=True)
 
     def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (a handler's signature)
-        """What the main thread does about a signal."""
+        """The signal handler in the main thread."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             if not self._stops:
@@ -84,11 +83,11 @@ class Stopping:
             os.kill(os.getpid(), number)
 
     def watch(self, woken: int) -> None:
-        """Wait for signals, each a byte, and do what a main thread that does not come back would have done."""
+        """Wait for signals (one byte each), and act for a main thread that does not return."""
         if not _next_signal(woken):
             return
         begun = time.monotonic()
-        # No thread of Python's; it says where all of those are, on standard error.
+        # Runs without the GIL; prints the tracebacks of all threads to standard error.
         faulthandler.dump_traceback_later(LAST_SECONDS, exit=True, file=STDERR)
         self._stop()
         for step, due in ((self._finish, begun + FINISH_SECONDS), (self._conclude_soon, begun + GRACE_SECONDS)):
@@ -96,13 +95,13 @@ class Stopping:
             if second == 0:
                 return
             if second is not None:
-                time.sleep(REPEAT_SECONDS)  # for the main thread to end by the signal itself
+                time.sleep(REPEAT_SECONDS)  # give the main thread time to end by the signal itself
                 os._exit(128 + second)
             step()
         os._exit(0)
 
     def _conclude_soon(self) -> None:
-        """The last words, unless nobody takes them: a terminal may hang too."""
+        """Print the summary, without waiting for a terminal that hangs."""
         speaking = threading.Thread(target=self.conclude, daemon=True)
         speaking.start()
         speaking.join(REPEAT_SECONDS)
@@ -114,14 +113,14 @@ class Stopping:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stopping]:
-    """Signals are obeyed in this block, which a main thread must enter; what it does until `by` is simply left.
+    """Handle signals in this block, entered by the main thread; before `by` is used, work is simply interrupted.
 
-    Where one came, the process ends with the block; what the block raises is still raised.
+    After a signal, the process ends with the block; exceptions of the block are still raised.
     """
     stopping = Stopping()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    # A process that was told to outlive its terminal (nohup) does.
+    # Keep ignoring SIGHUP under nohup.
     before = {number: found for number in SIGNALS if (found := signal.getsignal(number)) != signal.SIG_IGN}
     woken_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watching = threading.Thread(target=stopping.watch, args=(reading,), name="signals", daemon=True)
@@ -133,21 +132,21 @@ def stop_on_signals() -> Iterator[Stopping]:
             yield stopping
         if stopping.asked:
             stopping.conclude()
-            os._exit(0)  # nothing waits in Python's buffers: sinks and lines are written past them or at once
+            os._exit(0)  # Python's buffers are empty, since sinks and logs are unbuffered or flushed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(woken_before)
-        os.write(writing, bytes([0]))  # no signal: the watching ends
+        os.write(writing, bytes([0]))  # 0: end of watching
         watching.join()
         os.close(reading)
         os.close(writing)
 
 
 def end_process(code: int) -> None:
-    """End the process now if threads of it are still at work, as in a driver that hangs; else let Python do it.
+    """Exit immediately if threads are still running, as in a driver that hangs; else leave it to Python.
 
-    Where a thread is inside OpenCV, Python's own end aborts or hangs.
+    If a thread is inside OpenCV, Python's shutdown aborts or hangs.
     """
     if threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):
@@ -157,7 +156,7 @@ def end_process(code: int) -> None:
 
 
 def _next_signal(woken: int, due: float | None = None, *, not_before: float = 0.0) -> int | None:
-    """The number of the next signal; 0 where the watching is to end, None where nothing came until then (monotonic)."""
+    """The number of the next signal; 0 at the end of watching, None if none arrived until `due` (monotonic)."""
     while True:
         if not select.select([woken], [], [], None if due is None else max(0.0, due - time.monotonic()))[0]:
             return None

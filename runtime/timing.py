@@ -1,4 +1,4 @@
-"""How fast a run is, in bounded memory: counts for the whole run, percentiles over its last 4,096 predictions."""
+"""Measure a run's speed in bounded memory: counts over the whole run, percentiles over the last 4,096 predictions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 KEPT_LATENCIES = 4096
-KEPT_FRAMES = 33  # the rate shown is that of the last 32 intervals
+KEPT_FRAMES = 33  # the current rate is over the last 32 intervals
 
 
 class Timing:
@@ -22,7 +22,7 @@ class Timing:
         self._latencies: deque[float] = deque(maxlen=KEPT_LATENCIES)
 
     def saw_frame(self, now: float) -> None:
-        """Count a frame that was handled at monotonic time `now`."""
+        """Count a frame processed at monotonic time `now`."""
         if not self.frames:
             self._first = now
         self.frames += 1
@@ -35,16 +35,16 @@ class Timing:
 
     @property
     def fps(self) -> float:
-        """Frames a second over the entire run: n frames make n - 1 intervals."""
+        """Frames per second over the whole run (n frames have n - 1 intervals)."""
         return _rate(self.frames, self._recent[-1] - self._first) if self._recent else 0.0
 
     @property
     def recent_fps(self) -> float:
-        """Frames a second just now."""
+        """Current frames per second."""
         return _rate(len(self._recent), self._recent[-1] - self._recent[0]) if self._recent else 0.0
 
     def latency_ms(self) -> tuple[float, float, float] | None:
-        """The 50th, 95th and 99th percentile of the kept latencies; None before the first prediction."""
+        """The 50th, 95th and 99th percentile of recent latencies; None before the first prediction."""
         if not self._latencies:
             return None
         p50, p95, p99 = np.percentile(np.array(self._latencies), (50, 95, 99))

@@ -1,4 +1,4 @@
-"""The small grey pictures of the last moments, so that an encoded frame comes with what led up to it."""
+"""A history of small grey pictures, from which the motion pairs of an encoded frame are taken."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from stpr.runtime.contract.preprocess import Array, Image
 
 
 class Trail:
-    """What one camera showed of late: no more than the newest frame's pairs reach back to.
+    """The recent pictures of one camera, as far back as the newest frame's pairs need them.
 
-    The pairs of a later frame never reach back further, so nothing is dropped that will be asked for.
+    The pairs of later frames never reach further back, so no needed picture is dropped.
     """
 
     def __init__(self, spec: MotionSpec) -> None:
@@ -21,7 +21,7 @@ class Trail:
         self._pairs: list[tuple[int, int]] = []
 
     def see(self, image: Image, captured_at: float) -> None:
-        """Take in a frame `(H, W, 3)` uint8: every frame of the camera, in order."""
+        """Add a frame `(H, W, 3)` uint8; call it with every frame in order."""
         self._times.append(captured_at)
         self._greys.append(grey(image, self._spec))
         self._pairs = pairs_before(self._times, len(self._times) - 1, self._spec)
@@ -30,17 +30,17 @@ class Trail:
         self._pairs = [(before - passed, after - passed) for before, after in self._pairs]
 
     def pairs(self) -> Array:
-        """The pairs up to the newest frame: `(K, 2, side, side)` uint8."""
+        """The pairs of the newest frame: `(K, 2, side, side)` uint8."""
         return np.stack([np.stack([self._greys[before], self._greys[after]]) for before, after in self._pairs])
 
     def follow(self, other: Trail) -> None:
-        """Remember what another of the same kind does: from here on both give the same pairs."""
+        """Copy the history of another trail with the same settings."""
         self._times, self._greys, self._pairs = [*other._times], [*other._greys], [*other._pairs]
 
     def reset(self) -> None:
-        """Forget everything: the next frame follows none of these."""
+        """Clear the history."""
         self._times, self._greys, self._pairs = [], [], []
 
     def __len__(self) -> int:
-        """How many pictures are kept."""
+        """The number of stored pictures."""
         return len(self._greys)

@@ -1,9 +1,8 @@
-"""What a camera should have said of untrimmed videos, and how well it did: annotations, and scores of events.
+"""Evaluate events on untrimmed videos: read annotations, match events to actions, compute metrics.
 
-An event is right when its label is right and it starts between the action's start and `tolerance` after its end; an
-action makes one event right, every other event is false (method §13.3). A false event that starts so about an action
-that nothing told was said in its place: the action was heard as another. Pure functions: seconds and labels in, figures
-out.
+An event is right if its label is right and it starts between the action's start and `tolerance` after its end; each
+action matches at most one event, all other events are false (method §13.3). If an action is missed and a false event
+starts in its time, the action was "heard as" that label. Pure functions of seconds and labels.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ import numpy as np
 from stpr.runtime.contract.errors import DataError
 
 COLUMNS: Final = ("file", "start", "end", "label")
-TOLERANCE_SPANS: Final = 1.1  # of a clip after an action's end: for so long a window still shows some of it
+TOLERANCE_SPANS: Final = 1.1  # tolerance in clip lengths after an action's end, while a window still shows part of it
 
 
 class Action(NamedTuple):
-    """What really happens, in seconds of its video."""
+    """An annotated action, in seconds of its video."""
 
     start: float
     end: float
@@ -34,16 +33,16 @@ class Action(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """An event as somebody hears it: about which moments it is, and when it was said."""
+    """A detected event: its start and end, and when it was reported."""
 
     start: float
     said: float
     label: str
-    end: float | None = None  # the last moment that spoke for it, once that is known
+    end: float | None = None  # its last moment, if known
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Counts of actions and events, and what follows from them; None where there is nothing to divide by."""
+    """Counts of actions and events, precision, recall and F1; None if undefined."""
 
     actions: int
     events: int
@@ -54,23 +53,23 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ClassFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One class, and how often each other label was said in place of its own."""
+    """Scores of one class, and how often it was heard as each other label."""
 
     heard_as: dict[str, int]
 
 
 class Delay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Seconds from an action's end until its event was said; negative when it was said before the action was over."""
+    """Seconds from an action's end until its event was reported; negative if reported before the end."""
 
     median: float
     p95: float
 
 
 class EventFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well events tell actions.
+    """Metrics of event detection.
 
-    `still` is the share of `still_windows` (those in which nothing happens) that were called an action. Actions that
-    nobody could tell are in `not_learnt` and in no other count; what is said during them is false.
+    `still`: share of `still_windows` (windows without any action) classified as an action. Actions of classes not
+    learnt are counted only in `not_learnt`; events during them are false.
     """
 
     minutes: float
@@ -79,24 +78,24 @@ class EventFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True
     still: float | None
     still_windows: int
     not_learnt: int
-    classes: dict[str, ClassFigures]  # learnt ones that were seen or said, and those not learnt
+    classes: dict[str, ClassFigures]  # learnt classes that occur or were reported, and those not learnt
 
 
 class Stream(NamedTuple):
-    """One video: how long it is, what happens, what was heard, and what was said while nothing happened."""
+    """One video: length, actions, detected events, and windows without action."""
 
     seconds: float
     actions: Sequence[Action]
     events: Sequence[Heard]
     still_windows: int = 0
-    still_called: int = 0  # of these, how many were called an action
+    still_called: int = 0  # of these, how many were classified as an action
 
 
 def read_annotations(file: Path, *, labels: Collection[str] = ()) -> dict[str, tuple[Action, ...]]:
-    """The actions of each video in the order in which they start, from a CSV with the columns file, start, end, label.
+    """Read each video's actions, sorted by start, from a CSV with the columns file, start, end, label.
 
-    A line with a file alone is a video in which nothing happens. `labels`, where given, are all there may be. Raises
-    DataError for what can't be read or can't be meant.
+    A line with only a file is a video without actions. `labels`: the allowed labels, if given. Raises DataError for an
+    unreadable file or invalid content.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
@@ -115,7 +114,7 @@ def read_annotations(file: Path, *, labels: Collection[str] = ()) -> dict[str, t
         if any((row[column] or "").strip() for column in COLUMNS[1:]):
             action = _action(row, where, labels)
             if action in actions:
-                raise DataError(f"{where}: the same action stands there already; remove one of the two lines.")
+                raise DataError(f"{where}: the same action is listed already; remove one of the two lines.")
             actions.append(action)
     return {name: tuple(sorted(actions)) for name, actions in found.items()}
 
@@ -148,9 +147,9 @@ def _seconds(row: Mapping[str, str | None], column: str, where: str) -> float:
 
 
 def match(actions: Sequence[Action], events: Sequence[Heard], *, tolerance: float) -> list[Action | None]:
-    """For each event the action that it makes known, or None: as many as can be.
+    """The action that each event matches, or None; a maximum matching.
 
-    Events in the order of their starts each take, of the actions that are theirs to take, the one that ends first.
+    Events, sorted by start, each take the one that ends first among the actions they may match.
     """
     free = sorted(actions, key=lambda action: action.end)
     taken: list[Action | None] = [None] * len(events)
@@ -165,9 +164,9 @@ def match(actions: Sequence[Action], events: Sequence[Heard], *, tolerance: floa
 
 
 def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collection[str] = ()) -> EventFigures:
-    """The figures of all streams together; nobody could tell the actions of `not_learnt` labels.
+    """Metrics over all streams; actions with `not_learnt` labels can't be detected.
 
-    Raises DataError where there is no time to speak of.
+    Raises DataError if the streams have no duration.
     """
     seconds = float(sum(stream.seconds for stream in streams))
     if not seconds > 0:
@@ -203,7 +202,7 @@ def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collecti
 
 
 def _heard_as(stream: Stream, taken: Sequence[Action | None], tolerance: float) -> list[tuple[str, str]]:
-    """What happened and what was said in its place, for each action that nothing told and a false event is about."""
+    """Pairs (action's label, event's label) of missed actions during which a false event started."""
     told = Counter(action for action in taken if action is not None)
     missed = sorted((Counter(stream.actions) - told).elements(), key=lambda action: action.end)
     swaps = []

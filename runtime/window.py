@@ -1,7 +1,7 @@
-"""The live clip: the frame features of the last span of time, whatever the camera's rate.
+"""The window: the frame features of the last span of time, independent of the camera's frame rate.
 
-Time since the first frame is cut into slots one period long, and the middle of each asks for a frame, as training asks
-for the middle of each part of a video (`sampling.centre_frames`). Only those frames are encoded:
+Time since the first frame is divided into slots of one period, and a frame is taken at the centre of each, as training
+takes the centre of each segment of a video (`sampling.centre_frames`). Only these frames are encoded:
 
     time      |----p----|----p----|----p----|----p----|
     slot           x         x         x         x         T = 4: the last four make a clip
@@ -20,17 +20,17 @@ from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.spans import clips_of_spans, span_slots
 
-# Two frames of a clip lost in a row are a hole in the action. Bursts of a network stream (0.4-0.5 s) are not, even
-# when the periods are short.
+# Two missing frames of a clip in a row are a gap. Bursts of a network stream (0.4-0.5 s) are not, even with short
+# periods.
 GAP_PERIODS, GAP_SECONDS = 2.0, 1.0
-SAME_TIME = 1e-6  # seconds; a frame's time and a multiple of the period differ by rounding alone
+SAME_TIME = 1e-6  # seconds; tolerance for rounding between a frame's time and a multiple of the period
 
 
 class FeatureWindow:
-    """The frame features of the last clip span, oldest first: all that a live run remembers."""
+    """The frame features of the last clip span, oldest first."""
 
     def __init__(self, clip: ClipSpec, *, spans: Sequence[float] = (1.0,)) -> None:
-        """`spans` are shares of the clip's span that actions may last, for `as_clips`."""
+        """`spans`: lengths of actions relative to the clip's span, for `as_clips`."""
         self._clip = clip
         self._gap = max(GAP_PERIODS * clip.period, GAP_SECONDS)
         self._slots = tuple(dict.fromkeys((clip.frames, *span_slots(clip.frames, spans))))
@@ -40,11 +40,11 @@ class FeatureWindow:
         self._filled = 0  # slots since the start
 
     def wants(self, captured_at: float, stands: float = 0.0) -> bool:
-        """Show each frame's time here, in order: does it open a slot? After a gap the window is empty again.
+        """Whether a frame fills a slot; call it with every frame's time in order. A gap empties the window.
 
-        `stands` is how long the frame stands, in seconds; 0 where nobody knows when the next comes. A standing frame
-        also serves the slots before the next one, so a file of exactly `span_seconds` gives the very frames that
-        training took. Without it, a slot takes the first frame at or after its time.
+        `stands`: the frame's duration in seconds, 0 if unknown. With it the frame also fills slots up to the next
+        frame, so a file of exactly `span_seconds` gives the same frames as in training. Without it, a slot takes the
+        first frame at or after its time.
         """
         if not (self._last <= captured_at and captured_at - self._until <= self._gap):
             self.reset()
@@ -53,7 +53,7 @@ class FeatureWindow:
         return self._due() > self._filled
 
     def push(self, feature: Array, captured_at: float, stands: float = 0.0) -> None:
-        """Fill all slots that are open at this time with a frame feature `(D,)`: several, when frames come slower."""
+        """Fill all slots due at this time with a frame feature `(D,)`; several if frames come slowly."""
         if self.wants(captured_at, stands):
             due = self._due()
             self._features.extend([feature] * min(due - self._filled, self._room))
@@ -61,36 +61,36 @@ class FeatureWindow:
 
     @property
     def started_at(self) -> float:
-        """When the frame came that the window began with; NaN before the first."""
+        """The time of the window's first frame; NaN before it."""
         return self._start
 
     def follow(self, other: FeatureWindow) -> None:
-        """Be empty, with slots at the very moments of another window of such clips: both ask for the same frames."""
+        """Empty the window and align its slots with another window's, so that both want the same frames."""
         self._features.clear()
         self._start, self._last, self._until = other._start, other._last, other._until
         self._filled = other._filled
 
     def is_full(self) -> bool:
-        """Whether the last span of time is covered."""
+        """Whether all slots are filled."""
         return len(self._features) >= self._clip.frames
 
     def as_clips(self) -> Array:
-        """The window as a clip of each span `(S, T, D)`, oldest frame first and the clip's own span before the others.
+        """The window as clips of several spans `(S, T, D)`, oldest frame first, the clip's own span first.
 
-        The same features, read closer together or further apart: nothing is encoded again. A longer span waits until
-        it is covered. A copy, for engines may keep their buffers. Only when full.
+        The same features are sampled more or less densely, without encoding again. Longer spans are left out until
+        they are covered. Returns a copy, since engines may keep their inputs. Only if full.
         """
         if not self.is_full():
             raise ValueError(f"the window holds {len(self._features)} of {self._clip.frames} frame features.")
         return clips_of_spans(np.stack(self._features), self._slots, self._clip.frames)
 
     def reset(self) -> None:
-        """Forget everything: a new scene, or the camera came back."""
+        """Empty the window, after a change of scene or a reconnect."""
         self._features.clear()
         self._start = self._last = self._until = math.nan
         self._filled = 0
 
     def _due(self) -> int:
-        """How many slots since the start the newest frame has reached: slot i lies at (i + 0.5) periods."""
+        """The number of slots since the start that the newest frame has reached; slot i is at (i + 0.5) periods."""
         reached = max(self._until - SAME_TIME, self._last + SAME_TIME) - self._start
         return math.ceil(reached / self._clip.period - 0.5)

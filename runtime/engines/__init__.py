@@ -1,6 +1,6 @@
-"""The graphs of a bundle, run here: one small seam, one file per engine.
+"""Engines run the graphs of a bundle on this machine: a small interface, one file per engine.
 
-A new engine is a file with a function that opens it, and here its import and its entry in ENGINES.
+To add one: a file with a function that opens a graph, then its import and its entry in ENGINES here.
 """
 
 from __future__ import annotations

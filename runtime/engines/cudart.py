@@ -1,4 +1,4 @@
-"""The dozen functions of CUDA's runtime library that an engine needs, called in the library itself (ctypes)."""
+"""Bindings (ctypes) for the dozen functions of CUDA's runtime library that an engine needs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ NAMES: Final = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "/usr/loca
 WHEELS: Final = ("cu*/lib/libcudart.so*", "cuda_runtime/lib/libcudart.so*")  # under the folder `nvidia`
 MAJOR, MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor and its minor
 TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
-PROPERTIES: Final = 1 << 13  # bytes, more than cudaDeviceProp takes in any version; its name comes first
-GPU: Final = 0  # the one that is used; CUDA_VISIBLE_DEVICES chooses another
+PROPERTIES: Final = 1 << 13  # bytes, more than cudaDeviceProp needs in any version; the name is its first field
+GPU: Final = 0  # the device index in use; CUDA_VISIBLE_DEVICES selects another
 FREED_BY: Final = {"cudaMalloc": "cudaFree", "cudaMallocHost": "cudaFreeHost", "cudaStreamCreate": "cudaStreamDestroy"}
 TAKES: Final = {
     "cudaMalloc": (c_void_p, c_size_t),
@@ -41,16 +41,16 @@ TAKES: Final = {
 
 
 class CudaError(Exception):
-    """A function of the library failed: its own words for it and its number."""
+    """A function of the library failed; with its error text and number."""
 
 
 class Gpu:
-    """An NVIDIA GPU with a stream and whatever memory was asked for; `close` gives all of it back."""
+    """An NVIDIA GPU with a stream and allocated memory; `close` releases everything."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        """Raises CudaError where there is no GPU, or none that this library's version can use."""
+        """Raises CudaError if there is no GPU that this library's version can use."""
         self._library = library
-        self._held: dict[int, str] = {}  # address -> what gave it
+        self._held: dict[int, str] = {}  # address -> function that releases it
         library.cudaGetErrorString.restype = c_char_p
         for name, kinds in TAKES.items():
             getattr(library, name).argtypes = kinds
@@ -60,7 +60,7 @@ class Gpu:
 
     @property
     def name(self) -> str:
-        """What its maker calls it."""
+        """The product name."""
         properties = ctypes.create_string_buffer(PROPERTIES)
         self._call("cudaGetDeviceProperties", properties, GPU)
         return properties.value.decode(errors="replace")
@@ -73,44 +73,44 @@ class Gpu:
 
     @property
     def versions(self) -> str:
-        """Those of this library and of the driver."""
+        """Versions of this library and the driver."""
         return "/".join(str(self._number(name)) for name in ("cudaRuntimeGetVersion", "cudaDriverGetVersion"))
 
     def free_bytes(self) -> int:
-        """How much memory nobody uses; on a Jetson that of the whole machine, less what the system caches files in."""
+        """Free memory; on a Jetson that of the whole machine, without the file cache."""
         free, total = c_size_t(), c_size_t()
         self._call("cudaMemGetInfo", byref(free), byref(total))
         return free.value
 
     def allocate(self, size: int) -> int:
-        """The address of so many bytes on the GPU, of any content."""
+        """Allocate `size` bytes on the GPU, uninitialised; returns the address."""
         return self._new("cudaMalloc", max(1, size))
 
     def pinned(self, size: int) -> Array:
-        """So many bytes of this machine's memory, from and to which copies run in the background; of any content.
+        """Allocate `size` bytes of pinned host memory for asynchronous copies, uninitialised.
 
-        Not to be looked at after `close`.
+        Invalid after `close`.
         """
         address = self._new("cudaMallocHost", max(1, size))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def upload(self, target: int, source: Array) -> None:
-        """Begin to copy pinned bytes to the GPU; they must stay as they are until `wait` returns."""
+        """Start copying pinned bytes to the GPU; they must not change until `wait` returns."""
         self._call("cudaMemcpyAsync", target, source.ctypes.data, source.nbytes, TO_DEVICE, self.stream)
 
     def download(self, target: Array, source: int) -> None:
-        """Begin to copy from the GPU into pinned bytes; they are there when `wait` returns."""
+        """Start copying from the GPU into pinned bytes; complete when `wait` returns."""
         self._call("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, TO_HOST, self.stream)
 
     def wait(self) -> None:
-        """Until all that was begun is done. Raises CudaError for what failed meanwhile."""
+        """Wait for all started operations. Raises CudaError if one failed."""
         self._call("cudaStreamSynchronize", self.stream)
 
     def close(self) -> None:
-        """Wait, and give back the memory and the stream; a second time there is nothing to give."""
+        """Wait, then release memory and stream; may be called twice."""
         if not self._held:
             return
-        with suppress(CudaError):  # what failed was told when it did
+        with suppress(CudaError):  # errors were raised before
             self.wait()
         for address, made_by in reversed(self._held.items()):
             with suppress(CudaError):
@@ -136,13 +136,13 @@ class Gpu:
 
 
 def open_gpu() -> Gpu:
-    """The first GPU of this machine, by the first library that can use it. Raises EngineError if there is none."""
+    """Open the first GPU, with the first library that can use it. Raises EngineError if there is none."""
     reasons: dict[str, str] = {}
     for place in places():
         try:
             return Gpu(ctypes.CDLL(place))
         except OSError:
-            continue  # most places have none
+            continue  # most candidates don't exist
         except CudaError as error:
             reasons.setdefault(str(error), place)
     if not reasons:
@@ -158,7 +158,7 @@ def open_gpu() -> Gpu:
 
 
 def places() -> Iterator[str]:
-    """Where the library may lie: the system's own first, then what pip installed."""
+    """Candidate paths of the library: the system's first, then pip's."""
     yield from NAMES
     found = find_spec("nvidia")
     for folder in (found.submodule_search_locations or ()) if found else ():

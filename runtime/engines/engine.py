@@ -1,4 +1,4 @@
-"""The seam between a bundle's graphs and whatever runs them on this machine."""
+"""The interface of engines, which run a bundle's graphs on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stpr.runtime.contract.preprocess import Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How an engine is to run a graph; what an engine has no use for, it passes over."""
+    """Options for running a graph; engines ignore options that they don't support."""
 
-    threads: int | None = None  # CPU threads of one run; None: all cores
+    threads: int | None = None  # CPU threads per run; None: all cores
 
 
 class Engine(Protocol):
@@ -23,13 +23,13 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What really runs the graph, as asked back from the library: such as "onnxruntime CPUExecutionProvider"."""
+        """The library and provider in use, as reported by the library: such as "onnxruntime CPUExecutionProvider"."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; every output by name."""
+        """Run once; returns all outputs by name."""
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
 
 
 def told(encoder: str, head: str) -> str:
@@ -38,7 +38,7 @@ def told(encoder: str, head: str) -> str:
 
 
 def check_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> None:
-    """Raise EngineError unless the feeds are what the graph takes: names, element types, fixed axes."""
+    """Raise EngineError unless names, element types and fixed axes of the feeds match the graph's inputs."""
     expected = {tensor.name: tensor for tensor in spec.inputs}
     if feeds.keys() != expected.keys():
         raise EngineError(f"{spec.file} takes {sorted(expected)}, received {sorted(feeds)}.")

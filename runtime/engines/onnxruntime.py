@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, on CUDA or through its TensorRT provider, and never on another than was asked for."""
+"""ONNX Runtime on the CPU, on CUDA or with its TensorRT provider; never silently on another one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stpr.runtime.engines.engine import Engine, EngineOptions
 from stpr.runtime.engines.plans import Plans
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-# A bundle's precision is that of its graphs: else float32 is rounded to 10 bits of mantissa (TF32) on newer GPUs.
+# Keep the precision of the graphs: by default newer GPUs round float32 to 10 bits of mantissa (TF32).
 PROVIDER_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {CUDA: {"use_tf32": "0"}}
 # It quantises convolutions that a graph keeps in float, with one scale for all channels, wherever their input is int8.
 DISABLED: Final = ("WeightBiasQuantization",)
@@ -26,27 +26,27 @@ TF32_OVERRIDE: Final = "NVIDIA_TF32_OVERRIDE"
 
 
 def open_cpu(graph: Path, options: EngineOptions) -> Engine:
-    """A graph on the CPU."""
+    """Open a graph on the CPU."""
     return OnnxRuntimeEngine(graph, (CPU,), options)
 
 
 def open_cuda(graph: Path, options: EngineOptions) -> Engine:
-    """A graph on an NVIDIA GPU."""
+    """Open a graph on an NVIDIA GPU."""
     return OnnxRuntimeEngine(graph, (CUDA,), options)
 
 
 def open_tensorrt(graph: Path, options: EngineOptions) -> Engine:
-    """A graph on an NVIDIA GPU through TensorRT; what TensorRT does not know runs on CUDA.
+    """Open a graph on an NVIDIA GPU with TensorRT; operators that it does not support run on CUDA.
 
-    Its engines are kept beside the bundle, else they would be built at every start. Sets NVIDIA_TF32_OVERRIDE=0 for
-    this process, unless it is set: the provider has no option for it.
+    Its engines are cached beside the bundle, so that they are not built at every start. Sets NVIDIA_TF32_OVERRIDE=0 for
+    this process, unless it is set, since the provider has no option for it.
     """
     os.environ.setdefault(TF32_OVERRIDE, "0")
     return OnnxRuntimeEngine(graph, (TENSORRT, CUDA), options)
 
 
 def _kept(graph: Path) -> dict[str, str]:
-    """The provider's options by which it keeps what it built, and what it measured for that."""
+    """The provider's options for caching engines and timings."""
     folder = str(Plans(graph).folder_of_another("onnxruntime"))
     return {
         "trt_engine_cache_enable": "1",
@@ -57,46 +57,46 @@ def _kept(graph: Path) -> dict[str, str]:
 
 
 class OnnxRuntimeEngine:
-    """One inference session whose provider is the one that was asked for."""
+    """An inference session with exactly the requested provider."""
 
     def __init__(self, graph: Path, providers: Sequence[str], options: EngineOptions) -> None:
-        """Raises EngineError when the library, the provider or the graph is not usable."""
+        """Raises EngineError if the library, the provider or the graph can't be used."""
         library = _load(providers[0])
         if not graph.is_file():
             raise EngineError(f"{graph} can't run on {providers[0]}: there is no such file.")
         settings = library.SessionOptions()
-        settings.log_severity_level = 4  # what goes wrong is raised, and said once
+        settings.log_severity_level = 4  # errors are raised, so they need no logging
         if options.threads is not None:
             settings.intra_op_num_threads = options.threads
         if providers[0] != CPU:
-            # Else a provider that can't load, or nodes it does not know, end on the CPU without a word.
+            # Otherwise a provider that can't load, or unsupported nodes, silently fall back to the CPU.
             settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         self._graph = graph
         self._errors = _errors(library)
         self._session = _start(library, graph, settings, providers)
         self._outputs = [output.name for output in self._session.get_outputs()]
-        # Else a provider that fails during a run is replaced by the CPU for good.
+        # Otherwise a provider that fails during a run is permanently replaced by the CPU.
         self._session.disable_fallback()
 
     @property
     def name(self) -> str:
-        """What really runs the graph."""
+        """See `Engine`."""
         return f"onnxruntime {self._session.get_providers()[0]}"
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; every output by name. Raises EngineError when the library gives up."""
+        """Run once; returns all outputs by name. Raises EngineError if the library fails."""
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
         except self._errors as error:
             raise EngineError(f"{self._graph} failed on {self.name}: {_first_line(error)}") from error
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         del self._session
 
 
 def with_options(providers: Sequence[str], graph: Path) -> list[tuple[str, dict[str, str]]]:
-    """Providers as a session takes them, each with its options: float32 stays float32, engines are kept."""
+    """The providers with their options, which keep float32 precision and cache engines."""
     return [(name, _kept(graph) if name == TENSORRT else dict(PROVIDER_OPTIONS.get(name, {}))) for name in providers]
 
 
@@ -104,7 +104,7 @@ def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -
     wanted = providers[0]
     try:
         asked = with_options(providers, graph)
-        with openable(graph.parent) as folder:  # the weights are found beside the graph
+        with openable(graph.parent) as folder:  # weights are loaded from the graph's folder
             session = library.InferenceSession(
                 f"{folder}/{graph.name}",
                 settings,
@@ -120,10 +120,10 @@ def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -
 
 
 def why_not_started(error: Exception, wanted: str) -> str:
-    """Cause and fix of a session that did not start."""
+    """Cause and fix if a session did not start."""
     if "fallback to CPU EP has been explicitly disabled" in str(error):
         return (
-            "it computes shapes while it runs, which ONNX Runtime does on the CPU; bundles of an older stpr do:"
+            "it computes shapes at run time, which ONNX Runtime does on the CPU, as in bundles of an older stpr:"
             " export the stage again, or use --engine onnxruntime for the CPU."
         )
     return f"{_first_line(error)}; {_remedy(wanted)}"
@@ -138,24 +138,24 @@ def _load(wanted: str) -> Any:
         raise EngineError(f"the onnxruntime that is installed here is damaged: {_remedy(wanted)}")
     if wanted not in library.get_available_providers():
         raise EngineError(f"the onnxruntime {library.__version__} here has no {wanted}: {_remedy(wanted)}")
-    library.set_default_logger_severity(4)  # as the session's below: what goes wrong is raised, and said once
+    library.set_default_logger_severity(4)  # as for sessions: errors are raised, so they need no logging
     if wanted != CPU:
         _load_cuda(library)
     return library
 
 
 def _load_cuda(library: Any) -> None:
-    """Load CUDA's and cuDNN's libraries where pip put them, which the system's loader does not search.
+    """Load CUDA's and cuDNN's libraries from pip packages, which the system's loader does not search.
 
-    What is not found this way is left to the loader; a provider that then can't start says so itself.
+    Others are left to the loader; a provider that can't start reports that itself.
     """
     if hasattr(library, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints a line per library that pip did not install
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a line per library that is not from pip
             library.preload_dlls(directory="")
 
 
 def _remedy(wanted: str) -> str:
-    """What to install; two flavours at once overwrite each other's files, so that case is named first."""
+    """What to install; two installed variants overwrite each other's files, so that case comes first."""
     extra = "server" if wanted == CPU else "gpu"
     present = [f"{name} {version}" for name in ("onnxruntime", "onnxruntime-gpu") if (version := _version(name))]
     if len(present) > 1:
@@ -175,7 +175,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _errors(library: Any) -> tuple[type[Exception], ...]:
-    """ONNX Runtime's own exceptions: they have no common base below Exception."""
+    """ONNX Runtime's exceptions, which have no common base class below Exception."""
     known = vars(library.capi.onnxruntime_pybind11_state).values()
     own = tuple(kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception))
     return (RuntimeError, ValueError, *own)

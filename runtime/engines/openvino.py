@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in the precision of the graph: by itself it computes in bfloat16 where the processor can."""
+"""OpenVINO on the CPU, in the precision of the graph (by default it uses bfloat16 if the processor supports it)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ PLACES: Final = re.compile(r"^(Exception from \S+|Check '.*|FrontEnd API failed 
 
 
 def open_openvino(graph: Path, options: EngineOptions) -> Engine:
-    """A graph on the CPU. Raises EngineError when it can't run here in the precision that it has."""
+    """Open a graph on the CPU. Raises EngineError if it can't run here in its own precision."""
     return OpenVINOEngine(graph, options)
 
 
 class OpenVINOEngine:
-    """One compiled graph, whose layers compute in the types that the graph says."""
+    """A compiled graph whose layers have the types of the graph."""
 
     def __init__(self, graph: Path, options: EngineOptions) -> None:
-        """Raises EngineError when the library or the graph is not usable, or a precision would be another."""
+        """Raises EngineError if the library or the graph can't be used, or the precision would differ."""
         library = load_library()
         self._graph, where = graph, f"OpenVINO {library.__version__.partition('-')[0]}"
         if not graph.is_file():
@@ -65,13 +65,13 @@ class OpenVINOEngine:
 
     @property
     def name(self) -> str:
-        """What really runs the graph, and in which types."""
+        """See `Engine`; includes the types of the layers."""
         return self._name
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; every output by name. Raises EngineError for feeds that don't fit, and when the library gives up.
+        """Run once; returns all outputs by name. Raises EngineError for invalid feeds, and if the library fails.
 
-        By itself it takes other types as if they fitted, and what was fed before for what is not fed.
+        The library itself accepts wrong types, and reuses earlier values of missing inputs.
         """
         given = {name: array.dtype for name, array in feeds.items()}
         if given != self._dtypes:
@@ -84,14 +84,14 @@ class OpenVINOEngine:
         return {name: found[index] for index, name in enumerate(self._outputs)}
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         del self._request
 
 
 def load_library() -> Any:
-    """The package, without its telemetry. Raises EngineError where it is not installed.
+    """Import the package without its telemetry. Raises EngineError if it is not installed.
 
-    Imported plainly it writes an id into the home folder and reports the import to Google Analytics, unasked.
+    A plain import writes an id into the home folder and reports the import to Google Analytics.
     """
     try:
         with _without_telemetry():
@@ -102,8 +102,8 @@ def load_library() -> Any:
 
 @contextlib.contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """While it is imported, the package that reports is not to be found; OpenVINO has a stand-in for that case."""
-    if TELEMETRY in sys.modules:  # somebody else's import, in whose hands it is
+    """Hide the telemetry package during the import, for which OpenVINO has a fallback."""
+    if TELEMETRY in sys.modules:  # imported by somebody else, so their choice
         yield
         return
     blocked: dict[str, Any] = {TELEMETRY: None}
@@ -115,21 +115,21 @@ def _without_telemetry() -> Iterator[None]:
 
 
 def _own_errors(library: Any) -> tuple[type[Exception], ...]:
-    """What reading a graph raises: these have no common base below Exception."""
+    """The exceptions of reading a graph, which have no common base class below Exception."""
     return tuple(
         kind for kind in vars(library.frontend).values() if isinstance(kind, type) and issubclass(kind, Exception)
     )
 
 
 def _layers(compiled: Any) -> dict[str, int]:
-    """How many of LAYERS compute in which type, by what the plug-in made of the graph."""
+    """Count LAYERS of the compiled graph per element type."""
     told = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
     kinds = (str(one["runtimePrecision"].value) for one in told if str(one["layerType"].value) in LAYERS)
     return dict(sorted(Counter(kinds).items()))
 
 
 def _refuse_other(graph: Path, where: str, layers: Mapping[str, int], got: str, *, is_quantised: bool) -> None:
-    """Raise EngineError where layers have another precision than the graph."""
+    """Raise EngineError if layers have another precision than the graph."""
     if got != WHOLE or not layers.keys() <= {WHOLE, *QUANTISED}:
         raise EngineError(
             f"{graph} can't run on {where} in its own precision: asked for {WHOLE}, got {dict(layers)} layers;"
@@ -147,7 +147,7 @@ def _has(model: Any, kind: str) -> bool:
 
 
 def _point(error: Exception) -> str:
-    """What an error of several lines comes to."""
+    """Shorten an error of several lines to its essential line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not PLACES.match(line)] or lines
     return " ".join(said[-1].split()).rstrip(".") if said else repr(error)

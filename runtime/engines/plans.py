@@ -1,11 +1,11 @@
-"""Engines that were built on this machine, kept beside the bundle: a cache, which may be deleted at any time.
+"""The cache of engines built on this machine, stored beside the bundle; it may be deleted at any time.
 
-bundles/NAME/engines/stage-5/encoder.plan   the engine, as its library wrote it
-                            /encoder.json   what it was built from and for (its key), and its digest
-                            /encoder-onnxruntime-…/    those of onnxruntime's TensorRT provider
-bundles/NAME/engines/timing-….bin           what building measured on this GPU: later stages build faster
+bundles/NAME/engines/stage-5/encoder.plan   the engine, as written by its library
+                            /encoder.json   its key (files, library, machine), and its digest
+                            /encoder-onnxruntime-…/    engines of onnxruntime's TensorRT provider
+bundles/NAME/engines/timing-….bin           timings measured on this GPU, which speed up later builds
 
-Where the bundle's folder can't be written, the same lies under ~/.cache/stpr/engines (or $XDG_CACHE_HOME).
+If the bundle's folder is not writable, ~/.cache/stpr/engines (or $XDG_CACHE_HOME) is used instead.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from stpr.runtime.contract.bundle import MANIFEST, file_entry
 from stpr.runtime.contract.durable import FolderInUseError, explain, locked, write_file
 from stpr.runtime.contract.errors import EngineError
 
-# How ONNX files spell "the bytes are in that file": a key and a value of protobuf, each led by its length.
+# How ONNX files refer to a weight file: a key and a value in protobuf, each preceded by its length.
 LOCATION: Final = re.compile(rb"\x0a\x08location\x12([\x00-\x7f])")
-POLL: Final = 0.5  # seconds between two looks at a lock
+POLL: Final = 0.5  # seconds between checks of a lock
 NO_PLAN: Final = "there is none yet"
 
 
 class Plan(NamedTuple):
-    """An engine as its library wrote it; None where it must be built, with the reason."""
+    """A serialised engine; None with a reason if it must be built."""
 
     data: bytes | None
     reason: str = ""
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies beside a plan."""
+    """The metadata of a plan."""
 
     key: dict[str, str]
     sha256: str
-    seconds: float  # that building took
-    types: dict[str, int]  # tensors inside by element type: the precision that it really has
+    seconds: float  # build time
+    types: dict[str, int]  # number of tensors per element type, its real precision
 
 
 class Plans:
-    """The plan of one graph, wherever it lies."""
+    """The cached plan of one graph."""
 
     def __init__(self, graph: Path) -> None:
-        """`graph` is an ONNX file, in a bundle or by itself."""
-        self._graph = graph.absolute()  # not resolved: a bundle's files may be links to elsewhere
+        """`graph`: an ONNX file, in a bundle or alone."""
+        self._graph = graph.absolute()  # not resolved, since a bundle's files may be links
         holders = [folder for folder in self._graph.parents if (folder / MANIFEST).is_file()]
         self._root = holders[0] if holders else self._graph.parent
         self._stem = "-".join(self._graph.relative_to(self._root).with_suffix("").parts)
 
     def files(self) -> dict[str, str]:
-        """The SHA-256 of the graph and of each file of weights that it names, by name: what a plan is built from."""
+        """SHA-256 of the graph and of each weight file that it refers to, by name."""
         raw = self._graph.read_bytes()
         found = {self._graph.name: hashlib.sha256(raw).hexdigest()}
         for name in sorted({_text_at(raw, match.start(1)) for match in LOCATION.finditer(raw)}):
@@ -71,11 +71,11 @@ class Plans:
         return found
 
     def size(self) -> int:
-        """About how many bytes a plan takes: those of the graph and its weights."""
+        """Approximate bytes of a plan: those of the graph and its weights."""
         return sum((self._graph.parent / name).stat().st_size for name in self.files())
 
     def find(self, key: Mapping[str, str]) -> Plan:
-        """The plan that was built for just that key."""
+        """Find the plan with this key."""
         reason = NO_PLAN
         for folder in self._folders():
             try:
@@ -85,21 +85,21 @@ class Plans:
                 continue
             if stale := sorted(name for name in {*key, *record.key} if key.get(name) != record.key.get(name)):
                 told = (f"{name} was {record.key.get(name, 'none')[:40]}" for name in stale)
-                reason = f"the one there is for something else ({', '.join(told)})"
+                reason = f"the cached one is for something else ({', '.join(told)})"
             elif hashlib.sha256(data).hexdigest() != record.sha256:
-                reason = "the one there is damaged"
+                reason = "the cached one is damaged"
             else:
                 return Plan(data)
         return Plan(None, reason)
 
     def keep(self, plan: bytes, key: Mapping[str, str], seconds: float, types: Mapping[str, int]) -> Path:
-        """Put a plan in place; returns its file. Raises EngineError if it can't be written."""
+        """Store a plan; returns its file. Raises EngineError if it can't be written."""
         folder = self._writable()
         record = _Record(
             key=dict(key), sha256=hashlib.sha256(plan).hexdigest(), seconds=round(seconds, 1), types=dict(types)
         )
         try:
-            # In this order: a plan without its record, or beside that of an older one, is never used.
+            # In this order, since a plan without its record, or with an older one's, is never used.
             file = write_file(self._file(folder, ".plan"), plan)
             write_file(self._file(folder, ".json"), msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
         except OSError as error:
@@ -107,7 +107,7 @@ class Plans:
         return file
 
     def check_room(self, needs: int) -> None:
-        """Raise EngineError, before the work, if so many bytes have no room where plans are kept."""
+        """Raise EngineError if there is not enough disk space for `needs` bytes."""
         folder = self._writable()
         if (free := shutil.disk_usage(folder).free) < needs:
             raise EngineError(
@@ -116,12 +116,12 @@ class Plans:
             )
 
     def timings(self, name: str) -> bytes:
-        """What earlier builds measured under that name, of any graph and stage; nothing where there were none."""
+        """Timings of earlier builds under this name, of any graph and stage; b"" if there are none."""
         files = [folder.parent / _timing_file(name) for folder in self._folders()]
         return next((file.read_bytes() for file in files if file.is_file()), b"")
 
     def keep_timings(self, name: str, data: bytes) -> None:
-        """Put them in place for the next build; raises EngineError if they can't be written."""
+        """Store timings for the next build; raises EngineError if they can't be written."""
         file = self._writable().parent / _timing_file(name)
         try:
             write_file(file, data)
@@ -129,9 +129,9 @@ class Plans:
             raise EngineError(f"{explain(error, file, needs=len(data))}.") from error
 
     def folder_of_another(self, library: str) -> Path:
-        """An empty folder, or one filled for just these files, where `library` keeps engines under names of its own.
+        """A cache folder for `library`, which chooses its own file names; empty, or filled for exactly these files.
 
-        It goes by the graph's structure and not by the weights, so what it kept for others is removed.
+        The library identifies engines by the graph's structure and not by weights, so those for others are deleted.
         """
         digest = hashlib.sha256(repr(self.files()).encode()).hexdigest()[:12]
         folder = self._file(self._writable(), f"-{library}-{digest}")
@@ -143,7 +143,7 @@ class Plans:
 
     @contextmanager
     def alone(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Wait until no other process builds this plan, say so if there is one, then keep others out."""
+        """Lock the plan against other processes; waits, with a message, if another one is building it."""
         target = self._file(self._writable(), ".plan")
         with ExitStack() as held:
             waited = False
@@ -161,15 +161,15 @@ class Plans:
             yield
 
     def _folders(self) -> tuple[Path, ...]:
-        """Where to look, in this order."""
+        """The cache folders, in order of priority."""
         root = self._root
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stpr" / "engines"
-        # Of the same name, bundles of several places are told apart.
+        # Distinguishes bundles of the same name in different folders.
         place = hashlib.sha256(os.fsencode(root.parent)).hexdigest()[:12]
         return root.parent / "engines" / root.name, caches / f"{root.parent.name}-{place}" / root.name
 
     def _writable(self) -> Path:
-        """The first place that can be written, made if it is not there."""
+        """The first writable folder, created if necessary."""
         faults = []
         for folder in self._folders():
             try:
@@ -181,7 +181,7 @@ class Plans:
                 return folder
             faults.append(f"{folder} can't be written")
         raise EngineError(
-            f"no place to keep a TensorRT engine of {self._graph}: {'; '.join(faults)}; mend one of these."
+            f"no place to keep a TensorRT engine of {self._graph}: {'; '.join(faults)}; fix one of these."
         )
 
     def _file(self, folder: Path, suffix: str) -> Path:
@@ -189,7 +189,7 @@ class Plans:
 
 
 def _text_at(raw: bytes, start: int) -> str:
-    """The text behind its length, one byte: the names that we write are short."""
+    """Read a text preceded by its length in one byte, since our names are short."""
     return raw[start + 1 : start + 1 + raw[start]].decode(errors="replace")
 
 

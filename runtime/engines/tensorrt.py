@@ -1,7 +1,7 @@
-"""TensorRT's own Python API on memory that CUDA's runtime library gives: no torch, and no other wrapper of CUDA.
+"""TensorRT through its Python API, with memory from CUDA's runtime library: without torch or other CUDA wrappers.
 
-A graph is built for this very machine when it is first opened, and kept (plans.py). One profile is for a batch of one,
-the live path; all other batches run in pieces of at most eight.
+An engine is built for this machine when a graph is first opened, and cached (plans.py). One profile is for batch size
+1, the live path; other batches run in chunks of at most eight.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from stpr.runtime.engines.tensorrt_builder import PROFILES, build_plan, find_lib
 
 log = logging.getLogger(__name__)
 
-DTYPES: Final[Mapping[str, type[np.generic]]] = {  # TensorRT's names, of what graphs take and give
+DTYPES: Final[Mapping[str, type[np.generic]]] = {  # by TensorRT's names
     "UINT8": np.uint8,
     "FLOAT": np.float32,
     "HALF": np.float16,
 }
-RELEASE: Final = Path("/etc/nv_tegra_release")  # which L4T a Jetson runs
-ROOM: Final = 32_000_000  # bytes that building takes beside what grows with the weights, on the disk ...
+RELEASE: Final = Path("/etc/nv_tegra_release")  # contains a Jetson's L4T version
+ROOM: Final = 32_000_000  # bytes needed for building, in addition to those proportional to the weights, on the disk ...
 MEMORY: Final = 256_000_000  # ... and on the GPU
-TICK: Final = 20.0  # seconds of silence while an engine is built
-End: TypeAlias = tuple[type[np.generic], tuple[int, ...]]  # element type and shape, -1 for a free axis
-Ends: TypeAlias = Mapping[str, End]  # of a graph, by name
+TICK: Final = 20.0  # seconds between progress messages while building
+End: TypeAlias = tuple[type[np.generic], tuple[int, ...]]  # element type and shape, -1 for a dynamic axis
+Ends: TypeAlias = Mapping[str, End]  # inputs or outputs of a graph, by name
 
 
 def open_native(graph: Path, options: EngineOptions) -> Engine:
-    """A graph on an NVIDIA GPU, by TensorRT itself. Raises EngineError when it can't run here."""
-    del options  # the GPU has no use for threads
+    """Open a graph on an NVIDIA GPU with TensorRT. Raises EngineError if it can't run here."""
+    del options  # threads don't apply to the GPU
     return TensorRTEngine(graph)
 
 
 def check_here() -> None:
-    """Raise EngineError unless library and GPU are there."""
+    """Raise EngineError unless library and GPU are available."""
     find_library()
     open_gpu().close()
 
@@ -64,10 +64,10 @@ def why_to_build(graph: Path) -> str | None:
 
 
 class TensorRTEngine:
-    """One engine with its memory on the GPU."""
+    """An engine with its GPU memory."""
 
     def __init__(self, graph: Path) -> None:
-        """Raises EngineError when library, GPU or graph are not usable, or there is no room."""
+        """Raises EngineError if library, GPU or graph can't be used, or there is too little space."""
         self._graph = graph
         if not graph.is_file():
             raise EngineError(f"{graph} can't run on TensorRT: there is no such file.")
@@ -88,11 +88,11 @@ class TensorRTEngine:
 
     @property
     def name(self) -> str:
-        """What really runs the graph."""
+        """See `Engine`."""
         return self._name
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; every output by name. Raises EngineError for feeds that don't fit, and when CUDA fails."""
+        """Run once; returns all outputs by name. Raises EngineError for invalid feeds, and if CUDA fails."""
         count = self._checked(feeds)
         lane = self._lane(0 if count == 1 else self._engine.num_optimization_profiles - 1)
         pieces = []
@@ -105,13 +105,13 @@ class TensorRTEngine:
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in self._outputs}
 
     def close(self) -> None:
-        """Give the memory back, in the order in which the parts rest on one another."""
+        """Release everything, in the order of dependencies."""
         self._lanes.clear()
         del self._engine, self._runtime
         self._gpu.close()
 
     def _checked(self, feeds: Mapping[str, Array]) -> int:
-        """The batch of feeds that are what the graph takes."""
+        """Check the feeds; returns the batch size."""
         counts = {array.shape[:1] for array in feeds.values()}
         fits = feeds.keys() == self._inputs.keys() and all(
             feeds[name].dtype == dtype and feeds[name].shape[1:] == shape[1:]
@@ -138,10 +138,10 @@ class TensorRTEngine:
 
 
 class _Lane:
-    """A context for the batches of one profile, with pinned memory here and memory on the GPU for each of its ends."""
+    """An execution context for one profile, with pinned host memory and GPU memory for each input and output."""
 
     def __init__(self, engine: Any, profile: int, gpu: Gpu, inputs: Ends, outputs: Ends) -> None:
-        """Raises CudaError when there is too little memory."""
+        """Raises CudaError if there is too little memory."""
         self._gpu = gpu
         self._context = engine.create_execution_context()
         if self._context is None:
@@ -160,7 +160,7 @@ class _Lane:
         gpu.wait()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Copy in, run, copy out, wait; what is returned belongs to the caller."""
+        """Copy in, run, copy out, wait; the returned arrays are copies."""
         for name, array in feeds.items():
             source = self._bytes(name, array.shape, array.dtype)
             source[...] = array
@@ -177,13 +177,13 @@ class _Lane:
         return {name: array.copy() for name, array in found.items()}
 
     def _bytes(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """The first of an end's pinned bytes, seen as an array."""
+        """An array view of an input's or output's pinned memory."""
         seen: Array = self._here[name][: _bytes_of(shape, dtype)].view(dtype).reshape(shape)
         return seen
 
 
 def _most(engine: Any, profile: int, name: str, shape: tuple[int, ...]) -> int:
-    """The largest batch of an input: the profile's, or the one that the graph is fixed to."""
+    """The largest batch of an input: the profile's, or the graph's fixed one."""
     return shape[0] if shape[0] > 0 else int(engine.get_tensor_profile_shape(name, profile)[2][0])
 
 
@@ -192,7 +192,7 @@ def _bytes_of(shape: tuple[int, ...], dtype: Any) -> int:
 
 
 def _ends(engine: Any, library: Any) -> tuple[Ends, Ends]:
-    """What an engine takes and what it gives."""
+    """The inputs and outputs of an engine."""
     inputs: dict[str, End] = {}
     outputs: dict[str, End] = {}
     for index in range(engine.num_io_tensors):
@@ -203,14 +203,14 @@ def _ends(engine: Any, library: Any) -> tuple[Ends, Ends]:
 
 
 def _plan(graph: Path, library: Any, gpu: Gpu) -> bytes:
-    """The graph's plan for this machine: the one that is kept, or a new one, which is then kept."""
+    """The graph's plan for this machine, from the cache, or built and cached."""
     plans = Plans(graph)
     key = {**plans.files(), **_machine(library, gpu)}
     found = plans.find(key)
     if found.data is not None:
         return found.data
     with plans.alone(_say):
-        found = plans.find(key)  # by whom we waited for
+        found = plans.find(key)  # may have been built by the process we waited for
         if found.data is not None:
             return found.data
         _check_room(graph, plans, gpu)
@@ -229,7 +229,7 @@ def _plan(graph: Path, library: Any, gpu: Gpu) -> bytes:
 
 
 def _machine(library: Any, gpu: Gpu) -> dict[str, str]:
-    """What a plan depends on beside its files; names are those that a user is told when one has changed."""
+    """The machine's part of a plan's key; keys are the names shown to the user if one has changed."""
     release = RELEASE.read_text(encoding="utf-8").partition("\n")[0] if RELEASE.is_file() else "none"
     return {
         "library": name_of(library),
@@ -244,20 +244,20 @@ def _machine(library: Any, gpu: Gpu) -> dict[str, str]:
 
 
 def _check_room(graph: Path, plans: Plans, gpu: Gpu) -> None:
-    """Raise EngineError, before the work, where disk or GPU have no room for a plan."""
+    """Raise EngineError before building if disk or GPU have too little space for a plan."""
     size = plans.size()
     plans.check_room(2 * size + ROOM)
     needs, free = 3 * size + MEMORY, gpu.free_bytes()
     if free < needs:
         raise EngineError(
             f"too little memory to build a TensorRT engine of {graph} on {gpu.name}: it needs about"
-            f" {needs / 1e6:.0f} MB of which {free / 1e6:.0f} are free; end what else runs there."
+            f" {needs / 1e6:.0f} MB of which {free / 1e6:.0f} are free; end other programs there."
         )
 
 
 @contextmanager
 def _clock(what: str) -> Iterator[None]:
-    """Say now and then for how long something has been built: nobody can tell how much is left."""
+    """Report the elapsed time now and then; the remaining time is unknown."""
     done = threading.Event()
 
     def tick() -> None:
@@ -275,5 +275,5 @@ def _clock(what: str) -> Iterator[None]:
 
 
 def _say(words: str) -> None:
-    # A warning, which is told everywhere: who waits for minutes wants to know for what.
+    # A warning, so that it is always shown, since building takes minutes.
     log.warning("%s", words)

@@ -1,6 +1,6 @@
-"""ONNX to a TensorRT engine for this very machine, by TensorRT 10 (JetPack 6), 11 and newer, or TensorRT-RTX.
+"""Build a TensorRT engine from ONNX for this machine, with TensorRT 10 (JetPack 6), 11 and newer, or TensorRT-RTX.
 
-Precision comes from the graph alone: its tensors have the types that the exporter gave and proved (strong typing).
+The precision comes only from the graph's types, which the exporter has proved (strong typing).
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.names import openable
 
 LIBRARIES: Final = ("tensorrt", "tensorrt_rtx")
-# Smallest batch, the one to be fastest at, largest: the live path's own, and one for all others.
+# Minimum, optimal and maximum batch of each profile: one for the live path, one for all others.
 PROFILES: Final = ((1, 1, 1), (1, 8, 8))
-OLDEST: Final = 10  # whose networks can be typed by their graph
+OLDEST: Final = 10  # oldest version with strong typing
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An engine as its library writes it."""
+    """A serialised engine."""
 
     plan: bytes
-    timings: bytes  # what was measured while it was built; empty where the library measures nothing
-    types: Mapping[str, int]  # tensors between layers by element type, as the library names it
+    timings: bytes  # measured while building; empty if the library measures nothing
+    types: Mapping[str, int]  # number of tensors between layers per element type
 
 
 def find_library() -> ModuleType:
-    """TensorRT as it is installed here; raises EngineError if it is not, or too old."""
+    """Import TensorRT; raises EngineError if it is missing or too old."""
     reasons = []
     for name in LIBRARIES:
         try:
@@ -41,11 +41,11 @@ def find_library() -> ModuleType:
             reasons.append(f"{name}: {error}")
             continue
         if name == "tensorrt" and _major(library) < OLDEST:
-            reasons.append(f"{name} {library.__version__} can't take its precision from the graph")
+            reasons.append(f"{name} {library.__version__} has no strong typing")
             continue
         return library
     raise EngineError(
-        f"no TensorRT here ({'; '.join(reasons)}): on a Jetson make the environment with --system-site-packages,"
+        f"no TensorRT here ({'; '.join(reasons)}): on a Jetson create the environment with --system-site-packages,"
         " elsewhere `pip install tensorrt`; or use --engine onnxruntime (of stpr-export: --format onnx)."
     )
 
@@ -53,15 +53,14 @@ def find_library() -> ModuleType:
 def build_plan(onnx: Path, *, library: Any, capability: str | None = None, timings: bytes = b"") -> Built:
     """Build an engine from an ONNX file.
 
-    `library` is tensorrt or tensorrt_rtx; `capability`, such as "SM86", makes the latter build for another GPU than
-    this machine's. `timings` are those of an earlier build. Raises EngineError with the library's own words when it
-    can't.
+    `library`: tensorrt or tensorrt_rtx; `capability`, such as "SM86": build for another GPU (tensorrt_rtx only);
+    `timings`: of an earlier build. Raises EngineError with the library's messages on failure.
     """
     log = new_log(library)
     builder = library.Builder(log)
     network = _new_network(builder, library)
     parser = library.OnnxParser(network, log)
-    with openable(onnx.parent) as folder:  # the weights are found beside the graph
+    with openable(onnx.parent) as folder:  # weights are loaded from the graph's folder
         parsed = parser.parse_from_file(f"{folder}/{onnx.name}")
     if not parsed:
         faults = [parser.get_error(index) for index in range(parser.num_errors)]
@@ -73,7 +72,7 @@ def build_plan(onnx: Path, *, library: Any, capability: str | None = None, timin
     if capability is not None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(library.ComputeCapability, capability), 0)
-    measures = library.__name__ == "tensorrt"  # TensorRT-RTX chooses its kernels without
+    measures = library.__name__ == "tensorrt"  # TensorRT-RTX chooses kernels without measuring
     if measures:
         _give_timings(config, timings)
     engine = builder.build_serialized_network(network, config)
@@ -84,14 +83,14 @@ def build_plan(onnx: Path, *, library: Any, capability: str | None = None, timin
 
 
 def new_config(builder: Any, library: Any) -> Any:
-    """A builder's settings under which float32 is not rounded to TF32, as it is by default."""
+    """A builder configuration without TF32 rounding, which is on by default."""
     config = builder.create_builder_config()
     config.clear_flag(library.BuilderFlag.TF32)
     return config
 
 
 def new_log(library: Any) -> Any:
-    """A logger that keeps `errors` for the message instead of printing them; the library has no types."""
+    """A logger that collects `errors` for the message instead of printing them; the library has no type hints."""
 
     class Log(library.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -106,21 +105,21 @@ def new_log(library: Any) -> Any:
 
 
 def name_of(library: Any) -> str:
-    """Library and version."""
+    """The library's name and version."""
     return f"{library.__name__} {library.__version__}"
 
 
 def words(messages: list[str]) -> str:
-    """The first messages of a library in one line."""
+    """Join the first messages of a library to one line."""
     lines = [" ".join(message.split()) for message in messages]
     return "; ".join(lines[:3]) or "it gave no reason."
 
 
 def _new_network(builder: Any, library: Any) -> Any:
-    """An empty network whose types are those of the graph."""
-    if library.__name__ == "tensorrt" and _major(library) == OLDEST:  # which else chooses precisions for itself
+    """An empty, strongly typed network."""
+    if library.__name__ == "tensorrt" and _major(library) == OLDEST:  # needs a flag for strong typing
         return builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    return builder.create_network(0)  # TensorRT 11 and TensorRT-RTX know no other way
+    return builder.create_network(0)  # TensorRT 11 and TensorRT-RTX are always strongly typed
 
 
 def _major(library: Any) -> int:
@@ -128,13 +127,13 @@ def _major(library: Any) -> int:
 
 
 def _free_inputs(network: Any) -> list[Any]:
-    """Inputs whose first axis is free; the others never are."""
+    """Inputs with a dynamic first axis; other axes are always fixed."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     return [tensor for tensor in inputs if any(size < 0 for size in tensor.shape)]
 
 
 def _profile(builder: Any, network: Any, batches: tuple[int, int, int]) -> Any:
-    """Every input's free axis at the three batches."""
+    """A profile that sets every input's dynamic axis to the three batch sizes."""
     profile = builder.create_optimization_profile()
     for tensor in _free_inputs(network):
         shapes = [tuple(batch if size < 0 else size for size in tensor.shape) for batch in batches]
@@ -143,14 +142,14 @@ def _profile(builder: Any, network: Any, batches: tuple[int, int, int]) -> Any:
 
 
 def _give_timings(config: Any, timings: bytes) -> None:
-    """Begin with what was measured before, or from nothing if it is of another version or GPU."""
+    """Use earlier timings, unless they are of another version or GPU."""
     cache = config.create_timing_cache(timings)
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _types(network: Any) -> dict[str, int]:
-    """How many tensors between layers have which element type."""
+    """Count the tensors between layers per element type."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     outputs = [layer.get_output(index) for layer in layers for index in range(layer.num_outputs)]
     return dict(Counter(tensor.dtype.name for tensor in outputs if tensor is not None))

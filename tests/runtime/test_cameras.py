@@ -85,7 +85,7 @@ def test_one_that_breaks_does_not_stop_the_others(caplog: pytest.LogCaptureFixtu
     with pytest.raises(SourceError, match="no frames any more"):
         seen.extend(Cameras(films))
     assert sum(taken.get(1) is not None for taken in seen) == 30
-    assert caplog.records[0].getMessage() == "dies has ended, the others go on: no frames any more."
+    assert caplog.records[0].getMessage() == "dies has ended, the others continue: no frames any more."
 
 
 def test_it_can_be_stopped_while_none_of_them_gives_anything() -> None:

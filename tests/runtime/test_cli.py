@@ -328,7 +328,7 @@ def test_a_full_disk_stops_the_output_and_not_recognition(bundle: Path, video: P
         " free space."
     )
     assert re.fullmatch(SUMMARY + ", json missed 12 results", summary)
-    assert error == "Error: json stopped before the end, see above; mend that and run again."
+    assert error == "Error: json stopped before the end, see above; fix that and run again."
     assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 24
     assert re.search(r" (wave|jump|turn) \d+%", done.stdout)
 
@@ -396,7 +396,7 @@ def test_a_source_of_several_that_dies_leaves_the_others(bundle: Path, video: Pa
     assert done.returncode == 2
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert max(line["frame"] for line in told if line["source"] == str(video)) >= 22
-    assert f"{cut} has ended, the others go on: " in done.stderr
+    assert f"{cut} has ended, the others continue: " in done.stderr
 
 
 def test_several_are_not_recorded_into_one(bundle: Path, video: Path, tmp_path: Path) -> None:

@@ -154,4 +154,4 @@ def test_a_run_says_what_is_missing(tmp_path: Path) -> None:
     file.write_text("headless = true")
     done = CliRunner().invoke(run, ["--config", str(file)])
     assert done.exit_code == 2
-    assert "say what to watch with --camera N or --source URI" in done.output
+    assert "name what to watch with --camera N or --source URI" in done.output

@@ -74,8 +74,8 @@ def test_it_knows_its_bundle_and_what_runs_it(bundle: Bundle) -> None:
     ("head", "message"),
     [
         ({"logits": JUDGED["logits"]}, "gives no familiarity, routing"),
-        ({**JUDGED, "logits": np.zeros((1, 2), np.float32)}, r"the head gives .*the manifest promises"),
-        ({**JUDGED, "routing": np.zeros((1, 3), np.float32)}, r"the head gives .*the manifest promises"),
+        ({**JUDGED, "logits": np.zeros((1, 2), np.float32)}, r"the head's outputs are .*the manifest has"),
+        ({**JUDGED, "routing": np.zeros((1, 3), np.float32)}, r"the head's outputs are .*the manifest has"),
     ],
 )
 def test_a_head_that_breaks_the_manifests_word_is_refused_at_the_start(

@@ -60,7 +60,7 @@ def test_actions_come_by_video_in_the_order_of_their_starts(tmp_path: Path) -> N
         ("file,start,end,label\na,2,2,wave\n", r"line 2: the action ends at 2 s, not after its start at 2 s"),
         (
             "file,start,end,label\na,1,2,wave\na,1.0,2,wave\n",
-            r"line 3: the same action stands there already; remove one",
+            r"line 3: the same action is listed already; remove one",
         ),
         ("file,start,end,label\na,1,2,dance\n", r"line 2: no class is called 'dance'; there are wave, jump"),
     ],

@@ -51,7 +51,7 @@ def test_a_library_that_chooses_precisions_itself_is_refused(
 ) -> None:
     machine.install("8.5.2")
     monkeypatch.setitem(__import__("sys").modules, LIBRARIES[1], None)
-    with pytest.raises(EngineError, match=r"tensorrt 8\.5\.2 can't take its precision from the graph"):
+    with pytest.raises(EngineError, match=r"tensorrt 8\.5\.2 has no strong typing"):
         opened(graph)
 
 
@@ -106,7 +106,7 @@ def damage(graph: Path) -> None:
     ("change", "reason"),
     [
         (other_weights, "for something else (encoder.onnx was "),
-        (damage, "the one there is damaged"),
+        (damage, "the cached one is damaged"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_built_again_and_the_reason_said(

@@ -130,7 +130,7 @@ def test_a_signal_ends_it_while_it_waits_for_an_answer(film: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--label", "wave"], "say what to record with --camera N or --source URI"),
+        (["--label", "wave"], "name what to record with either --camera N or --source URI"),
         (["--label", "a/b", "--source", "FILM", "--yes"], "--label 'a/b' can't be the name of a folder"),
         (["--label", ".git", "--source", "FILM", "--yes"], "--label '.git' can't be the name of a folder"),
         (["--label", " ", "--source", "FILM", "--yes"], "--label ' ' can't be the name of a folder"),

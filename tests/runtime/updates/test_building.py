@@ -126,7 +126,7 @@ def test_engines_that_are_kept_answer_at_once(
     caplog.clear()
     with running(bundle) as run:
         run.until(lambda: run.session.model.engine == "tensorrt 10.7.0 on Fake Orin")
-    assert "yet to be built (the one there is for something else (library was tensorrt 10.3.0))" in caplog.text
+    assert "yet to be built (the cached one is for something else (library was tensorrt 10.3.0))" in caplog.text
 
 
 def test_engines_that_do_not_hold_the_golden_clip_never_answer(
