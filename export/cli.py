@@ -128,11 +128,11 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     from stpr.export.ahead import build_engines, check_here
     from stpr.export.console import ShownSteps, new_console, show_bundle, show_delta
     from stpr.export.package.pipeline import export_stage
-    from stpr.export.package.request import Carried, Options, find_run
+    from stpr.export.package.request import Options, RelocatedRun, find_run
     from stpr.runtime.contract.bundle import folder_name, open_bundle
     from stpr.runtime.contract.delta import check_base, write_delta
     from stpr.runtime.contract.signature import read_private_key
-    from stpr.train.run.resume import carried_recipe
+    from stpr.train.run.resume import relocated_recipe
 
     served = dict.fromkeys([*forms, *(["single-file"] if single_file else [])])
     if batch is not None and not served:
@@ -147,7 +147,7 @@ def bundle(  # noqa: PLR0913  (one parameter per option is click's way)
     if form == "tensorrt":  # report missing packages before the work
         check_here()
     signing = None if key is None else read_private_key(key)
-    here = Carried(folder, carried_recipe(folder, changes), data)
+    here = RelocatedRun(folder, relocated_recipe(folder, changes), data)
     options = Options(precision=chosen, clips=clips, sign=signing, max_mb=max_mb, max_p95_ms=max_p95_ms, target=target)
     made = export_stage(here, stage, out, options=options, step=step)
     if form == "tensorrt":

@@ -88,7 +88,7 @@ def decide(
     return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known", evidence=odds)
 
 
-def loudest(decisions: Sequence[Decision]) -> Decision:
+def strongest(decisions: Sequence[Decision]) -> Decision:
     """Choose among decisions for several spans at one moment the one with the highest evidence; the first without any.
 
     The maximum over several spans is higher by chance, so evidence is reduced by half the logarithm of their number.

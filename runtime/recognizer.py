@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from stpr.runtime.decision import WARMING_UP, Decision, Prediction, loudest
+from stpr.runtime.decision import WARMING_UP, Decision, Prediction, strongest
 from stpr.runtime.model import Model
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
@@ -81,6 +81,6 @@ def _decide(wanted: Sequence[Shot]) -> dict[Session, Decision]:
         windows = [session.clips() for session in full]
         judged = iter(model.judge(np.concatenate(windows)))
         decisions.update(
-            {session: loudest([*islice(judged, len(own))]) for session, own in zip(full, windows, strict=True)}
+            {session: strongest([*islice(judged, len(own))]) for session, own in zip(full, windows, strict=True)}
         )
     return decisions

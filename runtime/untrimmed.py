@@ -32,7 +32,7 @@ class Action(NamedTuple):
     label: str
 
 
-class Heard(NamedTuple):
+class DetectedEvent(NamedTuple):
     """A detected event: its start and end, and when it was reported."""
 
     start: float
@@ -86,7 +86,7 @@ class Stream(NamedTuple):
 
     seconds: float
     actions: Sequence[Action]
-    events: Sequence[Heard]
+    events: Sequence[DetectedEvent]
     still_windows: int = 0
     still_called: int = 0  # of these, how many were classified as an action
 
@@ -146,7 +146,7 @@ def _seconds(row: Mapping[str, str | None], column: str, where: str) -> float:
     return seconds
 
 
-def match(actions: Sequence[Action], events: Sequence[Heard], *, tolerance: float) -> list[Action | None]:
+def match(actions: Sequence[Action], events: Sequence[DetectedEvent], *, tolerance: float) -> list[Action | None]:
     """The action that each event matches, or None; a maximum matching.
 
     Events, sorted by start, each take the one that ends first among the actions they may match.

@@ -31,7 +31,7 @@ def place_file(model: StPR) -> bytes | None:
     statistics = model.head.combiner.statistics
     if not isinstance(statistics, ClipStatistics):
         return None
-    middle, deviation = statistics.whereabouts()
+    middle, deviation = statistics.class_place()
     if not deviation.any():
         return None
     return _packed({"middle": middle.cpu().numpy(), "deviation": deviation.cpu().numpy()})

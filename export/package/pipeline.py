@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
 from stpr.export.package.budget import parts_of, size_ahead
 from stpr.export.package.card import figures_of, label, write_card
-from stpr.export.package.request import DEFAULTS, Advance, Carried, Options, Steps, silent
+from stpr.export.package.request import DEFAULTS, Advance, Options, RelocatedRun, Steps, silent
 from stpr.export.package.seal import Stage, finish, seal
 from stpr.export.parity.candidate import open_candidate
 from stpr.export.parity.clips import NamedClip, coverage, load_all, tested_videos
@@ -27,14 +27,14 @@ from stpr.train.run.checkpoint import StageRecord, load_stage
 
 
 def export_stage(
-    run: Path | Carried, stage: int, out: Path, *, options: Options = DEFAULTS, step: Steps = silent
+    run: Path | RelocatedRun, stage: int, out: Path, *, options: Options = DEFAULTS, step: Steps = silent
 ) -> Path:
     """Export a stage with all its experts to `out/RUN/stage-N`, or `stage-N-PRECISION`; returns that folder.
 
     `step` is a context manager around each piece of work. Raises CheckpointError, DataError, ParityError or
     BundleError; an incomplete bundle is never put in place.
     """
-    here = run if isinstance(run, Carried) else Carried(run)
+    here = run if isinstance(run, RelocatedRun) else RelocatedRun(run)
     with step(f"load stage {stage} of {here.run}"):
         loaded = Stage(here.run.resolve().name, *load_stage(here.run, stage, here.recipe))
         figures = figures_of(here.run, loaded.record)

@@ -67,7 +67,7 @@ DEFAULTS: Final = Options()
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class RelocatedRun:
     """A run from another machine: its recipe with this machine's paths, and the folder of its videos."""
 
     run: Path

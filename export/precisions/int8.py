@@ -110,7 +110,7 @@ def _quantised(folder: Path, training: Training) -> ModelProto:
                 extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
             )
         model = onnx.load(str(target))
-        _take_off(_mean_shift(folded, target, training.feeds()), model)
+        _subtract_shift(_mean_shift(folded, target, training.feeds()), model)
     finally:
         for file in (folded, target):
             file.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def _mean_shift(full: Path, quantised: Path, feeds: Iterator[dict[str, Array]]) 
     return mean
 
 
-def _take_off(shift: Array, encoder: ModelProto) -> None:
+def _subtract_shift(shift: Array, encoder: ModelProto) -> None:
     """Add a node that subtracts the mean shift from the features."""
     graph = encoder.graph
     node = next(node for node in graph.node if "features" in node.output)

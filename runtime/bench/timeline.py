@@ -19,7 +19,7 @@ import numpy as np
 
 from stpr.runtime.canvas import Canvas, Colour, plain, shelves
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.untrimmed import Action, Heard, Stream, match
+from stpr.runtime.untrimmed import Action, DetectedEvent, Stream, match
 
 ROW_SECONDS: Final = 30.0
 MOST_ROWS: Final = 120  # an hour: many viewers can't open much higher pictures
@@ -110,7 +110,7 @@ def _happened(actions: Sequence[Action], taken: Sequence[Action | None], not_lea
     return [_Bar(action.start, action.end, plain(action.label), colour(action)) for action in actions]
 
 
-def _said(events: Sequence[Heard], taken: Sequence[Action | None]) -> list[_Bar]:
+def _said(events: Sequence[DetectedEvent], taken: Sequence[Action | None]) -> list[_Bar]:
     return [
         _Bar(
             event.start,

@@ -18,7 +18,7 @@ from stpr.runtime.session import SPANS, Session
 from stpr.runtime.sources.files import open_recorded
 from stpr.runtime.sources.frame import Frame, Source
 from stpr.runtime.timing import Timing
-from stpr.runtime.untrimmed import Action, Heard, Stream
+from stpr.runtime.untrimmed import Action, DetectedEvent, Stream
 
 LONGEST: Final = max(SPANS)  # longest span of a window, as a factor of a clip's
 
@@ -89,7 +89,7 @@ class _Notes:
     seconds: float = 0.0
     still_windows: int = 0
     still_called: int = 0
-    heard: dict[int, Heard] = dataclasses.field(default_factory=dict)  # by the event's number
+    heard: dict[int, DetectedEvent] = dataclasses.field(default_factory=dict)  # by the event's number
     latencies: list[float] = dataclasses.field(default_factory=list)
 
     def take(self, result: Result) -> None:
@@ -97,7 +97,7 @@ class _Notes:
         for event in result.events:
             about = self.seconds if event.media_time is None else event.media_time
             if isinstance(event, Start):
-                self.heard[event.id] = Heard(about, self.seconds, event.label)
+                self.heard[event.id] = DetectedEvent(about, self.seconds, event.label)
             elif isinstance(event, End):
                 self.heard[event.id] = self.heard[event.id]._replace(end=about)
         if result.prediction is not None and result.prediction.state != "warming_up":

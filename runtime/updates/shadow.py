@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stpr.runtime.decision import Decision, Prediction, loudest
+from stpr.runtime.decision import Decision, Prediction, strongest
 from stpr.runtime.recognizer import step
 from stpr.runtime.result import Result
 from stpr.runtime.session import Session
@@ -90,7 +90,7 @@ class Shadow:
         return time.monotonic() - self._seen_at[session] > AWAY_SPANS * session.model.manifest.clip.span_seconds
 
     def _judge(self, beside: Session) -> Decision:
-        return loudest(self.candidate.model.judge(beside.clips()))
+        return strongest(self.candidate.model.judge(beside.clips()))
 
 
 def _spoke(decision: Decision | Prediction | None) -> bool:

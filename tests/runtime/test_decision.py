@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import EngineError
 from stpr.runtime.contract.manifest import UnknownSpec
-from stpr.runtime.decision import WARMING_UP, Decision, decide, loudest, softmax
+from stpr.runtime.decision import WARMING_UP, Decision, decide, softmax, strongest
 from tests.factories import CLASSES, make_manifest
 
 numbers = st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3).map(lambda values: np.array(values, np.float32))
@@ -99,9 +99,9 @@ def test_evidence_pays_for_what_familiarity_lacks(familiarity: float, lacking: f
 
 def test_the_loudest_span_speaks_and_pays_for_its_chances() -> None:
     spans = [Decision(label=label, evidence=evidence) for label, evidence in [("a", 1.0), ("b", 3.0), ("c", -2.0)]]
-    assert loudest(spans) == Decision(label="b", evidence=round(3.0 - 0.5 * math.log(3), 4))
-    assert loudest(spans[:1]) == spans[0]
+    assert strongest(spans) == Decision(label="b", evidence=round(3.0 - 0.5 * math.log(3), 4))
+    assert strongest(spans[:1]) == spans[0]
 
 
 def test_without_evidence_the_clips_own_span_speaks() -> None:
-    assert loudest([Decision(label="a"), Decision(label="b")]) == Decision(label="a")
+    assert strongest([Decision(label="a"), Decision(label="b")]) == Decision(label="a")

@@ -14,8 +14,8 @@ from stpr.runtime.untrimmed import (
     Action,
     ClassFigures,
     Delay,
+    DetectedEvent,
     EventFigures,
-    Heard,
     Stream,
     figures,
     match,
@@ -31,8 +31,8 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def heard(start: float, label: str = "wave", *, late: float = 0.0) -> Heard:
-    return Heard(start, start + late, label)
+def heard(start: float, label: str = "wave", *, late: float = 0.0) -> DetectedEvent:
+    return DetectedEvent(start, start + late, label)
 
 
 def test_actions_come_by_video_in_the_order_of_their_starts(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ([], []),
     ],
 )
-def test_when_an_event_is_right(events: list[Heard], right: list[bool]) -> None:
+def test_when_an_event_is_right(events: list[DetectedEvent], right: list[bool]) -> None:
     assert [action is not None for action in match([Action(10.0, 12.0, "wave")], events, tolerance=2.2)] == right
 
 
@@ -114,7 +114,7 @@ def test_figures_of_a_case_worked_by_hand() -> None:
 
 def test_delays_have_a_median_and_a_95th_percentile() -> None:
     actions = [Action(10.0 * index, 10.0 * index + 2, "wave") for index in range(21)]
-    events = [Heard(action.start + 1, action.end + index / 10, "wave") for index, action in enumerate(actions)]
+    events = [DetectedEvent(action.start + 1, action.end + index / 10, "wave") for index, action in enumerate(actions)]
     delay = figures([Stream(300.0, actions, events)], tolerance=2.2).delay
     assert delay is not None
     assert (delay.median, delay.p95) == pytest.approx((1.0, 1.9))
@@ -132,7 +132,7 @@ def test_delays_have_a_median_and_a_95th_percentile() -> None:
         ([heard(21, "jump"), heard(31, "jump")], {"jump": 2}),
     ],
 )
-def test_what_an_action_was_heard_as(events: list[Heard], swaps: dict[str, int]) -> None:
+def test_what_an_action_was_heard_as(events: list[DetectedEvent], swaps: dict[str, int]) -> None:
     actions = [Action(20, 22, "wave"), Action(30, 32, "wave")]
     assert figures([Stream(60.0, actions, events)], tolerance=2.2).classes["wave"].heard_as == swaps
 
@@ -195,5 +195,7 @@ def test_no_other_matching_makes_more_events_right(
 
 def test_figures_can_be_written_down_whatever_clock_they_come_from() -> None:
     second = np.float64(60.0)  # as recorded times come out of arrays
-    found = figures([Stream(second, [Action(1, 2, "wave")], [Heard(second / 40, second / 30, "wave")])], tolerance=2.2)
+    found = figures(
+        [Stream(second, [Action(1, 2, "wave")], [DetectedEvent(second / 40, second / 30, "wave")])], tolerance=2.2
+    )
     assert msgspec.json.decode(msgspec.json.encode(found), type=EventFigures) == found

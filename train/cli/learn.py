@@ -87,15 +87,15 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     from stpr.train.run.folder import reserved
     from stpr.train.run.prepare import Request
     from stpr.train.run.progress import ShownProgress
-    from stpr.train.run.task import Asked, read_task
+    from stpr.train.run.task import TaskOptions, read_task
 
     quiet_decoder()
-    task = read_task(recipe, Asked(data=data, out=out, run=run, resume=resume, changes=changes))
+    task = read_task(recipe, TaskOptions(data=data, out=out, run=run, resume=resume, changes=changes))
     settings, folder = task.recipe, task.out
     others = finished_runs(beside)  # an error should show before hours of training, not after
     if dry_run:
-        with task.rehearsed() as rehearsed:
-            sys.exit(0 if show_dry_run(rehearsed, folder, last=stages, resume=task.resume) else 2)
+        with task.for_dry_run() as trial:
+            sys.exit(0 if show_dry_run(trial, folder, last=stages, resume=task.resume) else 2)
     with launched() as processes, ExitStack() as held:
         with processes.together():
             if processes.is_main:  # the processes of one launch belong to one run

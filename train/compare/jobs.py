@@ -17,7 +17,7 @@ from stpr.train.run.folder import recipe_file, reserved
 from stpr.train.run.metrics import Metrics
 from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
-from stpr.train.run.resume import look_back
+from stpr.train.run.resume import read_history
 from stpr.train.settings.recipe import Recipe
 
 
@@ -68,7 +68,7 @@ def plan(
             except RecipeError as error:
                 raise RecipeError(f"row {row.name!r}: {error.message}") from error
             folder = out / row.name / f"seed-{seed}"
-            look_back(folder, settings, resume=resume)  # so that an error shows before the first run
+            read_history(folder, settings, resume=resume)  # so that an error shows before the first run
             jobs.append(Job(row, seed, settings, folder))
     return jobs
 

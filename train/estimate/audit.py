@@ -28,7 +28,7 @@ from stpr.train.run.folder import (
     SNAPSHOT,
     TENSORS,
     begun_stages,
-    explained_files,
+    classified_files,
     metrics_file,
     recipe_file,
     snapshot_file,
@@ -244,5 +244,5 @@ def _files(run: Path) -> tuple[KeptFile, ...]:
     """List every file in the run folder, sorted by path."""
     return tuple(
         KeptFile(path=path.relative_to(run).as_posix(), bytes=path.lstat().st_size, what=what)
-        for path, what in explained_files(run).items()
+        for path, what in classified_files(run).items()
     )

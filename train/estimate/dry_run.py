@@ -21,7 +21,7 @@ from stpr.train.estimate.footprint import checkpoint_bytes
 from stpr.train.estimate.network import Network, look_for_network, settle_offline
 from stpr.train.estimate.preparation import Preparation, preparation_work
 from stpr.train.estimate.work import Clips, Work, work_of
-from stpr.train.run.resume import look_back
+from stpr.train.run.resume import read_history
 from stpr.train.settings.recipe import Recipe
 
 Got = TypeVar("Got")
@@ -101,7 +101,7 @@ def dry_run(recipe: Recipe, *, out: Path, last: int | None, resume: bool) -> Dry
     found = DryRun(recipe, out)
     recipe, found.chosen = found.attempt(partial(settle_offline, recipe), (recipe, found.chosen))
     found.recipe = recipe
-    past = found.attempt(partial(look_back, out, recipe, resume=resume), None)
+    past = found.attempt(partial(read_history, out, recipe, resume=resume), None)
     learnt = past.record.stages if past else ()
     skip = found.attempt(partial(skip_list, recipe.data), NOTHING)
     listed = found.attempt(partial(read_lists, recipe.data, learnt, skip), None)

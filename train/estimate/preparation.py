@@ -10,7 +10,7 @@ from stpr.train.data.clips import MEASURED, announced_span
 from stpr.train.datasets.annotations import Video
 from stpr.train.estimate.work import Work
 from stpr.train.run.background import background_of
-from stpr.train.run.resume import Past
+from stpr.train.run.resume import History
 from stpr.train.settings.recipe import Recipe
 
 UNWRITTEN: Final = 2.0  # assumed length in seconds of clips that are not written yet
@@ -30,7 +30,7 @@ class Preparation:
         return Work(decoded=self.measured + self.background, encoded=self.frames)
 
 
-def preparation_work(recipe: Recipe, videos: Sequence[Video], past: Past | None, *, written: bool) -> Preparation:
+def preparation_work(recipe: Recipe, videos: Sequence[Video], past: History | None, *, written: bool) -> Preparation:
     """Count the work before the first stage from the files' headers, without decoding. `written`: the files exist.
 
     Raises RecipeError or DataError for an unusable background, DataError for a video that can't be opened.

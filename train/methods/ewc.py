@@ -30,7 +30,7 @@ def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> l
     assert isinstance(memory, FisherMemory)
     plain = plain_objective(model, clips, recipe)
     holds = not first and recipe.ewc.weight > 0
-    curves = trainer.fit(Anchored(plain, memory.fisher, recipe.ewc.weight) if holds else plain, clips)
+    curves = trainer.fit(EwcObjective(plain, memory.fisher, recipe.ewc.weight) if holds else plain, clips)
     memory.update(fisher(plain, clips.inputs))
     return curves
 
@@ -73,7 +73,7 @@ def fisher(objective: Objective, inputs: StageInputs) -> Tensor:
     return processes.join(total[None], processes.count).sum(dim=0) / clips
 
 
-class Anchored(Criterion):
+class EwcObjective(Criterion):
     """The plain objective plus the EWC penalty for moving away from the parameters at the stage's start."""
 
     def __init__(self, plain: Objective, importance: Tensor, weight: float) -> None:

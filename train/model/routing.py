@@ -15,7 +15,7 @@ from stpr.train.settings.model import RouterSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class RouterInputs:
     """The inputs of a router."""
 
     temporal: Tensor  # (B, E, D) V^tem_k
@@ -27,16 +27,16 @@ class Evidence:
     temperature: float
 
 
-def anchor_scores(evidence: Evidence) -> Tensor:
+def anchor_scores(inputs: RouterInputs) -> Tensor:
     """r_k = max over the classes of expert k of cos(V^tem_k, anchor): `(B, E)` (method §4.3)."""
-    cosines = unit(evidence.temporal) @ unit(evidence.anchors).T  # (B, E, C)
-    return _best_own(cosines, evidence.membership)
+    cosines = unit(inputs.temporal) @ unit(inputs.anchors).T  # (B, E, C)
+    return _best_own(cosines, inputs.membership)
 
 
-def key_scores(evidence: Evidence) -> Tensor:
+def key_scores(inputs: RouterInputs) -> Tensor:
     """r_k = max over the classes of expert k of cos(V̄, key): `(B, E)` (method §4.4)."""
-    cosines = unit(evidence.static) @ unit(evidence.keys).T  # (B, C)
-    return _best_own(cosines[:, None], evidence.membership)
+    cosines = unit(inputs.static) @ unit(inputs.keys).T  # (B, C)
+    return _best_own(cosines[:, None], inputs.membership)
 
 
 def _best_own(cosines: Tensor, membership: Tensor) -> Tensor:
@@ -44,30 +44,30 @@ def _best_own(cosines: Tensor, membership: Tensor) -> Tensor:
     return (cosines - 4.0 * (1 - membership.T)).amax(dim=-1)  # pushes other experts' classes below any cosine
 
 
-def _softmax(evidence: Evidence) -> Tensor:
-    return torch.softmax(anchor_scores(evidence) / evidence.temperature, dim=-1)
+def _softmax(inputs: RouterInputs) -> Tensor:
+    return torch.softmax(anchor_scores(inputs) / inputs.temperature, dim=-1)
 
 
-def _top1(evidence: Evidence) -> Tensor:
-    scores = anchor_scores(evidence)
+def _top1(inputs: RouterInputs) -> Tensor:
+    scores = anchor_scores(inputs)
     return (scores >= scores.amax(dim=-1, keepdim=True)).to(scores.dtype)
 
 
-def _equal(evidence: Evidence) -> Tensor:
-    experts = evidence.temporal[..., 0]  # (B, E)
+def _equal(inputs: RouterInputs) -> Tensor:
+    experts = inputs.temporal[..., 0]  # (B, E)
     return 0 * experts + 1.0 / experts.shape[1]  # a new constant tensor would need a shape computation in the graph
 
 
-def _likelihood(evidence: Evidence) -> Tensor:
-    assert evidence.posterior is not None
-    return evidence.posterior @ evidence.membership
+def _likelihood(inputs: RouterInputs) -> Tensor:
+    assert inputs.posterior is not None
+    return inputs.posterior @ inputs.membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
     """A router: computes weights `(B, E)`, and states which inputs must be stored or computed for it."""
 
-    weigh: Callable[[Evidence], Tensor]
+    weigh: Callable[[RouterInputs], Tensor]
     keeps_anchors: bool = True  # each class's mean temporal part: the paper's anchors
     keeps_keys: bool = False  # each class's mean frame feature
     reads_unadapted: bool = False  # uses frame features without adapters, for keys and clips

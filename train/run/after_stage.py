@@ -114,7 +114,7 @@ def _record(finished: Finished, prepared: Prepared) -> StageRecord:
         clip=ClipSpec(frames=recipe.sampling.frames, span_seconds=prepared.span),
         preprocess=backbone.spec,
         motion=finished.model.encoder.pixels.motion,
-        temperature=recipe.contrast.temperature * finished.model.head.combiner.softness,
+        temperature=recipe.contrast.temperature * finished.model.head.combiner.temperature_factor,
         unknown=finished.unknown,
         backbone=BackboneRecord(source=recipe.backbone.source, digest=backbone.digest()),
         method=recipe.method,

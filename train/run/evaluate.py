@@ -49,17 +49,17 @@ def predict(model: StPR, tests: Mapping[int, StageInputs], *, temperature: float
     """
     model.eval()
     parts = [
-        _scored(_predict(model, inputs, stage), temperature, model.head.combiner.softness)
+        _scored(_predict(model, inputs, stage), temperature, model.head.combiner.temperature_factor)
         for stage, inputs in sorted(tests.items())
     ]
     return Predicted(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
 
 
-def _scored(found: tuple[Tensor, ...], temperature: float, softness: float) -> tuple[npt.NDArray[np.generic], ...]:
+def _scored(found: tuple[Tensor, ...], temperature: float, factor: float) -> tuple[npt.NDArray[np.generic], ...]:
     """Compute the fields of Predicted from labels, stages, logits, routing, oracle logits and familiarity."""
     labels, stages, logits, routing, oracle, familiarity = found
     raw, calibrated = (
-        torch.softmax(logits.double() / scale, dim=1).amax(dim=1) for scale in (temperature, temperature * softness)
+        torch.softmax(logits.double() / scale, dim=1).amax(dim=1) for scale in (temperature, temperature * factor)
     )
     columns = (labels, stages, logits.argmax(dim=1), routing, oracle.argmax(dim=1), familiarity.double())
     return tuple(column.numpy() for column in (*columns, calibrated, raw))

@@ -12,7 +12,7 @@ from torch import Tensor
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
-from stpr.train.model.scores.wholeness import PART, Fragments, fragments, held_still, slid, told_by_look
+from stpr.train.model.scores.wholeness import PART, Fragments, fragments, held_still, recognised_by_look, slid
 from stpr.train.run.open_set import FEWEST, lower_bound
 
 RECALL: Final = 0.99  # of a class's own clips; rejects stillness only, unfamiliar clips have their own threshold
@@ -30,14 +30,14 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     made = fragments(features, _others(features, seed), scores.describe.held_still)
     described = Fragments(*(scores.describe(part) for part in made))
     moved, rested = (energy_floors(scores.describe.energy(part), labels, new) for part in (features, made.coming))
-    look = told_by_look(_alike(scores, features, made.still), labels, new)
+    look = recognised_by_look(_alike(scores, features, made.still), labels, new)
     # Classes recognised by appearance may be still half of the time, but not all of it.
     scores.wholeness.update(described, labels, torch.where(look.cpu(), rested, moved), look)
     scores.refresh()
 
 
 @torch.no_grad()
-def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipScores, *, seed: int) -> None:
+def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores, *, seed: int) -> None:
     """Fit the evidence (log odds of a whole action against a fragment) on clips that the scores were not trained on.
 
     For classes recognised by appearance, fragments that look almost the same count as neither. Background windows count
@@ -50,7 +50,7 @@ def weigh_fragments(scores: ClipScores | None, held: StageClips, target: ClipSco
         return
     features, labels = held.centre.features(), held.labels_from(0)
     hold = scores.describe.held_still
-    look = told_by_look(_alike(scores, features, held_still(features, hold)), labels, len(scores.weight))
+    look = recognised_by_look(_alike(scores, features, held_still(features, hold)), labels, len(scores.weight))
     clips, whole, mostly = slid(features, _others(features, seed), hold)
     pointed, length, cosines = scores.resemble(clips)
     best, meant = cosines.argmax(dim=1), labels.repeat(len(clips) // len(labels))

@@ -93,7 +93,7 @@ def named_stages(stages: Sequence[int]) -> str:
     return f"stage{'s'[: len(stages) > 1]} {', '.join(map(str, stages))}"
 
 
-def explained_files(run: Path) -> dict[Path, str]:
+def classified_files(run: Path) -> dict[Path, str]:
     """Map every file in the run folder, sorted by path, to its content; "" for a file that no run writes.
 
     LEFTOVER marks a temporary file or folder of an interrupted write. A run writes no links.

@@ -54,7 +54,7 @@ def _strangest(rows: Tensor, recordings: Tensor, generator: torch.Generator) -> 
     return torch.cat(parts)[depths.argsort(stable=True)]
 
 
-def take_in(statistics: ClipScores, parts: Sequence[StageClips], offset: int) -> None:
+def fit_whole_stage(statistics: ClipScores, parts: Sequence[StageClips], offset: int) -> None:
     """Fit the statistics on the whole stage, held-out clips included; `offset` is the index of its first class."""
     samples = joined([part.samples(offset, draws=statistics.settings.draws) for part in parts])
     statistics.update(samples, len(parts[0].classes))
@@ -87,7 +87,7 @@ def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | 
 
 
 @torch.no_grad()
-def lenient(
+def lowered_threshold(
     threshold: float | None, statistics: ClipScores, parts: Sequence[StageClips], lenience: float
 ) -> float | None:
     """Lower a threshold for people never filmed, who look less familiar than held-out clips of the same people.
@@ -104,7 +104,7 @@ def lenient(
     return bound if threshold is None else min(threshold, bound)
 
 
-def spec_of(model: StPR, settings: UnknownSettings, thresholds: Sequence[float | None]) -> UnknownSpec | None:
+def unknown_spec(model: StPR, settings: UnknownSettings, thresholds: Sequence[float | None]) -> UnknownSpec | None:
     """The thresholds in the form stored in checkpoint and manifest; None if no clips are held out."""
     if settings.holdout == 0:
         return None

@@ -17,7 +17,7 @@ from stpr.train.model.stpr import StPR
 from stpr.train.run.clips import VideoClips, open_cache
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.protocol import Plan
-from stpr.train.run.resume import Past, keep_figures, learnt_model, look_back, span
+from stpr.train.run.resume import History, learnt_model, read_history, restore_metrics, span
 from stpr.train.settings.recipe import Recipe
 
 
@@ -38,7 +38,7 @@ class Prepared:
     plan: Plan
     model: StPR
     clips: VideoClips
-    past: Past | None
+    past: History | None
     span: float  # seconds of a typical training clip
     lists: dict[str, str]  # list file -> SHA-256
 
@@ -58,7 +58,7 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     """
     with processes.together():
         check_precision(recipe.optimizer.precision, processes.device)
-        past = look_back(request.out, recipe, resume=request.resume)
+        past = read_history(request.out, recipe, resume=request.resume)
     for note in past.notes if past else ():
         shown.note(note)
     learnt = past.record.stages if past else ()
@@ -69,7 +69,7 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         last = min(request.last or len(stages), len(stages))
         if past and past.record.stage >= last:
             if processes.is_main:
-                keep_figures(request.out, past)
+                restore_metrics(request.out, past)
             return None
         plan = Plan(recipe, stages, last, lambda: build_model(recipe).to(processes.device))
         kept = open_cache(request.cache, recipe) if request.cache else None

@@ -17,7 +17,7 @@ from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import check_numbers
 from stpr.train.run.clips import ClipSource
 from stpr.train.run.evaluate import Predicted, predict
-from stpr.train.run.open_set import spec_of
+from stpr.train.run.open_set import unknown_spec
 from stpr.train.run.stage import learn_stage
 from stpr.train.settings.recipe import Recipe
 
@@ -80,7 +80,7 @@ def learn_stages(
         # If the definition of familiarity has changed, earlier thresholds are meaningless.
         alike = model.head.combiner.score == measured
         lows = [*lows, learnt.threshold] if alike else [learnt.threshold] * stage.index
-        spec = spec_of(model, recipe.unknown, lows)
+        spec = unknown_spec(model, recipe.unknown, lows)
         known, strange = stages[: stage.index], stages[stage.index :] if spec else ()
         yield Finished(
             stage=stage,

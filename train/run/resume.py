@@ -29,7 +29,7 @@ MAY_DIFFER: Final = ("data", "stages")  # tables that may change: new videos, ne
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class History:
     """The history of a resumed run: metrics, the record of the last stage in them, notes for the user."""
 
     metrics: Metrics
@@ -37,7 +37,7 @@ class Past:
     notes: tuple[str, ...] = ()
 
 
-def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
+def read_history(out: Path, recipe: Recipe, *, resume: bool) -> History | None:
     """Read the history of a run folder, None if it has none; checks that `recipe` may continue it.
 
     Raises RecipeError if there are stages, or part of one, but not `resume`, and for a recipe with other deciding
@@ -57,16 +57,16 @@ def look_back(out: Path, recipe: Recipe, *, resume: bool) -> Past | None:
     if not resume:
         holds = f"{len(done)} finished stage{'s'[: len(done) > 1]}" if done else "an unfinished stage"
         raise RecipeError(f"{out} holds a run with {holds}; continue with --resume or choose another --out.")
-    return None if found is None else Past(*found)
+    return None if found is None else History(*found)
 
 
-def keep_figures(out: Path, past: Past) -> None:
+def restore_metrics(out: Path, past: History) -> None:
     """Write rebuilt metrics to disk if no stage is left to train, which would write them."""
     if not metrics_file(out).is_file():
         write_metrics(out, past.metrics)
 
 
-def carried_recipe(run: Path, changes: Sequence[str]) -> Recipe:
+def relocated_recipe(run: Path, changes: Sequence[str]) -> Recipe:
     """A run's recipe with this machine's paths. Raises RecipeError for changes to settings that determine results."""
     begun = read_resolved(recipe_file(run))
     recipe = read_resolved(recipe_file(run), changes=changes)
@@ -74,12 +74,12 @@ def carried_recipe(run: Path, changes: Sequence[str]) -> Recipe:
     return recipe
 
 
-def learnt_model(out: Path, past: Past, recipe: Recipe) -> StPR:
+def learnt_model(out: Path, past: History, recipe: Recipe) -> StPR:
     """Load the network after the last stage, with the backbone at the path in the recipe."""
     return load_stage(out, past.record.stage, recipe)[0]
 
 
-def span(videos: Sequence[Video], past: Past | None) -> float:
+def span(videos: Sequence[Video], past: History | None) -> float:
     """The length of a clip in seconds; a resumed run keeps the value, so that the device's window does not change."""
     if past is not None:
         return past.record.clip.span_seconds

@@ -13,10 +13,10 @@ from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
 from stpr.train.model.stpr import StPR
 from stpr.train.run.calibration import calibrate
-from stpr.train.run.events import learn_fragments, weigh_fragments
-from stpr.train.run.open_set import held_out, learn_threshold, lenient, take_in
+from stpr.train.run.events import fit_evidence, learn_fragments
+from stpr.train.run.open_set import fit_whole_stage, held_out, learn_threshold, lowered_threshold
 from stpr.train.run.suspects import doubts
-from stpr.train.run.trust import weigh_expert
+from stpr.train.run.trust import fit_trust
 from stpr.train.settings.recipe import Recipe
 
 
@@ -43,14 +43,14 @@ def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, reci
     del inputs
     before = copy.deepcopy(model.head.combiner.statistics)
     curves = learn(model, kept, recipe, trainer)
-    weigh_expert(model.eval(), aside)
+    fit_trust(model.eval(), aside)
     calibrate(model, aside, temperature=recipe.contrast.temperature)
     threshold = learn_threshold(model, aside, recall=recipe.unknown.recall)
     if before is not None:
         learn_fragments(model.head.combiner.statistics, [kept], model.head.classes, seed=trainer.seed)
-        weigh_fragments(model.head.combiner.statistics, aside, before, seed=trainer.seed)
-        take_in(before, [kept, aside], model.head.classes - len(classes))
-        threshold = lenient(threshold, before, [kept, aside], recipe.unknown.lenience)
+        fit_evidence(model.head.combiner.statistics, aside, before, seed=trainer.seed)
+        fit_whole_stage(before, [kept, aside], model.head.classes - len(classes))
+        threshold = lowered_threshold(threshold, before, [kept, aside], recipe.unknown.lenience)
         learn_fragments(before, [kept, aside], model.head.classes, seed=trainer.seed)
         model.head.combiner.statistics = before
     rows = torch.cat([torch.nonzero(~held)[:, 0], torch.nonzero(held)[:, 0]])

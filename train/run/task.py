@@ -19,14 +19,14 @@ from stpr.train.datasets.csv_list import CsvList, write_list
 from stpr.train.methods import check_names
 from stpr.train.methods.build import settle
 from stpr.train.run.folder import VIDEOS, recipe_file, videos_file
-from stpr.train.run.resume import look_back
+from stpr.train.run.resume import read_history
 from stpr.train.settings.load import folder_recipe, load_recipe, read_resolved
 from stpr.train.settings.recipe import Recipe, StageSettings
 from stpr.train.settings.shipped import shipped_recipes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TaskOptions:
     """Options besides the recipe or folder of videos; `run`: a finished run that should learn more classes."""
 
     data: str | None = None
@@ -50,14 +50,14 @@ class Task:
         """Write the list into the run folder; raises StprError, and writes nothing, if the run can't start there."""
         if not self.videos:
             return
-        look_back(self.out, settle(self.recipe)[0], resume=self.resume)
+        read_history(self.out, settle(self.recipe)[0], resume=self.resume)
         try:
             write_list(videos_file(self.out), self.videos)
         except OSError as error:
             raise RecipeError(f"--out {self.out} can't be written ({error.strerror}); choose another.") from error
 
     @contextmanager
-    def rehearsed(self) -> Iterator[Recipe]:
+    def for_dry_run(self) -> Iterator[Recipe]:
         """The recipe for a dry run, with the list in a temporary file."""
         if not self.videos:
             yield self.recipe
@@ -67,7 +67,7 @@ class Task:
             yield replace(self.recipe, data=replace(self.recipe.data, root=place))
 
 
-def read_task(name: str, asked: Asked) -> Task:
+def read_task(name: str, asked: TaskOptions) -> Task:
     """The task of `stpr-train NAME`. Raises RecipeError or DataError for an invalid one."""
     if asked.run is not None:
         task = _more_classes(Path(name), asked.run, asked)
@@ -80,7 +80,7 @@ def read_task(name: str, asked: Asked) -> Task:
     return task
 
 
-def _folder(folder: Path, asked: Asked) -> Task:
+def _folder(folder: Path, asked: TaskOptions) -> Task:
     """One stage with all classes of a folder; to resume a run, the videos it was started with."""
     if asked.data is not None:
         raise RecipeError(f"--data {asked.data}: {folder} is a folder of videos, not a recipe; leave --data out.")
@@ -105,7 +105,7 @@ def _found_again(run: Path, folder: Path) -> list[Video]:
     return now if now != listed else []
 
 
-def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
+def _more_classes(folder: Path, run: Path, asked: TaskOptions) -> Task:
     """A further stage with those classes of a folder that the run has not learnt."""
     if asked.data is not None or asked.out is not None:
         raise RecipeError(f"--run {run} already determines the folder; remove --data and --out.")
@@ -114,7 +114,7 @@ def _more_classes(folder: Path, run: Path, asked: Asked) -> Task:
     if not recipe_file(run).is_file():
         raise CheckpointError(f"--run {run} is not a run: it has no {recipe_file(run).name}; name a run folder.")
     begun = read_resolved(recipe_file(run), changes=asked.changes)
-    past = look_back(run, begun, resume=True)
+    past = read_history(run, begun, resume=True)
     if past is None:
         raise CheckpointError(f"--run {run} has no finished stage yet; finish it first, with --resume.")
     learnt = past.record.stages

@@ -22,7 +22,7 @@ SURE: Final = 1.64  # standard errors by which the loss must improve: one-sided 
 
 
 @torch.no_grad()
-def weigh_expert(model: StPR, held: StageClips) -> None:
+def fit_trust(model: StPR, held: StageClips) -> None:
     """Set the trust in the newest expert from held-out clips of its stage; 0 unless it helps significantly."""
     combiner = model.head.combiner
     if not isinstance(combiner, Mixture) or not len(model.head.experts):
@@ -36,10 +36,10 @@ def weigh_expert(model: StPR, held: StageClips) -> None:
         found: Floats = F.cross_entropy(scores + trust * said, labels, reduction="none").cpu().numpy()
         return found
 
-    combiner.trust[-1] = surely_better(losses)
+    combiner.trust[-1] = significant_trust(losses)
 
 
-def surely_better(losses: Losses) -> float:
+def significant_trust(losses: Losses) -> float:
     """The trust that minimises the mean loss (convex); 0 unless it reduces the loss by SURE standard errors."""
     from scipy.optimize import minimize_scalar  # imported late: slow to load, and not every run needs it
 

@@ -8,7 +8,7 @@ from stpr.runtime.bench.watch import Watched
 from stpr.runtime.decision import BundleId
 from stpr.runtime.events import EventSettings
 from stpr.runtime.timing import Timing
-from stpr.runtime.untrimmed import Action, Heard, Stream, figures
+from stpr.runtime.untrimmed import Action, DetectedEvent, Stream, figures
 
 COST = Cost(
     machine="here",
@@ -48,7 +48,7 @@ def watched(frames: int, seconds: float, latencies: list[float]) -> Watched:
 
 def test_columns_stand_under_each_other_whatever_their_names() -> None:
     long = "a_name_of_an_action_that_is_longer_than_any_table_has_room_for"
-    stream = Stream(60.0, [Action(1, 2, long), Action(5, 6, "bob")], [Heard(1.5, 2.5, long)], 10, 1)
+    stream = Stream(60.0, [Action(1, 2, long), Action(5, 6, "bob")], [DetectedEvent(1.5, 2.5, long)], 10, 1)
     lines = report_lines(make_report(a=stream, another=stream))
     table = lines[: lines.index("")]
     assert len(table) == 4
@@ -89,8 +89,8 @@ def test_seeds_are_told_by_mean_and_deviation() -> None:
     """F1 of 1 and 0.5 has mean 0.75 and sample deviation 0.354; nobody stands in these streams."""
     actions = [Action(1, 2, "bob"), Action(5, 6, "bob")]
     report = make_report(**{
-        "seed-0/a.mp4": Stream(60.0, actions, [Heard(1.5, 2.5, "bob"), Heard(5.5, 6.5, "bob")]),
-        "seed-1/a.mp4": Stream(60.0, actions, [Heard(1.5, 2.5, "bob"), Heard(30.0, 31.0, "bob")]),
+        "seed-0/a.mp4": Stream(60.0, actions, [DetectedEvent(1.5, 2.5, "bob"), DetectedEvent(5.5, 6.5, "bob")]),
+        "seed-1/a.mp4": Stream(60.0, actions, [DetectedEvent(1.5, 2.5, "bob"), DetectedEvent(30.0, 31.0, "bob")]),
     })  # fmt: skip
     found = spreads(report.videos)
     assert found.keys() == {"a"}
@@ -102,7 +102,7 @@ def test_seeds_are_told_by_mean_and_deviation() -> None:
 def test_what_a_class_was_heard_as_comes_most_often_first() -> None:
     said = ["bob", "sway", "bob", "grow", "shrink"]
     actions = [Action(10 * index, 10 * index + 2, "juggle") for index in range(5)]
-    events = [Heard(10 * index + 1, 10 * index + 2, label) for index, label in enumerate(said)]
+    events = [DetectedEvent(10 * index + 1, 10 * index + 2, label) for index, label in enumerate(said)]
     lines = report_lines(make_report(a=Stream(60.0, actions, events)))
     (line,) = (line for line in lines if line.startswith("juggle"))
     assert line.split("-")[-1].strip() == "bob 2, sway 1, grow 1, ..."

@@ -22,12 +22,12 @@ from stpr.runtime.bench.timeline import (
 )
 from stpr.runtime.canvas import Canvas, Colour
 from stpr.runtime.contract.preprocess import Image
-from stpr.runtime.untrimmed import Action, Heard, Stream
+from stpr.runtime.untrimmed import Action, DetectedEvent, Stream
 
 STREAM = Stream(
     50.0,
     [Action(5, 7, "wave"), Action(15, 17, "jump"), Action(20, 22, "juggle"), Action(29, 32, "turn")],
-    [Heard(6.5, 7.5, "wave", 7.0), Heard(24, 25, "jump", 24.5), Heard(32.5, 33, "turn", 32.8)],
+    [DetectedEvent(6.5, 7.5, "wave", 7.0), DetectedEvent(24, 25, "jump", 24.5), DetectedEvent(32.5, 33, "turn", 32.8)],
 )
 
 
@@ -95,5 +95,5 @@ def test_what_is_cut_off_is_said() -> None:
 
 
 def test_an_event_whose_end_nobody_knows_lasts_until_it_was_said() -> None:
-    picture = draw(Stream(20.0, [], [Heard(4, 6, "wave")]))
+    picture = draw(Stream(20.0, [], [DetectedEvent(4, 6, "wave")]))
     assert spans(picture, WRONG) == [pytest.approx((4, 6), abs=0.1)]

@@ -14,7 +14,7 @@ from stpr.train.learning.fit import Terms
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods.build import build_model
-from stpr.train.methods.ewc import Anchored, FisherMemory, fisher
+from stpr.train.methods.ewc import EwcObjective, FisherMemory, fisher
 from stpr.train.methods.finetune import plain_objective
 from stpr.train.methods.lwf import distillation
 from stpr.train.methods.objective import Objective
@@ -108,7 +108,7 @@ def test_penalty_is_the_weighted_square_of_the_move() -> None:
     objective = start(recipe, inputs)
     values = [value for value in objective.parameters() if value.requires_grad]
     importance = torch.rand(sum(value.numel() for value in values), generator=torch.Generator().manual_seed(1))
-    anchored = Anchored(objective, importance, 8.0)
+    anchored = EwcObjective(objective, importance, 8.0)
     with torch.no_grad():
         for value in values:
             value.add_(0.5)

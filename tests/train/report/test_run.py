@@ -24,7 +24,7 @@ from stpr.train.report.figures import (
 )
 from stpr.train.report.run import CAPTIONS, finished_runs, summary, write_report
 from stpr.train.run.calibration import Calibration
-from stpr.train.run.folder import explained_files
+from stpr.train.run.folder import classified_files
 from stpr.train.run.metrics import UNKNOWN, Metrics, average_incremental, backward_forgetting, write_metrics
 from stpr.train.run.open_set_metrics import UnknownFigures
 from tests.factories import make_video
@@ -390,7 +390,7 @@ def test_what_was_got_wrong_is_shown_as_strips_and_as_pairs(tmp_path: Path, coun
         assert f"class_0 class_1 {count} {count + 3}" in text
         assert said in text
     assert len(Page.of(page).images) == len(list(page.parent.glob("*.png")))
-    assert set(explained_files(run).values()) >= {"frames of misclassified test clips"}
+    assert set(classified_files(run).values()) >= {"frames of misclassified test clips"}
 
 
 def test_a_run_without_mistakes_has_no_strips_and_one_without_a_list_says_so(tmp_path: Path) -> None:

@@ -37,23 +37,23 @@ def asked(sharpness: float, monkeypatch: pytest.MonkeyPatch, clips: int = 3000) 
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 4.0])
 def test_scores_come_to_mean_what_they_say(sharpness: float, monkeypatch: pytest.MonkeyPatch) -> None:
     model, shown, labels = asked(sharpness, monkeypatch)
-    softness = model.head.combiner.softness
-    assert softness == pytest.approx(sharpness, rel=0.1)
+    temperature_factor = model.head.combiner.temperature_factor
+    assert temperature_factor == pytest.approx(sharpness, rel=0.1)
     powers = np.linspace(-FARTHEST, FARTHEST, 2001)
     costs = [float(F.cross_entropy(shown / TEMPERATURE * math.exp(-power), labels)) for power in powers]
-    assert math.log(softness) == pytest.approx(powers[int(np.argmin(costs))], abs=0.02)
+    assert math.log(temperature_factor) == pytest.approx(powers[int(np.argmin(costs))], abs=0.02)
 
     def error(temperature: float) -> float:
         scores, predicted = torch.softmax(shown / temperature, dim=1).max(dim=1)
         return calibration_error(scores.numpy(), (predicted == labels).numpy())
 
-    assert error(TEMPERATURE * softness) < 0.03
+    assert error(TEMPERATURE * temperature_factor) < 0.03
     if sharpness != 1:
         assert error(TEMPERATURE) > 0.08
 
 
 def test_too_few_clips_leave_the_temperature_and_few_move_it_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asked(4.0, monkeypatch, clips=FEWEST - 1)[0].head.combiner.softness == 1
+    assert asked(4.0, monkeypatch, clips=FEWEST - 1)[0].head.combiner.temperature_factor == 1
     assert asked(4.0, monkeypatch, clips=FEWEST - 1)[0].head.combiner.calibration.tolist() == [0, 0]
     assert asked(4.0, monkeypatch, clips=FEWEST)[0].head.combiner.calibration[1] == 1
 
@@ -62,7 +62,7 @@ def test_stages_are_averaged() -> None:
     combiner = build_model(make_recipe()).head.combiner
     for power, mean in ((1.0, 1.0), (-2.0, -0.5), (4.0, 1.0)):
         combiner.calibrate(power)
-        assert combiner.softness == pytest.approx(math.exp(mean), rel=1e-6)
+        assert combiner.temperature_factor == pytest.approx(math.exp(mean), rel=1e-6)
 
 
 def test_the_error_worked_by_hand() -> None:

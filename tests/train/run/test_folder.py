@@ -11,7 +11,7 @@ import pytest
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.run import folder
-from stpr.train.run.folder import FILES, LEFTOVER, begun_stages, explained_files, finished_stages, reserved
+from stpr.train.run.folder import FILES, LEFTOVER, begun_stages, classified_files, finished_stages, reserved
 
 KILLED = """
 import os, signal, sys
@@ -43,7 +43,7 @@ def test_every_file_of_the_table_is_explained_and_no_other(tmp_path: Path) -> No
     others = ["notes.txt", "stage-7/clips.npy", "stage-7/deep/stage.json", "report/clip.mp4", "recipe.toml.bak"]
     touch(tmp_path, *ours, *others)
     (tmp_path / "report" / "link.png").symlink_to(tmp_path / "recipe.toml")
-    found = {path.relative_to(tmp_path).as_posix(): what for path, what in explained_files(tmp_path).items()}
+    found = {path.relative_to(tmp_path).as_posix(): what for path, what in classified_files(tmp_path).items()}
     assert list(found) == sorted(found, key=Path)
     assert {name for name, what in found.items() if what} == set(ours)
     assert {name for name, what in found.items() if not what} == {*others, "report/link.png"}
@@ -56,7 +56,7 @@ def test_every_path_lies_where_the_table_says(tmp_path: Path) -> None:
     touch(stage, folder.TENSORS, folder.RECORD, folder.PREDICTIONS)
     for file in (folder.recipe_file, folder.metrics_file, folder.snapshot_file, folder.videos_file):
         file(tmp_path).touch()
-    found = explained_files(tmp_path)
+    found = classified_files(tmp_path)
     assert len(found) == 9
     assert all(found.values())
 
@@ -72,7 +72,7 @@ def test_what_a_killed_writer_left_is_no_stage_and_known_as_ours(tmp_path: Path)
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
     assert done.returncode == -9
     assert (begun_stages(tmp_path), finished_stages(tmp_path)) == ([1], [1])
-    (left,) = (path for path, what in explained_files(tmp_path).items() if what == LEFTOVER)
+    (left,) = (path for path, what in classified_files(tmp_path).items() if what == LEFTOVER)
     assert left.name == "stage.json"
     assert left.parent.name.startswith(".stage-2.")
 

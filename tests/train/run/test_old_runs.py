@@ -20,8 +20,8 @@ from stpr.train.run.folder import METRICS, RECIPE, RECORD, TENSORS, stage_folder
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
-from stpr.train.run.resume import carried_recipe, look_back
-from stpr.train.run.task import Asked, read_task
+from stpr.train.run.resume import read_history, relocated_recipe
+from stpr.train.run.task import TaskOptions, read_task
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe, StageSettings
 from tests.factories import make_video
@@ -92,9 +92,9 @@ def test_its_recipe_takes_changes_as_one_of_today_does(run: Path, tmp_path: Path
         make_video(tmp_path / "new" / f"{name}.avi", frames=8)
     changes = ("sampling.workers=1", 'backbone.source="elsewhere"')
     recipes = (
-        carried_recipe(run, changes),
+        relocated_recipe(run, changes),
         read_resolved(run / RECIPE, changes=changes, root="there"),
-        read_task(str(tmp_path), Asked(run=run, changes=changes)).recipe,
+        read_task(str(tmp_path), TaskOptions(run=run, changes=changes)).recipe,
     )
     for recipe in recipes:
         assert (recipe.sampling.workers, recipe.backbone.source) == (1, "elsewhere")
@@ -141,7 +141,7 @@ def test_it_goes_on_with_a_further_stage(begun: Path, tmp_path: Path) -> None:
     figures = json.loads((begun / METRICS).read_bytes())
     before = [(stage_folder(begun, stage) / TENSORS).read_bytes() for stage in (1, 2)]
     with pytest.raises(RecipeError, match="holds a run with 2 finished stages; continue with --resume"):
-        look_back(begun, recipe, resume=False)
+        read_history(begun, recipe, resume=False)
     with ShownProgress(quiet=True) as shown:
         metrics = execute(recipe, Request(out=begun, resume=True), shown)
     assert len(metrics.seen) == 3

@@ -20,7 +20,7 @@ from stpr.train.run.open_set import (
     held_out,
     lower_bound,
     measure,
-    spec_of,
+    unknown_spec,
 )
 from stpr.train.run.open_set_metrics import Judged, UnknownFigures, figures_of
 from stpr.train.run.protocol import Plan, learn_stages
@@ -112,7 +112,7 @@ def test_clips_of_later_stages_are_told_from_known_ones(method: str) -> None:
         inputs = make_inputs(stage, clips=24)
         learnt = learn_stage(model, STAGES[stage - 1], inputs, recipe, make_fit(recipe, stage))
         thresholds.append(learnt.threshold)
-    spec = spec_of(model, recipe.unknown, thresholds)
+    spec = unknown_spec(model, recipe.unknown, thresholds)
     assert spec is not None
     assert spec.score == ("cosine" if method == "nearest_mean" else "likelihood_ratio")
     known = predict(model, {stage: make_inputs(stage, clips=20) for stage in (1, 2)}, temperature=0.05)
@@ -155,9 +155,9 @@ class MadeUp:
 
 
 def test_by_direction_the_threshold_is_the_lower_of_what_held_out_clips_and_strangers_say() -> None:
-    (_, strict), (model, even), (_, lenient) = (learn_by_direction(lenience=share) for share in (0.0, 0.5, 0.9))
+    (_, strict), (model, even), (_, lowest) = (learn_by_direction(lenience=share) for share in (0.0, 0.5, 0.9))
     assert model.head.combiner.score == "cosine"
-    assert strict[-1] > even[-1] > lenient[-1]
+    assert strict[-1] > even[-1] > lowest[-1]
     statistics = model.head.combiner.statistics
     assert isinstance(statistics, ClipStatistics)
     features, labels = make_inputs(2, clips=24).features[:, 0], make_inputs(2, clips=24).labels
@@ -190,7 +190,7 @@ def test_without_a_share_a_stage_is_learnt_from_all_clips_and_has_no_threshold()
     model = build_model(recipe)
     inputs = make_inputs(1)
     learnt = learn_stage(model, STAGES[0], inputs, recipe, make_fit(recipe, 1))
-    assert (learnt.curves, learnt.threshold, spec_of(model, recipe.unknown, [None])) == ([], None, None)
+    assert (learnt.curves, learnt.threshold, unknown_spec(model, recipe.unknown, [None])) == ([], None, None)
 
 
 def test_random_draws_help_out_where_too_few_clips_are_held_out() -> None:

@@ -17,7 +17,7 @@ from stpr.train.run.checkpoint import BackboneRecord, StageRecord
 from stpr.train.run.folder import METRICS, PREDICTIONS, RECIPE, RECORD, TENSORS, stage_folder
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.repair import REBUILT
-from stpr.train.run.resume import MAY_DIFFER, look_back
+from stpr.train.run.resume import MAY_DIFFER, read_history
 from stpr.train.settings.learning import SamplingSettings, UnknownSettings
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.model import BackboneSettings, ExpertSettings, StatisticsSettings
@@ -64,21 +64,21 @@ def make_run(run: Path, recipe: Recipe, *, records: int, figures: int) -> Path:
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_without_finished_stages_a_run_begins(tmp_path: Path, resume: bool) -> None:
-    assert look_back(tmp_path / "none", make_recipe(), resume=resume) is None
+    assert read_history(tmp_path / "none", make_recipe(), resume=resume) is None
     begun = make_run(tmp_path / "begun", make_recipe(), records=0, figures=0)
-    assert look_back(begun, make_recipe(seed=3), resume=resume) is None
+    assert read_history(begun, make_recipe(seed=3), resume=resume) is None
 
 
 @pytest.mark.parametrize(("records", "said"), [(1, "1 finished stage;"), (2, "2 finished stages;")])
 def test_finished_stages_are_not_written_over(tmp_path: Path, records: int, said: str) -> None:
     run = make_run(tmp_path, make_recipe(), records=records, figures=records)
     with pytest.raises(RecipeError, match=f"holds a run with {said} continue with --resume or choose another --out"):
-        look_back(run, make_recipe(), resume=False)
+        read_history(run, make_recipe(), resume=False)
 
 
 @pytest.mark.parametrize(("records", "figures", "taken_up"), [(1, 1, 1), (3, 3, 3), (2, 1, 1)])
 def test_a_run_goes_on_behind_its_last_figures(tmp_path: Path, records: int, figures: int, taken_up: int) -> None:
-    past = look_back(make_run(tmp_path, make_recipe(), records=records, figures=figures), make_recipe(), resume=True)
+    past = read_history(make_run(tmp_path, make_recipe(), records=records, figures=figures), make_recipe(), resume=True)
     assert past is not None
     assert past.record.stages == STAGES[:taken_up]
     assert (past.metrics, past.notes) == (make_metrics(taken_up), ())
@@ -90,8 +90,8 @@ def test_older_stages_that_are_gone_neither_hide_the_newest_nor_stop_it(tmp_path
     for stage in gone:
         shutil.rmtree(stage_folder(run, stage))
     with pytest.raises(RecipeError, match=r"holds a run with [12] finished stages?; continue with --resume"):
-        look_back(run, make_recipe(), resume=False)
-    past = look_back(run, make_recipe(), resume=True)
+        read_history(run, make_recipe(), resume=False)
+    past = read_history(run, make_recipe(), resume=True)
     assert past is not None
     assert (past.record.stage, past.metrics) == (3, make_metrics(3))
 
@@ -104,7 +104,7 @@ def test_a_damaged_last_stage_is_learnt_again_behind_the_last_whole_one(tmp_path
         shutil.rmtree(last)
     else:
         (last / (TENSORS if harm == "tensors" else RECORD)).write_bytes(b"{")
-    past = look_back(run, make_recipe(), resume=True)
+    past = read_history(run, make_recipe(), resume=True)
     assert past is not None
     assert past.record.stage == 2
     assert (past.metrics.accuracy, past.metrics.classes) == (make_metrics(2).accuracy, make_metrics(2).classes)
@@ -123,14 +123,14 @@ def test_a_run_without_a_whole_stage_says_the_one_way_on(tmp_path: Path, harm: s
         (stage_folder(run, 1) / TENSORS).write_bytes(b"x")
     said = rf"no intact stage to continue from: .*{fault}.*; restore that stage's folder .* another --out"
     with pytest.raises(CheckpointError, match=said):  # --resume is no way on, so nobody is sent there
-        look_back(run, make_recipe(), resume=resume)
+        read_history(run, make_recipe(), resume=resume)
 
 
 @pytest.mark.parametrize("stages", [1, 2])
 def test_figures_that_are_gone_are_made_again_of_the_predictions(tmp_path: Path, stages: int) -> None:
     run = make_run(tmp_path, make_recipe(), records=stages, figures=stages)
     (run / METRICS).unlink()
-    past = look_back(run, make_recipe(), resume=True)
+    past = read_history(run, make_recipe(), resume=True)
     assert past is not None
     kept = ("classes", "stages", "accuracy", "seen", "final", "average_incremental", "backward_forgetting", "confusion")
     wanted = make_metrics(stages)
@@ -143,7 +143,7 @@ def test_figures_that_can_not_be_made_again_are_told(tmp_path: Path) -> None:
     (run / METRICS).unlink()
     shutil.rmtree(stage_folder(run, 1))
     with pytest.raises(CheckpointError, match=r"has no metrics\.json, and .*stage-1.*; restore one of them"):
-        look_back(run, make_recipe(), resume=True)
+        read_history(run, make_recipe(), resume=True)
 
 
 @pytest.mark.parametrize("resume", [True, False])
@@ -151,7 +151,7 @@ def test_a_recipe_that_is_gone_is_told(tmp_path: Path, resume: bool) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
     (run / RECIPE).unlink()
     with pytest.raises(CheckpointError, match=r"has stages but no recipe\.toml"):
-        look_back(run, make_recipe(), resume=resume)
+        read_history(run, make_recipe(), resume=resume)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_videos_may_come_from_elsewhere_and_stages_be_listed(
 ) -> None:
     run = make_run(tmp_path, make_recipe(**begun), records=2, figures=2)
     before = (run / RECIPE).read_bytes()
-    assert look_back(run, make_recipe(**{**begun, **changes_of(begun, changes)}), resume=True) is not None
+    assert read_history(run, make_recipe(**{**begun, **changes_of(begun, changes)}), resume=True) is not None
     assert (run / RECIPE).read_bytes() == before  # it is rewritten when the new stage begins
 
 
@@ -194,7 +194,7 @@ def test_everything_else_must_be_as_it_was(tmp_path: Path, field: str) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
     said = rf"was started with another recipe \({field} differ\); resume with that one or choose another --out"
     with pytest.raises(RecipeError, match=said):
-        look_back(run, msgspec.structs.replace(make_recipe(), **{field: OTHER.get(field)}), resume=True)
+        read_history(run, msgspec.structs.replace(make_recipe(), **{field: OTHER.get(field)}), resume=True)
 
 
 @pytest.mark.parametrize("changes", [{"sizes": [2, 2, 2, 1]}, {"sizes": [2, 4]}, {"seed": 1}])
@@ -203,5 +203,5 @@ def test_a_draw_of_stages_can_not_be_extended(tmp_path: Path, begun: dict[str, A
     run = make_run(tmp_path, make_recipe(**begun), records=1, figures=1)
     said = r"was started with other stages: stages drawn by \[stages\] sizes can't be extended; list them as \[stages\]"
     with pytest.raises(RecipeError, match=said) as caught:
-        look_back(run, make_recipe(stages={**SIZES, **changes}), resume=True)
+        read_history(run, make_recipe(stages={**SIZES, **changes}), resume=True)
     assert "\n" not in caught.value.message

@@ -12,7 +12,7 @@ from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
 from stpr.train.cli import main
 from stpr.train.datasets.csv_list import CsvList
 from stpr.train.run.checkpoint import read_record
-from stpr.train.run.task import Asked, read_task
+from stpr.train.run.task import TaskOptions, read_task
 from stpr.train.settings.automatic import has_auto
 from stpr.train.settings.load import read_resolved, write_recipe
 from tests.factories import make_video
@@ -73,7 +73,7 @@ def test_a_folder_called_background_is_no_class(tmp_path: Path) -> None:
     videos = write_classes(tmp_path / "videos", "wave", "clap")
     (videos / "background").mkdir()
     make_video(videos / "background" / "room.avi", frames=40)
-    task = read_task(str(videos), Asked(out=tmp_path / "run", changes=QUICK))
+    task = read_task(str(videos), TaskOptions(out=tmp_path / "run", changes=QUICK))
     assert task.recipe.stages.classes == (("clap", "wave"),)
     assert task.recipe.data.background == str((videos / "background").resolve())
     assert any("background is no class" in note for note in task.notes)
@@ -99,7 +99,7 @@ def test_background_beside_parted_classes_is_no_class_either(place: str, tmp_pat
     (videos / place).mkdir()
     make_video(videos / place / "room.avi", frames=40)
     (videos / "test" / "background").mkdir()
-    task = read_task(str(videos), Asked(out=tmp_path / "run", changes=QUICK))
+    task = read_task(str(videos), TaskOptions(out=tmp_path / "run", changes=QUICK))
     assert task.recipe.stages.classes == (("clap", "wave"),)
     assert task.recipe.data.background == str((videos / place).resolve())
     assert {video.label for video in task.videos} == {"clap", "wave"}
@@ -109,7 +109,7 @@ def test_background_beside_parted_classes_is_no_class_either(place: str, tmp_pat
     assert result.exit_code == 0, result.output
     (videos / ("train/background" if place == "background" else "background")).mkdir()
     with pytest.raises(DataError, match="are both background; move their videos into one"):
-        read_task(str(videos), Asked(out=tmp_path / "run", changes=QUICK))
+        read_task(str(videos), TaskOptions(out=tmp_path / "run", changes=QUICK))
 
 
 def test_new_classes_are_added_without_the_old_videos(run: Path, tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ def test_new_classes_are_added_without_the_old_videos(run: Path, tmp_path: Path)
 
 def test_a_stage_that_was_stopped_is_taken_up_by_the_same_command(run: Path, tmp_path: Path) -> None:
     more = write_classes(tmp_path / "more", "jump")
-    task = read_task(str(more), Asked(run=run))
+    task = read_task(str(more), TaskOptions(run=run))
     task.write_list()
     write_recipe(task.recipe, run / "recipe.toml")  # and then it was killed
-    again = read_task(str(more), Asked(run=run))
+    again = read_task(str(more), TaskOptions(run=run))
     assert list(again.videos) == list(task.videos)
     assert again.recipe == task.recipe
 
@@ -169,27 +169,32 @@ def test_a_finished_run_and_its_list_are_not_written_over(run: Path, tmp_path: P
 def test_what_does_not_go_together_is_told(run: Path, tmp_path: Path) -> None:
     videos = write_classes(tmp_path / "videos", "jump")
 
-    def refused(name: Path | str, kind: type[Exception], said: str, asked: Asked) -> None:
+    def refused(name: Path | str, kind: type[Exception], said: str, asked: TaskOptions) -> None:
         with pytest.raises(kind, match=said):
             read_task(str(name), asked)
 
-    refused(videos, RecipeError, "is a folder of videos, not a recipe; leave --data out", Asked(data="x"))
-    refused(videos, RecipeError, "already determines the folder; remove --data and --out", Asked(run=run, out=tmp_path))
+    refused(videos, RecipeError, "is a folder of videos, not a recipe; leave --data out", TaskOptions(data="x"))
+    refused(
+        videos,
+        RecipeError,
+        "already determines the folder; remove --data and --out",
+        TaskOptions(run=run, out=tmp_path),
+    )
     refused(
         "motions",
         RecipeError,
         "needs a folder of videos to learn from, and motions is not one; name one",
-        Asked(run=run),
+        TaskOptions(run=run),
     )
-    refused(videos, CheckpointError, "is not a run: it has no recipe.toml", Asked(run=tmp_path))
-    refused(videos, RecipeError, "was started with another recipe", Asked(run=run, changes=("seed=9",)))
-    refused(write_classes(tmp_path / "old", "wave"), DataError, "which knows 'clap', 'wave'; add", Asked(run=run))
+    refused(videos, CheckpointError, "is not a run: it has no recipe.toml", TaskOptions(run=tmp_path))
+    refused(videos, RecipeError, "was started with another recipe", TaskOptions(run=run, changes=("seed=9",)))
+    refused(write_classes(tmp_path / "old", "wave"), DataError, "which knows 'clap', 'wave'; add", TaskOptions(run=run))
     shutil.rmtree(run / "stage-1")
     refused(
         videos,
         CheckpointError,
         "has no intact stage to continue from: .* has no finished stage; restore",
-        Asked(run=run),
+        TaskOptions(run=run),
     )
 
 
@@ -197,4 +202,4 @@ def test_stages_that_are_yet_to_be_learnt_come_first(run: Path, tmp_path: Path) 
     text = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(text.replace('"wave",\n    ],', '"wave",\n    ],\n    ["run"],'))
     with pytest.raises(RecipeError, match="has learnt 1 of 2 stages; finish it first, with --resume"):
-        read_task(str(write_classes(tmp_path / "more", "jump")), Asked(run=run))
+        read_task(str(write_classes(tmp_path / "more", "jump")), TaskOptions(run=run))

@@ -14,7 +14,7 @@ from stpr.train.model.combiners.mixture import Mixture
 from stpr.train.model.stpr import StPR
 from stpr.train.run.open_set_metrics import Floats
 from stpr.train.run.stage import learn_stage
-from stpr.train.run.trust import MOST, Losses, surely_better, weigh_expert
+from stpr.train.run.trust import MOST, Losses, fit_trust, significant_trust
 from tests.train.synthetic import OURS, STAGES, make_fit, make_inputs, make_recipe
 
 POSTERIORS = {**OURS, "fusion": {"kind": "posteriors"}, "unknown": {"holdout": 0.5}}
@@ -40,21 +40,21 @@ def cosines(skill: float, seed: int) -> Tensor:
 
 def test_an_expert_that_is_right_where_scores_are_unsure_is_trusted_by_what_serves_best() -> None:
     losses = losses_of(unsure(0), cosines(0.5, 1))
-    found = surely_better(losses)
+    found = significant_trust(losses)
     costs = {trust: losses(trust).mean() for trust in np.linspace(0, MOST, 1001)}
     assert found == pytest.approx(min(costs, key=lambda trust: costs[trust]), abs=0.5)
     assert found > 2
 
 
 def test_a_noisy_expert_is_hardly_ever_trusted() -> None:
-    trusts = [surely_better(losses_of(unsure(seed), cosines(0.0, 1000 + seed))) for seed in range(40)]
+    trusts = [significant_trust(losses_of(unsure(seed), cosines(0.0, 1000 + seed))) for seed in range(40)]
     assert sum(trust > 0 for trust in trusts) <= 4  # chance does it once in twenty times
 
 
 def test_an_expert_that_is_wrong_or_says_what_is_known_is_not_trusted() -> None:
-    assert surely_better(losses_of(unsure(0), cosines(-0.5, 1))) == 0
+    assert significant_trust(losses_of(unsure(0), cosines(-0.5, 1))) == 0
     sure = 50.0 * F.one_hot(LABELS, 3)
-    assert surely_better(losses_of(sure, cosines(0.5, 1))) == 0
+    assert significant_trust(losses_of(sure, cosines(0.5, 1))) == 0
 
 
 @pytest.mark.parametrize("clips", [1, 2])
@@ -62,7 +62,7 @@ def test_of_one_clip_nothing_is_sure(clips: int) -> None:
     def losses(trust: float) -> Floats:
         return np.full(clips, 1 / (1 + trust))  # alike in every clip
 
-    assert (surely_better(losses) > 0) == (clips > 1)
+    assert (significant_trust(losses) > 0) == (clips > 1)
 
 
 def second_stage(skill: float, monkeypatch: pytest.MonkeyPatch) -> Mixture:
@@ -87,7 +87,7 @@ def second_stage(skill: float, monkeypatch: pytest.MonkeyPatch) -> Mixture:
     monkeypatch.setattr(combiner, "said", said)
     monkeypatch.setattr(combiner.statistics, "log_likelihoods", scores)
     combiner.trust = torch.tensor([7.0, 3.0])
-    weigh_expert(model, held)
+    fit_trust(model, held)
     return combiner
 
 

@@ -57,7 +57,7 @@ class Combiner(nn.Module):
         self.calibration = self.calibration.new_tensor([(mean * stages + power) / (stages + 1), stages + 1])
 
     @property
-    def softness(self) -> float:
+    def temperature_factor(self) -> float:
         """The calibrated temperature of scores, as a multiple of the recipe's."""
         return math.exp(float(self.calibration[0]))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.directions import unit
-from stpr.train.model.routing import Evidence, router_of
+from stpr.train.model.routing import RouterInputs, router_of
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import FusionSettings, RouterSettings
 
@@ -52,7 +52,7 @@ class Fusion(Combiner):
         posterior = (
             None if self.statistics is None else torch.softmax(self.statistics.log_likelihoods(features), dim=-1)
         )
-        evidence = Evidence(
+        inputs = RouterInputs(
             temporal=outputs - static[:, None],
             anchors=self.anchors,
             static=static if unadapted is None else self.columns.appearance_of(unadapted).mean(dim=1),
@@ -61,7 +61,7 @@ class Fusion(Combiner):
             posterior=posterior,
             temperature=self.temperature,
         )
-        routing = self.router.weigh(evidence) if given is None else given
+        routing = self.router.weigh(inputs) if given is None else given
         if self.fusion.normalise:
             static, outputs = unit(static), unit(outputs)
         fused = self.fusion.static * static + (routing[:, None] @ outputs)[:, 0]  # (B, D)

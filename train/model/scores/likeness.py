@@ -45,7 +45,7 @@ class Likeness(nn.Module):
         return found.sum(dim=0).amax(dim=1) / UNIT
 
 
-def likeness_of_strangers(moved: Sequence[Tensor], places: Sequence[Tensor], shares: Tensor) -> Tensor:
+def likeness_to_other_classes(moved: Sequence[Tensor], places: Sequence[Tensor], shares: Tensor) -> Tensor:
     """Likeness of clips `(B, S)` to classes with means `places` `(C, S)`, none of which they belong to."""
     total = moved[0].new_zeros(())
     for part, means, share in zip(moved, places, shares, strict=True):

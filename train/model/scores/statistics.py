@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stpr.train.model.columns import Columns
 from stpr.train.model.scores.description import Description
 from stpr.train.model.scores.familiarity import Familiarity
-from stpr.train.model.scores.likeness import FEWEST_CLASSES, Likeness, likeness_of_strangers
+from stpr.train.model.scores.likeness import FEWEST_CLASSES, Likeness, likeness_to_other_classes
 from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.view import View
@@ -171,7 +171,7 @@ class ClipStatistics(ClipScores):
         others = torch.arange(len(views[0].means)) != label
         moved = [view.whitened(described[:, place]) for view, place in zip(views, self.places, strict=True)]
         places = [view.whitened(view.means[others]) for view in views]
-        return likeness_of_strangers(moved, places, self._view_shares().to(moved[0]))
+        return likeness_to_other_classes(moved, places, self._view_shares().to(moved[0]))
 
     def _view_shares(self) -> Tensor:
         """Each view's share of the total weight: `(V,)`."""
@@ -183,7 +183,7 @@ class ClipStatistics(ClipScores):
         found: Tensor = self.wholeness(*self.resemble(features), self.describe.energy(features))
         return found
 
-    def whereabouts(self) -> tuple[Tensor, Tensor]:
+    def class_place(self) -> tuple[Tensor, Tensor]:
         """The mean of the classes and the standard deviation within a class, per feature column `(D,)`.
 
         The deviation is 0 for motion columns and for columns whose mean is not part of the description.

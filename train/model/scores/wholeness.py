@@ -85,7 +85,7 @@ def held_still(features: Tensor, hold: Hold) -> Tensor:
     return hold(features[:, half : half + 1]).expand_as(features)
 
 
-def told_by_look(alike: Tensor, labels: Tensor, classes: int) -> Tensor:
+def recognised_by_look(alike: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Which classes `(c,)` are recognised by appearance, from one still frame; False for classes without a clip.
 
     `alike` `(n,)` is the cosine of each clip with its still version, `labels` `(n,)` count from 0.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stpr.train.model.columns import Columns
 from stpr.train.model.directions import unit
-from stpr.train.model.scores.likeness import ROOM, UNIT, Likeness, likeness_of_strangers
+from stpr.train.model.scores.likeness import ROOM, UNIT, Likeness, likeness_to_other_classes
 from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.settings.model import StatisticsSettings
@@ -92,7 +92,7 @@ def test_clips_of_a_class_left_out_look_as_if_it_had_never_been_learnt() -> None
         own = taught.features[taught.labels == label]
         assert statistics.familiar_to_others(own, label).max() < statistics.familiar(own).min()
     means, clips = places(4), torch.randn(6, SIZE, dtype=torch.float64)
-    found = likeness_of_strangers([clips + 3], [means + 3], torch.ones(1, dtype=torch.float64))
+    found = likeness_to_other_classes([clips + 3], [means + 3], torch.ones(1, dtype=torch.float64))
     np.testing.assert_allclose(found, [slow(clip, means.numpy()) for clip in clips.numpy()], rtol=1e-9)
 
 

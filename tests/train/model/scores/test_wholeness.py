@@ -13,8 +13,8 @@ from stpr.train.model.scores.wholeness import (
     Fragments,
     Wholeness,
     fragments,
+    recognised_by_look,
     slid,
-    told_by_look,
 )
 
 T, D = 8, 3
@@ -92,7 +92,7 @@ def test_stages_add_up_and_old_halves_stay() -> None:
 def test_what_is_told_by_its_look_has_no_parts() -> None:
     labels = torch.tensor([0, 0, 2, 2, 2])
     alike = torch.tensor([0.9, 0.8, 0.9, LOOK - 0.3, LOOK - 0.3])
-    assert told_by_look(alike, labels, 4).tolist() == [True, False, False, False]  # two have no clip here
+    assert recognised_by_look(alike, labels, 4).tolist() == [True, False, False, False]  # two have no clip here
     described = Fragments(*torch.randn(4, 5, D))
     wholeness = Wholeness(D)
     wholeness.update(described, labels.clamp_max(1), torch.zeros(2), torch.tensor([True, False]))
