@@ -87,6 +87,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "runtime/sources/test_soak.py",
     "train/model/test_any_network.py",
     "train/model/test_tiny_backbone.py",
+    "train/test_measure_first_session.py",
 )
 
 

@@ -65,7 +65,7 @@ class Backbone(nn.Module):
         pooled = pooled.flatten(1)  # (N, W)
         if not self.inner:
             return pooled
-        return torch.cat([pooled, *(_spread(output.hidden_states[layer]) for layer in self.inner)], dim=1)
+        return torch.cat([pooled, *(spread(output.hidden_states[layer]) for layer in self.inner)], dim=1)
 
     def _layers(self, inner: Inner, blank: Tensor) -> tuple[int, ...]:
         """Resolve `inner` to numbers of hidden states. Raises RecipeError for one that the network lacks."""
@@ -113,7 +113,7 @@ class Backbone(nn.Module):
         return digest.hexdigest()
 
 
-def _spread(state: Tensor) -> Tensor:
+def spread(state: Tensor) -> Tensor:
     """Mean and standard deviation of each channel over positions: `(N, C, h, w)` or `(N, t, C)` -> `(N, 2 C)`.
 
     Deviations are at least 0.001, where the square root would be too steep.
