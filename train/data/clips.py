@@ -35,6 +35,7 @@ Loaded = TypeVar("Loaded")
 # TSN's multi-scale crop: sides are these fractions of the picture, height and width at most one step apart; centred or
 # in a corner.
 MEASURED: Final = 200  # most videos that the typical length is computed from
+LOOKED_AT: Final = 2000  # further videos, where one of those is damaged
 MOST_WINDOWS: Final = 120  # per background video, since all its windows are in memory at once
 
 SCALES: Final = (1.0, 0.875, 0.75, 0.66)
@@ -155,16 +156,28 @@ def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers
                 future.cancel()
 
 
-def median_span(videos: Sequence[Path], *, at_most: int = MEASURED) -> float:
-    """Median length of the videos in seconds, decoding at most `at_most` of them, spread evenly over the list."""
+def median_span(videos: Sequence[Path], *, at_most: int = MEASURED, others: Sequence[Path] = ()) -> float:
+    """Median length of the videos in seconds, decoding at most `at_most` of them, spread evenly over the list.
+
+    Raises DataError if one of those is damaged; the rest and `others` are then looked at, too, to report all at once.
+    """
+    measured = _measured(videos, at_most)
+    lengths, faults = _probed(measured)
+    if faults:
+        rest = sorted({*videos, *others}.difference(measured))[:LOOKED_AT]
+        check_all(faults + _probed(rest)[1])
+    return statistics.median(lengths)
+
+
+def _probed(videos: Sequence[Path]) -> tuple[list[float], list[DataError]]:
+    """The lengths of the videos in seconds, and the faults of those that have none."""
     lengths, faults = [], []
-    for video in _measured(videos, at_most):
+    for video in videos:
         try:
             lengths.append(probe(video).seconds)
         except DataError as error:
             faults.append(error)
-    check_all(faults)
-    return statistics.median(lengths)
+    return lengths, faults
 
 
 def announced_span(videos: Sequence[Path]) -> float:

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.data.overlap import check_overlap
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
-from stpr.train.datasets.annotations import Video, check_name, some
+from stpr.train.datasets.annotations import Video, check_label, check_name, some
 from stpr.train.datasets.dataset import Dataset, Listed
 from stpr.train.datasets.skip_list import NOTHING, SkipList, read_skip_list
 from stpr.train.settings.recipe import StageSettings
@@ -83,9 +83,11 @@ def _files_in(folders: Iterable[Path]) -> set[Path]:
 
 
 def _check_names(videos: Sequence[Video], data: Dataset) -> None:
-    """Raise DataError for a video that is listed twice, or whose name can't be stored or decoded."""
+    """Raise DataError for a video that is listed twice, and for a name that can't be stored, decoded or printed."""
     for video in videos:
         check_name(video.path)
+    for label in {video.label for video in videos}:
+        check_label(label)
     for video, following in pairwise(videos):
         if video.path == following.path:
             twice = "more than once" if video.split == following.split else "for both training and testing"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -47,6 +48,20 @@ def check_name(path: Path) -> None:
         os.fspath(path).encode()
     except UnicodeEncodeError as error:
         raise DataError(f"the path {os.fsencode(path)!r} is not in UTF-8; rename the file or folder.") from error
+
+
+def check_label(label: str) -> None:
+    """Raise DataError for a class name that can't stand in a line: tables, logs and a device's events are lines."""
+    if any(unicodedata.category(letter) in {"Cc", "Zl", "Zp"} for letter in label):
+        raise DataError(f"the class {label!r} has a line break or a control character in its name; rename it.")
+
+
+def alike(labels: Iterable[str]) -> list[str]:
+    """Describe the class names that differ only in case or spaces, a group each: "'Wave' and 'wave'"."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for label in sorted(set(labels)):
+        groups["".join(label.split()).casefold()].append(label)
+    return [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
 
 
 def carried(path: Path, place: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from stpr.runtime.contract.errors import DataError
-from stpr.train.datasets.annotations import SPLITS, Video, check_name, some
+from stpr.train.datasets.annotations import SPLITS, Video, alike, check_label, check_name, some
 from stpr.train.datasets.folder import Folder, class_folders, class_videos, visible
 
 BACKGROUND: Final = "background"  # a folder beside the classes, with videos that show none of them
@@ -34,7 +34,10 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
         found = [Video(path, folder.name, "train") for folder in folders for path in class_videos(folder)]
         videos, notes = split_by_recording(found)
     for video in videos:
+        check_label(video.label)
         check_name(video.path)
+    if pairs := alike(video.label for video in videos):
+        notes = [*notes, f"classes of their own, though they differ only in case or spaces: {', '.join(pairs)}"]
     there = {path for folder in {video.path.parent for video in videos} for path in visible(folder)}
     if odd := sorted(path.name for path in there - {video.path for video in videos}):
         notes = [*notes, f"ignored, because they don't have the names of videos: {some(odd)}"]

@@ -15,6 +15,7 @@ VIDEO_SUFFIXES: Final = frozenset(
         *(".mts", ".ogg", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     }
 )
+UNASKED: Final = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx"})
 
 
 class Folder(Dataset, tag="folder", frozen=True):
@@ -69,5 +70,5 @@ def class_videos(folder: Path) -> list[Path]:
 
 
 def visible(folder: Path) -> list[Path]:
-    """List a folder without hidden files, such as .DS_Store."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    """List a folder without hidden files, such as .DS_Store, and what systems put into folders unasked."""
+    return sorted(entry for entry in folder.iterdir() if entry.name[0] != "." and entry.name.lower() not in UNASKED)

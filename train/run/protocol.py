@@ -73,6 +73,7 @@ def learn_stages(
             torch.manual_seed(recipe.seed)
             model = plan.build()
             classes, inputs = revisited.upto(stage, stages, model)
+        clips.test(model.encoder, stage)  # a damaged test video is better found before training than after it
         measured = model.head.combiner.score
         learnt = learn_stage(model, classes, inputs, recipe, new_trainer(stage))
         check_numbers(model, stage.index)

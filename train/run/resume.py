@@ -10,7 +10,7 @@ from typing import Final
 from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.train.data.clips import median_span
 from stpr.train.data.source import LIST_THEM
-from stpr.train.datasets.annotations import Video
+from stpr.train.datasets.annotations import SPLITS, Video
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import StageRecord, load_stage
 from stpr.train.run.folder import (
@@ -83,7 +83,8 @@ def span(videos: Sequence[Video], past: History | None) -> float:
     """The length of a clip in seconds; a resumed run keeps the value, so that the device's window does not change."""
     if past is not None:
         return past.record.clip.span_seconds
-    return median_span([video.path for video in videos if video.split == "train"])
+    train, test = ([video.path for video in videos if video.split == split] for split in SPLITS)
+    return median_span(train, others=test)
 
 
 def check_deciding(begun: Recipe, recipe: Recipe, out: Path) -> None:

@@ -335,6 +335,18 @@ def test_the_typical_span_is_the_median(tmp_path: Path) -> None:
         median_span([])
 
 
+def test_where_one_video_is_damaged_all_are_looked_at_and_named(tmp_path: Path) -> None:
+    whole = [write_video(tmp_path / f"{name}.avi", 20) for name in "abcd"]
+    damaged = [tmp_path / f"{name}.avi" for name in "efgh"]
+    for path in damaged:
+        path.write_bytes(b"no video")
+    with pytest.raises(DataError) as caught:
+        median_span([whole[0], damaged[0], whole[1], damaged[1]], at_most=2, others=[*whole[2:], *damaged[2:]])
+    assert caught.value.message.startswith("4 videos can't be used: ")
+    assert all(str(path) in caught.value.message for path in damaged)
+    median_span([damaged[0], whole[0]], at_most=1)  # what is not measured is looked at when its stage is encoded
+
+
 @pytest.mark.parametrize("raw", [b'{"multi_scale_crop": true, "flip": false, "jitter": 1}', b'{"flip": true}'])
 def test_augmentation_is_spelt_out(raw: bytes) -> None:
     with pytest.raises(msgspec.ValidationError, match=r"unknown field `jitter`|missing required field"):

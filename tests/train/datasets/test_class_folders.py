@@ -127,3 +127,32 @@ def test_a_class_in_two_forms_of_unicode_is_one(tmp_path: Path) -> None:
     assert {video.path.is_file() for video in videos} == {True}
     stages = StageSettings(classes=((unicodedata.normalize("NFD", "café"),),))
     assert stages.classes == ((videos[0].label,),)
+
+
+def test_classes_that_differ_only_in_case_or_spaces_are_said(tmp_path: Path) -> None:
+    for label in ("Wave", "wave", "wave ", "clap", "clap 2"):
+        for name in ("a1.mp4", "b1.mp4"):
+            (tmp_path / label).mkdir(exist_ok=True)
+            (tmp_path / label / name).touch()
+    videos, notes = read_class_folders(tmp_path)
+    assert len({video.label for video in videos}) == 5
+    assert "classes of their own, though they differ only in case or spaces: 'Wave' and 'wave' and 'wave '" in notes
+
+
+@pytest.mark.parametrize("label", ["a\nb", "tab\there", "bell\a", "next\u2028line"])
+def test_a_class_name_that_breaks_lines_is_refused(tmp_path: Path, label: str) -> None:
+    (tmp_path / label).mkdir()
+    for name in ("a1.mp4", "b1.mp4"):
+        (tmp_path / label / name).touch()
+    with pytest.raises(DataError, match="has a line break or a control character in its name; rename it") as caught:
+        read_class_folders(tmp_path)
+    assert caught.value.message.isprintable()
+
+
+def test_what_systems_put_into_folders_unasked_is_no_file_of_the_users(tmp_path: Path) -> None:
+    for place in ("wave/a1.mp4", "wave/b1.mp4", "wave/desktop.ini", "Thumbs.db", "@eaDir/x.jpg", "__MACOSX/._a.mp4"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    videos, notes = read_class_folders(tmp_path)
+    assert {video.label for video in videos} == {"wave"}
+    assert not [note for note in notes if "ignored" in note]

@@ -184,3 +184,19 @@ def test_all_damaged_videos_are_named_at_once(root: Path, tmp_path: Path) -> Non
         (videos / "test" / "wave" / f"{name}.avi").write_bytes(b"no video")
     with pytest.raises(DataError, match=r"2 videos can't be used: the video .*test0\.avi .*test1\.avi .*; repair"):
         execute(recipe_of(videos), Request(out=tmp_path / "run", resume=True), Told())
+
+
+def test_a_damaged_test_video_is_named_with_those_for_training_or_else_before_training(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(*_: Any) -> Any:
+        raise AssertionError("it was learnt first")
+
+    monkeypatch.setattr(protocol, "learn_stage", learn)
+    videos = shutil.copytree(root, tmp_path / "videos")
+    (videos / "test" / "jump" / "test0.avi").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"the video .*test0\.avi can't be opened"):
+        execute(recipe_of(videos), Request(out=tmp_path / "run"), Told())
+    (videos / "train" / "wave" / "train1.avi").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 videos can't be used: the video .*test0\.avi .*train1\.avi"):
+        execute(recipe_of(videos), Request(out=tmp_path / "run"), Told())
