@@ -44,7 +44,7 @@ def test_images_without_greys_are_refused_where_motion_is_seen(tmp_path: Path) -
     bundle = open_bundle(make_bundle(tmp_path, motion=MOTION))
     with (
         open_model(bundle, "onnxruntime") as model,
-        pytest.raises(ValueError, match="sees motion: 2 images need as many greys, not 0"),
+        pytest.raises(ValueError, match="uses motion: 2 images need as many greys, not 0"),
     ):
         model.encode(images)
 

@@ -17,7 +17,6 @@ from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import SPLITS, Split, Video
 from stpr.train.datasets.skip_list import NOTHING
 from stpr.train.estimate.cost import Rates, measure
-from stpr.train.estimate.footprint import checkpoint_bytes
 from stpr.train.estimate.network import Network, look_for_network, settle_offline
 from stpr.train.estimate.preparation import Preparation, preparation_work
 from stpr.train.estimate.work import Clips, Work, work_of
@@ -146,8 +145,7 @@ def _look_at_network(found: DryRun, classes: Sequence[Sequence[str]]) -> None:
     if network is None:
         return
     if network.form:
-        sizes = partial(checkpoint_bytes, found.recipe, network.form.encoder, classes)
-        found.sizes = found.attempt(sizes, found.sizes)[found.learnt :]
+        found.sizes = found.attempt(partial(network.checkpoint_sizes, classes), found.sizes)[found.learnt :]
     found.attempt(partial(network.check, classes), None)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.estimate.footprint import checkpoint_bytes
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods.build import build_model, settle
@@ -64,6 +65,10 @@ class Network:
             return self.form
         with torch.device(accelerate.PartialState().device):
             return build_model(self.recipe, _in_form(self.recipe))
+
+    def checkpoint_sizes(self, classes: Sequence[Sequence[str]]) -> list[int]:
+        """Bytes of each stage's checkpoint for stages of `classes`; empty if the network's form is unknown."""
+        return checkpoint_bytes(self.recipe, self.form.encoder, classes) if self.form else []
 
     def check(self, classes: Sequence[Sequence[str]]) -> None:
         """Raise RecipeError if the network is not here, or lacks the text tower that class vectors need."""

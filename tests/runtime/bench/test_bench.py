@@ -229,7 +229,7 @@ def test_a_bundle_without_events_says_what_to_do(mute: Path, filmed: Path) -> No
         (["--events", "wait=1"], "--events goes with --annotations"),
         (["--annotations", "a.csv", "--waits", "0,-1"], "--waits 0,-1: write seconds separated by commas"),
         (["--annotations", "a.csv", "--events", "wiat=1"], "--events wiat=1: write NAME=NUMBER; the names are"),
-        (["--annotations", "a.csv", "--events", "wait=soon"], "--events wait=soon: soon is no number"),
+        (["--annotations", "a.csv", "--events", "wait=soon"], "--events wait=soon: soon is not a number"),
         (["--annotations", "a.csv", "--events", "wait=-1"], "wait, linger and apart must be 0 or more"),
         (["--json", "no/such/figures.json"], "can't write figures to no/such/figures.json"),
     ],
