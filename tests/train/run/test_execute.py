@@ -198,5 +198,7 @@ def test_a_damaged_test_video_is_named_with_those_for_training_or_else_before_tr
     with pytest.raises(DataError, match=r"the video .*test0\.avi can't be opened"):
         execute(recipe_of(videos), Request(out=tmp_path / "run"), Told())
     (videos / "train" / "wave" / "train1.avi").write_bytes(b"")
-    with pytest.raises(DataError, match=r"2 videos can't be used: the video .*test0\.avi .*train1\.avi"):
+    with pytest.raises(
+        DataError, match=r"2 videos can't be used: the video .*train1\.avi is empty, the video .*test0\.avi"
+    ):
         execute(recipe_of(videos), Request(out=tmp_path / "run"), Told())
