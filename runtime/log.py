@@ -99,8 +99,10 @@ class Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line, unless it is suppressed. Called with the handler's lock held."""
         left_out = 0
-        if self._repeats is not None and record.exc_info is None:
-            found = self._repeats.left_out(record.name, record.getMessage())
+        if self._repeats is not None:
+            kind = record.exc_info[0] if record.exc_info else None  # tracebacks come in floods too
+            words = record.getMessage() + (kind.__name__ if kind else "")
+            found = self._repeats.left_out(record.name, words)
             if found is None:
                 return
             left_out = found

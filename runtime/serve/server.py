@@ -41,6 +41,8 @@ def serving(settings: Settings, board: Board) -> Iterator[See]:
 
         from stpr.runtime.serve import app
 
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(_as_a_line)
     config = uvicorn.Config(
         app.make_app(board, access),
         http="h11",
@@ -63,6 +65,15 @@ def serving(settings: Settings, board: Board) -> Iterator[See]:
         finally:
             board.is_over = server.should_exit = True
             thread.join(JOIN_SECONDS)
+
+
+def _as_a_line(record: logging.LogRecord) -> bool:
+    """Make a line of what a client sends against the protocol: it is no bug here, and needs no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if type(error).__module__.startswith("h11."):
+        record.msg, record.args, record.exc_info = "a request to the page is not valid HTTP: %s.", (error,), None
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    return True
 
 
 def _listening(address: Address) -> socket.socket:

@@ -124,6 +124,17 @@ def test_a_bug_is_said_with_its_traceback(capsys: pytest.CaptureFixture[str]) ->
     assert re.search(r"ERROR   a bug:\nTraceback[^§]*KeyError: 'colour'\n", capsys.readouterr().err)
 
 
+def test_a_flood_of_tracebacks_ends(capsys: pytest.CaptureFixture[str], now: list[float]) -> None:
+    error = ZeroDivisionError("x")
+    with saying("info"):
+        for turn in range(90):
+            log.error("a bug of turn %d:", turn, exc_info=error)
+            log.error("a bug of turn %d:", turn, exc_info=KeyError())
+            now[0] += 0.1
+    said = capsys.readouterr().err
+    assert said.count("\nZeroDivisionError: x\n") == said.count("\nKeyError\n") == 4
+
+
 def test_the_journal_gets_priorities_and_no_time(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     about = os.fstat(writing)
