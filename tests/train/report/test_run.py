@@ -408,4 +408,4 @@ def test_a_run_without_mistakes_has_no_strips_and_one_without_a_list_says_so(tmp
 
 def test_only_so_many_pairs_are_listed_and_the_rest_is_counted(tmp_path: Path) -> None:
     text = Page.of(write_report(save(tmp_path, "many", made_up([5])))).text
-    assert "And 8 more pairs with fewer clips or as many." in text
+    assert "And 8 more pairs with at most as many clips." in text
