@@ -86,8 +86,7 @@ class _Comparison:
             for output in DECISIONS:
                 choices = (outputs[output], getattr(wanted, output), getattr(exact, output))
                 self.measured.add_choices(Where(part, output), *choices)
-        if any(clip.label is not None for clip in batch):
-            self._add_golden(wanted, found["clip"])
+        self._add_real([index for index, clip in enumerate(batch) if clip.label is not None], wanted, found["clip"])
         self._add_rates(batch, wanted, found["live"])
         return wanted
 
@@ -155,11 +154,16 @@ class _Comparison:
                 values = getattr(one, output)[stable], getattr(other, output)[stable]
                 self.measured.add_noise(Where(part, output), *values)
 
-    def _add_golden(self, wanted: Answers, found: Mapping[str, Array]) -> None:
-        """Compare the first real clip alone, since some precisions have a separate bound for its logits."""
-        where = Where(GOLDEN, "logits")
-        if where not in self.measured.numbers:
-            self.measured.compare(where, found["logits"][:1], wanted.logits[:1])
+    def _add_real(self, rows: Sequence[int], wanted: Answers, found: Mapping[str, Array]) -> None:
+        """Compare the real clips alone, and the first of them, since some precisions have separate bounds for these."""
+        measured, is_first = self.measured, bool(rows) and not self.measured.first
+        for output in filter(found.__contains__, DECISION) if rows else ():
+            given = getattr(wanted, output)
+            measured.real[output].add(found[output][rows], given[rows])
+            if is_first:
+                measured.first[output].add(found[output][rows[:1]], given[rows[:1]])
+        if is_first:
+            measured.compare(Where(GOLDEN, "logits"), found["logits"][rows[:1]], wanted.logits[rows[:1]])
 
     def _add_rates(self, batch: Sequence[NamedClip], wanted: Answers, found: Mapping[str, Array]) -> None:
         measured, given = self.measured, {name: getattr(wanted, name) for name in DECISION}

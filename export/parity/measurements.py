@@ -28,6 +28,14 @@ class Numbers:
     scale: float = 0.0  # of PyTorch's values
     noise: float = 0.0  # difference between PyTorch and PyTorch: float32 and float64, batch 1 and batch 3
 
+    def add(self, found: Array, wanted: Array) -> None:
+        """Take in a difference from PyTorch; infinite for another shape, NaN or infinity."""
+        if not wanted.size:
+            return
+        off = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf")
+        self.worst = float(np.fmax(self.worst, off)) if np.isfinite(off) else float("inf")
+        self.scale = max(self.scale, float(np.abs(wanted).max()))
+
 
 @dataclass(slots=True)
 class Choices:
@@ -44,6 +52,9 @@ class Measurements:
 
     numbers: defaultdict[Where, Numbers] = field(default_factory=lambda: defaultdict(Numbers))
     choices: defaultdict[Where, Choices] = field(default_factory=lambda: defaultdict(Choices))
+    # Outputs of the clip graph on the real clips, and on the first of them, which is the golden clip.
+    real: defaultdict[str, Numbers] = field(default_factory=lambda: defaultdict(Numbers))
+    first: defaultdict[str, Numbers] = field(default_factory=lambda: defaultdict(Numbers))
     clips: list[str] = field(default_factory=list)  # names of the real ones
     right: dict[str, int] = field(default_factory=lambda: {"pytorch": 0, "engine": 0})
     known: dict[str, int] | None = None  # clips above their thresholds; None without thresholds
@@ -51,12 +62,7 @@ class Measurements:
 
     def compare(self, where: Where, found: Array, wanted: Array) -> None:
         """Add the difference of an output from PyTorch's; infinite for another shape, NaN or infinity."""
-        numbers = self.numbers[where]
-        if not wanted.size:
-            return
-        off = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf")
-        numbers.worst = float(np.fmax(numbers.worst, off)) if np.isfinite(off) else float("inf")
-        numbers.scale = max(numbers.scale, float(np.abs(wanted).max()))
+        self.numbers[where].add(found, wanted)
 
     def add_noise(self, where: Where, one: Array, other: Array) -> None:
         """Add PyTorch's own rounding error, as the difference of two of its results."""

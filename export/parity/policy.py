@@ -79,7 +79,10 @@ class ByMargin:
     limits: Limits
 
     def judge(self, measured: Measurements) -> Judgement:
-        """Judge; the only fixed numerical bound is on the golden clip's logits, which a device checks."""
+        """Judge; the only fixed numerical bound is on the golden clip's logits, which a device checks.
+
+        Its other outputs may be off by what real clips showed, in units of its own values: random pixels lie far off.
+        """
         differences = []
         for where, one in measured.numbers.items():
             scale = max(1.0, one.scale)
@@ -88,6 +91,12 @@ class ByMargin:
             else:
                 bound = max(ROOM * one.worst, 0.0 if where.output == "logits" else self.limits.others * scale)
             differences.append(difference(where, one, bound if math.isfinite(one.worst) else 0.0))
+        for output, first in measured.first.items():
+            if output != "logits":
+                bound = max(ROOM * measured.real[output].worst, self.limits.others * max(1.0, first.scale))
+                differences.append(
+                    difference(Where(GOLDEN, output), first, bound if math.isfinite(first.worst) else 0.0)
+                )
         return Judgement(
             tuple(differences),
             agreements(measured, dict.fromkeys(measured.choices, self.limits.margin)),

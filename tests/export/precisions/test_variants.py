@@ -203,6 +203,19 @@ def test_the_golden_clips_logits_have_a_bound_of_their_own() -> None:
     assert not golden.holds
 
 
+def test_a_device_is_allowed_of_the_golden_clip_what_real_clips_showed() -> None:
+    """Familiarity of random pixels is a thousand times that of a clip: a share of it says nothing of a clip."""
+    measured = Measurements()
+    measured.compare(Where("clip", "familiarity"), np.array([-900.0, 1.0]), np.array([-922.0, 1.5]))  # random, real
+    measured.real["familiarity"].add(np.array([1.0, 4.0]), np.array([1.5, 3.0]))
+    measured.first["familiarity"].add(np.array([1.0]), np.array([1.5]))
+    clip, golden = ByMargin(LIMITS).judge(measured).differences
+    assert (golden.part, golden.output, golden.worst, golden.tolerance) == (GOLDEN, "familiarity", 0.5, 2.0)
+    assert golden.relative_tolerance == pytest.approx(2.0 / 1.5)
+    assert clip.relative_tolerance == pytest.approx(44.0 / 922.0)  # which the golden clip itself would not hold
+    assert clip.relative_tolerance < 0.5 / 1.5 < golden.relative_tolerance
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_no_number_never_holds(bad: float) -> None:
     measured = Measurements()
