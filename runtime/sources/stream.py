@@ -25,6 +25,7 @@ BUDGET_SECONDS: Final = 1.0  # maximum age of a decoded frame
 FRESH_SECONDS: Final = 0.2  # age at which catching up ends
 CATCH_UP_SECONDS: Final = 3.0  # maximum duration of catching up
 SETTLE_SECONDS: Final = 5.0  # maximum duration of skipping the initial backlog
+SELDOM_SECONDS: Final = 0.7  # between frames; containers whose tracks are found by looking at some are hard to open
 FILM_SECONDS: Final = 5.0  # content longer than this that arrives at once is not a camera's buffer
 WAITED: Final = 0.5  # share of frames that had to be waited for, above which the newest frames are reached
 
@@ -54,7 +55,7 @@ class StreamCapture:
         while True:
             switches = _switches()
             if not self._grabbed():
-                self._refuse_film()
+                self._explain_end()
                 return None
             now, waited = time.monotonic(), _switches() > switches
             seen_at = self._seen_at(now)
@@ -94,11 +95,17 @@ class StreamCapture:
         self._began = True
         return grabbed
 
-    def _refuse_film(self) -> None:
-        """Raise SourceError if everything arrived faster than real time, so it is a video file."""
+    def _explain_end(self) -> None:
+        """Raise SourceError if all frames came at once: FFmpeg gave up opening a slow stream, or it is a video file."""
         if self._first is None or not self._settle_until:
             return
         came_in, lasts = time.monotonic() - self._first[0], self._own - self._first[1]
+        if self.dropped > 1 and (period := lasts / (self.dropped - 1)) >= SELDOM_SECONDS:
+            raise SourceError(
+                f"it gives a frame every {period:.1f} s, too few to be opened within {self._stall_seconds:g} s; choose"
+                " more frames a second in the camera's settings",
+                code="slow",
+            )
         if lasts > FILM_SECONDS and came_in < lasts / 2:
             raise SourceError(
                 f"it sent a video of {lasts:.0f} s within {came_in:.1f} s, without announcing a length, so it was taken"

@@ -39,6 +39,8 @@ class Encoded(BaseHTTPRequestHandler):
         source = f"testsrc2=size=160x120:rate={FPS}"
         command = f"{FFMPEG} -v error -re -f lavfi -i {source} -c:v libx264 -preset ultrafast -tune zerolatency -g 20"
         form = FORMS[self.path.rpartition(".")[2]].split()
+        if "slow" in self.path:
+            command = command.replace(f"rate={FPS}", "rate=1").replace("-g 20", "-g 1 -flush_packets 1")
         if "whole" in self.path:  # as a film that lies there: all at once, and then the end
             command = command.replace("-re -f lavfi", "-f lavfi -t 12")
         begun = time.monotonic()
@@ -183,6 +185,16 @@ def test_a_film_that_says_no_length_is_told_from_a_camera_that_broke() -> None:
         address() as url,
         closing(connect_stream(url.replace("live", "whole"), SourceOptions())) as capture,
         pytest.raises(SourceError, match=said),
+    ):
+        read_all(capture)
+
+
+def test_a_stream_of_too_few_frames_is_refused_with_the_reason() -> None:
+    options = SourceOptions(stall_seconds=2.5)
+    with (
+        address() as url,
+        closing(connect_stream(url.replace("live", "slow"), options)) as capture,
+        pytest.raises(SourceError, match=r"^it gives a frame every 1\.0 s, too few to be opened within 2\.5 s; choose"),
     ):
         read_all(capture)
 
