@@ -65,6 +65,8 @@ def measure(recipe: Recipe, model: StPR, video: Path | None) -> Rates:
             frozen_pass(encoder)(encoder, frames)
 
     try:
+        if not upstream:
+            frozen_pass(encoder)(encoder, frames[:1, :1])  # opening it takes a second, once
         pace = _seconds(encode, device) / (seen * sampling.frames), _step_seconds(recipe, model, inputs) / size
     except torch.OutOfMemoryError as error:
         raise RecipeError(

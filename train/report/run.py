@@ -80,7 +80,7 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
     return write_page(
         "run.md",
         folder / "report.md",
-        title=f"{metrics.method}: {len(metrics.classes)} classes in {len(metrics.stages)} stages",
+        title=f"{metrics.method}: {_count(metrics.classes, 'class', 'es')} in {_count(metrics.stages, 'stage', 's')}",
         headings=HEADINGS,
         results=[
             _result(f"{metrics.method} (this run)", metrics),
@@ -105,6 +105,10 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
         stages=[(stage, ", ".join(classes)) for stage, classes in enumerate(metrics.stages, start=1)],
         made_with=_made_with(metrics),
     )
+
+
+def _count(things: Sequence[object], name: str, plural: str) -> str:
+    return f"{len(things)} {name}{plural if len(things) != 1 else ''}"
 
 
 def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:

@@ -173,7 +173,9 @@ def caveats(metrics: Metrics) -> list[str]:
 def tested_on(metrics: Metrics) -> str:
     """Describe how many classes the last accuracy covers."""
     count, untested = len(metrics.classes), len(metrics.untested_classes)
-    return f"{count - untested} of {count} classes" if untested else f"all {count} classes"
+    if untested:
+        return f"{count - untested} of {count} classes"
+    return f"all {count} classes" if count > 1 else "the one class"
 
 
 def seen_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:

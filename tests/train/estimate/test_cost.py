@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from stpr.train.estimate import network
 from stpr.train.estimate.cost import measure
 from stpr.train.estimate.footprint import checkpoint_bytes
 from stpr.train.estimate.network import Network
+from stpr.train.learning import frozen_pass
 from stpr.train.methods.build import build_model
 from stpr.train.model.backbone import load_backbone
+from stpr.train.model.encoder import FrameEncoder
 from stpr.train.run.checkpoint import kept_tensors
 from stpr.train.settings.learning import SamplingSettings
 from stpr.train.settings.recipe import Recipe
@@ -60,6 +63,17 @@ def test_rates_are_measured(tmp_path: Path) -> None:
     spec = build_model(recipe).encoder.pixels
     load_draws(video, draws=1, spec=spec, sampling=SamplingSettings(frames=FRAMES), seed=0)
     assert 0 < decode < 1
+
+
+def test_what_is_done_once_is_no_part_of_a_frames_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(encoder: FrameEncoder, frame: torch.Tensor) -> Any:
+        del frame
+        time.sleep(1.5)
+        return lambda row: encoder.frozen(row[None])[0]
+
+    monkeypatch.setattr(frozen_pass, "_on_onnxruntime", slowly)
+    encode, _, _ = rates_of(make_recipe(adapter={"place": "feature", "bottleneck": 8}), None)
+    assert 0 < encode < 1.5 / FRAMES / 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

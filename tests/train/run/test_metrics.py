@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from stpr.train.run.metrics import (
     read_metrics,
     routing_accuracy,
     seen_accuracy,
+    tested_on,
     write_metrics,
 )
 
@@ -312,3 +314,12 @@ def test_damaged_metrics_are_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no metrics\.json: no stage is finished there yet"):
         read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("classes", "untested", "said"),
+    [("a", "", "the one class"), ("ab", "", "all 2 classes"), ("ab", "b", "1 of 2 classes")],
+)
+def test_what_an_accuracy_covers(classes: str, untested: str, said: str) -> None:
+    metrics: Any = SimpleNamespace(classes=list(classes), untested_classes=list(untested))
+    assert tested_on(metrics) == said
