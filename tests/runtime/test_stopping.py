@@ -207,7 +207,7 @@ def test_the_second_signal_kills(bundle: Path, number: signal.Signals) -> None:
 
 
 def test_the_second_signal_kills_what_is_inside_opencv(bundle: Path) -> None:
-    with silent_server() as (address, connections), running(bundle, "--source", f"{address}.ts") as process:
+    with silent_server() as (address, connections), running(bundle, "--source", f"{address}.m3u8") as process:
         wait_for(lambda: connections)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.4)
