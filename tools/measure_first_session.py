@@ -62,12 +62,12 @@ class Blocks(nn.Module):
 
     def forward(self, entering: Tensor) -> Tensor:
         """What the backbone would say of the inner layers."""
-        found = []
+        found = {}
         for number, layer in enumerate(self.layers, start=self.start):
             entering = layer(entering)
             if number in self.inner:
-                found.append(spread(entering))
-        return torch.cat(found, dim=1)
+                found[number] = spread(entering)
+        return torch.cat([found[number] for number in self.inner], dim=1)
 
     @torch.no_grad()
     def of_all(self, entering: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ print("the same of", *taken)
 def test_the_clip_graph_runs_alone(motion: MotionSpec | None, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = random_model(
-        backbone=random_backbone("clip", "auto" if motion else "none"),
+        backbone=random_backbone("clip", (1, 2) if motion else "none"),
         stages=2,
         settings=views_settings() if motion else head_settings("raw"),
         motion=motion,

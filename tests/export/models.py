@@ -37,6 +37,7 @@ from stpr.train.settings.model import (
     AdapterSettings,
     ExpertSettings,
     FusionSettings,
+    InnerSettings,
     RouterSettings,
     StatisticsSettings,
     ViewSettings,
@@ -172,7 +173,7 @@ def views_settings() -> HeadForm:
     each = ViewSettings(parts=("mean", "change"), shrinkage=0.3)
     statistics = StatisticsSettings(
         parts=("mean", "lag1"),
-        inner=each,
+        inner=InnerSettings(parts=each.parts, shrinkage=each.shrinkage, views=2),
         motion=each,
         rhythm=True,
         likelihood="cosine",

@@ -87,14 +87,13 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
 def _small(recipe: Recipe) -> Recipe:
     """The recipe with all widths small: it requests the same clips equally often."""
     change = msgspec.structs.replace
-    kind, nothing = recipe.class_vectors.kind, change(recipe.statistics.motion, parts=())
+    kind, views = recipe.class_vectors.kind, recipe.statistics
+    inner, motion = change(views.inner, parts=()), change(views.motion, parts=())
     return change(
         recipe,
         backbone=change(recipe.backbone, projection=_narrow(recipe.backbone.projection), inner="none"),
         sampling=change(recipe.sampling, motion=0),
-        statistics=change(
-            recipe.statistics, parts=("mean",), rhythm=False, inner=nothing, motion=nothing, concentration=1.0
-        ),
+        statistics=change(views, parts=("mean",), rhythm=False, inner=inner, motion=motion, concentration=1.0),
         adapter=change(recipe.adapter, bottleneck=1),
         expert=change(recipe.expert, layers=1, heads=1, mlp_ratio=1, width=_narrow(recipe.expert.width)),
         class_vectors=change(recipe.class_vectors, kind="prototypes" if kind == "prototypes" else "codes"),

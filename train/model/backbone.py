@@ -43,12 +43,14 @@ class Backbone(nn.Module):
         self.told = ""  # a note if pictures differ slightly from its own processor's
         self._digest: str | None = None
         self.inner: tuple[int, ...] = ()
+        self.layer_widths: tuple[int, ...] = ()  # columns of each inner layer
         blank = torch.zeros(1, 3, spec.height, spec.width)
         try:
             with torch.no_grad():
                 self.width = int(self(blank).shape[1])
                 self.inner = self._layers(inner, blank)
-                self.inner_width = int(self(blank).shape[1]) - self.width if self.inner else 0
+                self.layer_widths = self._widths(blank)
+                self.inner_width = sum(self.layer_widths)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(
                 f"[backbone] source {source!r} gives no feature vector for a picture of {spec.height}x{spec.width}"
@@ -82,6 +84,10 @@ class Backbone(nn.Module):
                 f' {list(found) or inner} can\'t be taken; name others, or set inner = "none".'
             )
         return found
+
+    def _widths(self, blank: Tensor) -> tuple[int, ...]:
+        states = self.network(blank, output_hidden_states=True).hidden_states if self.inner else ()
+        return tuple(spread(states[layer]).shape[1] for layer in self.inner)
 
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode, so that batch statistics and dropout are frozen too."""

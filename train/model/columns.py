@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from torch import Tensor
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.motion import motion_width
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The widths of the three groups, in this order. `pairs`: motion pairs per frame, 0 without motion."""
+    """The widths of the three groups, in this order. `pairs`: motion pairs per frame, 0 without motion.
+
+    `layers` are the widths of the inner layers, which `inner` is the sum of.
+    """
 
     appearance: int  # the paper's V^s: adapted, read by experts, compared with class vectors
     inner: int = 0
     pairs: int = 0
+    layers: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -29,6 +35,22 @@ class Columns:
     def inner_of(self, features: Tensor) -> Tensor:
         """`(…, D)` -> `(…, inner)`."""
         return features[..., self.appearance : self.appearance + self.inner]
+
+    def inner_shares(self, count: int) -> list[slice]:
+        """Where among the inner columns each of `count` equal shares of the layers lies.
+
+        Raises RecipeError where the layers can't be shared out so.
+        """
+        if count == 1:
+            return [slice(0, self.inner)]
+        if not self.layers or len(self.layers) % count:
+            raise RecipeError(
+                f"[statistics] inner: {len(self.layers)} inner layers can't be shared out among {count} views; name a"
+                " multiple of it in [backbone] inner, or set views = 1."
+            )
+        each = len(self.layers) // count
+        ends = [0, *accumulate(sum(self.layers[start : start + each]) for start in range(0, len(self.layers), each))]
+        return [slice(start, stop) for start, stop in pairwise(ends)]
 
     def motion_of(self, features: Tensor) -> Tensor:
         """`(…, D)` -> `(…, motion)`."""

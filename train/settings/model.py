@@ -91,6 +91,12 @@ class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     shrinkage: Share = 0.1
 
 
+class InnerSettings(ViewSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The inner layers' views: in their order the layers are shared out evenly, each share with its own covariance."""
+
+    views: Count = 1
+
+
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Class statistics: which statistics describe a clip, the covariance's shrinkage to its diagonal, the likelihood.
 
@@ -102,7 +108,7 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     parts: tuple[Part, ...] = ("mean", "difference", "deviation")
     shrinkage: Share = 0.1
-    inner: ViewSettings = ViewSettings()  # the view of [backbone] inner
+    inner: InnerSettings = InnerSettings()  # the view of [backbone] inner
     motion: ViewSettings = ViewSettings()  # the view of [sampling] motion
     # Shrinkage for the familiarity, which separates known from unknown. High by default: in directions where few
     # training clips hardly vary, every new clip looks unusual. If random draws show how clips vary, low is far better.
@@ -121,7 +127,8 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     @property
     def views(self) -> int:
         """The number of views."""
-        return sum(map(bool, (self.parts, self.inner.parts, self.motion.parts, self.rhythm)))
+        inner = self.inner.views if self.inner.parts else 0
+        return inner + sum(map(bool, (self.parts, self.motion.parts, self.rhythm)))
 
     @property
     def all_parts(self) -> tuple[Part, ...]:

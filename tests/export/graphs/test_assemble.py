@@ -68,7 +68,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     model = random_model(
         backbone=load_backbone("tiny")
         if backbone == "tiny"
-        else random_backbone(backbone, "auto" if views else "none"),
+        else random_backbone(backbone, (1, 2) if views else "none"),
         stages=stages,
         frames=frames,
         place=place,

@@ -77,7 +77,7 @@ def test_parity(
 ) -> None:
     torch.manual_seed(frames)
     model = random_model(
-        backbone=load_backbone("tiny") if kind == "tiny" else random_backbone(kind, "auto" if views else "none"),
+        backbone=load_backbone("tiny") if kind == "tiny" else random_backbone(kind, (1, 2) if views else "none"),
         stages=1,
         frames=frames,
         place=place,

@@ -39,7 +39,7 @@ LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != 
 def network(kind: str) -> StPR:
     torch.manual_seed(3)
     if kind == "motion":
-        backbone = random_backbone("clip", "auto")
+        backbone = random_backbone("clip", (1, 2))
         return random_model(backbone=backbone, stages=2, settings=views_settings(), motion=MOTION)
     backbone = random_backbone("mobilenet" if kind == "mobilenet" else "clip")
     return random_model(backbone=backbone, stages=2, place="feature", settings=head_settings("likelihood"))

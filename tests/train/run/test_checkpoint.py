@@ -48,10 +48,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "old": {"preservation": {"classes": "old"}, **ADAPTED},
     **{method: {"method": method, **ADAPTED} for method in METHODS if method != "stpr"},
     "projection, views, motion and trust": {
-        "backbone": {"source": "tiny", "inner": "auto", "projection": 16},
+        "backbone": {"source": "tiny", "inner": [0, 1], "projection": 16},
         "sampling": {"motion": 3},
         "statistics": {
-            "inner": {"parts": ["mean"]},
+            "inner": {"parts": ["mean"], "views": 2},
             "motion": {"parts": ["mean", "change"]},
             "rhythm": True,
             "likelihood": "cosine",

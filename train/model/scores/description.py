@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stpr.train.model.columns import Columns
 from stpr.train.model.motion import MAPS, SIGNALS, steadiest_speed
-from stpr.train.settings.model import RHYTHM_LAGS, Part, StatisticsSettings
+from stpr.train.settings.model import RHYTHM_LAGS, InnerSettings, Part, StatisticsSettings
 
 COSINES: Final = 4
 RHYTHM_SHRINKAGE: Final = 0.1
@@ -25,6 +25,8 @@ class Section:
     columns: Literal["appearance", "inner", "motion", "rhythm"]
     parts: tuple[Part, ...]  # empty for rhythm, which has only one form
     shrinkage: float
+    share: slice | None = None  # of the inner columns
+    name: str = ""  # where it is not that of the columns
 
     @property
     def rounding(self) -> float:
@@ -50,7 +52,7 @@ class Description(nn.Module):
         self.register_buffer("cosines", cosine_terms(frames), persistent=False)
         asked = (
             Section("appearance", settings.parts, settings.shrinkage),
-            Section("inner", settings.inner.parts, settings.inner.shrinkage),
+            *_inner(columns, settings.inner),
             Section("motion", settings.motion.parts, settings.motion.shrinkage),
         )
         self.sections = [section for section in asked if section.parts]
@@ -68,12 +70,12 @@ class Description(nn.Module):
     def looks(self) -> list[tuple[slice, slice]]:
         """Slices of frame-feature columns (without motion) whose clip mean is described, and its slice in it."""
         found, start = [], self.columns.appearance
-        seen = {"appearance": slice(0, start), "inner": slice(start, start + self.columns.inner)}
         blank = torch.zeros(1, self.frames, self.columns.width)
         for section, place in zip(self.sections, self.places, strict=True):
-            if section.columns not in seen or "mean" not in section.parts:
+            if section.columns not in ("appearance", "inner") or "mean" not in section.parts:
                 continue
-            columns, before = seen[section.columns], section.parts[: section.parts.index("mean")]
+            share, before = section.share, section.parts[: section.parts.index("mean")]
+            columns = slice(0, start) if share is None else slice(start + share.start, start + share.stop)
             width = columns.stop - columns.start
             first = place.start
             if before:
@@ -105,8 +107,9 @@ class Description(nn.Module):
         if section.columns == "motion":
             return self._parts(self._motion(features), section.parts)
         columns = self.columns
-        seen = columns.appearance_of(features) if section.columns == "appearance" else columns.inner_of(features)
-        return self._parts(seen, section.parts)
+        if section.columns == "appearance":
+            return self._parts(columns.appearance_of(features), section.parts)
+        return self._parts(columns.inner_of(features)[..., section.share], section.parts)
 
     def _parts(self, features: Tensor, parts: tuple[Part, ...]) -> Tensor:
         static = features.mean(dim=1)
@@ -136,3 +139,13 @@ class Description(nn.Module):
         variance = around.square().mean(dim=1) + 1e-6
         lagged = [(around[:, lag:] * around[:, :-lag]).mean(dim=1) / variance for lag in RHYTHM_LAGS]
         return torch.cat([*lagged, variance.log()], dim=1)
+
+
+def _inner(columns: Columns, settings: InnerSettings) -> list[Section]:
+    """The views of the inner layers, if there are any. Raises RecipeError where the layers can't be shared out so."""
+    shares = columns.inner_shares(settings.views) if settings.parts else []
+    names = ["inner"] if len(shares) == 1 else [f"inner {number}" for number in range(1, len(shares) + 1)]
+    return [
+        Section("inner", settings.parts, settings.shrinkage, share, name)
+        for share, name in zip(shares, names, strict=True)
+    ]

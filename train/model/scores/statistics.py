@@ -116,7 +116,7 @@ class ClipStatistics(ClipScores):
         """The learnt weight of each view by name; empty if the recipe states it."""
         if not self.learns_weights:
             return {}
-        names = [section.columns for section in self.describe.sections]
+        names = [section.name or section.columns for section in self.describe.sections]
         return dict(zip(names, self.concentrations.tolist(), strict=True))
 
     @property

@@ -7,20 +7,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.columns import Columns
 from stpr.train.model.motion import MAPS, SIGNALS, motion_width, steadiest_speed
 from stpr.train.model.scores.description import COSINES, Description
-from stpr.train.settings.model import RHYTHM_LAGS, Part, StatisticsSettings, ViewSettings
+from stpr.train.settings.model import RHYTHM_LAGS, InnerSettings, Part, StatisticsSettings, ViewSettings
 
 FRAMES, COLUMNS = 5, Columns(6, inner=4, pairs=2)
 ALL = StatisticsSettings(
     parts=("mean", "change"),
-    inner=ViewSettings(parts=("deviation",), shrinkage=0.2),
+    inner=InnerSettings(parts=("deviation",), shrinkage=0.2),
     motion=ViewSettings(parts=("mean", "cosines"), shrinkage=0.3),
     rhythm=True,
     likelihood="cosine",
     concentration="learnt",
 )
+
+
+LAYERS = Columns(6, inner=8, layers=(3, 1, 2, 2))
 
 
 def clips(count: int = 3) -> Tensor:
@@ -42,6 +46,35 @@ def test_sections_stand_side_by_side_each_with_its_size_and_shrinkage() -> None:
     assert whole(clips()).shape == (3, whole.size) == (3, sum(sizes))
     some = Description(FRAMES, COLUMNS, StatisticsSettings(parts=(), inner=ALL.inner))
     assert ([section.columns for section in some.sections], some.size) == (["inner"], 4)
+
+
+def test_inner_layers_are_shared_out_in_their_order() -> None:
+    features = torch.randn(3, FRAMES, LAYERS.width)
+    sought = InnerSettings(parts=("mean", "deviation"), views=2)
+    both = Description(
+        FRAMES, LAYERS, StatisticsSettings(parts=("mean",), inner=sought, likelihood="cosine", concentration="learnt")
+    )
+    assert [section.name for section in both.sections] == ["", "inner 1", "inner 2"]
+    first, second = features[..., 6:10], features[..., 10:14]
+    wanted = [described(part, ("mean", "deviation")) for part in (first, second)]
+    torch.testing.assert_close(both(features)[:, 6:], torch.cat(wanted, dim=1))
+    assert both.looks() == [(slice(0, 6), slice(0, 6)), (slice(6, 10), slice(6, 10)), (slice(10, 14), slice(14, 18))]
+
+
+@pytest.mark.parametrize("columns", [LAYERS, COLUMNS])
+def test_layers_that_cant_be_shared_out_evenly_are_told(columns: Columns) -> None:
+    with pytest.raises(RecipeError) as told:
+        Description(
+            FRAMES,
+            columns,
+            StatisticsSettings(
+                parts=(), inner=InnerSettings(parts=("mean",), views=3), likelihood="cosine", concentration="learnt"
+            ),
+        )
+    assert str(told.value) == (
+        f"[statistics] inner: {len(columns.layers)} inner layers can't be shared out among 3 views; name a multiple of"
+        " it in [backbone] inner, or set views = 1."
+    )
 
 
 def test_each_section_describes_its_own_columns() -> None:

@@ -17,7 +17,7 @@ from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples, joined
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.scores.view import View
-from stpr.train.settings.model import Part, StatisticsSettings, ViewSettings
+from stpr.train.settings.model import InnerSettings, Part, StatisticsSettings
 from tests.train.synthetic import OURS, STAGES, learnt, make_features, make_inputs, make_recipe
 
 FRAMES, COLUMNS = 5, Columns(3)
@@ -58,7 +58,7 @@ MOVING = Columns(5, inner=4, pairs=3)  # of which three views are learnt
 THREE = StatisticsSettings(
     parts=("mean", "change"),
     shrinkage=0.3,
-    inner=ViewSettings(parts=("mean",), shrinkage=0.2),
+    inner=InnerSettings(parts=("mean",), shrinkage=0.2),
     rhythm=True,
     likelihood="cosine",
     concentration="learnt",
