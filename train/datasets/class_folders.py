@@ -30,6 +30,8 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
                 raise DataError(fault)
         videos = [video for video in listed.videos if video.label != BACKGROUND]
     else:
+        if other := [entry.name for entry in visible(root) if entry.name.lower() in SPLITS and entry.is_dir()]:
+            raise DataError(f"{root} has {' and '.join(other)}; name them in lower case, train and test.")
         folders = [folder for folder in class_folders(root) if folder.name != BACKGROUND]
         found = [Video(path, folder.name, "train") for folder in folders for path in class_videos(folder)]
         videos, notes = split_by_recording(found)

@@ -16,6 +16,7 @@ from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
 from stpr.train.datasets.annotations import Video, carried, some
 from stpr.train.datasets.class_folders import background_of, read_class_folders
 from stpr.train.datasets.csv_list import CsvList, write_list
+from stpr.train.datasets.folder import VIDEO_SUFFIXES
 from stpr.train.methods import check_names
 from stpr.train.methods.build import settle
 from stpr.train.run.folder import VIDEOS, recipe_file, videos_file
@@ -73,6 +74,8 @@ def read_task(name: str, asked: TaskOptions) -> Task:
         task = _more_classes(Path(name), asked.run, asked)
     elif Path(name).is_dir() and name not in shipped_recipes():
         task = _folder(Path(name), asked)
+    elif Path(name).suffix.lower() in VIDEO_SUFFIXES:
+        raise RecipeError(f"{name} is a video; give the folder that holds a folder of videos for each class.")
     else:
         recipe = load_recipe(name, changes=asked.changes, root=asked.data)
         task = Task(recipe, asked.out or _default_out(recipe.name), asked.resume)

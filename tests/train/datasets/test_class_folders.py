@@ -156,3 +156,11 @@ def test_what_systems_put_into_folders_unasked_is_no_file_of_the_users(tmp_path:
     videos, notes = read_class_folders(tmp_path)
     assert {video.label for video in videos} == {"wave"}
     assert not [note for note in notes if "ignored" in note]
+
+
+def test_parts_in_capitals_are_named(tmp_path: Path) -> None:
+    for place in ("Train/wave/a1.mp4", "Test/wave/b1.mp4"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    with pytest.raises(DataError, match=r"has Test and Train; name them in lower case, train and test\.$"):
+        read_class_folders(tmp_path)

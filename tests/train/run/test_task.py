@@ -76,7 +76,7 @@ def test_a_folder_called_background_is_no_class(tmp_path: Path) -> None:
     task = read_task(str(videos), TaskOptions(out=tmp_path / "run", changes=QUICK))
     assert task.recipe.stages.classes == (("clap", "wave"),)
     assert task.recipe.data.background == str((videos / "background").resolve())
-    assert any("background is no class" in note for note in task.notes)
+    assert any("background is not a class" in note for note in task.notes)
     result = train(videos, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     more = write_classes(tmp_path / "more", "jump")
@@ -103,7 +103,7 @@ def test_background_beside_parted_classes_is_no_class_either(place: str, tmp_pat
     assert task.recipe.stages.classes == (("clap", "wave"),)
     assert task.recipe.data.background == str((videos / place).resolve())
     assert {video.label for video in task.videos} == {"clap", "wave"}
-    assert any("is no class" in note for note in task.notes)
+    assert any("is not a class" in note for note in task.notes)
     assert any("background is not tested here" in note for note in task.notes)
     result = train(videos, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
@@ -203,3 +203,9 @@ def test_stages_that_are_yet_to_be_learnt_come_first(run: Path, tmp_path: Path) 
     (run / "recipe.toml").write_text(text.replace('"wave",\n    ],', '"wave",\n    ],\n    ["run"],'))
     with pytest.raises(RecipeError, match="has learnt 1 of 2 stages; finish it first, with --resume"):
         read_task(str(write_classes(tmp_path / "more", "jump")), TaskOptions(run=run))
+
+
+def test_one_video_is_no_folder_of_classes(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4")
+    with pytest.raises(RecipeError, match=r"a\.mp4 is a video; give the folder that holds a folder of videos for each"):
+        read_task(str(video), TaskOptions(out=tmp_path / "run", changes=QUICK))
