@@ -1,4 +1,4 @@
-"""Lay frames of a recorded video side by side: a picture of what stpr-run saw."""
+"""Lay out frames of a recorded video side by side in one picture: what stpr-run saw."""
 
 from __future__ import annotations
 

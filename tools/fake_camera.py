@@ -1,9 +1,9 @@
-"""A camera on the loopback: a real clip as an endless stream of some kind, with a stamp in each frame's corner.
+"""Fake network camera on localhost: plays a real clip as an endless stream, with a stamp in each frame's corner.
 
     python tools/fake_camera.py KIND VIDEO --port 8554 --view 1
 
-says where it is to be seen. A kind is the codec of an RTSP stream of GStreamer's (h264, h265, mjpeg) or what comes over
-HTTP (http-mjpeg, http-ts, http-mp4). The stamp says which camera took the frame, which of its frames it is, and when.
+prints the stream's address. KIND is the codec of an RTSP stream served by GStreamer (h264, h265, mjpeg) or an HTTP
+stream (http-mjpeg, http-ts, http-mp4). The stamp encodes the camera, the frame's number and the time it was taken.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BITS: Final = (6, 16, 26, 16)  # view, number, milliseconds, checksum of the oth
 
 
 class Stamp(NamedTuple):
-    """Which camera took a frame, which of its frames it is, and when (time.time)."""
+    """The camera that took a frame, the frame's number, and when it was taken (time.time)."""
 
     view: int
     number: int
@@ -54,7 +54,7 @@ def stamped(image: Image, stamp: Stamp) -> Image:
 
 
 def read_stamp(image: Image, now: float) -> Stamp | None:
-    """The stamp of a frame that was taken within the last days; None where it can't be read."""
+    """The stamp of a frame that was taken within the last days; None if it can't be read."""
     corner = image[: 8 * BLOCK, : 8 * BLOCK].mean(axis=2).reshape(8, BLOCK, 8, BLOCK).mean(axis=(1, 3))
     text = "".join("1" if light > 127 else "0" for light in corner.ravel())
     values, at = [], 0
@@ -81,7 +81,7 @@ class Scene(NamedTuple):
     fps: int
 
     def frames(self) -> Iterator[Image]:
-        """Frames in BGR at their pace, for ever; one that is late makes all that follow as much later."""
+        """Yield BGR frames at the given rate, endlessly; a late frame delays all later ones by as much."""
         pictures, due = self._pictures(), time.monotonic()
         for number in itertools.count():
             due = max(due + 1 / self.fps, time.monotonic() - 1 / self.fps)
@@ -109,7 +109,7 @@ class Scene(NamedTuple):
 @click.option("--login", metavar="USER:PASSWORD", help="Of an RTSP stream.")
 @click.option("--auth", type=click.Choice(["basic", "digest"]), default="digest", show_default=True)
 def main(*, kind: str, video: Path, port: int, view: int, **options: Any) -> None:
-    """Be a camera that shows VIDEO."""
+    """Serve VIDEO as a camera stream."""
     width, _, height = options["size"].partition("x")
     scene = Scene(video, view, (int(width), int(height)), options["fps"])
     if kind in RTSP:
@@ -129,13 +129,13 @@ def main(*, kind: str, video: Path, port: int, view: int, **options: Any) -> Non
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A stream from the moment of the request on."""
+    """Serves the stream from the moment of the request."""
 
     kind = "http-mjpeg"
     scene = Scene(Path(), 0, (0, 0), 0)
 
     def do_GET(self) -> None:
-        """Send until the other side has gone."""
+        """Send the stream until the client disconnects."""
         self.send_response(200)
         types = {"http-mjpeg": "multipart/x-mixed-replace; boundary=frame", "http-ts": "video/mp2t"}
         self.send_header("Content-Type", types.get(self.kind, "video/mp4"))
@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._send_encoded()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is said of requests."""
+        """Don't log requests."""
 
     def _send_pictures(self) -> None:
         for frame in self.scene.frames():

@@ -1,9 +1,9 @@
-"""An RTSP server of GStreamer's for raw frames on standard input; needs no more than the system's own Python.
+"""Serve raw frames from standard input over RTSP with GStreamer; runs with the system's own Python.
 
     apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-{base,good,bad,ugly}
     some frames in BGR | /usr/bin/python3 tools/gst_rtsp.py --port 8554 --size 320x240 --fps 15 --codec h264
 
-The stream is at rtsp://127.0.0.1:PORT/live. Frames that come while nobody looks are passed over.
+The stream is at rtsp://127.0.0.1:PORT/live. Frames that arrive while no client is connected are dropped.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _feed(sources: list[Any], size: int) -> None:
 
 
 def _lock(server: Any, factory: Any, login: str, kind: str) -> None:
-    """Nobody but this user may look."""
+    """Allow this user only."""
     user, _, password = login.partition(":")
     auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")

@@ -1,4 +1,4 @@
-"""Timing several things side by side, so that whatever else the machine does falls on all of them alike."""
+"""Time several functions in interleaved rounds, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 
 
 def median_seconds(work: Mapping[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """The median time of each, in seconds, over `runs` rounds in which each is called once."""
+    """The median time of each function, in seconds, over `runs` rounds in which each is called once."""
     taken: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(runs):
         for name, do in work.items():

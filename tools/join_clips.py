@@ -1,4 +1,4 @@
-"""Join clips of a run's test split, one of each class, into one video: something to watch with stpr-run."""
+"""Join clips of a run's test split, one per class, into one video to play through stpr-run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the feature cache saves: a recipe's second stage encoded, read from the cache, and learnt, side by side."""
+"""Measure what the feature cache saves: a recipe's second stage encoded, read from the cache, and trained."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def main(recipe: str, data: str | None, changes: tuple[str, ...], cache: Path | 
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, tuple[float, float]]:
-    """What it gives, and how long it took by the wall clock and of the processor."""
+    """The result of `work`, and its wall-clock and CPU seconds."""
     wall, cpu = time.monotonic(), time.process_time()
     result = work()
     return result, (time.monotonic() - wall, time.process_time() - cpu)

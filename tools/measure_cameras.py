@@ -1,9 +1,8 @@
-"""What a camera more costs: stpr-run on one, two, … cameras of the loopback at once, each with a real clip.
+"""Measure the cost of each further camera: stpr-run on one, two, … fake cameras at once, each playing a real clip.
 
     python tools/measure_cameras.py BUNDLE VIDEO VIDEO VIDEO VIDEO
 
-Cost is the processor time of the run alone; the cameras (tools/fake_camera.py) have processes of their own, on the same
-cores.
+Cost is the CPU time of stpr-run alone; the cameras (tools/fake_camera.py) are separate processes on the same cores.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ SUMMARY: Final = re.compile(r"(?:.*: )?(\d+) frames, \d+ encoded, (\d+) dropped,
 @click.option("--fps", type=click.IntRange(min=1), default=15, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=1), default=30.0, show_default=True)
 def main(*, bundle: Path, videos: tuple[Path, ...], **options: object) -> None:
-    """A row for the first of VIDEOS, the first two, and so on, all under BUNDLE."""
+    """Print a row for the first of VIDEOS, for the first two, and so on, all with BUNDLE."""
     click.echo(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     for count in range(1, len(videos) + 1):
         click.echo(f"| {' | '.join([str(count), *measured(bundle, videos[:count], options)])} |")
 
 
 def measured(bundle: Path, videos: Sequence[Path], options: dict[str, object]) -> list[str]:
-    """The cells of a row, behind the number of cameras."""
+    """The cells of a row after the number of cameras."""
     with ExitStack() as started, tempfile.TemporaryDirectory() as scratch:
         urls = []
         for number, video in enumerate(videos):
@@ -92,7 +91,7 @@ def measured(bundle: Path, videos: Sequence[Path], options: dict[str, object]) -
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used so far, all its threads."""
+    """CPU seconds that a process has used so far, over all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

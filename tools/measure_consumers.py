@@ -1,6 +1,6 @@
-"""Who else runs a bundle's graphs, and do they give the golden clip's answers: a table of consumers.
+"""Run a bundle's graphs in other ONNX runtimes and compare their outputs on the golden clip: a table of consumers.
 
-Each consumer has a process of its own, for some crash. It needs a bundle and whatever of the consumers is installed:
+Each consumer runs in its own process, because some crash. Needs a bundle, and uses the consumers that are installed:
 
     pip install openvino tract onnx2torch tinygrad
     npm install --ignore-scripts onnxruntime-node onnxruntime-web
@@ -33,13 +33,13 @@ from stpr.runtime.engines.openvino import load_library
 
 Feeds: TypeAlias = Mapping[str, Array]
 FORMS: Final = ("as it lies", "one file", "one file, batch 1")
-SECONDS: Final = 600  # that a consumer may take for one graph
-LONGEST: Final = 160  # characters of a reason
+SECONDS: Final = 600  # time limit of a consumer for one graph
+LONGEST: Final = 160  # characters of a reason, at most
 FEEDS, FOUND = "feeds.npz", "found.npz"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One graph by one consumer: how far its logits are from the golden clip's, or why it gave none."""
+    """One graph in one consumer: the difference of its logits from the golden clip's, or why it returned none."""
 
     consumer: str
     version: str
@@ -55,7 +55,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--node", type=click.Path(path_type=Path), metavar="DIR", help="Where npm put onnxruntime-node and -web.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="All figures as JSON.")
 def main(bundle: Path, only: tuple[str, ...], node: Path | None, json_file: Path | None) -> None:
-    """Give BUNDLE's golden clip to every consumer that is installed here, and print a table of what they make of it."""
+    """Run BUNDLE's golden clip through every installed consumer, and print a table of how their outputs differ."""
     if unknown := sorted(set(only) - CONSUMERS.keys()):
         raise click.UsageError(f"no consumer is called {unknown[0]!r}; there are {', '.join(CONSUMERS)}.")
     entries: list[Entry] = []
@@ -83,7 +83,7 @@ def _written(bundle: Bundle) -> tuple[Path, Path, Path]:
 
 
 def _asked(name: str, form: str, graph: Path, node: Path | None, bundle: Bundle) -> Entry:
-    """What a consumer makes of one graph, in a process of its own."""
+    """Run one graph in one consumer, in its own process."""
     package = PACKAGES[name]
     known = _version(package, node)
     given: dict[str, Any] = {"consumer": name, "version": known or "", "form": form}
@@ -107,7 +107,7 @@ def _asked(name: str, form: str, graph: Path, node: Path | None, bundle: Bundle)
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Why a process gave nothing: the signal that ended it, or the last line that says something."""
+    """Why a process returned nothing: the signal that ended it, or the last line of its output that names an error."""
     if done.returncode < 0:
         return f"crashes (signal {-done.returncode})"
     lines = [line.strip() for line in done.stderr.splitlines() if len(line.strip(" ^~|")) > 2]
@@ -116,7 +116,7 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _version(package: str, node: Path | None) -> str | None:
-    """None where a package is not here."""
+    """The installed version of a consumer; None if it is not installed."""
     if package.startswith("npm:"):
         file = (node or Path()) / "node_modules" / package.removeprefix("npm:") / "package.json"
         return str(json.loads(file.read_text())["version"]) if node and file.is_file() else None
@@ -209,7 +209,7 @@ def _tract(graph: Path, feeds: Feeds, node: Path) -> Feeds:
 
 
 def _outputs(graph: Path) -> list[str]:
-    """A graph's outputs: some consumers have names of their own for them."""
+    """Names of a graph's outputs: some consumers rename them."""
     import onnx
 
     return [value.name for value in onnx.load(str(graph), load_external_data=False).graph.output]
@@ -238,7 +238,7 @@ def _tinygrad(graph: Path, feeds: Feeds, node: Path) -> Feeds:
 
 
 def _tensorrt_rtx(graph: Path, feeds: Feeds, node: Path) -> Feeds:
-    """Parsed and built for an Ampere GPU, which needs none here; what it would give is not known."""
+    """Parse and build for an Ampere GPU, which needs no GPU here; the outputs are not computed."""
     import tensorrt_rtx as trt
 
     del feeds, node
@@ -324,7 +324,7 @@ PACKAGES: Final[Mapping[str, str]] = {
 
 
 def _one(name: str, graph: str, folder: str, node: str) -> None:
-    """What a process of its own does."""
+    """Run one graph in this process and save its outputs; the entry point of a consumer's process."""
     with np.load(Path(folder) / FEEDS) as given:
         feeds = dict(given)
     found: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What following a camera's drift gives and what it risks: clips of a list, one after the other, through a bundle."""
+"""Measure gain and risk of drift correction: the clips of a list, one after the other, through a bundle."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from stpr.runtime.drift import Drift
 from stpr.runtime.model import Model, open_model
 from stpr.runtime.sources.files import open_recorded
 
-POISON: Final = 600  # clips of a second: ten minutes
-STRANGE: Final = 5.0  # deviations that every column of the strange scene lies off
+POISON: Final = 600  # clips of one second: ten minutes
+STRANGE: Final = 5.0  # offset of every column of the strange scene, in standard deviations
 Clips: TypeAlias = tuple[Array, list[str]]  # (n, T, D) and their labels
 
 
@@ -28,7 +28,7 @@ Clips: TypeAlias = tuple[Array, list[str]]  # (n, T, D) and their labels
 @click.option("--videos", type=click.Path(path_type=Path), required=True, help="Where the list's videos lie.")
 @click.option("--where", metavar="COLUMN=VALUE", required=True, help="Which rows of the list are watched.")
 def main(bundle: Path, clips: Path, videos: Path, where: str) -> None:
-    """Watch the rows of CLIPS (path,label,…) in a random order, with and without drift, then after poisoned streams."""
+    """Classify the rows of CLIPS (path,label,…) in random order with and without drift, then after poisoned streams."""
     opened = open_bundle(bundle)
     place = opened.place()
     if place is None:
@@ -67,7 +67,7 @@ def _show(drift: Drift, clips: Array) -> None:
 
 
 def _watched(model: Model, shown: Clips, drift: Drift | None) -> tuple[float, float]:
-    """Accuracy and recall of known clips, the drift going on."""
+    """Accuracy, and share of known clips recognised as known, while the drift estimate is updated."""
     right, known = [], []
     for clip, label in zip(*shown, strict=True):
         seen = clip[np.newaxis] if drift is None else drift.moved_back(clip[np.newaxis])
@@ -80,7 +80,7 @@ def _watched(model: Model, shown: Clips, drift: Drift | None) -> tuple[float, fl
 
 
 def _held(model: Model, shown: Clips, drift: Drift) -> tuple[float, float]:
-    """The same with the drift as it is."""
+    """The same with the drift estimate fixed."""
     decisions = model.judge(drift.moved_back(shown[0]))
     right = [decision.top[0][0] == label for decision, label in zip(decisions, shown[1], strict=True)]
     return float(np.mean(right)), float(np.mean([decision.state == "known" for decision in decisions]))

@@ -1,7 +1,7 @@
-"""What encoding a clip costs on a CPU, by PyTorch and by onnxruntime, in turns.
+"""Measure the CPU cost of encoding a clip in PyTorch and in onnxruntime, in interleaved rounds.
 
-python tools/measure_encoding.py VIDEO --set backbone.source=DIR: a training clip of a folder's recipe (its centre view
-and its draws), CPU seconds of one process; medians of rounds in turns. Preparing the pictures is beside both.
+python tools/measure_encoding.py VIDEO --set backbone.source=DIR encodes one training clip of a folder's recipe (centre
+view and draws) and prints median CPU seconds of one process. Preparing the pictures is not included.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Frames and windows through every engine that runs here, and through PyTorch: block by block in turn, in one run.
+"""Time frames and windows on every engine that runs here and in PyTorch, in alternating blocks of one run.
 
-It needs a bundle, for PyTorch its run folder too, and no installation:
+Needs a bundle (for PyTorch its run folder too), and no installation:
 
     PYTHONPATH=tools/typing python tools/measure_engines.py bundles/motions/stage-5 --run runs/motions
 """
@@ -30,8 +30,8 @@ from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import ENGINES, open_engine
 
-BATCHES: Final = (1, 8)  # the live path, and the most that TensorRT's engines are built for
-BLOCK: Final = 20  # calls of one engine before the next has its turn: threads of the last one may still spin ...
+BATCHES: Final = (1, 8)  # the live path, and the largest batch that TensorRT's engines are built for
+BLOCK: Final = 20  # calls of one engine before the next one's turn: threads of the previous one may still spin ...
 WARM: Final = 3  # ... so the first calls of a block are not counted
 PERCENTILES: Final = (50, 95, 99)
 LIBRARIES: Final = ("torch", "onnxruntime", "tensorrt", "tensorrt_rtx")
@@ -40,7 +40,7 @@ Feeds: TypeAlias = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Something that runs encoder and head, from numpy to numpy."""
+    """An implementation of encoder and head, with numpy arrays as inputs and outputs."""
 
     name: str
     precision: str
@@ -57,7 +57,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of one candidate."""
+    """The measurements of one candidate."""
 
     name: str
     precision: str
@@ -69,7 +69,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def parity(self) -> str:
-        """The output that is nearest to what the certificate allows, or furthest beyond."""
+        """The output whose difference is largest relative to what the certificate allows."""
         worst = max(self.off, key=lambda name: self.off[name] / self.allowed[name])
         beyond = "" if self.off[worst] <= self.allowed[worst] else ", **beyond**"
         choice = "" if self.top1 else ", top-1 differs"
@@ -114,7 +114,7 @@ def main(bundle: Path, run: Path | None, calls: int, json_file: Path | None) -> 
 
 
 def _engines(bundle: Bundle, opened: ExitStack, left_out: dict[str, str]) -> Iterator[Candidate]:
-    """Every engine in every precision of the bundle; why one does not run here is added to `left_out`."""
+    """Yield every engine in every precision of the bundle; adds to `left_out` why one does not run here."""
     graphs = bundle.manifest.graphs
     for name in ENGINES:
         for precision in graphs[GraphName.ENCODER].variants:
@@ -190,7 +190,7 @@ def _block(call: Callable[[Feeds], Feeds], feeds: Feeds) -> list[float]:
 
 
 def _feeds(golden: Golden, graph: GraphName, batch: int) -> dict[str, Array]:
-    """The golden clip's frames, or its window, as often as it takes."""
+    """The golden clip's frames, or its window, repeated to fill the batch."""
     if graph is GraphName.HEAD:
         return {"features": np.repeat(golden.features, batch, axis=0)}
     return {
@@ -221,7 +221,7 @@ def _latency(seconds: list[float]) -> Latency:
 
 
 def _machine() -> dict[str, str]:
-    """What the figures hold for."""
+    """The machine and library versions of the measurements."""
     found = {"python": platform.python_version(), "processor": _processor()}
     for name in LIBRARIES:
         try:
@@ -242,7 +242,7 @@ def _processor() -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    """Markdown."""
+    """The report as lines of Markdown."""
     yield f"{report.bundle}; {', '.join(f'{name} {value}' for name, value in report.machine.items())};"
     yield f"{report.calls} calls of each kind, p50 / p95 / p99 in ms, transfers included.\n"
     kinds = [f"{graph} {batch}" for graph in (GraphName.ENCODER, GraphName.HEAD) for batch in BATCHES]

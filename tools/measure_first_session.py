@@ -1,4 +1,4 @@
-"""What tuning the blocks in front of the inner layers would give: on stage 1 alone, and frozen from then on."""
+"""Measure the gain from tuning the blocks before the inner layers on stage 1, frozen in all later stages."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from stpr.train.settings.learning import PreservationSettings
 from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe
 
-AT_ONCE: Final = 32  # frames through the blocks
-MOST_DRAWS: Final = 8  # of each clip to tune on; none of them is among those that statistics are learnt from
+AT_ONCE: Final = 32  # frames per call of the blocks
+MOST_DRAWS: Final = 8  # draws per clip to tune on; the statistics are learnt from other draws
 MOMENTUM: Final = 0.9
 
 
 class Blocks(nn.Module):
     """The blocks of a MobileNetV2 that make its inner layers, batch norms folded in: `(N, C, h, w)` -> `(N, I)`.
 
-    Those from `first` on are to be tuned. A step moves a folded weight by what it does to the output, whatever the
-    norm behind it was scaled by.
+    Blocks from `first` on are trainable. With the norms folded, a step changes a weight in proportion to its effect on
+    the output, independent of the scale of the norm after it.
     """
 
     def __init__(self, backbone: Backbone, first: int) -> None:
@@ -61,7 +61,7 @@ class Blocks(nn.Module):
         self.layers[first - self.start :].requires_grad_(requires_grad=True)
 
     def forward(self, entering: Tensor) -> Tensor:
-        """What the backbone would say of the inner layers."""
+        """The inner layers' features, as the backbone computes them."""
         found = {}
         for number, layer in enumerate(self.layers, start=self.start):
             entering = layer(entering)
@@ -78,7 +78,7 @@ class Blocks(nn.Module):
 
 
 def showing_entering(recipe: Recipe, start: int) -> tuple[FrameEncoder, tuple[int, int, int]]:
-    """The recipe's encoder with what enters block `start` as further inner columns, and its shape (C, h, w)."""
+    """The recipe's encoder with the input of block `start` as further inner columns, and its shape (C, h, w)."""
     backbone, held = load_backbone(recipe.backbone.source, recipe.backbone.inner), list[Tensor]()
     network: Any = backbone.network
     network.layer[start].register_forward_pre_hook(lambda _, given: held.append(given[0]))
@@ -98,7 +98,7 @@ def showing_entering(recipe: Recipe, start: int) -> tuple[FrameEncoder, tuple[in
 
 @dataclasses.dataclass
 class Kept:
-    """The clips of a run, each encoded once by `wide`; `blocks`, once tuned, make their inner columns anew."""
+    """The clips of a run, each encoded once by `wide`; tuned `blocks`, if set, recompute their inner columns."""
 
     clips: VideoClips
     wide: FrameEncoder
@@ -138,8 +138,8 @@ class Kept:
 
 
 @dataclasses.dataclass(frozen=True)
-class How:
-    """How blocks are tuned."""
+class Tuning:
+    """Settings of the tuning."""
 
     steps: int
     rate: float
@@ -147,8 +147,8 @@ class How:
     hold: float
 
 
-def tune(blocks: Blocks, entering: Tensor, labels: Tensor, how: How) -> Blocks:
-    """Tuned blocks, by single frames of `(n, V, T, C, h, w)`: cosine with learnt class vectors, held by FSSD."""
+def tune(blocks: Blocks, entering: Tensor, labels: Tensor, how: Tuning) -> Blocks:
+    """Tune the blocks on single frames of `(n, V, T, C, h, w)`: cosine with learnt class vectors, and FSSD."""
     frozen, blocks, rng = blocks, copy.deepcopy(blocks), np.random.default_rng(0)
     before = frozen.of_all(entering)  # (n, V, T, I)
     per_frame, classes = before.flatten(1, 2), int(labels.max()) + 1
@@ -177,8 +177,8 @@ def tune(blocks: Blocks, entering: Tensor, labels: Tensor, how: How) -> Blocks:
     return blocks
 
 
-def tell(name: str, prepared: Prepared, source: Kept, out: Path) -> None:
-    """Learn all stages from that source and print the final accuracy on all, the first and the later classes."""
+def report_accuracy(name: str, prepared: Prepared, source: Kept, out: Path) -> None:
+    """Train all stages on that source and print the final accuracy on all, the first and the later classes."""
     plan = prepared.plan
     with ShownProgress(quiet=True) as shown:
         trainers = Trainers(prepared, out / name, shown)
@@ -191,7 +191,7 @@ def tell(name: str, prepared: Prepared, source: Kept, out: Path) -> None:
 
 
 def draws_to_tune_on(source: Kept, stage: Stage) -> tuple[Tensor, Tensor]:
-    """What enters the blocks of stage 1's training clips, drawn as no statistics see them, and their labels."""
+    """The blocks' input for stage 1's training clips, in draws that the statistics don't see, and their labels."""
     recipe = source.clips.recipe
     drawn = msgspec.structs.replace(recipe.sampling, draws=MOST_DRAWS)
     other = msgspec.structs.replace(recipe, sampling=drawn, seed=recipe.seed + 1_000_000)
@@ -210,7 +210,7 @@ def draws_to_tune_on(source: Kept, stage: Stage) -> tuple[Tensor, Tensor]:
 @click.option("--temperature", type=float, default=0.2, show_default=True)
 @click.option("--hold", "holds", type=float, multiple=True, default=(0.0,), help="Weight of FSSD, or several; 0: none.")
 def main(recipe: str, data: str | None, changes: tuple[str, ...], holds: tuple[float, ...], **how: Any) -> None:
-    """Learn RECIPE's stages from frozen features, then with blocks tuned on stage 1, and print what is right."""
+    """Train RECIPE's stages on frozen features, then with blocks tuned on stage 1, and print the accuracies."""
     quiet_decoder()
     settings = load_recipe(recipe, changes=changes, root=data)
     with tempfile.TemporaryDirectory() as work, ShownProgress() as shown:
@@ -225,11 +225,11 @@ def main(recipe: str, data: str | None, changes: tuple[str, ...], holds: tuple[f
             )
         blocks = Blocks(backbone, first)
         source = Kept(prepared.clips, *showing_entering(prepared.plan.recipe, blocks.start))
-        tell("frozen", prepared, source, Path(work))
+        report_accuracy("frozen", prepared, source, Path(work))
         entering, labels = draws_to_tune_on(source, prepared.plan.stages[0])
         for weight in holds:
-            source.blocks = tune(blocks, entering, labels, How(**how, hold=weight))
-            tell(f"hold {weight:g}", prepared, source, Path(work))
+            source.blocks = tune(blocks, entering, labels, Tuning(**how, hold=weight))
+            report_accuracy(f"hold {weight:g}", prepared, source, Path(work))
 
 
 if __name__ == "__main__":

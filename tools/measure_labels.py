@@ -1,4 +1,4 @@
-"""How many wrong labels a stage finds by itself: five are swapped on purpose, with another draw in each try."""
+"""Measure how many wrong labels a stage detects: five are swapped on purpose, chosen anew in each try."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SWAPPED: Final = 5
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features there from try to try.")
 @click.option("--tries", type=click.IntRange(min=1), default=3)
 def main(recipe: str, data: str | None, changes: tuple[str, ...], cache: Path | None, tries: int) -> None:
-    """Learn stage 1 of RECIPE as it is, then with wrong labels, and print which training clips it doubts."""
+    """Train stage 1 of RECIPE as it is, then with wrong labels, and print which training clips it suspects."""
     quiet_decoder()
     settings, _ = settle(load_recipe(recipe, changes=changes, root=data))
     for attempt in range(tries + 1):

@@ -1,4 +1,4 @@
-"""Resident memory of a run of very many frames: what it has after a tenth of them, and what at the end.
+"""Measure the resident memory of a very long live run: after a tenth of its frames and at the end.
 
     python tools/measure_memory.py BUNDLE >/dev/null
 
@@ -37,7 +37,7 @@ TENTHS: Final = 10
 
 
 class Hurried:
-    """The embedded stream as fast as it is read, with the times that its frames would have."""
+    """The embedded stream without pauses, with the times that its frames would have."""
 
     dropped = 0
     skipped = 0
@@ -51,7 +51,7 @@ class Hurried:
         return Shot(*next(self._shots), next(self._times))
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
     @staticmethod
     def _clock() -> Iterator[float]:
@@ -65,7 +65,7 @@ class Hurried:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--frames", type=click.IntRange(min=TENTHS), default=1_000_000, show_default=True)
 def main(bundle: Path, frames: int) -> None:
-    """Watch the embedded stream under BUNDLE, and tell on standard error how much memory that takes as it goes on."""
+    """Run BUNDLE on the embedded stream, and print the memory in use on standard error as it goes on."""
     settings = Settings(source=SYNTHETIC, bundle=bundle, headless=True, json="-")
     options = EngineOptions(threads=1)
     begun, sizes = time.monotonic(), []
@@ -95,7 +95,7 @@ def main(bundle: Path, frames: int) -> None:
 
 
 def resident_kilobytes() -> int:
-    """What of this process is in memory now."""
+    """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 

@@ -1,4 +1,4 @@
-"""What motion costs: the encoder of a recipe with and without it, and a camera frame's small grey picture."""
+"""Measure the cost of motion: a recipe's encoder with and without it, and a camera frame's small grey picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each precision costs and keeps: a stage exported and proved in all, their encoders timed side by side."""
+"""Measure each precision: export and verify a stage in all of them, and time their encoders in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from stpr.runtime.engines.engine import EngineOptions
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
     *, run: Path, stage: int, clips: int | None, engine: str, threads: int, runs: int, out: Path | None
 ) -> None:
-    """Print a table of the precisions of a stage of RUN; one that does not hold is in it with the reason."""
+    """Print a table of the precisions of a stage of RUN; a refused one is listed with the reason."""
     work: dict[str, Callable[[], object]] = {}
     lines, failed = {}, []
     with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
@@ -61,7 +61,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
 
 
 def _figures(bundle: Bundle) -> list[str]:
-    """Rates and size, as they stand in the table."""
+    """Rates and size, formatted for the table."""
     proof = msgspec.json.decode((bundle.path / PARITY).read_bytes(), type=Certificate)
     rates = [proof.rate(what) for what in ("top-1 agreement", "routing agreement", "accuracy", "known recall")]
     size = sum(entry.bytes for name, entry in bundle.manifest.files.items() if name.startswith("weights/"))

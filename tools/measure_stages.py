@@ -1,4 +1,4 @@
-"""Bundles of a run, every stage in every precision, on every engine that runs here: agreement, size and time in a run.
+"""Measure agreement with PyTorch, size and time of a run's bundles: each stage, precision and engine that runs here.
 
 PYTHONPATH=tools/typing python tools/measure_stages.py runs/motions bundles/motions
 """
@@ -31,7 +31,7 @@ from stpr.train.data.pixels import PixelSpec
 from stpr.train.run.checkpoint import load_stage
 
 GRAPHS: Final = (GraphName.ENCODER, GraphName.HEAD)
-BATCH: Final = 8  # clips at once
+BATCH: Final = 8  # clips per call
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int  # of the bundle
     frame: float
     window: float
-    frame_cpu: float  # of this process, all threads: what others do on the machine is not in it
+    frame_cpu: float  # of this process, all threads: other load on the machine does not count
 
 
 @click.command(cls=Command, extra="export")
@@ -60,7 +60,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
     *, run: Path, bundles: Path, clips: int, calls: int, threads: int, json_file: Path | None
 ) -> None:
-    """Print a table of all bundles of RUN in the folder BUNDLES; what does not run here is named with its reason."""
+    """Print a table of all bundles of RUN in the folder BUNDLES, and why an engine does not run here."""
     found = [open_bundle(file.parent) for file in bundles.glob(f"stage-*/{MANIFEST}")]
     if not found:
         raise BundleError(f"{bundles} holds no bundles; name the folder of a run's, such as bundles/motions.")
@@ -87,7 +87,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def _pytorch(run: Path, stage: int, clips: int) -> tuple[Array, Answers]:
-    """The pixels of a stage's test clips, and what PyTorch says of them."""
+    """The pixels of a stage's test clips, and PyTorch's outputs for them."""
     model, record, recipe = load_stage(run, stage)
     loaded = load_all(tested_videos(run, stage, None)[:clips], record, recipe.sampling)
     pixels = np.stack([clip.pixels for clip in loaded])
@@ -98,7 +98,7 @@ def _pytorch(run: Path, stage: int, clips: int) -> tuple[Array, Answers]:
 def _pairs(
     bundles: list[Bundle], options: EngineOptions, opened: ExitStack, left_out: dict[str, str]
 ) -> Iterator[Pair]:
-    """Every bundle on every engine; why one does not run here is added to `left_out`, once for each engine."""
+    """Yield every bundle on every engine; adds to `left_out`, once per engine, why one does not run here."""
     for bundle in bundles:
         for name in ENGINES:
             try:
@@ -135,14 +135,14 @@ def _rows(pairs: list[Pair], pixels: Array, wanted: Answers, calls: int) -> Iter
 
 
 def _seconds(call: Callable[[], object]) -> tuple[float, float]:
-    """How long a call takes on the clock, and of the processor."""
+    """Wall-clock and CPU seconds of a call."""
     clock, processor = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - clock, time.process_time() - processor
 
 
 def _said(pair: Pair, pixels: Array, window: tuple[int, ...]) -> dict[str, Array]:
-    """What encoder and head make of clips, a few at a time."""
+    """Outputs of encoder and head for clips, a few at a time."""
     found = []
     for start in range(0, len(pixels), BATCH):
         seen = _frames(pair.bundle, pixels[start : start + BATCH])
@@ -152,7 +152,7 @@ def _said(pair: Pair, pixels: Array, window: tuple[int, ...]) -> dict[str, Array
 
 
 def _frames(bundle: Bundle, pixels: Array) -> dict[str, Array]:
-    """All frames of clips as the encoder takes them."""
+    """All frames of clips as inputs of the encoder."""
     spec = PixelSpec(bundle.manifest.preprocess, bundle.manifest.motion)
     frames, greys = spec.split(pixels.reshape(-1, *pixels.shape[2:]))
     return {"frames": frames} if greys is None else {"frames": frames, "greys": greys}
@@ -163,7 +163,7 @@ def _same(found: Array, wanted: Array) -> float:
 
 
 def _lines(rows: list[Row], left_out: Mapping[str, str]) -> Iterator[str]:
-    """Markdown; times in units of the first row of the stage."""
+    """The table as lines of Markdown; times in units of the stage's first row."""
     yield "| stage | precision | engine | top-1 as PyTorch | routing | logits off by | MB | frame | of CPU | window |"
     yield f"|{'---|' * 10}"
     for _, own in groupby(rows, key=lambda row: row.stage):

@@ -1,4 +1,4 @@
-"""Two stages of a run swapped again and again under a live stream: what is lost, and what is said wrongly."""
+"""Swap two stages of a run repeatedly under a live stream, and count dropped frames and wrong predictions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ QUIET = 960  # frames: a minute
 @click.option("--swaps", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--predictions", type=click.IntRange(min=1), default=4, show_default=True, help="Compared before each.")
 def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
-    """Go from OLD to NEW and back under the embedded stream, live, and count; a minute without swaps comes first."""
+    """Swap between OLD and NEW on the embedded stream, live, and count, after a first minute without swaps."""
     classes = {bundle.digest: bundle.manifest.class_names for bundle in map(open_bundle, (old, new))}
     counts: Counter[str] = Counter()
     lost_in: Counter[str] = Counter()
-    holds: dict[str, list[float]] = defaultdict(list)  # ms from a frame's capture until it was done with, by phase
+    holds: dict[str, list[float]] = defaultdict(list)  # ms from a frame's capture until it was processed, by phase
     last, longest, warming, quiet = -1, 0.0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         rules = UpdateSettings(predictions=predictions, disagreement=0.9)  # few windows, and actions change in them

@@ -1,6 +1,6 @@
-"""What each stage of a run ships to a device that has the one before: exported in turn, in a table and a picture.
+"""Measure the size of each stage's update for a device that has the stage before: a table and a plot.
 
-Both are carried on to stage 50: experts are of one size and classes are rows, so a bundle grows by the same each time.
+Both are extrapolated to stage 50: experts have one size and classes are rows, so a bundle grows linearly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stpr.runtime.contract.delta import bytes_of, write_delta
 from stpr.runtime.contract.manifest import Precision
 from stpr.train.estimate.audit import HORIZON
 
-PARTS: Final = ("weights/stage", "weights/expert", "golden")  # what is told apart; the rest is graphs and papers
+PARTS: Final = ("weights/stage", "weights/expert", "golden")  # listed separately; the rest is graphs and documents
 NAMES: Final = ("statistics, adapter", "expert", "golden clip", "graphs, papers")
 
 Row: TypeAlias = list[float]  # MB of each part of an update, of all of it, and of the whole bundle
@@ -40,7 +40,7 @@ Row: TypeAlias = list[float]  # MB of each part of an update, of all of it, and 
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
     *, run: Path, stages: int, precision: Precision, clips: int, out: Path | None, plot: Path | None
 ) -> None:
-    """Print what an update to each stage of RUN weighs, by part, beside the whole bundle."""
+    """Print the size of the update to each stage of RUN, by part, and of the whole bundle."""
     rows: dict[int, Row] = {}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         options = Options(precision=precision, clips=clips)
@@ -60,7 +60,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
 
 
 def _parts(delta: Path) -> dict[str, int]:
-    """Bytes of a delta: each of PARTS, and all else."""
+    """Bytes of an update by part: each of PARTS, and the rest."""
     sizes = dict.fromkeys((*PARTS, ""), 0)
     for name, size in _files(delta):
         sizes[next((part for part in PARTS if name.startswith(part)), "")] += size
@@ -74,7 +74,7 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def _ahead(rows: Mapping[int, Row]) -> dict[int, Row]:
-    """The stages up to HORIZON, if they go on as they went from the first row to the last; none after a single row."""
+    """Rows up to HORIZON, extrapolated linearly from the first and the last row; none if there is a single row."""
     first, last = min(rows), max(rows)
     if first == last:
         return {}
@@ -86,7 +86,7 @@ def _ahead(rows: Mapping[int, Row]) -> dict[int, Row]:
 
 
 def _draw(rows: Mapping[int, Row], ahead: Mapping[int, Row], file: Path) -> None:
-    """Left the updates, part on part; right the whole bundles, dashed where they are only projected."""
+    """Plot the updates (left, stacked by part) and the whole bundles (right, dashed where extrapolated)."""
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     (left, right), below = figure.subplots(1, 2), [0.0] * len(rows)
     for place, name in enumerate(NAMES):

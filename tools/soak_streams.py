@@ -1,12 +1,12 @@
-"""stpr-run under a camera that is killed, comes back with another size and view, and hangs: what is lost.
+"""Soak test of stpr-run: cameras that are killed, come back with another size and view, or hang; counts what is lost.
 
     python tools/soak_streams.py BUNDLE VIDEO VIDEO … --kind h264 --kind http-mjpeg --kills 20
 
-Each kind (tools/fake_camera.py) has a camera of its own, a real server in its own process, and a real stpr-run. A sink
-that is added to that run reads the stamp of every frame; the rest is told by the JSON lines and the summary.
+Each kind (tools/fake_camera.py) has its own camera, a real server in its own process, and a real stpr-run. A sink added
+to that run reads the stamp of every frame; the other figures come from the JSON lines and the summary.
 
-    killed      SIGKILL, and back after a moment or some seconds, with another view and often another size
-    stopped     SIGSTOP for one to eight seconds: the connection may survive it or not
+    killed      SIGKILL, and restarted after a moment or some seconds, with another view and often another size
+    stopped     SIGSTOP for one to eight seconds: the connection may or may not survive it
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 
 HERE: Final = Path(__file__).parent
-WATCHED: Final = "STPR_SOAK_STAMPS"  # names the file of the stamps, in the run
+WATCHED: Final = "STPR_SOAK_STAMPS"  # environment variable of the run with the path of the stamps' file
 SIZES: Final = ("320x240", "320x240", "640x480", "176x144")
 AWAY: Final = (0.2, 3.0, 0.5, 0.0)  # seconds between a kill and the next camera
 STOPPED: Final = (1.5, 8.0, 0.7)  # seconds
-STEADY: Final = 6.0  # seconds of frames between two blows
-PATIENCE: Final = 60.0  # for frames to come back
+STEADY: Final = 6.0  # seconds of frames between two failures
+PATIENCE: Final = 60.0  # seconds to wait for frames to come back
 FPS: Final = 15
 HEAD: Final = (
     "camera",
@@ -61,7 +61,7 @@ SUMMARY: Final = re.compile(r"(\d+) frames, .* (\d+) dropped, (\d+) reconnects(?
 
 
 class Stamps:
-    """Writes down what is in the corner of each frame, and what the run knows of the frame."""
+    """Sink that records the stamp of each frame, and what the run knows about the frame."""
 
     every_frame = True
 
@@ -69,7 +69,7 @@ class Stamps:
         self._file = path.open("w", buffering=1)
 
     def write(self, result: Result) -> None:
-        """A line for a frame."""
+        """Write a line for a frame."""
         frame, now = result.frame, time.time()
         stamp = read_stamp(frame.image, now)
         age = None if result.prediction is None else (result.prediction.age_ms or 0.0) / 1000
@@ -82,14 +82,14 @@ class Stamps:
         self._file.close()
 
 
-class Seen(NamedTuple):
-    """A frame as the run had it."""
+class SeenFrame(NamedTuple):
+    """A frame as the run received it."""
 
     connection: int
     number: int
     stamp: tuple[int, int, float] | None  # view, number, when it was taken
-    seen_at: float  # as the run has it
-    age: float | None  # and how old it was when there was a prediction of it
+    seen_at: float  # capture time according to the run
+    age: float | None  # its age in seconds, according to the run, when it was predicted
     began: bool
 
 
@@ -113,26 +113,26 @@ class Camera:
         return self._process.stdout.readline().strip()
 
     def kill(self, away: float) -> None:
-        """End it as a power cut does; the next one is there after so many seconds, and the time that a start takes."""
+        """Kill it, as a power cut would; start the next one after `away` seconds."""
         self.end()
         time.sleep(away)
         self._start()
 
     def stop(self, seconds: float) -> float:
-        """Let it hang; when it goes on."""
+        """Let it hang for `seconds`; return the time at which it resumed."""
         os.killpg(self._process.pid, signal.SIGSTOP)
         time.sleep(seconds)
         os.killpg(self._process.pid, signal.SIGCONT)
         return time.time()
 
     def end(self) -> None:
-        """Kill it and all that it started."""
+        """Kill it and its child processes."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
 
 class Run:
-    """An stpr-run and what it wrote so far."""
+    """A running stpr-run and its output so far."""
 
     def __init__(self, bundle: Path, url: str, folder: Path) -> None:
         self._stamps, self.lines, self._log = folder / "stamps", folder / "lines.jsonl", folder / "log.txt"
@@ -156,18 +156,18 @@ class Run:
                 stderr=log,
             )
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[SeenFrame]:
         """Every frame so far."""
         whole = self._stamps.read_text().rpartition("\n")[0] if self._stamps.exists() else ""
-        return [Seen(*json.loads(line)) for line in whole.splitlines()]
+        return [SeenFrame(*json.loads(line)) for line in whole.splitlines()]
 
     def resident(self) -> float:
-        """Its memory now, in MB."""
+        """Its resident memory in MB."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
     def wait(self, since: float) -> float:
-        """Until a frame was taken after that time; how many seconds that took."""
+        """Wait for a frame taken after `since`; return the seconds that took."""
         begun = time.time()
         while time.time() - begun < PATIENCE and self.process.poll() is None:
             if any(one.stamp is not None and one.stamp[2] > since for one in self.seen()[-3:]):
@@ -176,12 +176,12 @@ class Run:
         raise click.ClickException(f"no frame came back within {PATIENCE:g} s; the run said:\n{self._log.read_text()}")
 
     def end(self) -> str:
-        """Stop it; its summary."""
+        """Stop it and return its summary."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # where all its threads are
+            self.process.send_signal(signal.SIGABRT)  # makes it print the stacks of all threads
             self.process.wait()
             raise click.ClickException(f"it did not end; the run said:\n{self._log.read_text()}") from None
         if self.process.returncode:
@@ -196,21 +196,21 @@ class Figures(NamedTuple):
     kills: int
     stops: int
     reconnects: int
-    longest_back: float  # seconds from the camera's being there to the first frame of it
+    longest_back: float  # longest time from the camera's restart to its first frame, in seconds
     frames: int
     dropped: int
-    uncounted: int  # frames that a connection lost and its numbers does not know of
-    across: int  # decisions that rest on frames of two connections, or of two views
+    uncounted: int  # frames that a connection lost without counting them as dropped
+    across: int  # decisions that use frames of two connections, or of two views
     unread: int  # frames whose stamp can't be read
     true: tuple[
         float, float, float
     ]  # age of a frame when there is a prediction of it: p50, p99 and longest, in seconds
-    said: tuple[float, float, float]  # the same as the run has it
-    memory: tuple[float, float]  # MB after a quarter of the blows, and at the end
+    said: tuple[float, float, float]  # the same according to the run
+    memory: tuple[float, float]  # MB after a quarter of the failures, and at the end
 
 
 def soak(bundle: Path, kind: str, videos: Sequence[Path], *, kills: int, port: int) -> Figures:
-    """Strike a camera of one kind so often, and look at what its run made of it."""
+    """Kill or stop a camera of one kind `kills` times, and evaluate its run."""
     memory, back, stops = [], [], []
     with tempfile.TemporaryDirectory() as scratch:
         camera = Camera(kind, videos, port)
@@ -239,7 +239,7 @@ def soak(bundle: Path, kind: str, videos: Sequence[Path], *, kills: int, port: i
         raise click.ClickException(
             f"{kind}: {len(seen)} frames up to {seen[-1].number} were seen, but it says {summary}"
         )
-    # What the camera itself held back while it hung is not the run's to know: a frame of before, sent afterwards.
+    # The run can't know what the camera itself held back while it hung: older frames, sent afterwards.
     ages = [
         (one.seen_at + one.age - one.stamp[2], one.age)
         for one in seen
@@ -263,25 +263,25 @@ def soak(bundle: Path, kind: str, videos: Sequence[Path], *, kills: int, port: i
 
 
 def held_back(taken_at: float, seen_at: float, stops: Sequence[float]) -> bool:
-    """Whether the camera hung in between; it then went on at one of these times."""
+    """Whether the camera hung between the two times; `stops` are the times at which it resumed."""
     return any(taken_at <= went_on <= seen_at for went_on in stops)
 
 
 def percentiles(ages: Sequence[float]) -> tuple[float, float, float]:
-    """The 50th, the 99th and the last."""
+    """The 50th and 99th percentile and the maximum."""
     p50, p99 = np.percentile(ages, (50, 99))
     return float(p50), float(p99), max(ages)
 
 
-def uncounted(seen: Sequence[Seen]) -> Iterator[int]:
-    """For each pair of frames of one connection: how many were between them beyond those that were counted."""
+def uncounted(seen: Sequence[SeenFrame]) -> Iterator[int]:
+    """For each pair of successive frames of one connection: frames lost between them that were not counted."""
     for one, other in itertools.pairwise(seen):
         if one.connection == other.connection and one.stamp is not None and other.stamp is not None:
             yield max(0, other.stamp[1] - one.stamp[1] - (other.number - one.number))
 
 
-def across(seen: Sequence[Seen], lines: Sequence[dict[str, object]]) -> Iterator[bool]:
-    """For each frame: whether something goes on over the end of a connection; then the same of the JSON lines."""
+def across(seen: Sequence[SeenFrame], lines: Sequence[dict[str, object]]) -> Iterator[bool]:
+    """For each pair of successive frames: whether a decision continues over a change of connection or view."""
     states = {line["frame"]: line["state"] for line in lines if "event" not in line}
     for one, other in itertools.pairwise(seen):
         if one.connection != other.connection:
@@ -292,8 +292,8 @@ def across(seen: Sequence[Seen], lines: Sequence[dict[str, object]]) -> Iterator
 
 
 @contextmanager
-def told(path: str) -> Iterator[None]:
-    """A run has one sink more in this block."""
+def stamps_sink(path: str) -> Iterator[None]:
+    """Add the stamps' sink to runs within this block."""
 
     def open_stamps(_: Settings) -> Stamps:
         return Stamps(Path(path))
@@ -309,7 +309,7 @@ def told(path: str) -> Iterator[None]:
 @click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--port", type=int, default=PORT, show_default=True, help="The first of those that are taken.")
 def main(bundle: Path, videos: tuple[Path, ...], kinds: tuple[str, ...], kills: int, port: int) -> None:
-    """Strike the cameras of VIDEOS under BUNDLE, and print a table."""
+    """Kill and stop cameras that play VIDEOS while BUNDLE runs on them, and print a table."""
     if shutil.which("ffmpeg") is None:
         raise click.ClickException("FFmpeg's command is not installed.")
     click.echo(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
@@ -325,7 +325,7 @@ def main(bundle: Path, videos: tuple[Path, ...], kinds: tuple[str, ...], kills: 
 
 if __name__ == "__main__":
     if WATCHED in os.environ:
-        with told(os.environ[WATCHED]):
+        with stamps_sink(os.environ[WATCHED]):
             run()
     else:
         main()

@@ -1,7 +1,7 @@
-"""Make the tiny frozen backbone of the embedded demo: a CLIP vision tower that knows where an actor is in ONE still.
+"""Train the tiny frozen backbone of the embedded demo: a CLIP vision tower that encodes an actor's pose in ONE still.
 
-It sees stills of train actors only, never a motion and never the name of an action, and learns to tell the pose (x, y,
-log size, cosine and sine of the angle) through a linear head that is thrown away. The result loads through
+It sees stills of train actors only, never a motion or the name of an action, and learns to predict the pose (x, y,
+log size, cosine and sine of the angle) through a linear head that is discarded. The result loads through
 `transformers` like any other CLIP.
 """
 
@@ -28,7 +28,7 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 SPEC = PreprocessSpec(height=IMAGE_SIZE, width=IMAGE_SIZE, resize="crop", crop_fraction=1.0, mean=MEAN, std=STD)
 POSES_PER_SCENE = 8
 HELD_OUT_SCENES = 500
-# Centre and half width of the poses drawn, for x, y, log size, angle: all that an action can reach, and a little more.
+# Centre and half width of the poses drawn, for x, y, log size, angle: a little more than the range of all actions.
 CENTRE, SPREAD = np.array([0.5, 0.52, 0.0, 0.0]), np.array([0.36, 0.34, 0.66, 1.5])
 README = """# tiny
 
@@ -56,7 +56,7 @@ class Stills:
 
 
 def draw_stills(split: motions.Split, *, scenes: int, seed: int) -> Stills:
-    """Draw actors in random poses, a few per scene; `seed` keeps different calls apart."""
+    """Draw actors in random poses, a few per scene; `seed` makes calls differ."""
     rng = np.random.default_rng([seed, motions.ACTORS[split].start])
     images = np.empty((scenes, POSES_PER_SCENE, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     poses = CENTRE + SPREAD * rng.uniform(-1.0, 1.0, (scenes, POSES_PER_SCENE, 4))
@@ -68,14 +68,14 @@ def draw_stills(split: motions.Split, *, scenes: int, seed: int) -> Stills:
 
 
 def as_targets(poses: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Poses `(N, 4)` to regression targets `(N, 5)` of like scale."""
+    """Convert poses `(N, 4)` to regression targets `(N, 5)` of similar scale."""
     scaled = (poses[:, :3] - CENTRE[:3]) / SPREAD[:3]
     angle = poses[:, 3:]
     return np.concatenate([scaled, np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
 def as_maps(targets: Tensor) -> Tensor:
-    """Where in the grid of patches the actor is, `(N, GRID * GRID, 2)` in 0..1: its body, and its head."""
+    """Heat maps over the grid of patches, `(N, GRID * GRID, 2)` in 0..1: the actor's body, and its head."""
     place = targets[:, :3] * torch.from_numpy(SPREAD[:3]).float() + torch.from_numpy(CENTRE[:3]).float()
     centre, radius = place[:, :2], motions.RADIUS * place[:, 2:].exp()
     head = centre + 0.75 * radius * torch.stack([targets[:, 4], -targets[:, 3]], dim=1)
@@ -85,13 +85,13 @@ def as_maps(targets: Tensor) -> Tensor:
 
 
 def nearness(patches: Tensor, spot: Tensor, radius: Tensor) -> Tensor:
-    """A bump over the patches `(N, P)` around a spot `(N, 2)`, never narrower than a patch."""
+    """A Gaussian over the patches `(N, P)` around `spot` `(N, 2)`, at least about a patch wide."""
     distance = (patches[None] - spot[:, None]).square().sum(dim=-1)
     return torch.exp(-distance / (2 * (radius.square() + (0.5 / GRID) ** 2)))
 
 
 def build() -> CLIPVisionModelWithProjection:
-    """A fresh tiny tower whose positions begin as a 2-D Fourier grid: places are learnt far faster than from noise."""
+    """A new tiny tower; position embeddings start as a 2-D Fourier grid, which learns places far faster than noise."""
     config = CLIPVisionConfig(
         image_size=IMAGE_SIZE,
         patch_size=PATCH,
@@ -171,7 +171,7 @@ def errors(model: CLIPVisionModelWithProjection, head: nn.Linear, stills: Stills
 
 
 def write_readme(out: Path, table: NDArray[np.float64], **facts: int) -> None:
-    """Say beside the weights what they are and how well they do."""
+    """Write a README beside the weights: what they are, and their errors."""
     units = [*SPREAD[:3], 1.0, 1.0]
     names = ("x (frame widths)", "y (frame widths)", "log size", "cosine of the angle", "sine of the angle")
     rows = "\n".join(

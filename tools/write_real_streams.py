@@ -1,7 +1,7 @@
-"""Make untrimmed videos of a data set's own test clips, with their annotations: what stpr-bench judges a bundle on.
+"""Make annotated untrimmed videos from a data set's own test clips, for stpr-bench to evaluate a bundle on.
 
-Choose the clips of one place and camera (`--set 'data.test={…}'`): the scene in which nothing happens is what most of
-them show at each point of the picture, with the noise of a camera on it.
+Choose the clips of one place and camera (`--set 'data.test={…}'`): the empty scene between actions is what most of
+them show at each pixel, plus camera noise.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from stpr.train.datasets.folder import class_videos
 from stpr.train.settings.load import load_recipe
 
 Shot: TypeAlias = tuple[str | None, Image]  # the label of what happens, None for nothing; frames (F, H, W, 3) RGB
-EACH: Final = 2  # actions of a class in a video
-HELD: Final = 3  # clips of a recording that follow each other make one long action
-NOISE: Final = 2.0  # of 255, a camera's
+EACH: Final = 2  # actions per class in a video
+HELD: Final = 3  # successive clips of a recording that make one long action
+NOISE: Final = 2.0  # of 255, camera noise
 PAUSE: Final = (2.0, 4.0)  # seconds
 
 
@@ -71,7 +71,7 @@ def main(recipe: str, out: Path, data: str | None, changes: tuple[str, ...], oth
 
 
 def _some(videos: Sequence[Video], each: int, rng: np.random.Generator) -> list[Video]:
-    """So many of each class, in random order, no two of one class in a row if that can be."""
+    """Choose `each` videos per class, in random order, if possible no two of one class in a row."""
     classes: defaultdict[str, list[Video]] = defaultdict(list)
     for video in videos:
         classes[video.label].append(video)
@@ -106,7 +106,7 @@ def _shots(
 
 
 def _write(path: Path, shots: Iterator[Shot], rate: float) -> Iterator[tuple[str, str, str, str]]:
-    """Compress the shots; the annotations of those in which something happens."""
+    """Encode the shots as a video; yield the annotations of those in which something happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer, shown = cv2.VideoWriter(), 0
     for label, frames in shots:
@@ -121,7 +121,7 @@ def _write(path: Path, shots: Iterator[Shot], rate: float) -> Iterator[tuple[str
 
 
 def _frames(path: Path, size: tuple[int, int] | None = None) -> Image:
-    """All frames `(F, H, W, 3)` RGB, their middle cut to the form of `size` and resized to it."""
+    """All frames `(F, H, W, 3)` RGB, centre-cropped to the aspect ratio of `size` and resized to it."""
     with VideoFile(path) as video:
         found = [frame for _, frame in video.frames(range(100_000))]
     return np.stack([frame if size is None or frame.shape[:2] == size else _fit(frame, size) for frame in found])

@@ -52,7 +52,7 @@ def test_tuning_moves_a_copy(mobilenet_folder: Path) -> None:
     before = blocks.of_all(entering)
     moved = {}
     for hold in (0.0, 1e3):
-        how = TOOL["How"](steps=5, rate=1e-4, temperature=0.2, hold=hold)
+        how = TOOL["Tuning"](steps=5, rate=1e-4, temperature=0.2, hold=hold)
         moved[hold] = float((TOOL["tune"](blocks, entering, labels, how).of_all(entering) - before).square().mean())
     assert torch.equal(blocks.of_all(entering), before)
     assert moved[0.0] > 0

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: the documents at the root become pages, and the references are made from the code itself."""
+"""Hook of mkdocs: turns the documents at the root into pages, and generates the reference pages from the code."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Called by mkdocs for each page: the documents at the root are beside it, not three folders up."""
+    """Called by mkdocs for each page: link to the root's documents as neighbours, not three folders up."""
     return markdown.replace("](../../../", "](")
 
 
@@ -94,7 +94,7 @@ def references() -> dict[str, str]:
 
 
 def _results() -> Iterator[str]:
-    """A table for each comparison whose `table.csv` is kept here: a row of means over seeds for each of its rows."""
+    """A table for each comparison whose `table.csv` is stored here: means over seeds, row by row."""
     for table in tomllib.loads((RESULTS / "index.toml").read_text(encoding="utf-8"))["table"]:
         yield from (f"## {table['title']}", "", "```", table["command"].strip(), "```", "")
         yield "| row | seeds | " + " | ".join(COLUMNS.values()) + " |"
@@ -130,7 +130,7 @@ def _commands() -> Iterator[str]:
 
 
 def _tables(root: type) -> Iterator[str]:
-    """The struct and every struct that its fields name, each once, headed by the table that it is in TOML or JSON."""
+    """A table for the struct and for every struct its fields refer to, headed by its name in TOML or JSON."""
     waiting, done = [("", root)], set()
     while waiting:
         path, struct = waiting.pop(0)
