@@ -45,7 +45,9 @@ VIEWS: dict[str, Any] = {  # motion and inner layers seen, several views believe
 
 def write_run(root: Path, **tables: Any) -> Path:
     """A run of stages whose old experts stay and whose adapters change; `tables` replace those of the recipe."""
-    data = write_motions(root / "data", train_per_class=1, test_per_class=2, seed=0)
+    asked = tables.get("data", {})
+    counts = {name: asked.get(name, few) for name, few in (("train_per_class", 1), ("test_per_class", 2))}
+    data = write_motions(root / "data", **counts, seed=0)
     folder = root / "runs" / "by-chance"
     folder.mkdir(parents=True)
     backbone = {"source": save_backbone(root / "backbone"), **tables.pop("backbone", {})}

@@ -14,6 +14,8 @@ import torch
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
 from stpr.export.graphs.cut import FILES
+from stpr.export.package.pipeline import export_stage
+from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Calibration, Rate
 from stpr.export.parity.measurements import GOLDEN, Measurements, Where
 from stpr.export.parity.policy import ByMargin, Limits
@@ -23,6 +25,7 @@ from stpr.export.precisions.convert import Converted
 from stpr.export.precisions.files import used_files
 from stpr.export.precisions.inspection import inspect, refuse_other
 from stpr.export.precisions.variant import Training, Written
+from stpr.runtime.check import check_bundle
 from stpr.runtime.contract.errors import EngineError, ParityError
 from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.runtime.contract.preprocess import Array
@@ -31,8 +34,9 @@ from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.engines.tensorrt_builder import build_plan
 from stpr.train.model.stpr import StPR
 from tests.export.models import MOTION, feeds, head_settings, random_backbone, random_model, views_settings
+from tests.export.runs import VIEWS, write_run
 
-VIEWS = 4  # at most, whose axes are kept in half precision by every bundle
+AXES = 4  # at most, of the views, whose axes are kept in half precision by every bundle
 LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != "fp32"]
 
 
@@ -116,9 +120,24 @@ def test_tensorrt_builds_what_is_meant_for_it(written: tuple[StPR, Path], precis
                 build_plan(folder / file, library=library, capability="SM86")
             continue
         built = build_plan(folder / file, library=library, capability="SM86")
-        assert (built.types.get("HALF", 0) > VIEWS) == (precision == "fp16")
+        assert (built.types.get("HALF", 0) > AXES) == (precision == "fp16")
         assert "FLOAT" in built.types  # what combines the experts, and motion
         assert not {"BF16", "INT8"} & built.types.keys()
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with as many training clips as int8 asks for, and all outputs."""
+    root = tmp_path_factory.mktemp("whole")
+    data = {"kind": "motions", "root": str(root / "data"), "train_per_class": 24, "test_per_class": 2}
+    return write_run(root, data=data, stages={"sizes": [2]}, backbone={"inner": "auto"}, **VIEWS)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_bundle_holds_its_own_check(whole_run: Path, precision: Precision, tmp_path: Path) -> None:
+    bundle = export_stage(whole_run, 1, tmp_path, options=Options(precision=precision, clips=4))
+    lines = check_bundle(bundle, "onnxruntime", threads=1)
+    assert all(line.holds for line in lines), lines
 
 
 def _same(given: Training) -> Training:
