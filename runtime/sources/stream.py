@@ -25,7 +25,7 @@ BUDGET_SECONDS: Final = 1.0  # maximum age of a decoded frame
 FRESH_SECONDS: Final = 0.2  # age at which catching up ends
 CATCH_UP_SECONDS: Final = 3.0  # maximum duration of catching up
 SETTLE_SECONDS: Final = 5.0  # maximum duration of skipping the initial backlog
-SELDOM_SECONDS: Final = 0.7  # between frames; containers whose tracks are found by looking at some are hard to open
+SELDOM_SECONDS: Final = 0.7  # between frames; slower streams are hard to open in containers that FFmpeg must probe
 FILM_SECONDS: Final = 5.0  # content longer than this that arrives at once is not a camera's buffer
 WAITED: Final = 0.5  # share of frames that had to be waited for, above which the newest frames are reached
 

@@ -37,9 +37,9 @@ class Columns:
         return features[..., self.appearance : self.appearance + self.inner]
 
     def inner_shares(self, count: int) -> list[slice]:
-        """Where among the inner columns each of `count` equal shares of the layers lies.
+        """The slice of the inner columns for each of `count` equal groups of the layers.
 
-        Raises RecipeError where the layers can't be shared out so.
+        Raises RecipeError if the layers can't be divided evenly.
         """
         if count == 1:
             return [slice(0, self.inner)]

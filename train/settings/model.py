@@ -92,7 +92,7 @@ class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class InnerSettings(ViewSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The inner layers' views: in their order the layers are shared out evenly, each share with its own covariance."""
+    """Views of the inner layers: layers are divided evenly, in their order; each view has its own covariance."""
 
     views: Count = 1
 

@@ -25,8 +25,8 @@ class Section:
     columns: Literal["appearance", "inner", "motion", "rhythm"]
     parts: tuple[Part, ...]  # empty for rhythm, which has only one form
     shrinkage: float
-    share: slice | None = None  # of the inner columns
-    name: str = ""  # where it is not that of the columns
+    share: slice | None = None  # the view's part of the inner columns; None: all of them
+    name: str = ""  # the view's name, if it is not that of the columns
 
     @property
     def rounding(self) -> float:
@@ -142,7 +142,7 @@ class Description(nn.Module):
 
 
 def _inner(columns: Columns, settings: InnerSettings) -> list[Section]:
-    """The views of the inner layers, if there are any. Raises RecipeError where the layers can't be shared out so."""
+    """The views of the inner layers, if any. Raises RecipeError if the layers can't be divided evenly among them."""
     shares = columns.inner_shares(settings.views) if settings.parts else []
     names = ["inner"] if len(shares) == 1 else [f"inner {number}" for number in range(1, len(shares) + 1)]
     return [
