@@ -51,7 +51,11 @@ class OpenVINOEngine:
         try:
             with openable(graph.parent) as folder:  # the weights are found beside the graph
                 reader = library.frontend.FrontEndManager().load_by_framework("onnx")  # no other one is asked
-                model = reader.convert(reader.load(f"{folder}/{graph.name}"))
+                given = reader.load(f"{folder}/{graph.name}")
+                # A tensor may have several names once nodes were merged, of which only these are the graph's own.
+                inputs = [end.get_names()[0] for end in given.get_inputs()]
+                self._outputs = [end.get_names()[0] for end in given.get_outputs()]
+                model = reader.convert(given)
                 compiled = library.Core().compile_model(model, "CPU", {**SETTINGS, **threads})
             layers = _layers(compiled)
             got = compiled.get_property(HINT).get_type_name()
@@ -59,8 +63,7 @@ class OpenVINOEngine:
             raise EngineError(f"{graph} can't run on {where}: {_point(error)}; use --engine onnxruntime.") from error
         _refuse_other(graph, where, layers, got, is_quantised=_has(model, "FakeQuantize"))
         self._name = ", ".join([f"{where} CPU", *(f"{count} layers in {kind}" for kind, count in layers.items())])
-        self._dtypes = {one.any_name: one.element_type.to_dtype() for one in compiled.inputs}
-        self._outputs = [one.any_name for one in compiled.outputs]
+        self._dtypes = {name: one.element_type.to_dtype() for name, one in zip(inputs, compiled.inputs, strict=True)}
         self._request = compiled.create_infer_request()
 
     @property

@@ -102,6 +102,18 @@ def test_the_head_runs_on_onnxruntime_and_both_are_told(library: Any, bundle: Pa
     assert all(line.holds for line in lines.values())
 
 
+def test_outputs_have_the_graphs_own_names_when_nodes_are_merged(library: Any, tmp_path: Path) -> None:
+    del library
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Identity", ["a"], ["y"])]
+    nodes.append(helper.make_node("Cast", ["y"], ["z"], to=TensorProto.FLOAT))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("batch", 2)) for name in "xyz"]
+    graph = helper.make_graph(nodes, "graph", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "g.onnx")
+    with closing(open_engine("openvino", tmp_path / "g.onnx")) as engine:
+        found = engine.run({"x": np.array([[-1, 2]], np.float32)})
+    assert {name: value.tolist() for name, value in found.items()} == {"y": [[0, 2]], "z": [[0, 2]]}
+
+
 def test_nothing_fed_is_not_what_was_fed_before(library: Any, bundle: Path) -> None:
     del library
     with closing(open_engine("openvino", bundle / "head.onnx")) as engine:
