@@ -91,6 +91,16 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
 )
 
 
+def pytest_configure() -> None:
+    """Take signals as a terminal's processes do: started in the background or by nohup, pytest ignores some of them.
+
+    What is ignored is inherited, and tests stop processes by such signals.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Mark the tests of each tier, so that `-m` can choose among them."""
     for name, paths in (("slow", SLOW), ("rare", RARE)):

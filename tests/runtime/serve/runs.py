@@ -112,7 +112,10 @@ def served(watch: Path, *, token: str = TOKEN) -> Iterator[Served]:
         yield run
     finally:
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=10)
+        try:
+            _, said = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert process.returncode == 0, said
     assert "Traceback" not in said, said
     assert token not in said
