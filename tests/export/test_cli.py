@@ -139,7 +139,7 @@ def test_a_bundle_is_signed_with_the_key_that_keygen_made(
         assert signer(folder, read_public_key(tmp_path / "fleet.pub")) == (name, open_bundle(bundle).digest)
     again = call("keygen", "fleet", folder=tmp_path, monkeypatch=monkeypatch)
     assert again.exit_code == 2
-    assert again.output.startswith("Error: fleet is there already")
+    assert again.output.startswith("Error: fleet exists already")
     wrong = call("--stage", 2, "--run", run, "--sign", "fleet.pub", folder=tmp_path, monkeypatch=monkeypatch)
     assert (wrong.exit_code, len(wrong.output.splitlines())) == (2, 1)
     assert wrong.output.startswith("Error: fleet.pub is not a private Ed25519 key")
