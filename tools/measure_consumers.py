@@ -181,7 +181,8 @@ def _openvino_default(graph: Path, feeds: Feeds, node: Path) -> Feeds:
 def _by_openvino(graph: Path, feeds: Feeds, settings: Mapping[str, str]) -> Feeds:
     compiled = load_library().Core().compile_model(str(graph), "CPU", dict(settings))
     found = compiled(dict(feeds))
-    return {output.any_name: found[output] for output in compiled.outputs}
+    # In the graph's order: once nodes were merged, a tensor has several names.
+    return {name: found[number] for number, name in enumerate(_outputs(graph))}
 
 
 def _opencv(graph: Path, feeds: Feeds, node: Path) -> Feeds:

@@ -310,7 +310,12 @@ def test_text_features_that_are_not_there_or_do_not_fit(work: Path, tmp_path: Pa
         work, tmp_path / "run", backbone__source=place, backbone__projection="8", class_vectors__kind="text"
     )
     said = "text features are 24 wide and frame features 8" if source == "clip" else "tiny has no text tower"
-    refused(result, said, 'use kind = "prototypes"', before=["stage 1 train: encoding clips"])
+    refused(
+        result,
+        said,
+        'use kind = "prototypes"',
+        before=["stage 1 train: encoding clips", "stage 1 test: encoding clips"],
+    )
 
 
 @pytest.mark.usefixtures("whole")

@@ -40,7 +40,7 @@ def test_jetpack_5_is_told_all_that_it_lacks(bundles: list[Path]) -> None:
     said = str(caught.value)
     assert said.startswith("--target jetpack5: TensorRT 8.5 does not support ")
     assert "LayerNormalization" in said
-    assert "opset 18 where 17 is the newest" in said
+    assert "opset 18, and 17 is the newest" in said
     assert "\n" not in said
 
 
@@ -48,8 +48,8 @@ def test_jetpack_5_is_told_all_that_it_lacks(bundles: list[Path]) -> None:
     ("kind", "opset", "zero_point", "target", "says"),
     [
         ("Attention", 18, None, "jetpack6", r"TensorRT 10\.3 does not support head\.onnx with Attention, so"),
-        ("DynamicQuantizeLinear", 18, None, "any", "it has DynamicQuantizeLinear"),
-        ("Relu", 21, None, "jetpack7", "it has opset 21 where 20 is the newest"),
+        ("DynamicQuantizeLinear", 18, None, "any", "with DynamicQuantizeLinear"),
+        ("Relu", 21, None, "jetpack7", "with opset 21, and 20 is the newest"),
         ("Relu", 24, None, "x86", r"onnxruntime 1\.23 does not support head\.onnx with opset 24"),
         ("QuantizeLinear", 18, np.dtype(np.uint8), "jetpack6", "quantised values whose zero point is not 0"),
     ],

@@ -24,7 +24,7 @@ from stpr.train.report.page import write_page
 from stpr.train.report.quantities import duration, percent
 from stpr.train.report.strips import MOST_STRIPS, strips_figure
 from stpr.train.run.folder import MISTAKES, report_folder
-from stpr.train.run.metrics import UNKNOWN, Metrics, caveats, read_metrics, tested_on
+from stpr.train.run.metrics import UNKNOWN, Metrics, caveats, read_metrics, scored_on
 
 CAPTIONS: Final = {
     "accuracy": "Accuracy after each stage: on all classes seen so far (left), and on each stage's classes (right).",
@@ -57,7 +57,7 @@ def summary(metrics: Metrics, folder: Path, report: Path) -> str:
     notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
     export = shlex.join(["stpr-export", "--stage", str(len(metrics.seen)), "--run", str(folder)])
     return (
-        f"{metrics.method}: {metrics.final:.1%} on {tested_on(metrics)} after stage {len(metrics.seen)};"
+        f"{metrics.method}: {metrics.final:.1%} on {scored_on(metrics)} after stage {len(metrics.seen)};"
         f" average over stages {metrics.average_incremental:.1%}; backward forgetting {lost}\n"
         f"{notes}"
         f"report: {report}\n"

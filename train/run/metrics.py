@@ -170,7 +170,7 @@ def caveats(metrics: Metrics) -> list[str]:
     return said
 
 
-def tested_on(metrics: Metrics) -> str:
+def scored_on(metrics: Metrics) -> str:
     """Describe how many classes the last accuracy covers."""
     count, untested = len(metrics.classes), len(metrics.untested_classes)
     if untested:

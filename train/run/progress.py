@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from stpr.train.learning.fit import Terms
-from stpr.train.run.metrics import Metrics, tested_on
+from stpr.train.run.metrics import Metrics, scored_on
 
 TOLD_EVERY: Final = 30.0  # seconds between lines about encoding, the longest wait, if there is no terminal
 
@@ -94,7 +94,7 @@ class ShownProgress:
 
     def tested(self, metrics: Metrics) -> None:
         """A stage was trained and tested."""
-        self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {tested_on(metrics)} seen so far")
+        self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {scored_on(metrics)} seen so far")
 
     def note(self, sentence: str) -> None:
         """Print a sentence for the user."""

@@ -175,7 +175,7 @@ def test_a_backbone_that_is_gone_is_named(copied_run: Path, tmp_path: Path) -> N
         (
             "path,label,predicted\n/gone/a.mp4,grow,grow\n",
             DataError,
-            r"1 of 1 test videos .* gone, such as /gone/a\.mp4",
+            r"1 of 1 test videos .* missing, such as /gone/a\.mp4",
         ),
         ("path,label,predicted\n", CheckpointError, r"predictions\.csv lists no test clips"),
         ("file\n", CheckpointError, r"predictions\.csv lists no test clips"),

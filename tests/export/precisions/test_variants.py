@@ -36,7 +36,7 @@ from stpr.train.model.stpr import StPR
 from tests.export.models import MOTION, feeds, head_settings, random_backbone, random_model, views_settings
 from tests.export.runs import VIEWS, write_run
 
-AXES = 4  # at most, of the views, whose axes are kept in half precision by every bundle
+AXES = 5  # at most, of the views, whose axes are kept in half precision by every bundle
 LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != "fp32"]
 
 

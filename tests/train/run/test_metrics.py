@@ -24,8 +24,8 @@ from stpr.train.run.metrics import (
     confusion,
     read_metrics,
     routing_accuracy,
+    scored_on,
     seen_accuracy,
-    tested_on,
     write_metrics,
 )
 
@@ -322,4 +322,4 @@ def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
 )
 def test_what_an_accuracy_covers(classes: str, untested: str, said: str) -> None:
     metrics: Any = SimpleNamespace(classes=list(classes), untested_classes=list(untested))
-    assert tested_on(metrics) == said
+    assert scored_on(metrics) == said
