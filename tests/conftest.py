@@ -68,6 +68,11 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "runtime/sources/test_pictures.py",
     "runtime/sinks/test_strip.py",
     "runtime/sources/test_uris.py",
+    "runtime/contract/test_delta.py",
+    "runtime/contract/test_interlaced.py",
+    "train/estimate/test_cost.py",
+    "train/run/test_execute.py",
+    "train/run/test_old_runs.py",
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
     "architecture/test_site.py",
