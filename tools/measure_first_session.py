@@ -92,7 +92,7 @@ def showing_entering(recipe: Recipe, start: int) -> tuple[FrameEncoder, tuple[in
         plain(torch.zeros(1, 3, backbone.spec.height, backbone.spec.width))
     shape: tuple[int, int, int] = tuple(held[0].shape[1:])  # type: ignore[assignment]
     backbone.forward = forward  # type: ignore[method-assign]
-    backbone.inner_width += held[0].numel()
+    backbone.layer_widths += (held[0].numel(),)
     return build_model(recipe, backbone).encoder.eval(), shape
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from in_turns import median_seconds
 
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
+from stpr.export.in_turns import median_seconds
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.motion import grey

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 import msgspec
-from in_turns import median_seconds
 
+from stpr.export.in_turns import median_seconds
 from stpr.export.package.pipeline import export_stage
 from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Certificate

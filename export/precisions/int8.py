@@ -7,13 +7,11 @@ range and a common shift makes all clips look unknown.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
-import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +25,7 @@ from stpr.export.graphs.assemble import IR
 from stpr.export.graphs.cut import FILES
 from stpr.export.graphs.trace import OPSET
 from stpr.export.graphs.weights import STAGE
+from stpr.export.in_turns import median_seconds
 from stpr.export.parity.policy import ByMargin, Limits
 from stpr.export.precisions.files import homes, is_of, save, seeing_motion
 from stpr.export.precisions.variant import Training, Variant, Written
@@ -35,6 +34,7 @@ from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
 
+ENGINE: Final = "onnxruntime"
 PERCENTILE: Final = 99.999
 OPERATORS: Final = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu")
 LIMITS: Final = Limits(margin=0.15, top1=0.99, routing=0.985, accuracy=0.005, recall=0.02, logits=0.10)
@@ -70,16 +70,9 @@ def write(folder: Path, training: Callable[[], Training]) -> Written:
 
 def _time(full: Path, quantised: Path, frame: dict[str, Array]) -> float:
     """The median time of a frame in the quantised encoder, in units of that in the full one; called in turns."""
-    engines = [open_engine("onnxruntime", graph) for graph in (full, quantised)]
-    times: list[list[float]] = [[], []]
-    for _ in range(CALLS):
-        for engine, taken in zip(engines, times, strict=True):
-            started = time.perf_counter()
-            engine.run(frame)
-            taken.append(time.perf_counter() - started)
-    for engine in engines:
-        engine.close()
-    return median(times[1]) / median(times[0])
+    with closing(open_engine(ENGINE, full)) as one, closing(open_engine(ENGINE, quantised)) as other:
+        taken = median_seconds({"full": lambda: one.run(frame), "quantised": lambda: other.run(frame)}, CALLS)
+    return taken["quantised"] / taken["full"]
 
 
 def _traced(folder: Path) -> list[TensorProto]:
@@ -172,13 +165,13 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self.feeds, None) if self.left >= 0 else None
 
 
-@contextlib.contextmanager
+@contextmanager
 def _silent() -> Iterator[None]:
     """Silence the library's progress output."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(level)

@@ -22,7 +22,6 @@ from click.testing import CliRunner
 from stpr.runtime.cli import run
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.delta import write_delta
-from stpr.runtime.settings import Settings
 from tests.factories import make_bundle, make_video
 from tests.runtime.updates.bundles import make_next
 from tests.runtime.varying import make_varying
@@ -46,18 +45,6 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stpr_run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", MAIN, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=cwd, check=False)
-
-
-def test_every_option_is_a_setting_and_the_other_way_round() -> None:
-    options = {parameter.name for parameter in run.params} - {
-        "camera",
-        "config",
-        "log_level",
-        "version",
-    }  # a camera is a source by its number
-    tables = {"updates"}  # for whoever calls from Python: their defaults were measured
-    again = {"more_sources"}  # what --source and --camera name when they are given again
-    assert options == set(Settings.__struct_fields__) - tables - again
 
 
 def test_the_newest_bundle_watches_a_file(bundle: Path, video: Path) -> None:

@@ -48,9 +48,7 @@ class Backbone(nn.Module):
         try:
             with torch.no_grad():
                 self.width = int(self(blank).shape[1])
-                self.inner = self._layers(inner, blank)
-                self.layer_widths = self._widths(blank)
-                self.inner_width = sum(self.layer_widths)
+                self.inner, self.layer_widths = self._layers(inner, blank)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(
                 f"[backbone] source {source!r} gives no feature vector for a picture of {spec.height}x{spec.width}"
@@ -69,10 +67,10 @@ class Backbone(nn.Module):
             return pooled
         return torch.cat([pooled, *(spread(output.hidden_states[layer]) for layer in self.inner)], dim=1)
 
-    def _layers(self, inner: Inner, blank: Tensor) -> tuple[int, ...]:
-        """Resolve `inner` to numbers of hidden states. Raises RecipeError for one that the network lacks."""
+    def _layers(self, inner: Inner, blank: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Resolve `inner` to numbers of hidden states; also their columns. Raises RecipeError for a missing one."""
         if inner == "none":
-            return ()
+            return (), ()
         states = getattr(self.network(blank, output_hidden_states=True), "hidden_states", None) or ()
         if inner == "auto":
             found = tuple(dict.fromkeys(round(share * len(states)) for share in AUTO_LAYERS))
@@ -83,11 +81,12 @@ class Backbone(nn.Module):
                 f"[backbone] inner: {self.source} has {len(states)} hidden states, numbered from 0, so"
                 f' {list(found) or inner} can\'t be taken; name others, or set inner = "none".'
             )
-        return found
+        return found, tuple(spread(states[layer]).shape[1] for layer in found)
 
-    def _widths(self, blank: Tensor) -> tuple[int, ...]:
-        states = self.network(blank, output_hidden_states=True).hidden_states if self.inner else ()
-        return tuple(spread(states[layer]).shape[1] for layer in self.inner)
+    @property
+    def inner_width(self) -> int:
+        """I, the columns of all inner layers."""
+        return sum(self.layer_widths)
 
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode, so that batch statistics and dropout are frozen too."""

@@ -13,15 +13,16 @@ from stpr.train.model.motion import motion_width
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The widths of the three groups, in this order. `pairs`: motion pairs per frame, 0 without motion.
-
-    `layers` are the widths of the inner layers, which `inner` is the sum of.
-    """
+    """The widths of the three groups, in this order."""
 
     appearance: int  # the paper's V^s: adapted, read by experts, compared with class vectors
-    inner: int = 0
-    pairs: int = 0
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()  # of each inner layer
+    pairs: int = 0  # motion pairs per frame, 0 without motion
+
+    @property
+    def inner(self) -> int:
+        """The width of all inner layers."""
+        return sum(self.layers)
 
     @property
     def width(self) -> int:
@@ -41,12 +42,10 @@ class Columns:
 
         Raises RecipeError if the layers can't be divided evenly.
         """
-        if count == 1:
-            return [slice(0, self.inner)]
         if not self.layers or len(self.layers) % count:
             raise RecipeError(
-                f"[statistics] inner: {len(self.layers)} inner layers can't be shared out among {count} views; name a"
-                " multiple of it in [backbone] inner, or set views = 1."
+                f"[statistics] inner: {len(self.layers)} inner layers can't be divided evenly among {count} views; name"
+                f" a multiple of {count} layers in [backbone] inner, or set views = 1."
             )
         each = len(self.layers) // count
         ends = [0, *accumulate(sum(self.layers[start : start + each]) for start in range(0, len(self.layers), each))]

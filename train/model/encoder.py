@@ -68,7 +68,7 @@ class FrameEncoder(nn.Module):
                 f" {backbone.source}; use at most that many, or 0 to keep them all."
             )
         width = projection or backbone.width
-        self.columns = Columns(width, backbone.inner_width, motion.pairs if motion else 0, backbone.layer_widths)
+        self.columns = Columns(width, backbone.layer_widths, motion.pairs if motion else 0)
         self.pixels = PixelSpec(backbone.spec, motion)
         self.motion = Motion(motion) if motion else None
         self.projection = Projection(backbone.width, projection) if projection else nn.Identity()

@@ -16,7 +16,6 @@ from click.testing import CliRunner, Result
 
 from stpr.runtime.bench import picture_names
 from stpr.runtime.cli import bench
-from stpr.runtime.settings import BenchSettings
 from tests.runtime.bench.conftest import film
 
 
@@ -26,11 +25,6 @@ def stpr_bench(*arguments: str | Path) -> Result:
 
 def row(output: str, name: str) -> list[str]:
     return next(line for line in output.splitlines() if line.startswith(f"{name} ")).split()
-
-
-def test_every_option_is_a_setting_and_the_other_way_round() -> None:
-    options = {parameter.name for parameter in bench.params} - {"version"}
-    assert options == set(BenchSettings.__struct_fields__)
 
 
 def test_a_bundle_is_judged_by_video_and_by_class(telling: Path, filmed: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stpr.train.model.motion import MAPS, SIGNALS, motion_width, steadiest_speed
 from stpr.train.model.scores.description import COSINES, Description
 from stpr.train.settings.model import RHYTHM_LAGS, InnerSettings, Part, StatisticsSettings, ViewSettings
 
-FRAMES, COLUMNS = 5, Columns(6, inner=4, pairs=2)
+FRAMES, COLUMNS = 5, Columns(6, (4,), pairs=2)
 ALL = StatisticsSettings(
     parts=("mean", "change"),
     inner=InnerSettings(parts=("deviation",), shrinkage=0.2),
@@ -24,7 +24,7 @@ ALL = StatisticsSettings(
 )
 
 
-LAYERS = Columns(6, inner=8, layers=(3, 1, 2, 2))
+LAYERS = Columns(6, (3, 1, 2, 2))
 
 
 def clips(count: int = 3) -> Tensor:
@@ -72,8 +72,8 @@ def test_layers_that_cant_be_shared_out_evenly_are_told(columns: Columns) -> Non
             ),
         )
     assert str(told.value) == (
-        f"[statistics] inner: {len(columns.layers)} inner layers can't be shared out among 3 views; name a multiple of"
-        " it in [backbone] inner, or set views = 1."
+        f"[statistics] inner: {len(columns.layers)} inner layers can't be divided evenly among 3 views; name a"
+        " multiple of 3 layers in [backbone] inner, or set views = 1."
     )
 
 
@@ -113,7 +113,10 @@ def test_a_beat_shows_at_its_own_lag() -> None:
 
 def test_energy_is_the_speed_where_motion_is_seen_and_else_what_the_appearance_does() -> None:
     features = clips()
-    with_motion, without = Description(FRAMES, COLUMNS, ALL), Description(FRAMES, Columns(6, 4), StatisticsSettings())
+    with_motion, without = (
+        Description(FRAMES, COLUMNS, ALL),
+        Description(FRAMES, Columns(6, (4,)), StatisticsSettings()),
+    )
     assert torch.equal(with_motion.energy(features), steadiest_speed(features[..., 10:]))
     seen = features[..., :6].double().numpy()
     wanted = [np.sqrt(np.mean((clip - clip.mean(axis=0)) ** 2)) for clip in seen]
@@ -127,7 +130,7 @@ def test_held_still_a_clip_keeps_its_pictures_and_loses_its_motion() -> None:
     assert held.shape == features.shape
     assert (held[..., 10:] == 0).all()
     plain = features[..., :10]
-    assert torch.equal(Description(FRAMES, Columns(6, 4), StatisticsSettings()).held_still(plain), plain)
+    assert torch.equal(Description(FRAMES, Columns(6, (4,)), StatisticsSettings()).held_still(plain), plain)
 
 
 def test_columns_stand_in_their_order() -> None:

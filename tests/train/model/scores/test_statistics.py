@@ -54,7 +54,7 @@ def test_parts_stand_side_by_side_in_the_order_asked_for() -> None:
     assert torch.equal(both, torch.cat([change, mean], dim=1))
 
 
-MOVING = Columns(5, inner=4, pairs=3)  # of which three views are learnt
+MOVING = Columns(5, (4,), pairs=3)  # of which three views are learnt
 THREE = StatisticsSettings(
     parts=("mean", "change"),
     shrinkage=0.3,
