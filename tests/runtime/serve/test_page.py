@@ -26,12 +26,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def run(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:  # noqa: ARG001  (skips first)
-    watched = tmp_path_factory.mktemp("watched")
-    old = make_bundle(watched)
-    make_clip(clips_of(watched), CLIP)
+def watched(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001  (skips first)
+    """The folder that the run watches, with stage 2 and one clip in it."""
+    folder = tmp_path_factory.mktemp("watched")
+    make_bundle(folder)
+    make_clip(clips_of(folder), CLIP)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(watched: Path) -> Iterator[Served]:
     with served(watched) as one:
-        make_next(old, watched / "toy" / "stage-3", other_encoder=True)
         yield one
 
 
@@ -85,8 +90,9 @@ def test_the_strip_is_drawn(page: Page, run: Served) -> None:
     page.wait_for(f"{colours}.includes('{rgb}')")
 
 
-def test_update_and_roll_back_by_keyboard_and_by_button(page: Page, run: Served) -> None:
+def test_update_and_roll_back_by_keyboard_and_by_button(page: Page, run: Served, watched: Path) -> None:
     """The later stage comes by itself; it is rolled back with keys alone, and tried again with a click."""
+    make_next(watched / "toy" / "stage-2", watched / "toy" / "stage-3", other_encoder=True)
     run.wait_for(lambda state: state["bundle"]["stage"] == 3)
     opened(page, run, "desktop")
     assert page.wait_for("$('runs').textContent === 'toy stage 3'")
