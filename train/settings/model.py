@@ -96,6 +96,13 @@ class InnerSettings(ViewSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
     views: Count = 1
 
+    def __post_init__(self) -> None:
+        """Reject a number of views of layers that are not described."""
+        if self.views > 1 and not self.parts:
+            raise ValueError(
+                f"[statistics] inner.views = {self.views} divides inner layers that nothing describes; set inner.parts"
+            )
+
 
 class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Class statistics: which statistics describe a clip, the covariance's shrinkage to its diagonal, the likelihood.

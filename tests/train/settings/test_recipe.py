@@ -140,6 +140,10 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
             '[statistics] inner describes inner layers; name some in [backbone] inner, or "auto"',
         ),
         (
+            {"statistics": {**VIEWS, "inner": {"views": 2}}},
+            "[statistics] inner.views = 2 divides inner layers that nothing describes; set inner.parts",
+        ),
+        (
             {"statistics": {**VIEWS, "motion": {"parts": ["mean"]}}},
             "[statistics] motion and rhythm describe motion; set [sampling] motion, such as 4",
         ),
