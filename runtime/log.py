@@ -12,9 +12,10 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ import click
 LEVELS: Final = ("error", "warning", "info", "debug")
 AT_ONCE: Final = 4  # lines of a kind that are shown at once
 LINE_SECONDS: Final = 60.0  # until a further one is allowed
+FIRST_WORD_SECONDS: Final = 4.0  # of waiting in silence
 KINDS: Final = 256  # kinds of lines that are tracked
 JOURNAL: Final = "JOURNAL_STREAM"  # device and inode of the journal's stream, set by systemd
 PRIORITIES: Final[Mapping[int, int]] = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
@@ -52,6 +54,34 @@ class Allowance:
     def refuse(self) -> None:
         """Leave a line out that there may have been room for."""
         self._refused += 1
+
+
+class Overdue:
+    """Says in a thread that something is waited for: after some seconds, then once a minute, until `done`.
+
+    Used as a context manager around a call that may block.
+    """
+
+    def __init__(self, say: Callable[[float], None]) -> None:
+        """`say` gets the seconds that have passed."""
+        self._say, self._done = say, threading.Event()
+        threading.Thread(target=self._watch, name="overdue", daemon=True).start()
+
+    def done(self) -> None:
+        """Say nothing any more; may be called from any thread, and repeatedly."""
+        self._done.set()
+
+    def __enter__(self) -> Overdue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done()
+
+    def _watch(self) -> None:
+        begun, pause = time.monotonic(), FIRST_WORD_SECONDS
+        while not self._done.wait(pause):
+            self._say(time.monotonic() - begun)
+            pause = LINE_SECONDS
 
 
 @dataclass(slots=True)

@@ -128,7 +128,10 @@ def _end_processes() -> Iterator[None]:
 
 def _children() -> set[int]:
     """The processes that this one started; without those that Python keeps for its own use, which start but once."""
-    found = {int(child) for file in Path("/proc/self/task").glob("*/children") for child in file.read_text().split()}
+    found = set[int]()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # the thread has just ended
+            found |= {int(child) for child in file.read_text().split()}
     return {child for child in found if b"multiprocessing" not in _command_line(child)}
 
 

@@ -25,6 +25,7 @@ import msgspec
 
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.decision import State
+from stpr.runtime.log import Overdue
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.credentials import read_secret
@@ -73,6 +74,8 @@ class Mqtt:
         self._states: dict[str, bytes] = {}  # by topic; published again after every reconnect
         self._sent: set[int] = set()  # events not known to be confirmed by the broker
         self._confirmed: deque[int] = deque()  # since then; no lock, since the client calls us inside its own
+        self._asked: Overdue | None = None  # the attempt to connect under way
+        client.on_pre_connect = self._asks
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_disconnect, client.on_publish = self._disconnected, self._arrived
         client.will_set(self._topic("available"), "offline", qos=1, retain=True)
@@ -103,6 +106,7 @@ class Mqtt:
         with suppress(RuntimeError, ValueError):  # not connected
             gone.wait_for_publish(CLOSE_SECONDS)
         self._client.disconnect()
+        self._answered()
         if lost := self._waiting():
             log.warning("mqtt: %d events have not reached the broker %s.", lost, self._broker.name)
 
@@ -116,7 +120,24 @@ class Mqtt:
 
     # The methods below are called by the client, in its thread.
 
+    def _asks(self, _client: Client, _data: object) -> None:
+        self._answered()
+        self._asked = Overdue(self._is_silent)
+
+    def _is_silent(self, seconds: float) -> None:
+        log.warning(
+            "mqtt: the broker %s has not answered within %.0f s; events wait until it does.", self._broker.name, seconds
+        )
+
+    def _answered(self) -> bool:
+        """Stop waiting for an answer to the attempt to connect; returns whether there was none yet."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.done()
+        return asked is not None
+
     def _connected(self, client: Client, _data: object, _flags: object, reason: Any, _more: object) -> None:
+        self._answered()
         self._refused = reason.is_failure
         if self._refused:
             log.error(
@@ -129,14 +150,16 @@ class Mqtt:
             client.publish(topic, state, retain=True)
 
     def _failed(self, _client: Client, _data: object) -> None:
+        self._answered()
         error = sys.exc_info()[1]  # the client is handling it, but does not pass the reason
         reason = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error
         log.warning("mqtt: no broker at %s (%s); events wait until there is one.", self._broker.name, reason)
 
     def _disconnected(self, _client: Client, _data: object, _flags: object, reason: Any, _more: object) -> None:
+        what = "did not answer" if self._answered() else "is gone"
         if reason.is_failure and not self._refused:
             words = "the connection broke" if str(reason) == "Unspecified error" else reason
-            log.warning("mqtt: the broker %s is gone (%s); events wait until it is back.", self._broker.name, words)
+            log.warning("mqtt: the broker %s %s (%s); events wait until it is back.", self._broker.name, what, words)
 
     def _arrived(self, _client: Client, _data: object, number: int, _reason: object, _more: object) -> None:
         self._confirmed.append(number)

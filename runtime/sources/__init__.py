@@ -16,6 +16,7 @@ from pathlib import Path
 from stpr.runtime import motions
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import local_path, masked, shown
+from stpr.runtime.log import Overdue
 from stpr.runtime.sources.capture import Capture, MotionsCapture, connect_camera, connect_csi, connect_v4l2
 from stpr.runtime.sources.fetched import Fetched
 from stpr.runtime.sources.files import open_recorded, open_video
@@ -28,6 +29,7 @@ from stpr.runtime.sources.network import (
     open_address,
     with_login,
 )
+from stpr.runtime.sources.outage import Outage
 from stpr.runtime.sources.pipe import open_pipe
 from stpr.runtime.sources.waiting import Waiting
 
@@ -47,10 +49,11 @@ def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
     if "://" in uri and not uri.startswith(PATHS):
         scheme, separator, rest = uri.partition("://")
         uri = scheme.lower() + separator + rest
+    name = f"camera {uri}" if uri.isdecimal() else masked(shown(uri))
     if options.wait and (uri.isdecimal() or ("://" in uri and not uri.startswith(PATHS))):
-        name = f"camera {uri}" if uri.isdecimal() else masked(uri)
         return Waiting(name, partial(_open_now, uri, options))
-    return _open_now(uri, options)
+    with Overdue(Outage(name).awaits):
+        return _open_now(uri, options)
 
 
 def shows_login(uri: str) -> bool:

@@ -21,6 +21,7 @@ from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, s
 from stpr.runtime.contract.names import openable, shown
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
+from stpr.runtime.sources.ffmpeg import open_with_ffmpeg
 from stpr.runtime.sources.frame import Frame, Origin
 
 CODECS = {"AV01": "AV1", "av01": "AV1"}  # common names of codecs
@@ -107,7 +108,7 @@ def open_recorded(path: Path, threads: int | None = None) -> RecordedSource:
 def open_file(path: Path, threads: int | None = None) -> RecordedSource:
     """Open a video file; raises SourceError if that fails, or it has no frame rate."""
     with openable(path) as name:
-        device = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
+        device = open_with_ffmpeg(name, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
     if not device.isOpened() and not path.stat().st_size:
         raise SourceError(f"{shown(path)} is empty; copy or record it again.")
     if not device.isOpened():
@@ -175,19 +176,31 @@ def no_frame(device: cv2.VideoCapture) -> str:
     return f"the OpenCV here ({cv2.__version__}) can't decode any frame of it: its codec is {name}"
 
 
+def codec_change(device: cv2.VideoCapture, began_with: str) -> str | None:
+    """What to say at the end of decoding if the codec is no longer `began_with`: OpenCV can't follow the change."""
+    now = fourcc(device)
+    return f"its codec changed from {began_with} to {now}" if began_with and now and now != began_with else None
+
+
 def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, why: str) -> Iterator[Timed]:
     """Yield all frames with times; `why` is the error message if there is none."""
-    read, at = 0, 0.0
+    read, at, codec = 0, 0.0, fourcc(device)
     try:
         while (image := read_rgb(device)) is not None:
             at = _media_time(device, at + 1 / fps if read else 0.0, at)
             read += 1
             yield image, at
+        change = codec_change(device, codec)
     finally:
         device.release()
     # Counted or timed: where the rate varies an estimated count may be wrong, but the end is right.
     if read == 0:
         raise SourceError(f"{name} {why}.")
+    if change is not None:
+        raise SourceError(
+            f"{name} was watched up to {at:.1f} s: there {change}, which OpenCV can't follow; split it there and watch"
+            " both parts."
+        )
     if announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced):
         raise SourceError(
             f"{name} ended after {read} of the {announced} frames it announces: it is damaged, cut short or was trimmed"

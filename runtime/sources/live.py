@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.log import Overdue
 from stpr.runtime.sources.capture import Capture, Shot
 from stpr.runtime.sources.frame import Frame, Origin, WhenBehind
 from stpr.runtime.sources.mailbox import Mailbox
@@ -94,7 +95,8 @@ class LiveSource:
         """Connect again, however long it takes; None if the source was stopped meanwhile."""
         while not self._mailbox.closed_within(pause):
             try:
-                capture = self._connect()
+                with Overdue(self._outage.awaits):
+                    capture = self._connect()
             except SourceError as error:
                 self._outage.goes_on(error)
                 pause = pause_after(error, pause)

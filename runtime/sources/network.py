@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from http.client import HTTPException, HTTPResponse
@@ -14,6 +13,7 @@ import msgspec
 
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.sources.capture import Capture
+from stpr.runtime.sources.ffmpeg import open_with_ffmpeg
 from stpr.runtime.sources.files import CODECS, fourcc, frames_announced
 from stpr.runtime.sources.jpegs import BEGIN, decoded, jpegs
 from stpr.runtime.sources.pictures import PictureCapture
@@ -27,10 +27,12 @@ PLAYLIST_TYPES: Final = ("mpegurl", "dash+xml", "sdp")
 ENDLESS: Final = (1 << 31) - 1  # content length that some cameras announce for an endless stream
 PICTURES: Final = {"bmp", "jpeg", "jpg", "png", "webp"}  # types of still images
 HEAD: Final = 1 << 16  # bytes to search for the layout of an mp4
-FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV's only way to pass options to FFmpeg, read on opening
 # FFmpeg probes for five seconds if it can't tell which tracks will follow, as with RTMP without audio, until OpenCV
 # gives up the connection.
 LOOK_MICROSECONDS: Final = 2_500_000
+# FFmpeg reads up to 20 frames to measure the rate, which only a video file needs: a stream opens sooner without.
+AT_ONCE: Final = {"fpsprobesize": "0"}
+SELDOM_PATIENCE: Final = 2  # times the time without a frame; FFmpeg opens MPEG-TS with its third frame
 MJPEG: Final = "MJPG"
 
 
@@ -100,9 +102,10 @@ def open_address(url: str, options: SourceOptions) -> Found:
         answer.close()
         _refuse_what_is_no_film(url, answer)
     begun = time.monotonic()
-    device = _open_with_ffmpeg(url, options)
+    # An HTTP server has answered already, so what comes slowly is worth a longer wait.
+    seconds = options.stall_seconds * (SELDOM_PATIENCE if url.startswith("http") and not ends else 1)
+    device = _open_stream(url, options, seconds, may_be_live=not ends)
     if not device.isOpened():
-        seconds = options.stall_seconds
         reason = why_no_stream(url, seconds)
         if reason.code == "codec" and ends:
             reason = no_stream(url, "codec", "the video there is damaged, truncated or in an unknown format")
@@ -130,10 +133,12 @@ def _cannot_be_read(answer: HTTPResponse) -> str | None:
 
 
 def _refuse_what_is_no_film(url: str, answer: HTTPResponse) -> None:
-    """Raise SourceError for a web page or a single picture, which is not the camera's video URL."""
+    """Raise SourceError for a web page, a single picture or sound, which is not the camera's video URL."""
     main, kind = answer.headers.get_content_maintype(), answer.headers.get_content_subtype()
     if answer.length is not None and main == "image" and kind in PICTURES:
         raise no_stream(url, "not found", f"it is a single picture ({kind}), not a stream")
+    if main == "audio":
+        raise no_stream(url, "not found", f"no picture there, it is sound alone ({kind})")
     if answer.headers.get_content_type() in {"text/html", "application/xhtml+xml"}:
         raise no_stream(url, "not found", "it is a web page, not a stream")
 
@@ -160,10 +165,9 @@ def _is_growing(answer: HTTPResponse) -> bool:
     return head[4:8] == b"ftyp" and b"mvex" in head
 
 
-def _open_with_ffmpeg(url: str, options: SourceOptions) -> cv2.VideoCapture:
-    patience = round(options.stall_seconds * 1000)
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
+def _open_stream(url: str, options: SourceOptions, seconds: float, *, may_be_live: bool) -> cv2.VideoCapture:
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(seconds * 1000)]
+    limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(options.stall_seconds * 1000)]
     limits += [cv2.CAP_PROP_N_THREADS, options.threads or 1]
-    # Don't override the user's setting.
-    os.environ.setdefault(FFMPEG_OPTIONS, f"rtsp_transport;{options.transport}|analyzeduration;{LOOK_MICROSECONDS}")
-    return cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+    words = {"rtsp_transport": options.transport, "analyzeduration": str(LOOK_MICROSECONDS)}
+    return open_with_ffmpeg(url, limits, words | (AT_ONCE if may_be_live else {}))

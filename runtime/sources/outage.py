@@ -1,4 +1,4 @@
-"""Log outages of a source: when it is lost, why it can't be reconnected, when it is back.
+"""Log outages of a source: that it is waited for, when it is lost, why it can't be reconnected, when it is back.
 
 The rate is limited, so that a camera that is unstable, or away for days, does not fill the disk with logs: a few lines
 at once, then one per minute.
@@ -7,6 +7,7 @@ at once, then one per minute.
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 from stpr.runtime.contract.errors import SourceError
@@ -23,7 +24,12 @@ class Outage:
         self._since: float | None = None  # monotonic; None while it is connected
         self._code: str | None = None  # of the last logged reason
         self._allowance = Allowance()  # limit for all lines about the source
-        self._said_at = 0.0
+        self._said_at = -math.inf
+
+    def awaits(self, seconds: float) -> None:
+        """Log that it has not answered for so long, unless something was said about it within the last minute."""
+        if time.monotonic() - self._said_at > LINE_SECONDS:
+            self._say(f"waiting for {self._name}, which has not answered within {seconds:.0f} s.")
 
     def begins(self, reason: SourceError | None = None) -> None:
         """Log that it is lost."""

@@ -13,9 +13,10 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPResponse
+from email.message import Message
+from http.client import HTTPException, HTTPResponse, parse_headers
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote
 from urllib.request import HTTPSHandler, Request, build_opener, parse_http_list, parse_keqv_list
@@ -83,8 +84,7 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
         if scheme in {"http", "https"}:
             ask_http(url, seconds).close()
         elif scheme in RTSP:
-            if (status := _ask_rtsp(url, seconds)) != 200:
-                return no_stream(url, *_status(status))
+            _ask_for_video(url, seconds)
         elif scheme in PORTS:
             _connected(url, seconds).close()
         elif not _speaks(scheme):
@@ -96,10 +96,19 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
             return no_stream(url, "timeout", f"nothing came within {seconds:g} s")
     except SourceError as error:
         return error
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         return no_stream(url, *fault(error, url, seconds))
     otherwise = ", or can't come this way (--transport)" if scheme in RTSP else ""
     return no_stream(url, "codec", f"the server answers, but what it sends can't be decoded here{otherwise}")
+
+
+def _ask_for_video(url: str, seconds: float) -> None:
+    """Ask an RTSP server for a stream; raises SourceError if it has none, or one without a picture."""
+    status, offered = _ask_rtsp(url, seconds)
+    if status != 200:
+        raise no_stream(url, *_status(status))
+    if offered and "video" not in offered:
+        raise no_stream(url, "not found", f"no picture there, the server offers {' and '.join(offered)} alone")
 
 
 def _speaks(scheme: str) -> bool:
@@ -121,33 +130,44 @@ def parted(url: str) -> tuple[str, tuple[str, str] | None]:
     return f"{scheme}://{host}{slash}{path}", (unquote(name), unquote(password))
 
 
-def _ask_rtsp(url: str, seconds: float) -> int:
-    """The status of an RTSP DESCRIBE request; raises OSError or ValueError on failure."""
+def _ask_rtsp(url: str, seconds: float) -> tuple[int, list[str]]:
+    """The status of an RTSP DESCRIBE request, and the kinds of media that the stream offers, such as video.
+
+    Raises OSError or ValueError on failure.
+    """
     bare, user = parted(url)
     with _connected(url, seconds) as connection:
         if url.startswith("rtsps"):
             connection = _trusting().wrap_socket(connection)
         head = f"DESCRIBE {bare} RTSP/1.0\r\nCSeq: {{}}\r\nAccept: application/sdp\r\nUser-Agent: stpr\r\n"
-        status, challenge = _exchange(connection, head.format(1))
-        if status == 401 and user is not None and challenge:
+        answer = _exchange(connection, head.format(1))
+        challenge = answer.headers.get_all("WWW-Authenticate") or []
+        if answer.status == 401 and user is not None and challenge:
             proof = _authorization(challenge, "DESCRIBE", bare, user)
-            status, _ = _exchange(connection, f"{head.format(2)}Authorization: {proof}\r\n")
-    return status
+            answer = _exchange(connection, f"{head.format(2)}Authorization: {proof}\r\n")
+    return answer.status, re.findall(r"(?m)^m=(\w+)", answer.body.decode("latin-1"))
 
 
-def _exchange(connection: socket.socket, head: str) -> tuple[int, list[str]]:
+class _Answer(NamedTuple):
+    """An RTSP server's answer to a request."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+
+def _exchange(connection: socket.socket, head: str) -> _Answer:
     connection.sendall(f"{head}\r\n".encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        piece = connection.recv(4096)
-        if not piece or len(answer) > LONGEST_HEAD:
+    with connection.makefile("rb") as answer:
+        first = answer.readline(LONGEST_HEAD).decode("latin-1").strip()
+        if not first:
             raise ConnectionResetError
-        answer += piece
-    lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    found = re.fullmatch(r"RTSP/\d\.\d (\d{3}).*", lines[0])
-    if found is None:
-        raise ValueError("it answers, but not with RTSP")
-    return int(found[1]), [line.partition(":")[2].strip() for line in lines if re.match("(?i)WWW-Authenticate:", line)]
+        found = re.fullmatch(r"RTSP/\d\.\d (\d{3}).*", first)
+        if found is None:
+            raise HTTPException
+        headers = parse_headers(answer)
+        length = headers.get("Content-Length", "0")
+        return _Answer(int(found[1]), headers, answer.read(min(int(length), LONGEST_HEAD) if length.isdecimal() else 0))
 
 
 def _connected(url: str, seconds: float) -> socket.socket:
@@ -223,7 +243,7 @@ def fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
     if isinstance(error, OSError):
         return _broken_connection(error, seconds)
     if isinstance(error, HTTPException):
-        return "refused", "it answers, but not with valid HTTP"
+        return "refused", f"it answers, but not with valid {'RTSP' if url.startswith(RTSP) else 'HTTP'}"
     return "not found", str(error) or "it is not a valid address"
 
 

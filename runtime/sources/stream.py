@@ -17,7 +17,7 @@ import cv2
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources.capture import Shot, retrieve_rgb
 from stpr.runtime.sources.clock import Clock
-from stpr.runtime.sources.files import CODECS, fourcc, no_frame
+from stpr.runtime.sources.files import CODECS, codec_change, fourcc, no_frame
 from stpr.runtime.sources.pictures import stalled
 from stpr.runtime.sources.reasons import FIXES
 
@@ -44,7 +44,7 @@ class StreamCapture:
         self.dropped = 0
         self._began = False
         self._stall_seconds = stall_seconds
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._codec = device, threads, fourcc(device)
         self._clock = Clock(held=threads - 1) if has_clock else None
         self._settle_until = time.monotonic() + (SETTLE_SECONDS if has_clock else 0.0)
         self._first: tuple[float, float] | None = None  # arrival and timestamp of the first frame
@@ -96,14 +96,19 @@ class StreamCapture:
         return grabbed
 
     def _explain_end(self) -> None:
-        """Raise SourceError if all frames came at once: FFmpeg gave up opening a slow stream, or it is a video file."""
+        """Raise SourceError if the codec changed.
+
+        Likewise if all frames came at once: FFmpeg gave up opening a slow stream, or it is a video file.
+        """
+        if (change := codec_change(self._device, self._codec)) is not None:
+            raise SourceError(change, code="codec")
         if self._first is None or not self._settle_until:
             return
         came_in, lasts = time.monotonic() - self._first[0], self._own - self._first[1]
         if self.dropped > 1 and (period := lasts / (self.dropped - 1)) >= SELDOM_SECONDS:
             raise SourceError(
-                f"it gives a frame every {period:.1f} s, too few to be opened within {self._stall_seconds:g} s; choose"
-                " more frames a second in the camera's settings",
+                f"it gives a frame every {period:.1f} s, too few to be opened in time; choose more frames a second in"
+                " the camera's settings",
                 code="slow",
             )
         if lasts > FILM_SECONDS and came_in < lasts / 2:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.log import Overdue
 from stpr.runtime.sources.frame import Frame, Origin, Source
 from stpr.runtime.sources.live import FIRST_PAUSE, pause_after
 from stpr.runtime.sources.outage import Outage
@@ -42,7 +43,8 @@ class Waiting:
         pause = self._first_pause
         while self._opened is None:
             try:
-                self._opened = self._open()
+                with Overdue(self._outage.awaits):
+                    self._opened = self._open()
             except SourceError as error:
                 if not error.code:
                     raise

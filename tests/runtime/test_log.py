@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from stpr.runtime.log import AT_ONCE, KINDS, LEVELS, LINE_SECONDS, Repeats, saying
+from stpr.runtime import log as log_module
+from stpr.runtime.log import AT_ONCE, KINDS, LEVELS, LINE_SECONDS, Overdue, Repeats, saying
 
 log = logging.getLogger("stpr.runtime.somewhere")
 SAY = """
@@ -164,3 +166,15 @@ def test_where_nobody_listens_the_run_goes_on(how: str) -> None:
         done = said(stdout=subprocess.PIPE, stderr=writing)
         os.close(writing)
     assert (done.returncode, done.stdout) == (0, "done\n")
+
+
+def test_what_is_overdue_is_told_after_a_while_and_then_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "FIRST_WORD_SECONDS", 0.2)
+    monkeypatch.setattr(log_module, "LINE_SECONDS", 0.5)
+    told: list[float] = []
+    with Overdue(told.append):
+        time.sleep(1.0)
+    with Overdue(told.append):
+        pass
+    time.sleep(0.4)
+    assert told == pytest.approx([0.2, 0.7], abs=0.15)

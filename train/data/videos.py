@@ -72,6 +72,7 @@ class VideoFile:
         seconds, held = seconds_shown(path), max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.announced = frames_shown(held, self.rate, seconds)
         self._hidden = shows_none(self.rate, seconds)
+        self._codec_at_start = self._capture.get(cv2.CAP_PROP_FOURCC)
         self._decoded = 0
         self._started = 0  # frames with timestamp 0: one, unless a cut turned negative times into 0
         self._last_second = self._second = 0.0  # timestamps of the last and the second frame, relative to the first
@@ -115,6 +116,11 @@ class VideoFile:
             raise DataError(f"the video {self.path} shows nothing: {ALL_HIDDEN}, or put it on the skip list.")
         if self._decoded == 0:
             raise DataError(f"the video {self.path} has no frame that can be decoded{self._codec()}; {_FIX}")
+        if self._capture.get(cv2.CAP_PROP_FOURCC) != self._codec_at_start:
+            raise DataError(
+                f"the video {self.path} changes its codec after {self._decoded} frames, which OpenCV can't follow;"
+                " split it there, or put it on the skip list ([data] skip)."
+            )
         last_second = self._last_second - self._lead()
         timed = self._decoded > 1 and last_second > 0
         rate = (self._decoded - max(1, self._started)) / last_second if timed else self._rate

@@ -22,6 +22,7 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from stpr.runtime import log
 from stpr.runtime.contract.errors import StprError
 from stpr.runtime.events import Start
 from stpr.runtime.result import Result
@@ -253,6 +254,25 @@ def test_a_broker_that_is_not_there_holds_up_neither_start_nor_end(
         f"mqtt: no broker at 127.0.0.1:{broker.port} (Connection refused); events wait until there is one."
     )
     assert caplog.messages[-1] == f"mqtt: 1 events have not reached the broker 127.0.0.1:{broker.port}."
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_broker_that_takes_the_connection_and_says_nothing_is_told(
+    hangs_up: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(log, "FIRST_WORD_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        sink = open_mqtt(Settings(source="0", mqtt=f"mqtt://{place}"))
+        assert sink is not None
+        with closing(sink), silent.accept()[0] as taken:
+            if hangs_up:
+                taken.close()
+            wait_for(lambda: caplog.messages)
+    if hangs_up:
+        assert caplog.messages[0].startswith(f"mqtt: the broker {place} did not answer (")
+    else:
+        assert caplog.messages[0] == f"mqtt: the broker {place} has not answered within 0 s; events wait until it does."
 
 
 def test_what_waits_is_bounded_and_the_rest_counted(broker: Running) -> None:

@@ -152,6 +152,13 @@ def test_what_an_rtsp_server_answers(status: int, code: str) -> None:
         assert reason(f"rtsp://me:secret@{place}/live").code == code
 
 
+def test_an_rtsp_server_that_offers_sound_alone() -> None:
+    offer = "v=0\r\ns=yard\r\nm=audio 0 RTP/AVP 8\r\na=control:track1\r\n"
+    with says(rtsp(200, f"Content-Type: application/sdp\r\nContent-Length: {len(offer)}\r\n\r\n{offer}")) as place:
+        error = reason(f"rtsp://{place}/live")
+    assert (error.code, "no picture there, the server offers audio alone" in error.message) == ("not found", True)
+
+
 @pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp"])
 def test_nobody_there(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -184,6 +191,7 @@ def test_what_speaks_no_tls() -> None:
             "not found",
             "a single picture (png), not a",
         ),
+        ("200 OK\r\nContent-Type: audio/mpeg\r\n\r\nhey!", "not found", "no picture there, it is sound alone (mpeg)"),
         (
             "200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 4\r\n\r\nhey!",
             "codec",

@@ -17,7 +17,7 @@ import pytest
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources import Source, SourceOptions, open_source
-from stpr.runtime.sources.network import FFMPEG_OPTIONS
+from stpr.runtime.sources.ffmpeg import FFMPEG_OPTIONS
 from tests.factories import make_bundle, make_video
 
 TOOLS = Path(__file__).parents[3] / "tools"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import threading
@@ -20,7 +21,8 @@ from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources import Source, SourceOptions, open_source, stream
 from stpr.runtime.sources.capture import Capture
-from stpr.runtime.sources.network import FFMPEG_OPTIONS, connect_stream
+from stpr.runtime.sources.ffmpeg import FFMPEG_OPTIONS
+from stpr.runtime.sources.network import connect_stream
 from stpr.runtime.sources.stream import StreamCapture
 
 FFMPEG = shutil.which("ffmpeg")
@@ -39,8 +41,8 @@ class Encoded(BaseHTTPRequestHandler):
         source = f"testsrc2=size=160x120:rate={FPS}"
         command = f"{FFMPEG} -v error -re -f lavfi -i {source} -c:v libx264 -preset ultrafast -tune zerolatency -g 20"
         form = FORMS[self.path.rpartition(".")[2]].split()
-        if "slow" in self.path:
-            command = command.replace(f"rate={FPS}", "rate=1").replace("-g 20", "-g 1 -flush_packets 1")
+        if slow := re.search(r"slow([\d.]+)\.", self.path):
+            command = command.replace(f"rate={FPS}", f"rate={slow[1]}").replace("-g 20", "-g 1 -flush_packets 1")
         if "whole" in self.path:  # as a film that lies there: all at once, and then the end
             command = command.replace("-re -f lavfi", "-f lavfi -t 12")
         begun = time.monotonic()
@@ -115,7 +117,7 @@ def test_the_burst_from_before_the_start_is_passed_over(form: str) -> None:
         frames = [frame for frame, _ in zip(source, range(15), strict=False)]
         ages = [time.monotonic() - frame.captured_at for frame in frames[-1:]]
     assert source.origin.is_live
-    assert FPS / 2 < frames[0].index <= source.dropped  # OpenCV had read more than a second to know the stream
+    assert 0 < frames[0].index <= source.dropped  # OpenCV had read several frames to know the stream
     steps = np.diff([frame.captured_at for frame in frames])
     assert steps == pytest.approx(
         np.diff([frame.index for frame in frames]) / FPS, abs=0.01
@@ -189,14 +191,68 @@ def test_a_film_that_says_no_length_is_told_from_a_camera_that_broke() -> None:
         read_all(capture)
 
 
+def test_a_stream_of_a_frame_a_second_is_watched_at_that_rate() -> None:
+    with address() as url, closing(open_source(url.replace("live", "slow1"))) as source:
+        frames = [frame for frame, _ in zip(source, range(3), strict=False)]
+    assert np.diff([frame.captured_at for frame in frames]) == pytest.approx(1.0, abs=0.05)
+    assert {frame.connection for frame in frames} == {0}
+
+
 def test_a_stream_of_too_few_frames_is_refused_with_the_reason() -> None:
-    options = SourceOptions(stall_seconds=2.5)
+    options = SourceOptions(stall_seconds=1.0)
     with (
         address() as url,
-        closing(connect_stream(url.replace("live", "slow"), options)) as capture,
-        pytest.raises(SourceError, match=r"^it gives a frame every 1\.0 s, too few to be opened within 2\.5 s; choose"),
+        closing(connect_stream(url.replace("live", "slow0.9"), options)) as capture,
+        pytest.raises(SourceError, match=r"^it gives a frame every 1\.1 s, too few to be opened in time; choose"),
     ):
         read_all(capture)
+
+
+def encoded(codec: str, path: Path, *, begins: float) -> bytes:
+    """Two seconds of MPEG-TS in this codec."""
+    source = ["-f", "lavfi", "-i", f"testsrc2=size=160x120:rate={FPS}:duration=2", "-c:v", codec, "-g", "20"]
+    begin = ["-output_ts_offset", str(begins), "-f", "mpegts", str(path)]
+    subprocess.run([str(FFMPEG), "-v", "quiet", "-y", *source, *begin], check=True)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("again", [0, 2], ids=["from zero", "further"])
+def test_a_codec_that_changes_under_way_is_told(again: float, tmp_path: Path) -> None:
+    """Whether the times go on or begin again; then the file announces the frames of its first part alone."""
+    parts = encoded("libx264", tmp_path / "a.ts", begins=0), encoded("mpeg2video", tmp_path / "b.ts", begins=again)
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    with (
+        closing(open_source(str(tmp_path / "both.ts"))) as source,
+        pytest.raises(
+            SourceError, match=r"was watched up to 1\.\d s: there its codec changed from h264 to mp.*split it"
+        ),
+    ):
+        list(source)
+
+    class Changing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                for part in parts:
+                    for at in range(20):
+                        self.wfile.write(part[at * len(part) // 20 : (at + 1) * len(part) // 20])
+                        time.sleep(0.1)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Changing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/live.ts"
+            with (
+                closing(connect_stream(url, SourceOptions())) as capture,
+                pytest.raises(SourceError, match=r"^its codec changed from h264 to mp"),
+            ):
+                read_all(capture)
+        finally:
+            server.shutdown()
 
 
 @contextmanager

@@ -4,10 +4,12 @@ import logging
 import socket
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 
 import pytest
 
+from stpr.runtime import log
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.log import AT_ONCE
 from stpr.runtime.sources import SourceOptions, open_source
@@ -18,6 +20,27 @@ from tests.runtime.sources.test_network import camera
 from tests.runtime.sources.test_reasons import web
 
 WAIT = SourceOptions(stall_seconds=1.0, wait=True)
+
+
+@contextmanager
+def says_slowly(answer: bytes, seconds: float) -> Iterator[str]:
+    """A server that sends one byte of its answer at a time."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            for byte in answer:
+                connection.sendall(bytes([byte]))
+                time.sleep(seconds)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_camera_that_is_not_up_yet_is_waited_for_with_the_reason_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -51,6 +74,22 @@ def test_without_waiting_it_is_an_error_and_so_is_what_no_waiting_mends() -> Non
         list(open_source("csi://left", WAIT))
     with pytest.raises(SourceError, match="there is no file or folder"):
         open_source("no/such/clip.mp4", WAIT)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_what_answers_slowly_is_waited_for_with_a_word(
+    wait: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Headers that come a byte at a time, none of which is late: no time limit ends that."""
+    monkeypatch.setattr(log, "FIRST_WORD_SECONDS", 0.3)
+    with says_slowly(b"HTTP/1.0 404 No\r\nContent-Length: 0\r\n\r\n", 0.03) as place:
+        options = SourceOptions(stall_seconds=1.0, wait=wait)
+        ends = nullcontext() if wait else pytest.raises(SourceError, match="no such stream")
+        with ends, closing(open_source(f"http://{place}/video", options)) as source:
+            threading.Timer(1.5, source.stop).start()
+            assert list(source) == []
+    lines = [record.getMessage() for record in caplog.records if "waiting for" in record.getMessage()]
+    assert lines == [f"waiting for http://{place}/video, which has not answered within 0 s."]
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9/video", "97"])

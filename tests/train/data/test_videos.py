@@ -347,3 +347,17 @@ def test_a_cut_that_shows_nothing_is_not_called_a_codec(film: Path, tmp_path: Pa
     ffmpeg("-ss", "3.99", "-i", str(film), "-c", "copy", "-an", str(tmp_path / "piece.mp4"))
     with pytest.raises(DataError, match=r"piece\.mp4 shows nothing: its edit list leaves out every frame, .* NEW\.mp4"):
         probe(tmp_path / "piece.mp4")
+
+
+@pytest.mark.parametrize("begins", ["0", "2"], ids=["from zero", "further"])
+def test_a_change_of_codec_within_a_video_is_told(begins: str, tmp_path: Path) -> None:
+    """Whether its times go on there or begin again; then it announces the frames of the first part alone."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg here")
+    parts = [tmp_path / "a.ts", tmp_path / "b.ts"]
+    picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=2"]
+    for part, codec, begin in zip(parts, ("mpeg4", "mpeg2video"), ("0", begins), strict=True):
+        ffmpeg(*picture, "-c:v", codec, "-output_ts_offset", begin, str(part))
+    (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(DataError, match=r"both\.ts changes its codec after \d+ frames, .*; split it there, or"):
+        probe(tmp_path / "both.ts")
