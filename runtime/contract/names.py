@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from stpr.runtime.contract.errors import SourceError
 
@@ -38,9 +38,10 @@ def shown(name: Path | str) -> str:
 
 def local_path(address: str) -> Path:
     """The local path of a source: a path, or a file: URL."""
-    if not address.startswith("file://"):
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() != "file":
         return Path(address)
-    return Path(unquote(f"/{address.removeprefix('file://').partition('/')[2]}"))
+    return Path(os.fsdecode(unquote_to_bytes(os.fsencode(f"/{rest.partition('/')[2]}"))))
 
 
 def is_text(name: str) -> bool:

@@ -27,6 +27,7 @@ from stpr.runtime.sources.network import (
     connect_stream,
     live_capture,
     open_address,
+    why_lost,
     with_login,
 )
 from stpr.runtime.sources.outage import Outage
@@ -103,7 +104,7 @@ def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
     name, uri = masked(uri), with_login(uri, options.login)
     opened, is_film, why = open_address(uri, options)
     if is_film and not isinstance(opened, HTTPResponse):
-        return Fetched(open_video(opened, name, why=why))
+        return Fetched(open_video(opened, name, why=why, lost=partial(why_lost, uri, options)))
     first: list[Capture] = [live_capture(uri, opened, options)]
     return LiveSource(name, lambda: first.pop() if first else connect_stream(uri, options))
 

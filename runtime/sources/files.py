@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -121,12 +122,17 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
 
 
 def open_video(
-    device: cv2.VideoCapture, name: str, seconds: float | None = None, why: str | None = None
+    device: cv2.VideoCapture,
+    name: str,
+    seconds: float | None = None,
+    why: str | None = None,
+    lost: Callable[[float], SourceError | None] | None = None,
 ) -> RecordedSource:
     """A source for a video opened by OpenCV; raises SourceError if it has no frame rate.
 
     `seconds`: the length that it shows, if known, else the announced length is used. `why`: the reason if nothing can
-    be decoded, usually the codec.
+    be decoded, usually the codec. `lost`, for a video behind an address, is asked when it ends early, after so many
+    seconds without a frame: the reason if its server is to blame.
     """
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
@@ -134,7 +140,7 @@ def open_video(
     frames = frames_shown(frames_announced(device), fps, seconds)
     why = why or f"can't be watched on this machine, {no_frame(device)}; {CONVERT}"
     why = f"shows nothing: {ALL_HIDDEN}" if shows_none(fps, seconds) else why
-    return RecordedSource(name, _video(device, name, fps, frames, why), fps=fps, frames=frames)
+    return RecordedSource(name, _video(device, name, fps, frames, _Blame(why, lost)), fps=fps, frames=frames)
 
 
 def frames_announced(device: cv2.VideoCapture) -> int:
@@ -182,26 +188,41 @@ def codec_change(device: cv2.VideoCapture, began_with: str) -> str | None:
     return f"its codec changed from {began_with} to {now}" if began_with and now and now != began_with else None
 
 
-def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, why: str) -> Iterator[Timed]:
-    """Yield all frames with times; `why` is the error message if there is none."""
+class _Blame(NamedTuple):
+    """Reasons of a video that ends early."""
+
+    empty: str  # if it has no frame
+    lost: Callable[[float], SourceError | None] | None  # see `open_video`
+
+
+def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, blame: _Blame) -> Iterator[Timed]:
+    """Yield all frames with times; raises SourceError if there is none, or it ends early."""
     read, at, codec = 0, 0.0, fourcc(device)
+    longest = 0.0  # wait for a frame: OpenCV gives up after it, but may first return frames that it had held back
+    asked_at = time.monotonic()
     try:
         while (image := read_rgb(device)) is not None:
+            longest = max(longest, time.monotonic() - asked_at)
             at = _media_time(device, at + 1 / fps if read else 0.0, at)
             read += 1
             yield image, at
+            asked_at = time.monotonic()
+        longest = max(longest, time.monotonic() - asked_at)
         change = codec_change(device, codec)
     finally:
         device.release()
     # Counted or timed: where the rate varies an estimated count may be wrong, but the end is right.
+    is_short = announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced)
+    if (read == 0 or is_short) and blame.lost is not None and (reason := blame.lost(longest)) is not None:
+        raise SourceError(f"{name} broke off after {read} frames: {reason.message}", code=reason.code)
     if read == 0:
-        raise SourceError(f"{name} {why}.")
+        raise SourceError(f"{name} {blame.empty}.")
     if change is not None:
         raise SourceError(
             f"{name} was watched up to {at:.1f} s: there {change}, which OpenCV can't follow; split it there and watch"
             " both parts."
         )
-    if announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced):
+    if is_short:
         raise SourceError(
             f"{name} ended after {read} of the {announced} frames it announces: it is damaged, cut short or was trimmed"
             " without encoding it again; copy it again, or let ffmpeg -i OLD NEW.mp4 write what is there."

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import cv2
 import msgspec
 
+from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.names import address_text
 from stpr.runtime.sources.capture import Capture
 from stpr.runtime.sources.ffmpeg import open_with_ffmpeg
@@ -32,6 +33,7 @@ HEAD: Final = 1 << 16  # bytes to search for the layout of an mp4
 LOOK_MICROSECONDS: Final = 2_500_000
 # FFmpeg reads up to 20 frames to measure the rate, which only a video file needs: a stream opens sooner without.
 AT_ONCE: Final = {"fpsprobesize": "0"}
+UNBROKEN: Final = {"reconnect": "1", "reconnect_delay_max": "4"}  # go on where a server has cut the connection
 SELDOM_PATIENCE: Final = 2  # times the time without a frame; FFmpeg opens MPEG-TS with its third frame
 MJPEG: Final = "MJPG"
 
@@ -103,8 +105,11 @@ def open_address(url: str, options: SourceOptions) -> Found:
         _refuse_what_is_no_film(url, answer)
     begun = time.monotonic()
     # An HTTP server has answered already, so what comes slowly is worth a longer wait.
-    seconds = options.stall_seconds * (SELDOM_PATIENCE if url.startswith("http") and not ends else 1)
-    device = _open_stream(url, options, seconds, may_be_live=not ends)
+    seconds = options.stall_seconds * (SELDOM_PATIENCE if url.startswith("http") else 1)
+    device = _open_stream(url, options, seconds, is_film=ends)
+    if ends and time.monotonic() - begun >= seconds:
+        device.release()
+        raise no_stream(url, "timeout", f"the server answers, but too little of the video came within {seconds:g} s")
     if not device.isOpened():
         reason = why_no_stream(url, seconds)
         if reason.code == "codec" and ends:
@@ -114,6 +119,15 @@ def open_address(url: str, options: SourceOptions) -> Found:
         raise reason
     is_film = (ends or frames_announced(device) > 0) and not grows
     return Found(device, is_film, None if fourcc(device) in CODECS else why)
+
+
+def why_lost(url: str, options: SourceOptions, waited: float) -> SourceError | None:
+    """Why a video behind an address ended early, after waiting for so many seconds; None if not due to its server."""
+    seconds = options.stall_seconds
+    if waited >= seconds:
+        return no_stream(url, "timeout", f"nothing more came within {seconds:g} s")
+    reason = why_no_stream(url, seconds)
+    return None if reason.code == "codec" else reason
 
 
 def _has_an_end(answer: HTTPResponse) -> bool:
@@ -165,9 +179,9 @@ def _is_growing(answer: HTTPResponse) -> bool:
     return head[4:8] == b"ftyp" and b"mvex" in head
 
 
-def _open_stream(url: str, options: SourceOptions, seconds: float, *, may_be_live: bool) -> cv2.VideoCapture:
+def _open_stream(url: str, options: SourceOptions, seconds: float, *, is_film: bool) -> cv2.VideoCapture:
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(seconds * 1000)]
     limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(options.stall_seconds * 1000)]
     limits += [cv2.CAP_PROP_N_THREADS, options.threads or 1]
     words = {"rtsp_transport": options.transport, "analyzeduration": str(LOOK_MICROSECONDS)}
-    return open_with_ffmpeg(url, limits, words | (AT_ONCE if may_be_live else {}))
+    return open_with_ffmpeg(url, limits, words | (UNBROKEN if is_film else AT_ONCE))

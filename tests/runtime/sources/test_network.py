@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -147,13 +148,22 @@ def test_after_the_shortest_break_all_begins_anew(tmp_path: Path, breaks: int) -
 
 
 class Files(BaseHTTPRequestHandler):
-    """Serves files; the second half of a slow one only when told to."""
+    """Serves files; the second half of a slow one only when told to, that of a cut one when asked for again."""
 
     folder, held = Path(), threading.Event()
+    asked = 0
 
     def do_GET(self) -> None:
         content = (self.folder / self.path.strip("/").partition("?")[0]).read_bytes()
-        self.send_response(200)
+        Files.asked += 1
+        if "gone" in self.path and Files.asked > 2:
+            self.send_error(404)
+            return
+        begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if "cut" in self.path else None
+        self.send_response(200 if begin is None else 206)
+        if begin is not None:
+            whole, content = len(content), content[int(begin[1]) :]
+            self.send_header("Content-Range", f"bytes {begin[1]}-{whole - 1}/{whole}")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         half = len(content) // 2
@@ -161,7 +171,7 @@ class Files(BaseHTTPRequestHandler):
             self.wfile.write(content[:half])
             if "slow" in self.path:
                 self.held.wait(20)
-            if "broken" not in self.path:
+            if not re.search("broken|cut|gone", self.path) or len(content) < 2000:
                 self.wfile.write(content[half:])
 
     def log_message(self, format: str, *args: object) -> None:
@@ -171,7 +181,7 @@ class Files(BaseHTTPRequestHandler):
 @contextmanager
 def shelf(folder: Path) -> Iterator[str]:
     """The address of a server of a folder's files."""
-    Files.folder = folder
+    Files.folder, Files.asked = folder, 0
     server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -238,6 +248,27 @@ def test_a_film_that_breaks_off_is_one_line(tmp_path: Path) -> None:
         seen = iter(source)
         with pytest.raises(SourceError, match=message):
             list(seen)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+def test_a_film_whose_connection_is_cut_again_and_again_is_watched_to_its_end(tmp_path: Path, suffix: str) -> None:
+    make_video(tmp_path / f"cut{suffix}", frames=40, fps=8, size=(320, 240))
+    with shelf(tmp_path) as address, closing(open_source(f"{address}/cut{suffix}")) as source:
+        assert len(list(source)) == 40
+    assert Files.asked > 3
+
+
+@pytest.mark.parametrize(("name", "code", "words"), [("slow", "timeout", "nothing more"), ("gone", "not found", "404")])
+def test_a_film_whose_server_is_lost_is_not_called_damaged(tmp_path: Path, name: str, code: str, words: str) -> None:
+    make_video(tmp_path / f"{name}.avi", frames=400, fps=8, size=(320, 240))
+    options, said = SourceOptions(stall_seconds=1.0), rf"/{name}\.avi broke off after \d+ frames: .*{words}"
+    with (
+        shelf(tmp_path) as address,
+        closing(open_source(f"{address}/{name}.avi", options)) as source,
+        pytest.raises(SourceError, match=said) as caught,
+    ):
+        list(source)
+    assert caught.value.code == code
 
 
 def test_a_server_that_falls_silent_is_left_for_a_new_connection() -> None:

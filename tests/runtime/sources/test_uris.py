@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -117,6 +118,9 @@ def test_a_password_on_the_command_line_is_noticed(uri: str, shows: bool) -> Non
 def test_a_file_by_its_address(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a b.avi", frames=8, fps=8)
     with closing(open_source(f"file://{str(video).replace(' ', '%20')}")) as source:
+        assert len(list(source)) == 8
+    os.rename(video, os.fsencode(tmp_path) + b"/caf\xe9.avi")  # noqa: PTH104  (a name that is not UTF-8)
+    with closing(open_source(f"FILE://{tmp_path}/caf%E9.avi")) as source:
         assert len(list(source)) == 8
     with pytest.raises(SourceError, match=r"file://elsewhere/a is not a file on this machine; write file:///PATH"):
         open_source("file://elsewhere/a")
