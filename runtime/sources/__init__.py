@@ -31,6 +31,7 @@ from stpr.runtime.sources.network import (
     with_login,
 )
 from stpr.runtime.sources.outage import Outage
+from stpr.runtime.sources.pipe import NAME as PIPE_NAME
 from stpr.runtime.sources.pipe import open_pipe
 from stpr.runtime.sources.waiting import Waiting
 
@@ -50,7 +51,7 @@ def open_source(uri: str, options: SourceOptions = DEFAULTS) -> Source:
     if "://" in uri and not uri.startswith(PATHS):
         scheme, separator, rest = uri.partition("://")
         uri = scheme.lower() + separator + rest
-    name = f"camera {uri}" if uri.isdecimal() else masked(shown(uri))
+    name = f"camera {uri}" if uri.isdecimal() else PIPE_NAME if uri == PIPE else masked(shown(uri))
     if options.wait and (uri.isdecimal() or ("://" in uri and not uri.startswith(PATHS))):
         return Waiting(name, partial(_open_now, uri, options))
     with Overdue(Outage(name).awaits):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.preprocess import Image
+from stpr.runtime.log import Overdue
 from stpr.runtime.sources.capture import Shot
 from stpr.runtime.sources.clock import Pace
 from stpr.runtime.sources.mailbox import Mailbox
+
+SILENT_SECONDS: Final = 1.0  # after which silence is looked at
+SILENT: Final = "standard input has given no picture for %.0f s; waiting for it."
+
+log = logging.getLogger(__name__)
 
 
 class Arrived(NamedTuple):
@@ -36,7 +43,7 @@ class PictureCapture:
         """`pictures` blocks for each and ends with the connection; `done` is called when reading has ended.
 
         `decode` returns RGB, or None for a damaged picture. The capture is lost if none comes for `stall_seconds`;
-        None: never.
+        None: never, as standard input can't be opened again; its silence is logged.
         """
         self.skipped = 0
         self._decode = decode
@@ -56,13 +63,22 @@ class PictureCapture:
 
     def read(self) -> Shot | None:
         """The next picture in RGB, or None at the end; raises SourceError if none comes in time."""
-        while (arrived := self._mailbox.take(self._stall_seconds)) is not None:
+        while (arrived := self._take()) is not None:
             if (image := self._decode(arrived.picture)) is not None:
                 return Shot(image, None, arrived.seen_at)
             self.skipped += 1
         if self._stall_seconds is not None and not self._mailbox.closed_within(0):
             raise stalled(self._stall_seconds)
         return None
+
+    def _take(self) -> Arrived | None:
+        if self._stall_seconds is not None:
+            return self._mailbox.take(self._stall_seconds)
+        arrived = self._mailbox.take(SILENT_SECONDS)
+        if arrived is None and not self._mailbox.closed_within(0):
+            with Overdue(lambda seconds: log.warning(SILENT, SILENT_SECONDS + seconds)):
+                arrived = self._mailbox.take()
+        return arrived
 
     def close(self) -> None:
         """Let the thread release the connection after its current read, since it can't be closed while being read."""

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import threading
 import time
+from contextlib import closing
 
 import pytest
 
+from stpr.runtime import log
 from stpr.runtime.contract.errors import SourceError
+from stpr.runtime.sources import pictures as pictures_module
 from stpr.runtime.sources.jpegs import decoded, jpegs
 from stpr.runtime.sources.pictures import PictureCapture
 from tests.runtime.sources.test_jpegs import ALL
@@ -63,3 +68,24 @@ def test_a_silent_pipe_is_lost_in_time() -> None:
         capture.read()
     assert 0.1 < time.monotonic() - begun < 2
     os.close(writing)
+
+
+def test_a_pipe_that_is_silent_under_way_is_waited_for_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pictures_module, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(log, "FIRST_WORD_SECONDS", 0.3)
+    reading, writing = os.pipe()
+    source = PictureCapture(
+        jpegs(lambda: os.read(reading, 1 << 16)), decoded, lambda: os.close(reading), stall_seconds=None
+    )
+    with closing(source) as capture:
+        os.write(writing, ALL[0])
+        assert capture.read() is not None
+        timer = threading.Timer(0.8, os.write, (writing, ALL[0]))
+        timer.start()
+        assert capture.read() is not None
+        timer.join()
+        os.close(writing)
+    (said,) = caplog.messages
+    assert re.fullmatch(r"standard input has given no picture for \d s; waiting for it\.", said)
