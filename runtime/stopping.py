@@ -70,7 +70,9 @@ class Stopping:
     def conclude(self) -> None:
         """Print the summary, once."""
         if self._spoken.acquire(blocking=False):
-            click.echo(self._words(), err=True)
+            words = self._words()
+            with suppress(OSError, ValueError):  # closed, or a log file on a full disk
+                click.echo(words, err=True)
 
     def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (a handler's signature)
         """The signal handler in the main thread."""

@@ -44,6 +44,7 @@ class Recording:
         self._place = place
         self._overlays: dict[str, Overlay] = {}
         self._videos: dict[str, VideoFile] = {}
+        self._paused: MissedError | None = None  # why nothing is recorded at present
 
     def write(self, result: Result) -> None:
         """Write the picture. Raises StprError if no video can be created, or one is incomplete."""
@@ -51,9 +52,11 @@ class Recording:
         picture = self._overlays.setdefault(name, Overlay()).draw(result)
         try:
             self._place.check_room()
-        except StprError:
+        except StprError as error:
+            self._paused = error if isinstance(error, MissedError) else None
             self._close_all()
             raise
+        self._paused = None
         if name in self._videos and self._videos[name].seconds >= self._place.longest:
             self._videos.pop(name).close()
         if name not in self._videos:
@@ -67,11 +70,16 @@ class Recording:
             raise
 
     def close(self) -> None:
-        """Close the videos and check that they can be read; without frames there is no file."""
+        """Close the videos and check that they can be read; without frames there is no file.
+
+        Raises StprError if one can't be read, or the last pictures were not recorded.
+        """
         try:
             self._close_all()
         finally:
             self._place.close()
+        if self._paused is not None:
+            raise self._paused
 
     def _close_all(self) -> None:
         while self._videos:

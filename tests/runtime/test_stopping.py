@@ -36,7 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running(bundle: Path, *arguments: str | Path, **settings: object) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", MAIN, "--bundle", str(bundle), "--headless", *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings)  # type: ignore[call-overload]
+    process = subprocess.Popen(command, text=True, **({"stderr": subprocess.PIPE} | settings))  # type: ignore[call-overload]
     try:
         yield process
     finally:
@@ -100,6 +100,19 @@ def test_a_camera_that_fell_silent(bundle: Path, tmp_path: Path, number: signal.
         assert re.fullmatch(SUMMARY, stopped(process, number)[-1])
     assert all(json.loads(line) for line in out.read_text().splitlines())
     assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) > 0
+
+
+def test_a_log_on_a_full_disk(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    with (
+        Path("/dev/full").open("wb") as full,
+        running(
+            bundle, "--source", "synthetic:motions", "--json", out, stdout=subprocess.DEVNULL, stderr=full
+        ) as process,
+    ):
+        wait_for(lambda: out.exists() and b'"known"' in out.read_bytes())
+        process.terminate()
+        assert process.wait(5) == 0
 
 
 def test_a_camera_that_is_gone(bundle: Path, tmp_path: Path) -> None:

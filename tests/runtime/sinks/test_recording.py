@@ -243,6 +243,16 @@ def test_a_disk_that_fills_up_pauses_a_folder_until_there_is_room(disk: Path) ->
 
 
 @pytest.mark.usefixtures("short")
+def test_a_pause_that_lasts_to_the_end_is_an_error_there(disk: Path) -> None:
+    sink = folder_of(disk / "days")
+    assert play(sink, 150, noise=True) < 150
+    with pytest.raises(
+        MissedError, match=r"^the disk of .*days is nearly full; free space, and recording continues\.$"
+    ):
+        sink.close()
+
+
+@pytest.mark.usefixtures("short")
 def test_where_old_videos_may_go_a_full_disk_is_no_pause(disk: Path) -> None:
     sink = folder_of(disk / "days", "1TB")
     assert play(sink, 150, noise=True) == 150
