@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
@@ -52,7 +53,12 @@ class Command(click.Command):
         self.params.append(show)
 
     def main(self, *args: Any, **settings: Any) -> Any:
-        """Run the command; a full disk behind standard output is reported in one line too."""
+        """Run the command; a full disk behind standard output and a working folder that is gone are one line too."""
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            click.echo("Error: the current folder was deleted; change to one that exists.", err=True)
+            sys.exit(StprError.exit_code)
         try:
             return super().main(*args, **settings)
         except OSError as error:
@@ -86,9 +92,13 @@ class Group(Command, click.Group):
         self.default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Insert the default command's name if none is given; reject arguments that are not UTF-8."""
-        if odd := [word for word in args if not is_text(word)]:
-            raise click.UsageError(f"{shown(odd[0])} is not in UTF-8; rename the file or folder.", ctx)
+        """Insert the default command's name if none is given; reject paths that are not UTF-8.
+
+        The working folder is part of every relative path, and libraries see the target of a link.
+        """
+        if odd := [word for word in (".", *args) if not is_text(word) or not is_text(os.path.realpath(word))]:
+            name = shown(os.path.realpath(odd[0])) if is_text(odd[0]) else shown(odd[0])
+            raise _Reported(f"{name} is not in UTF-8; rename the file or folder.")
         named = bool(args) and args[0] in self.commands
         return super().parse_args(ctx, args if named else [self.default, *args])
 

@@ -163,7 +163,7 @@ def test_a_killed_process_is_taken_up_within_the_stage(
     changed = learn(recipe, tmp_path / "run", "--resume", "--set", "optimizer.rate=0.5")
     assert changed.exit_code == 2
     assert changed.stderr.splitlines()[-1].endswith(
-        "started with another recipe (optimizer differ); resume with that one or choose another --out."
+        "started with another recipe (optimizer differ); keep its settings, or train another run with another --out."
     )
     assert f"stage 1 continues after epoch {KILLED_AT}." in done(learn(recipe, tmp_path / "run", "--resume"))
     check_same(tmp_path / "run", whole("feature"))

@@ -269,7 +269,7 @@ def test_resuming_with_another_recipe_names_what_differs(
     work: Path,
 ) -> None:
     result = command(work, "begun", "--resume", optimizer__rate="0.5", seed="9")
-    refused(result, "was started with another recipe (seed, optimizer differ); resume with that one or choose another")
+    refused(result, "was started with another recipe (seed, optimizer differ); keep its settings, or train another run")
 
 
 def test_resuming_from_a_damaged_checkpoint(work: Path, begun: Path) -> None:

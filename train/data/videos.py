@@ -180,9 +180,10 @@ def check_all(faults: Sequence[DataError]) -> None:
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        causes = [fault.message.partition(";")[0] for fault in faults]
+        causes, _, fixes = zip(*(fault.message.partition("; ") for fault in faults), strict=True)
         more = f", and {len(causes) - NAMED} more" if len(causes) > NAMED else ""
-        raise DataError(f"{len(causes)} videos can't be used: {', '.join(causes[:NAMED])}{more}; {_FIX}")
+        fix = fixes[0] if len(set(fixes)) == 1 else _FIX
+        raise DataError(f"{len(causes)} videos can't be used: {', '.join(causes[:NAMED])}{more}; {fix}")
 
 
 def content_digest(path: Path) -> str:
@@ -197,7 +198,10 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"the video {path} can't be read ({error.strerror}); {_FIX}") from error
+        raise DataError(
+            f"the video {path} can't be read ({error.strerror}); check its permissions and the disk, or put it on the"
+            " skip list ([data] skip), and continue with --resume."
+        ) from error
 
 
 def quiet_decoder() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.names import is_text, shown
 
 Split: TypeAlias = Literal["train", "test"]
 
@@ -44,10 +44,8 @@ def composed(name: str) -> str:
 
 def check_name(path: Path) -> None:
     """Raise DataError for a path that can't be stored in a list or passed to the decoder."""
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"the path {os.fsencode(path)!r} is not in UTF-8; rename the file or folder.") from error
+    if not is_text(str(path)):
+        raise DataError(f"the path {shown(path)} is not in UTF-8; rename the file or folder.")
 
 
 def check_label(label: str) -> None:

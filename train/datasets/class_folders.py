@@ -35,15 +35,22 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
         folders = [folder for folder in class_folders(root) if folder.name != BACKGROUND]
         found = [Video(path, folder.name, "train") for folder in folders for path in class_videos(folder)]
         videos, notes = split_by_recording(found)
-    for video in videos:
-        check_label(video.label)
-        check_name(video.path)
+    _check(videos)
     if pairs := alike(video.label for video in videos):
         notes = [*notes, f"classes of their own, though they differ only in case or spaces: {', '.join(pairs)}"]
     there = {path for folder in {video.path.parent for video in videos} for path in visible(folder)}
     if odd := sorted(path.name for path in there - {video.path for video in videos}):
         notes = [*notes, f"ignored, because they don't have the names of videos: {some(odd)}"]
     return videos, notes
+
+
+def _check(videos: Sequence[Video]) -> None:
+    """Raise DataError for a name that can't be stored, and for a broken link."""
+    for video in videos:
+        check_label(video.label)
+        check_name(video.path)
+    if gone := [str(video.path) for video in videos if not video.path.is_file()]:
+        raise DataError(f"{some(gone)}: no such file behind that name, as of a broken link; mend it or remove it.")
 
 
 def background_of(root: Path) -> tuple[str, list[str]]:

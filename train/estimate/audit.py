@@ -87,11 +87,14 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
         return [now - before for before, now in zip([0, *totals], totals, strict=False)]
 
 
-def audit(run: Path) -> Audit:
-    """Audit a run folder; raises CheckpointError if a stage's file is missing, damaged or replaced."""
+def audit(run: Path, recipe: Recipe | None = None) -> Audit:
+    """Audit a run folder; raises CheckpointError if a stage's file is missing, damaged or replaced.
+
+    `recipe` replaces the run's own if the backbone has moved.
+    """
     records = _records(run)
     found = [_read(run, record) for record in records]
-    recipe = read_resolved(recipe_file(run))
+    recipe = recipe or read_resolved(recipe_file(run))
     model = build_model(recipe).eval()
     check_backbone(model, records[-1])
     classes = [len(names) for names in records[-1].stages]

@@ -144,6 +144,7 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
     if looks_local and not Path(place).is_dir():
         raise RecipeError(f"[backbone] source: there is no folder {place}; name one with a config.json, or a hub id.")
     try:
+        _check_readable(Path(place))
         config = transformers.AutoConfig.from_pretrained(place)
         _check_pictures(source, config)
         network = _network(place, config)
@@ -156,6 +157,13 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
     backbone = Backbone(network, seen.spec, source=source, inner=inner, text=config.model_type == "clip")
     backbone.swaps, backbone.told = seen.swaps, seen.told
     return backbone
+
+
+def _check_readable(folder: Path) -> None:
+    """Raise OSError for a file of a local network that can't be read, which the library takes for missing."""
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file.suffix in {".json", ".safetensors", ".bin"}:
+            file.open("rb").close()
 
 
 def _check_pictures(source: str, config: Any) -> None:

@@ -36,10 +36,15 @@ PALE: Final = 0.35
 
 def write_growth(run: Path, found: Audit) -> Path:
     """Draw `run/report/growth.png`; returns its path."""
-    picture = report_folder(run) / "growth.png"
+    picture = growth_file(run)
     with whole_file(picture) as part:
         growth_figure(found).savefig(part, format="png")
     return picture
+
+
+def growth_file(run: Path) -> Path:
+    """The file of the figure in a run folder."""
+    return report_folder(run) / "growth.png"
 
 
 def growth_figure(found: Audit) -> Figure:

@@ -59,6 +59,16 @@ class Background:
         """Count the windows from the files' headers. Raises DataError for a video that can't be opened."""
         return sum(count_windows(video, span=self.span, frames=sampling.frames) for video in self.videos)
 
+    def check(self, sampling: SamplingSettings) -> None:
+        """Open every video. Raises DataError that lists all that can't be, which is better known before the work."""
+        faults = []
+        for video in self.videos:
+            try:
+                count_windows(video, span=self.span, frames=sampling.frames)
+            except DataError as error:
+                faults.append(error)
+        check_all(faults)
+
 
 def background_of(recipe: Recipe, span: float, cache: FeatureCache | None = None) -> Background | None:
     """The recipe's background, None without one. Raises RecipeError or DataError if it can't be used."""
@@ -74,4 +84,6 @@ def background_of(recipe: Recipe, span: float, cache: FeatureCache | None = None
         )
     if not folder.is_dir():
         raise DataError(f"[data] background: there is no folder {folder}; name another, or set data.background='' .")
-    return Background(class_videos(folder), span, cache)
+    background = Background(class_videos(folder), span, cache)
+    background.check(recipe.sampling)
+    return background

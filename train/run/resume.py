@@ -97,8 +97,8 @@ def check_deciding(begun: Recipe, recipe: Recipe, out: Path) -> None:
     other = [name for name in fields if getattr(before, name) != getattr(now, name)]
     if other:
         raise RecipeError(
-            f"{out} was started with another recipe ({', '.join(other)} differ); resume with that one or choose"
-            " another --out."
+            f"{out} was started with another recipe ({', '.join(other)} differ); keep its settings, or train another"
+            " run with another --out."
         )
     if recipe.stages.sizes and recipe.stages != begun.stages:
         raise RecipeError(f"{out} was started with other stages: {LIST_THEM}")

@@ -19,7 +19,7 @@ from stpr.train.datasets.csv_list import CsvList, write_list
 from stpr.train.datasets.folder import VIDEO_SUFFIXES
 from stpr.train.methods import check_names
 from stpr.train.methods.build import settle
-from stpr.train.run.folder import VIDEOS, recipe_file, videos_file
+from stpr.train.run.folder import RECIPE, VIDEOS, begun_stages, recipe_file, videos_file
 from stpr.train.run.resume import read_history
 from stpr.train.settings.load import folder_recipe, load_recipe, read_resolved
 from stpr.train.settings.recipe import Recipe, StageSettings
@@ -77,10 +77,25 @@ def read_task(name: str, asked: TaskOptions) -> Task:
     elif Path(name).suffix.lower() in VIDEO_SUFFIXES:
         raise RecipeError(f"{name} is a video; give the folder that holds a folder of videos for each class.")
     else:
-        recipe = load_recipe(name, changes=asked.changes, root=asked.data)
-        task = Task(recipe, asked.out or _default_out(recipe.name), asked.resume)
+        task = _recipe(name, asked)
     check_names(task.recipe)
     return task
+
+
+def _recipe(name: str, asked: TaskOptions) -> Task:
+    """A recipe's stages. The recipe of a run on a folder of videos reads the list beside it, wherever the run is now.
+
+    `--data` names the folder that such a run's videos were moved to.
+    """
+    run = Path(name).parent
+    if Path(name).name != RECIPE or not videos_file(run).is_file() or not begun_stages(run):
+        recipe = load_recipe(name, changes=asked.changes, root=asked.data)
+        return Task(recipe, asked.out or _default_out(recipe.name), asked.resume)
+    recipe = load_recipe(name, changes=asked.changes, root=str(run))
+    out = asked.out or _default_out(recipe.name)
+    moved = _found_again(run, Path(asked.data)) if asked.data else []
+    recipe = replace(recipe, data=replace(recipe.data, root=str(out))) if moved else recipe
+    return Task(recipe, out, asked.resume, moved)
 
 
 def _folder(folder: Path, asked: TaskOptions) -> Task:

@@ -147,13 +147,46 @@ def test_a_bug_stays_a_traceback(error: Exception) -> None:
     assert result.exception is error
 
 
+NOT_TEXT = " is not in UTF-8; rename the file or folder."
+
+
 @pytest.mark.parametrize("words", [["--out", "b\udcff"], ["caf\udce9/"], ["--set=backbone.source=./n\udcff"]])
 def test_a_name_that_no_recipe_or_graph_can_hold_is_one_line(words: list[str]) -> None:
     group = Group("stpr-do", default="do", commands={"do": Command("do", callback=lambda: None)})
     result = CliRunner().invoke(group, words)
     assert result.exit_code == 2
-    assert "is not in UTF-8; rename the file or folder." in result.output
+    assert NOT_TEXT in result.output
     assert result.output.isascii()
+    assert result.output.count("\n") == 1
+
+
+def test_a_working_folder_and_a_link_to_such_a_name_are_one_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "caf\udce9"
+    odd.mkdir()
+    (tmp_path / "link").symlink_to(odd)
+    group = Group("stpr-do", default="do", commands={"do": Command("do", callback=lambda: None)})
+    linked = CliRunner().invoke(group, ["--out", str(tmp_path / "link" / "a")])
+    monkeypatch.chdir(odd)
+    for result in (linked, CliRunner().invoke(group, [])):
+        assert result.exit_code == 2
+        assert result.output == f"Error: {tmp_path}/caf\\xe9{'/a' * (result is linked)}{NOT_TEXT}\n"
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_a_working_folder_that_was_deleted_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, group: bool
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = CliRunner().invoke(failing(KeyError("never run"), group=group), ["alone"] if group else [])
+    assert (result.exit_code, result.output) == (
+        2,
+        "Error: the current folder was deleted; change to one that exists.\n",
+    )
 
 
 @pytest.mark.parametrize(("before", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

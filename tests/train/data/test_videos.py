@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.preprocess import Image
-from stpr.train.data.videos import VideoFile, VideoInfo, content_digest, probe
+from stpr.train.data.videos import VideoFile, VideoInfo, check_all, content_digest, probe
 
 FRAMES, RATE = 60, 25.0
 
@@ -177,7 +177,7 @@ def test_what_is_damaged_can_be_mended_or_skipped(video: Path) -> None:
 
 
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(f"the video {tmp_path} can't be read (Is a directory); repair it")):
+    with pytest.raises(DataError, match=re.escape(f"the video {tmp_path} can't be read (Is a directory); check")):
         content_digest(tmp_path)
 
 
@@ -281,7 +281,7 @@ def test_a_codec_that_can_not_be_decoded_is_named(whole: Path, tmp_path: Path) -
 def test_a_name_that_is_not_utf8_is_told_and_ends_no_process(video: Path, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"x\xff.avi")
     shutil.copy(video, odd)
-    with pytest.raises(DataError, match=r"the path b'.*x\\xff\.avi' is not in UTF-8; rename"):
+    with pytest.raises(DataError, match=r"the path /.*x\\xff\.avi is not in UTF-8; rename"):
         probe(odd)
 
 
@@ -290,8 +290,11 @@ def test_what_can_not_be_read_is_not_called_damaged(video: Path, monkeypatch: py
         raise PermissionError(13, "Permission denied", str(video))
 
     monkeypatch.setattr(Path, "open", refuse)  # root may read everything
-    with pytest.raises(DataError, match=r"can't be read \(Permission denied\)"):
+    with pytest.raises(DataError, match=r"can't be read \(Permission denied\); check its permissions") as caught:
         probe(video)
+    with pytest.raises(DataError, match=r"^2 videos can't be used: .* check its permissions") as both:
+        check_all([caught.value] * 2)
+    assert "re-encode" not in both.value.message
 
 
 @pytest.mark.parametrize(

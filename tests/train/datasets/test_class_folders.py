@@ -99,7 +99,14 @@ def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     (tmp_path / "wave").mkdir()
     for name in (b"a.mp4", b"\xe9.mp4"):
         (Path(str(tmp_path)) / "wave" / name.decode("utf-8", "surrogateescape")).touch()
-    with pytest.raises(DataError, match=re.escape(r"\xe9.mp4' is not in UTF-8; rename")):
+    with pytest.raises(DataError, match=re.escape(r"\xe9.mp4 is not in UTF-8; rename")):
+        read_class_folders(tmp_path)
+
+
+def test_a_broken_link_is_told(tmp_path: Path) -> None:
+    place(tmp_path, "wave/a.mp4", "wave/b.mp4")
+    (tmp_path / "wave" / "c.mp4").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"wave/c.mp4': no such file behind that name, as of a broken link; mend it"):
         read_class_folders(tmp_path)
 
 

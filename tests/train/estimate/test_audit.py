@@ -319,6 +319,26 @@ def test_what_is_not_as_it_must_be_is_said_in_one_line(harm: Any, says: str, run
     assert says in last
 
 
+def test_a_run_that_can_not_be_written_is_audited_without_a_picture(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "a part")
+
+    monkeypatch.setattr("stpr.train.report.growth_figure.write_growth", refuse)  # root may write everywhere
+    result = run_audit(run)
+    assert result.exit_code == 0, result.output
+    assert "verdict:" in result.stdout
+    assert f"note: no picture: {run}/report/growth.png can't be written" in result.stderr
+
+
+def test_a_run_whose_network_has_moved_is_audited_with_its_new_place(run: Path) -> None:
+    """Only settings that decide nothing may differ."""
+    recipe = (run / RECIPE).read_text()
+    (run / RECIPE).write_text(recipe.replace('source = "tiny"', 'source = "/nowhere/net"'))
+    assert "there is no folder /nowhere/net" in run_audit(run).output
+    assert run_audit(run, "--set", "backbone.source=tiny").exit_code == 0
+    assert "(seed differ); keep its settings" in run_audit(run, "--set", "seed=9").output
+
+
 def test_what_a_killed_write_left_is_ours_but_not_covered(run: Path) -> None:
     left = run / ".stage-4.0123abcd.stpr-part" / TENSORS
     left.parent.mkdir()

@@ -207,6 +207,21 @@ def test_a_folder_that_lacks_a_file(copied: Path, lacking: str) -> None:
     refused(copied, r"can't be loaded \(.+\); give a local folder or hub id")
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_that_can_not_be_read_is_not_called_missing(
+    copied: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path.open
+
+    def refuse(path: Path, *given: Any, **more: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return own(path, *given, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    refused(copied, rf"can't be loaded \(\[Errno 13\] Permission denied: '.*/{name}'\); give a local folder")
+
+
 @pytest.mark.parametrize("damaged", ["config.json", "model.safetensors", "preprocessor_config.json"])
 def test_a_damaged_file(copied: Path, damaged: str) -> None:
     file = copied / damaged

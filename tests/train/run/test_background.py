@@ -86,13 +86,17 @@ def test_what_can_not_be_used_is_one_line(root: Path) -> None:
     blocks = recipe(root, adapter={"place": "blocks"}, statistics={**EVENTS["statistics"], "draws": False})
     with pytest.raises(RecipeError, match=r"leave background out, or set place"):
         background_of(blocks, span=0.5)
-    make_video(root / "background" / "other.avi", frames=9)
-    for name in ("long.avi", "short.avi"):
-        (root / "background" / name).write_bytes(b"no video")
+    for name in ("more.avi", "long.avi"):
+        whole = make_video(root / "background" / name, frames=60).read_bytes()
+        (root / "background" / name).write_bytes(whole[: len(whole) // 2])  # which only decoding tells
     broken = background_of(recipe(root), span=0.5)
     assert broken is not None
-    with pytest.raises(DataError, match=r"2 videos can't be used: .*long.avi .*short.avi"):
+    with pytest.raises(DataError, match=r"2 videos can't be used: .*long.avi .*more.avi"):
         broken.encoded(build_model(recipe(root)).encoder, recipe(root).sampling, quiet())
+    for name in ("long.avi", "short.avi"):
+        (root / "background" / name).write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"2 videos can't be used: .*long.avi .*short.avi"):
+        background_of(recipe(root), span=0.5)  # before anything is encoded
 
 
 def test_windows_are_kept_in_the_cache_and_counted_without_decoding(root: Path, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ OTHER = {
 @pytest.mark.parametrize("field", [name for name in Recipe.__struct_fields__ if name not in MAY_DIFFER])
 def test_everything_else_must_be_as_it_was(tmp_path: Path, field: str) -> None:
     run = make_run(tmp_path, make_recipe(), records=1, figures=1)
-    said = rf"was started with another recipe \({field} differ\); resume with that one or choose another --out"
+    said = rf"was started with another recipe \({field} differ\); keep its settings, or train another run with another"
     with pytest.raises(RecipeError, match=said):
         read_history(run, msgspec.structs.replace(make_recipe(), **{field: OTHER.get(field)}), resume=True)
 

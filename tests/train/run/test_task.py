@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
 from stpr.train.cli import main
+from stpr.train.datasets.annotations import Video
 from stpr.train.datasets.csv_list import CsvList
 from stpr.train.run.checkpoint import read_record
 from stpr.train.run.task import TaskOptions, read_task
@@ -34,9 +36,12 @@ def train(*arguments: object, sets: tuple[str, ...] = QUICK) -> Result:
     return CliRunner().invoke(main, [*map(str, arguments), *changes])
 
 
+def listed_videos(run: Path) -> list[Video]:
+    return CsvList(root=str(run), file="videos.csv", videos="").listed().videos
+
+
 def rows(run: Path) -> list[tuple[str, str, str]]:
-    videos = CsvList(root=str(run), file="videos.csv", videos="").listed().videos
-    return sorted((video.path.stem, video.label, video.split) for video in videos)
+    return sorted((video.path.stem, video.label, video.split) for video in listed_videos(run))
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +141,22 @@ def test_a_stage_that_was_stopped_is_taken_up_by_the_same_command(run: Path, tmp
     again = read_task(str(more), TaskOptions(run=run))
     assert list(again.videos) == list(task.videos)
     assert again.recipe == task.recipe
+
+
+def test_a_run_that_was_carried_away_goes_on_with_its_own_recipe(run: Path, tmp_path: Path) -> None:
+    """Its recipe names the list where it was once; `--data` names the folder that the videos are in now."""
+    file = run / "recipe.toml"
+    begun = read_resolved(file)
+    write_recipe(replace(begun, data=replace(begun.data, root="runs/elsewhere")), file)
+    task = read_task(str(file), TaskOptions(out=run, resume=True))
+    assert (task.recipe.data.root, task.recipe.stages) == (str(run), begun.stages)
+    videos = write_classes(tmp_path / "now", "wave", "clap")
+    moved = read_task(str(file), TaskOptions(out=tmp_path / "second", data=str(videos)))
+    assert moved.recipe.data.root == str(tmp_path / "second")
+    assert {video.path.parents[1] for video in moved.videos} == {videos.resolve()}
+    result = train(file, "--out", run, "--resume", "--data", videos, sets=())
+    assert result.exit_code == 0, result.output
+    assert {str(video.path.parents[1]) for video in listed_videos(run)} == {str(videos.resolve())}
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
