@@ -76,6 +76,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
     "architecture/test_site.py",
+    "end_to_end/test_clip_graph_alone.py",
     "end_to_end/test_documents.py",
     "end_to_end/test_killed.py",
     "end_to_end/test_readme.py",
@@ -84,12 +85,14 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "export/graphs/test_any_network.py",
     "export/graphs/test_grid.py",
     "export/package/test_large_network.py",
+    "export/package/test_old_runs.py",
     "export/precisions/test_variants.py",
-    "export/served/test_web.py",
+    "export/served",
     "export/test_measure_consumers.py",
     "export/test_measure_engines.py",
     "export/test_measure_stages.py",
     "runtime/sources/test_soak.py",
+    "train/estimate/test_audit.py",
     "train/model/test_any_network.py",
     "train/model/test_tiny_backbone.py",
     "train/test_measure_first_session.py",
