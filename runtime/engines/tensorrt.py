@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -78,10 +78,7 @@ class TensorRTEngine:
             self._name = f"{name_of(library)} on {self._gpu.name}"
             self._log = new_log(library)
             self._runtime = library.Runtime(self._log)
-            plan = _plan(graph, library, self._gpu)
-            self._engine = self._runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                raise self._failed("can't run on", words(self._log.errors))
+            self._engine = _engine(graph, library, self._gpu, self._load)
             self._inputs, self._outputs = _ends(self._engine, library)
             self._lanes: dict[int, _Lane] = {}
             opened.pop_all()
@@ -109,6 +106,13 @@ class TensorRTEngine:
         self._lanes.clear()
         del self._engine, self._runtime
         self._gpu.close()
+
+    def _load(self, plan: bytes) -> Any:
+        engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            why = words(self._log.errors).rstrip(".")
+            raise self._failed("can't run on", f"{why}; use --engine onnxruntime-cuda")
+        return engine
 
     def _checked(self, feeds: Mapping[str, Array]) -> int:
         """Check the feeds; returns the batch size."""
@@ -202,17 +206,17 @@ def _ends(engine: Any, library: Any) -> tuple[Ends, Ends]:
     return inputs, outputs
 
 
-def _plan(graph: Path, library: Any, gpu: Gpu) -> bytes:
-    """The graph's plan for this machine, from the cache, or built and cached."""
+def _engine(graph: Path, library: Any, gpu: Gpu, load: Callable[[bytes], Any]) -> Any:
+    """The graph's engine for this machine: its plan is from the cache, or built, and cached if it loads here."""
     plans = Plans(graph)
     key = {**plans.files(), **_machine(library, gpu)}
     found = plans.find(key)
     if found.data is not None:
-        return found.data
+        return load(found.data)
     with plans.alone(_say):
         found = plans.find(key)  # may have been built by the process we waited for
         if found.data is not None:
-            return found.data
+            return load(found.data)
         _check_room(graph, plans, gpu)
         timings = f"{name_of(library)} {key['GPU']} {key['compute capability']}"
         _say(f"building a TensorRT engine of {graph.name} for {gpu.name} ({name_of(library)}): {found.reason}")
@@ -220,12 +224,13 @@ def _plan(graph: Path, library: Any, gpu: Gpu) -> bytes:
         with _clock(graph.name):
             built = build_plan(graph, library=library, timings=plans.timings(timings))
         seconds = time.monotonic() - started
+        engine = load(built.plan)
         kept = plans.keep(built.plan, key, seconds, built.types)
         if built.timings:
             plans.keep_timings(timings, built.timings)
     types = ", ".join(f"{count} {name}" for name, count in built.types.items())
     _say(f"built in {seconds:.1f} s ({types} tensors), kept as {kept}")
-    return built.plan
+    return engine
 
 
 def _machine(library: Any, gpu: Gpu) -> dict[str, str]:

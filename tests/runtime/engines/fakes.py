@@ -70,6 +70,7 @@ def make_tensorrt(version: str, cuda: ctypes.CDLL) -> Any:
     module: Any = ModuleType("tensorrt")
     module.__version__ = version
     module.built = []
+    module.capable = True  # of running what it builds
     module.cuda = cuda
     module.ILogger = type("ILogger", (), {"Severity": _Severity})
     module.BuilderFlag = SimpleNamespace(TF32="TF32")
@@ -172,6 +173,9 @@ class _Runtime:
         self.module, self.log = module, log
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        if not self.module.capable:
+            self.log.log(_Severity.ERROR, "the engine cannot run on this GPU, which has compute capability 9.0.")
+            return None
         try:
             return _Engine(self.module, json.loads(plan))
         except ValueError:

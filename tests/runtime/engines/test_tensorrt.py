@@ -177,6 +177,19 @@ def test_a_full_disk_is_told_before_the_work(machine: Machine, small_disk: Path)
     assert machine.tensorrt.built == []
 
 
+def test_an_engine_that_this_gpu_can_not_run_is_not_kept(machine: Machine, graph: Path, tmp_path: Path) -> None:
+    """TensorRT-RTX builds on a data centre's GPU what it can't run there."""
+    machine.tensorrt.capable = False
+    wanted = r"encoder\.onnx can't run on .* Fake Orin: .* compute capability 9\.0; use --engine onnxruntime-cuda\.$"
+    with pytest.raises(EngineError, match=wanted):
+        opened(graph)
+    assert not list(tmp_path.rglob("*.plan"))
+    assert machine.live == 0
+    machine.tensorrt.capable = True
+    opened(graph)
+    assert len(list(tmp_path.rglob("*.plan"))) == 1
+
+
 def test_memory_that_runs_out_later_is_one_line_and_all_is_given_back(machine: Machine, graph: Path) -> None:
     opened(graph)  # built while there was room
     machine.cuda.fake_budget(100)
