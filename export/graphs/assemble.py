@@ -6,7 +6,7 @@ then repeated with each expert's weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from stpr.export.graphs.cut import FILES, combine_piece, encoder_piece, expert_piece, graph_specs
 from stpr.export.graphs.trace import OPSET, Traced, Weight, tensors_of, trace
-from stpr.export.graphs.weights import BACKBONE, PROJECTION, STAGE, expert_file, stored, write_weights
+from stpr.export.graphs.weights import BACKBONE, HALF, PROJECTION, STAGE, expert_file, halved, stored, write_weights
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName, GraphSpec, TensorSpec
 from stpr.train.model.head import Head
@@ -54,7 +54,7 @@ def write_onnx(model: StPR, pieces: Pieces, folder: Path) -> None:
         GraphName.CLIP: [*_clip_nodes(pieces, specs[GraphName.CLIP]), *head],
     }
     for name, spec in specs.items():
-        _write_graph(folder / FILES[name], nodes[name], tensors, spec)
+        _write_graph(folder / FILES[name], [*_widened(nodes[name], tensors)], tensors, spec)
 
 
 def expert_output(stage: int) -> str:
@@ -75,9 +75,9 @@ def _write_all_weights(model: StPR, pieces: Pieces, folder: Path) -> list[Tensor
     for stage, expert in enumerate(model.head.experts, start=1):
         assert pieces.expert is not None
         own = stored(pieces.expert.weights, tensors_of(expert), f"expert_{stage}")
-        entries += write_weights(folder, expert_file(stage), own)
+        entries += write_weights(folder, expert_file(stage), halved(own))
     changing = [*stored(tuned, encoder, "encoder"), *stored(pieces.combine.weights, combine, "combine")]
-    return entries + write_weights(folder, STAGE, changing)
+    return entries + write_weights(folder, STAGE, halved(changing))
 
 
 def _file_of(weight: Weight) -> str:
@@ -155,6 +155,17 @@ def _place(piece: Traced, prefix: str, ends: Mapping[str, str] | None = None) ->
         copy.output[:] = [names.get(name, f"{prefix}/{name}") for name in node.output]
         placed.append(copy)
     return placed
+
+
+def _widened(nodes: Iterable[NodeProto], tensors: Collection[str]) -> Iterator[NodeProto]:
+    """The nodes, with a cast of each tensor that is stored in half precision before the first that reads it."""
+    known = set()
+    for node in nodes:
+        for name in node.input:
+            if name + HALF in tensors and name not in known:
+                known.add(name)
+                yield helper.make_node("Cast", [name + HALF], [name], f"{name}/widened", to=TensorProto.FLOAT)
+        yield node
 
 
 def _write_graph(file: Path, nodes: Sequence[NodeProto], tensors: Mapping[str, TensorProto], spec: GraphSpec) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy.typing as npt
+import torch
 from onnx import StringStringEntryProto, TensorProto, helper
 from torch import Tensor
 
@@ -16,6 +17,8 @@ ALIGNMENT: Final = 64  # bytes: one cache line, enough for any vector load
 BACKBONE: Final = "weights/backbone.bin"  # the frozen network: identical at every stage
 PROJECTION: Final = "weights/projection.bin"  # fitted in stage 1, identical from then on
 STAGE: Final = "weights/stage.bin"  # weights that change at every stage
+FEWEST: Final = 256  # numbers in a matrix for which a cast in the graphs is worth it
+HALF: Final = "/half"  # suffix of the name of a float32 tensor that is stored in half precision
 
 
 def expert_file(stage: int) -> str:
@@ -27,6 +30,16 @@ def stored(weights: Sequence[Weight], tensors: Mapping[str, Tensor], prefix: str
     """Yield each weight's name in the graphs and its stored values."""
     for weight in weights:
         yield f"{prefix}/{weight.stored_name}", weight.of(tensors)
+
+
+def halved(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Narrow matrices that half precision holds exactly, which graphs widen before use; `HALF` is in their names."""
+    for name, tensor in weights:
+        worth = tensor.dtype == torch.float32 and tensor.ndim > 1 and tensor.numel() >= FEWEST
+        if worth and torch.equal(tensor, narrow := tensor.half()):
+            yield name + HALF, narrow
+        else:
+            yield name, tensor
 
 
 def write_weights(root: Path, location: str, weights: Iterable[tuple[str, Tensor]]) -> list[TensorProto]:

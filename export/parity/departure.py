@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, ValueInfoProto, numpy_helper
 from torch import Tensor, nn
 
 from stpr.export.graphs.trace import tensors_of
+from stpr.export.graphs.weights import HALF
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.engines import open_engine
 from stpr.train.model.threads import one_thread
@@ -113,12 +114,13 @@ def _other_weights(part: Part) -> Iterator[str]:
     """Yield weights in the files that differ from PyTorch's."""
     tensors = tensors_of(part.module)
     for stored in onnx.load(str(part.graph)).graph.initializer:
-        name = part.own(stored.name)
+        label = stored.name.removesuffix(HALF)
+        name = part.own(label)
         if name not in tensors:
             continue
         wanted = tensors[name].detach().cpu()
-        axes = stored.name.removeprefix(f"{part.prefix}/{name}").removeprefix(".")
+        axes = label.removeprefix(f"{part.prefix}/{name}").removeprefix(".")
         value = (wanted.permute([int(axis) for axis in axes]) if axes else wanted).numpy()
         given = numpy_helper.to_array(stored)
-        if given.dtype == value.dtype and not np.array_equal(given, value):
+        if (label != stored.name or given.dtype == value.dtype) and not np.array_equal(given, value):
             yield f"the weight {name}"

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from stpr.export.graphs.weights import write_arrays
+from stpr.export.graphs.weights import HALF, write_arrays
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName, Precision
 
@@ -20,10 +21,10 @@ ENDS: Final = {"features", "join/features"}  # outputs of the encoder, in its ow
 
 
 def homes(graph: Path) -> dict[str, str]:
-    """The weight file of each tensor of a traced graph, for tensors stored in one."""
+    """The weight file of each tensor of a traced graph, for tensors stored in one, by the name in which it is read."""
     model = onnx.load(str(graph), load_external_data=False)
     return {
-        tensor.name: entry.value
+        tensor.name.removesuffix(HALF): entry.value
         for tensor in model.graph.initializer
         if uses_external_data(tensor)
         for entry in tensor.external_data
@@ -65,6 +66,15 @@ def save(
             reason = str(error).splitlines()[0]
             raise BundleError(f"{files[name]} is not valid ONNX ({reason}); report this, or use fp32.") from error
     return files
+
+
+def widen(graph: GraphProto) -> None:
+    """Replace the casts of tensors that are stored in half precision by float32 tensors."""
+    halves = {tensor.name: tensor for tensor in graph.initializer if tensor.name.endswith(HALF)}
+    for node in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in halves]:
+        values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+        halves[node.input[0]].CopyFrom(numpy_helper.from_array(values, node.output[0]))
+        graph.node.remove(node)
 
 
 def seeing_motion(graph: GraphProto) -> set[str]:

@@ -17,7 +17,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from stpr.export.graphs.cut import FILES
 from stpr.export.parity.policy import ByMargin, Limits
-from stpr.export.precisions.files import homes, is_of, save, seeing_motion
+from stpr.export.precisions.files import homes, is_of, save, seeing_motion, widen
 from stpr.export.precisions.variant import Training, Variant, Written
 
 FULL: Final = ("combine", "join")  # parts that stay float32
@@ -38,6 +38,7 @@ def write(folder: Path, training: Callable[[], Training]) -> Written:
 
 def halved(model: ModelProto) -> ModelProto:
     """Convert a graph to half precision, with casts around the parts that stay float32."""
+    widen(model.graph)
     moving = seeing_motion(model.graph)
     full = [node.name for node in model.graph.node if is_of(node, *FULL) or node.name in moving]
     _part_constants(model.graph, set(full))

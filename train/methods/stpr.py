@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 from stpr.train.learning.fit import Terms, Trainer
 from stpr.train.learning.stage_clips import StageClips
@@ -12,6 +15,7 @@ from stpr.train.methods.objective import ClassContrast, ImportanceMemory, Object
 from stpr.train.methods.stage_start import begin, class_vectors_of
 from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.mixture import Mixture
+from stpr.train.model.rounding import rounded
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.recipe import Recipe
 
@@ -22,7 +26,7 @@ def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> l
     assert isinstance(memory, ImportanceMemory)
     assert isinstance(combiner, Fusion | Mixture)
     offset = begin(model, clips)
-    vectors = class_vectors_of(clips, recipe)
+    vectors = rounded(class_vectors_of(clips, recipe))
     teacher = memory.teacher(clips, vectors, offset=offset)
     model.head.add_stage(len(vectors), vectors)
     expert = model.head.experts[-1] if model.head.form else None
@@ -30,9 +34,18 @@ def learn(model: StPR, clips: StageClips, recipe: Recipe, trainer: Trainer) -> l
     if expert is not None or (recipe.contrast.spatial and model.encoder.adapter_parameters()):
         contrast = ClassContrast(combiner.class_vectors, recipe.contrast, offset=offset)
         curves = trainer.fit(Objective(model.encoder, expert, contrast, teacher), clips)
+        _round([*model.encoder.adapter_parameters(), *(expert.parameters() if expert else ())])
     remember(model, clips, offset)
     memory.update(clips, combiner.class_vectors[offset:], offset=offset)
     return curves
+
+
+@torch.no_grad()
+def _round(parameters: Iterable[Tensor]) -> None:
+    """Round trained matrices, which are most of an update beside the statistics."""
+    for parameter in parameters:
+        if parameter.ndim > 1:
+            parameter.copy_(rounded(parameter))
 
 
 @torch.no_grad()

@@ -50,7 +50,7 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
         return
     features, labels = held.centre.features(), held.labels_from(0)
     hold = scores.describe.held_still
-    look = recognised_by_look(_alike(scores, features, held_still(features, hold)), labels, len(scores.weight))
+    look = recognised_by_look(_alike(scores, features, held_still(features, hold)), labels, scores.classes)
     clips, whole, mostly = slid(features, _others(features, seed), hold)
     pointed, length, cosines = scores.resemble(clips)
     best, meant = cosines.argmax(dim=1), labels.repeat(len(clips) // len(labels))

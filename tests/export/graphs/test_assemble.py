@@ -18,11 +18,12 @@ from torch import Tensor
 from stpr.export.graphs.assemble import trace_pieces, write_onnx
 from stpr.export.graphs.cut import combine_piece, encoder_piece, graph_specs
 from stpr.export.graphs.trace import tensors_of, trace
-from stpr.export.graphs.weights import BACKBONE, PROJECTION, STAGE, expert_file
+from stpr.export.graphs.weights import BACKBONE, HALF, PROJECTION, STAGE, expert_file
 from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.engines.tensorrt_builder import build_plan
 from stpr.train.model.backbone import load_backbone
 from stpr.train.model.experts import Expert
+from stpr.train.model.rounding import rounded
 from stpr.train.model.stpr import StPR
 from tests.export.models import (
     MOTION,
@@ -76,6 +77,10 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         settings=settings,
         motion=MOTION if views else None,
     )
+    if views:  # as after training: matrices that half precision holds exactly
+        with torch.no_grad():
+            for value in [*model.encoder.adapter_parameters(), *model.head.experts.parameters()]:
+                value.copy_(rounded(value) if value.ndim > 1 else value)
     folder = tmp_path_factory.mktemp("graphs")
     write_onnx(model, trace_pieces(model), folder)
     return Exported(model, folder)
@@ -131,7 +136,7 @@ def test_every_initialiser_is_a_tensor_of_pytorch_bit_by_bit(exported: Exported)
     seen = set()
     for name in GraphName:
         for initialiser in exported.graph(name).graph.initializer:
-            owner, _, local = initialiser.name.partition("/")
+            owner, _, local = initialiser.name.removesuffix(HALF).partition("/")
             found = numpy_helper.to_array(initialiser)
             tensors = tensors_of(owners[owner]) if owner in owners else {}
             tensor = _stored(local, tensors)
@@ -139,7 +144,7 @@ def test_every_initialiser_is_a_tensor_of_pytorch_bit_by_bit(exported: Exported)
                 assert found.nbytes < 64, initialiser.name  # a shape or a scalar of the graph itself
             else:
                 np.testing.assert_array_equal(found, tensor.detach().numpy(), err_msg=initialiser.name)
-                seen.add(initialiser.name)
+                seen.add(initialiser.name.removesuffix(HALF))
     learnt = {
         f"{owner}/{name}"
         for owner, module in owners.items()
@@ -154,6 +159,16 @@ def _stored(local: str, tensors: dict[str, Tensor]) -> Tensor | None:
     if name not in tensors:
         return None
     return tensors[name] if name == local else tensors[name].T
+
+
+def test_what_half_precision_holds_is_stored_in_it(exported: Exported) -> None:
+    graph = exported.graph(GraphName.HEAD).graph
+    kinds = {one.name: onnx.helper.tensor_dtype_to_np_dtype(one.data_type) for one in graph.initializer}
+    narrow = [name for name in kinds if name.endswith(HALF)]
+    assert all(kinds[name] == np.float16 for name in narrow)
+    assert any(name.startswith("expert_1/") for name in narrow) == (exported.model.encoder.pixels.motion is not None)
+    widened = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Cast"}
+    assert {name: widened[name] for name in narrow} == {name: name.removesuffix(HALF) for name in narrow}
 
 
 def test_graphs_hold_no_weights_and_each_is_stored_once(exported: Exported) -> None:

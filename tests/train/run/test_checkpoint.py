@@ -19,6 +19,7 @@ from stpr.train.methods.build import build_model
 from stpr.train.model.combiners.fusion import Fusion
 from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.routing import ROUTERS
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import (
     KINDS,
@@ -118,10 +119,14 @@ def test_a_loaded_stage_gives_the_same_bits(name: str, tmp_path: Path) -> None:
             for expected, found in zip(model(given), loaded(given), strict=True):
                 assert torch.equal(expected, found)
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
-    if model.head.combiner.statistics is not None and loaded.head.combiner.statistics is not None:
-        assert torch.equal(
-            model.head.combiner.statistics.weight, loaded.head.combiner.statistics.weight
-        )  # derived, not stored
+    scores, again = model.head.combiner.statistics, loaded.head.combiner.statistics
+    if scores is not None and again is not None:
+        read = ("axes", "directions") if isinstance(scores, ClipStatistics) else ("weight",)
+        expected, found = (
+            {name: value for name, value in one.named_buffers() if name.endswith(read)} for one in (scores, again)
+        )
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], value) for name, value in expected.items())  # derived, not stored
 
 
 @pytest.mark.parametrize("name", VARIANTS)

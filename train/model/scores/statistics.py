@@ -125,16 +125,21 @@ class ClipStatistics(ClipScores):
         return self.wholeness is not None and self.wholeness.is_calibrated
 
     @property
+    def classes(self) -> int:
+        """The number of classes learnt so far."""
+        return len(self._views()[0].means)
+
+    @property
     def knows_by_direction(self) -> bool:
         """Whether familiarity is by direction (`Likeness`); with too few classes it is by distance."""
-        return self.likeness is not None and len(self._views()[0].means) >= FEWEST_CLASSES
+        return self.likeness is not None and self.classes >= FEWEST_CLASSES
 
     def log_likelihoods(self, features: Tensor) -> Tensor:
         """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
         if self.settings.likelihood == "gaussian":
             return super().log_likelihoods(features)
         pointed, _ = self.point(self.describe(features))
-        return pointed @ self.weight.T
+        return self._weighted_cosines(pointed)
 
     def point(self, described: Tensor) -> tuple[Tensor, Tensor]:
         """Directions of descriptions `(B, S)`, normalised per view, and their distance from the centre `(B, 1)`."""
@@ -149,7 +154,15 @@ class ClipStatistics(ClipScores):
     def resemble(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `point`, for clips `(B, T, D)`, and their mean cosines with the classes `(B, C)`."""
         pointed, length = self.point(self.describe(features))
-        return pointed, length, pointed @ self.weight.T / self.concentrations.sum()
+        return pointed, length, self._weighted_cosines(pointed) / self.concentrations.sum()
+
+    def _weighted_cosines(self, pointed: Tensor) -> Tensor:
+        """Cosines `(B, C)` of directions `(B, S)` with the classes, summed over the views with their weights."""
+        views = enumerate(zip(self._views(), self.places, strict=True))
+        first, *others = (
+            self.concentrations[row] * (pointed[:, place] @ view.directions.T) for row, (view, place) in views
+        )
+        return sum(others, start=first)
 
     def familiar(self, features: Tensor) -> Tensor:
         """Familiarity of clips `(B, T, D)`: `(B,)`, by `Familiarity` or `Likeness`."""
@@ -168,7 +181,7 @@ class ClipStatistics(ClipScores):
         Only if `knows_by_direction`.
         """
         described, views = self.describe(features), self._views()
-        others = torch.arange(len(views[0].means)) != label
+        others = torch.arange(self.classes) != label
         moved = [view.whitened(described[:, place]) for view, place in zip(views, self.places, strict=True)]
         places = [view.whitened(view.means[others]) for view in views]
         return likeness_to_other_classes(moved, places, self._view_shares().to(moved[0]))
@@ -231,12 +244,15 @@ class ClipStatistics(ClipScores):
             self.familiarity.refresh([views[0].refresh(covariance)])
             self._compare_distances(views[0], covariance)
             return
-        self.familiarity.refresh([view.refresh(view.covariance(counts)) for view in views])
+        if self.knows_by_direction:
+            for view in views:
+                view.refresh_triangular(view.covariance(counts))
+        else:
+            self.familiarity.refresh([view.refresh(view.covariance(counts)) for view in views])
         if not self.learns_weights:
             self.concentrations = self.concentrations.new_full((1,), float(self.settings.concentration))
         shares = self.concentrations / self.concentrations.sum().clamp_min(1e-12)
         self.shares = torch.cat([shares[row].expand(view.size) for row, view in enumerate(views)])
-        self.weight = torch.cat([self.concentrations[row] * view.directions for row, view in enumerate(views)], dim=1)
         if self.likeness is not None:
             self.likeness.refresh([view.directions for view in views])
         if self.wholeness is not None:

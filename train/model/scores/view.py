@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.train.model.directions import unit
+from stpr.train.model.rounding import rounded
 from stpr.train.model.scores.samples import Samples
+
+# A triangular whitening matrix is stored in whole STEPs above ZERO. From 1024 to 2047 half precision counts in whole
+# numbers, so most of them differ in one byte only, which compresses well.
+STEP: Final = 2.0**-7  # the diagonal is 1 or more
+ZERO: Final = 1024.0 + 128.0
+MOST: Final = 2047 - ZERO
 
 
 class Spread(NamedTuple):
@@ -43,10 +50,12 @@ class View(nn.Module):
         self.gains: Tensor
         self.directions: Tensor
         self.register_buffer("centre", torch.zeros(size), persistent=False)
-        # Axes of the correlation matrix; whitening scales each. They are most of what changes in a stage's update, so
-        # they are rounded to half precision, an error below the effect of shrinkage; PyTorch uses the rounded values.
+        # Axes of the correlation matrix, or a triangular matrix in their place; whitening scales each. They are most of
+        # what changes in a stage's update, so they are rounded to half precision, an error below the effect of
+        # shrinkage; PyTorch uses the rounded values.
         self.register_buffer("units", torch.ones(size), persistent=False)  # 1 / standard deviation
         self.register_buffer("axes", torch.zeros(0, 0, dtype=torch.float16), persistent=False)
+        self.zero = 0.0  # the value of `axes` that stands for 0
         self.register_buffer("gains", torch.zeros(size), persistent=False)
         self.register_buffer("directions", torch.zeros(0, size), persistent=False)
 
@@ -114,18 +123,38 @@ class View(nn.Module):
 
     def refresh(self, covariance: Tensor) -> Spread:
         """Derive and return the class means, centred, in the axes of `covariance`."""
+        axes, gains, variances = self._principal(covariance)
+        return Spread(self._read_by(axes, gains), variances)
+
+    def refresh_triangular(self, covariance: Tensor) -> None:
+        """As `refresh`, with a triangular matrix for the axes, which has half the numbers, in whole STEPs.
+
+        Whitened clips differ from those of `refresh` by a rotation, which changes no length and no angle.
+        """
+        axes, gains, _ = self._principal(covariance)
+        whitening = torch.linalg.qr((axes * gains).T, mode="r").R.T  # both times their transpose: the same matrix
+        step = max(STEP, float(whitening.abs().max()) / MOST)  # above STEP only if almost nothing is shrunk
+        self._read_by((whitening / step).round() + ZERO, torch.full_like(gains, step), zero=ZERO)
+
+    def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Axes `(S, S)` of the correlations, the gains along them that whiten, and the variances, `(S,)` each."""
         scale = self._scale(covariance)
+        self.units = (1 / scale).float()
         variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
-        self.centre, self.units, self.axes = self.means.mean(dim=0), (1 / scale).float(), axes.half()
+        kept = (1 - self.shrinkage) * variances.clamp_min(0) + self.shrinkage
+        return axes, kept.clamp_min(1e-12).rsqrt(), variances
+
+    def _read_by(self, axes: Tensor, gains: Tensor, zero: float = 0.0) -> Tensor:
+        """Set axes and gains, and derive the directions of the classes; returns their places in these axes `(C, S)`."""
+        self.centre, self.axes, self.gains, self.zero = self.means.mean(dim=0), axes.half(), gains.float(), zero
         places = self.seen(self.means.double())
-        gains = ((1 - self.shrinkage) * variances.clamp_min(0) + self.shrinkage).clamp_min(1e-12).rsqrt()
-        self.gains = gains.float()
-        self.directions = unit(places * gains).float()
-        return Spread(places, variances)
+        self.directions = rounded(unit(places * gains).float())
+        return places
 
     def seen(self, described: Tensor) -> Tensor:
         """Centre descriptions `(B, S)` on the classes and rotate them to the covariance's axes."""
-        return ((described - self.centre) * self.units) @ self.axes.to(described.dtype)
+        axes = self.axes.to(described.dtype)
+        return ((described - self.centre) * self.units) @ (axes - self.zero if self.zero else axes)
 
     def whitened(self, described: Tensor) -> Tensor:
         """Centre descriptions `(B, S)` on the classes and whiten them."""
