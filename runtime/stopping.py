@@ -67,6 +67,11 @@ class Stopping:
         """Whether a signal has arrived."""
         return self._asked_at is not None
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal has interrupted the work, since there was nothing yet to be stopped."""
+        return self.asked and not self._stops
+
     def conclude(self) -> None:
         """Print the summary, once."""
         if self._spoken.acquire(blocking=False):
@@ -117,7 +122,8 @@ class Stopping:
 def stop_on_signals() -> Iterator[Stopping]:
     """Handle signals in this block, entered by the main thread; before `by` is used, work is simply interrupted.
 
-    After a signal, the process ends with the block; exceptions of the block are still raised.
+    After a signal, the process ends with the block. Exceptions of the block are still raised, but not if the signal
+    interrupted the work before `by`: a library whose import was interrupted raises an error of its own.
     """
     stopping = Stopping()
     reading, writing = os.pipe()
@@ -130,8 +136,11 @@ def stop_on_signals() -> Iterator[Stopping]:
     for number in before:
         signal.signal(number, stopping.handle)
     try:
-        with suppress(StoppedError):
+        try:
             yield stopping
+        except BaseException as error:
+            if not isinstance(error, StoppedError) and not stopping.interrupted:
+                raise
         if stopping.asked:
             stopping.conclude()
             os._exit(0)  # Python's buffers are empty, since sinks and logs are unbuffered or flushed

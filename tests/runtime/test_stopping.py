@@ -102,6 +102,21 @@ def test_a_camera_that_fell_silent(bundle: Path, tmp_path: Path, number: signal.
     assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
 
+def test_a_library_whose_import_is_interrupted_and_says_so_in_its_own_way() -> None:
+    code = """
+import os, signal, time
+from stpr.runtime.stopping import stop_on_signals
+with stop_on_signals():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    except BaseException as error:
+        raise ImportError("initialization failed") from error
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.returncode, ended.stderr) == (0, f"{NOTHING}\n")
+
+
 def test_a_log_on_a_full_disk(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     with (
