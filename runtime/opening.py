@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 from stpr.runtime.contract.bundle import PLACE
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def open_for(settings: Settings, uri: str) -> Source:
     """Open one of the sources. Raises SourceError if that fails, StprError for an unreadable login file."""
-    if shows_login(uri):
+    if shows_login(uri) and any(uri in word for word in sys.argv):
         log.warning(
             "the password in an address can be read by every user of this machine (ps); name it with --login FILE."
         )

@@ -403,6 +403,11 @@ def test_a_password_on_the_command_line_is_warned_of_and_a_login_is_read_from_a_
     assert "can be read by every user of this machine (ps); name it with --login FILE" in done.stderr
     assert "refused, nothing listens at 127.0.0.1:9" in done.stderr
     assert "secret" not in done.stderr
+    (tmp_path / "run.toml").write_text('source = "http://me:secret@127.0.0.1:9/live"\n')  # where ps does not look
+    done = stpr_run("--config", tmp_path / "run.toml", "--bundle", bundle, "--headless")
+    assert "refused, nothing listens at 127.0.0.1:9" in done.stderr
+    assert "secret" not in done.stderr
+    assert "(ps)" not in done.stderr
     (tmp_path / "login").write_text("me\n")
     source = ("--source", "http://127.0.0.1:9/live", "--login", tmp_path / "login")
     done = stpr_run(*source, "--bundle", bundle, "--headless")
