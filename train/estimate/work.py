@@ -88,7 +88,7 @@ def _small(recipe: Recipe) -> Recipe:
     """The recipe with all widths small: it requests the same clips equally often."""
     change = msgspec.structs.replace
     kind, views = recipe.class_vectors.kind, recipe.statistics
-    inner, motion = change(views.inner, parts=()), change(views.motion, parts=())
+    inner, motion = change(views.inner, parts=(), views=1), change(views.motion, parts=())
     return change(
         recipe,
         backbone=change(recipe.backbone, projection=_narrow(recipe.backbone.projection), inner="none"),

@@ -20,7 +20,9 @@ from stpr.train.model.backbone import Backbone
 from stpr.train.run.execute import execute
 from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
+from stpr.train.settings.load import load_recipe
 from stpr.train.settings.recipe import Recipe
+from stpr.train.settings.shipped import shipped_recipes
 from tests.factories import make_video
 from tests.train.synthetic import FRAMES, STAGES, make_recipe
 
@@ -163,6 +165,18 @@ def recipe_of(tables: dict[str, Any], videos: Path, clip_folder: Path) -> Recipe
     few = {"batch": 4, "epochs_first": 2, "epochs_later": 1}
     data = {"kind": "folder", "root": str(videos)}
     return make_recipe(**{"optimizer": few, **tables, "backbone": backbone, "data": data})
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_work_of_every_shipped_recipe_is_counted(name: str) -> None:
+    recipe = load_recipe(name)
+    recipe = msgspec.structs.replace(
+        recipe, optimizer=msgspec.structs.replace(recipe.optimizer, epochs_first=1, epochs_later=1)
+    )
+    plan = [Stage(number, names) for number, names in enumerate(STAGES[:2], start=1)]
+    done = work_of(recipe, plan, [Clips(TRAIN, TEST)] * 2, behind=0, last=2)
+    assert sum(work.decoded for work in done) >= 2 * (TRAIN + TEST)  # test clips of later stages count in the first
+    assert sum(work.encoded for work in done) >= recipe.sampling.frames * 2 * (TRAIN + TEST)
 
 
 def test_frozen_clips_are_encoded_once() -> None:
