@@ -103,10 +103,10 @@ def _open_file(uri: str, rest: str, options: SourceOptions) -> Source:
 
 def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
     name, uri = masked(uri), with_login(uri, options.login)
-    opened, is_film, why = open_address(uri, options)
-    if is_film and not isinstance(opened, HTTPResponse):
-        return Fetched(open_video(opened, name, why=why, lost=partial(why_lost, uri, options)))
-    first: list[Capture] = [live_capture(uri, opened, options)]
+    found = open_address(uri, options)
+    if found.is_film and not isinstance(found.opened, HTTPResponse):
+        return Fetched(open_video(found.opened, name, why=found.why, lost=partial(why_lost, uri, options)))
+    first: list[Capture] = [live_capture(uri, found, options)]
     return LiveSource(name, lambda: first.pop() if first else connect_stream(uri, options))
 
 

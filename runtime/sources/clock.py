@@ -27,9 +27,12 @@ PAUSE: Final = 1.0  # seconds without a frame that are a pause, not a burst unde
 class Clock:
     """The clock of one connection, in seconds."""
 
-    def __init__(self, *, held: int = 0) -> None:
-        """`held`: frames always inside the decoder, which make each output older by as many frame periods."""
-        self._held = held
+    def __init__(self, *, held: int = 0, drift: float = DRIFT) -> None:
+        """`held`: frames always inside the decoder, which make each output older by as many frame periods.
+
+        `drift`: seconds per second that are allowed for the two clocks.
+        """
+        self._held, self._drift = held, drift
         self._recent: deque[tuple[float, float]] = deque(maxlen=PACED_FRAMES)  # arrival, timestamp
         self._ahead = math.inf  # offset by the frame with the smallest delay
 
@@ -41,7 +44,7 @@ class Clock:
         if self._recent and own <= self._recent[-1][1]:
             self.restart()
         elif self._recent:
-            self._ahead += DRIFT * (arrived - self._recent[-1][0])
+            self._ahead += self._drift * (arrived - self._recent[-1][0])
         self._recent.append((arrived, own))
         self._ahead = min(self._ahead, arrived - own)
         return self._ahead + own - self._held * self._period()

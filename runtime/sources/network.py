@@ -19,12 +19,14 @@ from stpr.runtime.sources.files import CODECS, fourcc, frames_announced
 from stpr.runtime.sources.jpegs import BEGIN, decoded, jpegs
 from stpr.runtime.sources.pictures import PictureCapture
 from stpr.runtime.sources.reasons import PORTS, ask_http, fault, no_stream, parted, why_no_stream
-from stpr.runtime.sources.stream import StreamCapture
+from stpr.runtime.sources.stream import Kind, StreamCapture
 
 STALL_SECONDS: Final = 5.0  # time without a frame after which a stream is lost
 PIECE: Final = 1 << 16
 PLAYLISTS: Final = (".m3u8", ".mpd", ".sdp")  # contain links to the video
 PLAYLIST_TYPES: Final = ("mpegurl", "dash+xml", "sdp")
+SEGMENTED, SEGMENTED_TYPES = PLAYLISTS[:2], PLAYLIST_TYPES[:2]  # those whose video comes in segments
+SEGMENT_PATIENCE: Final = 3  # times the time without a frame, since segments often last six seconds
 ENDLESS: Final = (1 << 31) - 1  # content length that some cameras announce for an endless stream
 PICTURES: Final = {"bmp", "jpeg", "jpg", "png", "webp"}  # types of still images
 HEAD: Final = 1 << 16  # bytes to search for the layout of an mp4
@@ -44,6 +46,7 @@ class Found(NamedTuple):
     opened: HTTPResponse | cv2.VideoCapture
     is_film: bool  # whether it has an end, so is a recording
     why: str | None = None  # the reason if it is known in advance that nothing can be decoded
+    in_segments: bool = False  # a playlist, whose video comes some seconds at a time
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,11 +70,12 @@ def with_login(url: str, login: tuple[str, str] | None) -> str:
 
 def connect_stream(url: str, options: SourceOptions) -> Capture:
     """Connect to a live stream; raises SourceError with the reason of a failure."""
-    return live_capture(url, open_address(url, options).opened, options)
+    return live_capture(url, open_address(url, options), options)
 
 
-def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: SourceOptions) -> Capture:
+def live_capture(url: str, found: Found, options: SourceOptions) -> Capture:
     """Make a capture of an address opened by `open_address`."""
+    opened = found.opened
     if isinstance(opened, HTTPResponse):
         pictures = jpegs(lambda: opened.read1(PIECE))
         capture = PictureCapture(pictures, decoded, opened.close, stall_seconds=options.stall_seconds)
@@ -81,15 +85,16 @@ def live_capture(url: str, opened: HTTPResponse | cv2.VideoCapture, options: Sou
         return capture
     # FFmpeg invents the timestamps of MJPEG over HTTP; over RTSP they are the camera's.
     made_up = url.startswith("http") and fourcc(opened) == MJPEG
-    return StreamCapture(
-        opened, threads=options.threads or 1, stall_seconds=options.stall_seconds, has_clock=not made_up
-    )
+    kind: Kind = "in segments" if found.in_segments else "untimed" if made_up else "timed"
+    seconds = options.stall_seconds * (SEGMENT_PATIENCE if found.in_segments else 1)
+    return StreamCapture(opened, threads=options.threads or 1, stall_seconds=seconds, kind=kind)
 
 
 def open_address(url: str, options: SourceOptions) -> Found:
     """Open a URL; raises SourceError if that fails."""
     address_text(url)
     grows = ends = False
+    in_segments = url.startswith("http") and url.partition("?")[0].lower().endswith(SEGMENTED)
     why = None
     if url.startswith("http") and not url.partition("?")[0].lower().endswith(PLAYLISTS):
         answer = ask_http(url, options.stall_seconds)
@@ -101,12 +106,14 @@ def open_address(url: str, options: SourceOptions) -> Found:
         if is_mjpeg:
             return Found(answer, is_film=False)
         grows, ends, why = _is_growing(answer), _has_an_end(answer), _cannot_be_read(answer)
+        in_segments = answer.headers.get_content_type().endswith(SEGMENTED_TYPES)
         answer.close()
         _refuse_what_is_no_film(url, answer)
     begun = time.monotonic()
     # An HTTP server has answered already, so what comes slowly is worth a longer wait.
     seconds = options.stall_seconds * (SELDOM_PATIENCE if url.startswith("http") else 1)
-    device = _open_stream(url, options, seconds, is_film=ends)
+    patience = options.stall_seconds * (SEGMENT_PATIENCE if in_segments else 1)
+    device = _open_stream(url, options, (seconds, patience), is_film=ends)
     if ends and time.monotonic() - begun >= seconds:
         device.release()
         raise no_stream(url, "timeout", f"the server answers, but too little of the video came within {seconds:g} s")
@@ -118,7 +125,7 @@ def open_address(url: str, options: SourceOptions) -> Found:
             reason = no_stream(url, "timeout", f"the server answers, but no picture came within {seconds:g} s")
         raise reason
     is_film = (ends or frames_announced(device) > 0) and not grows
-    return Found(device, is_film, None if fourcc(device) in CODECS else why)
+    return Found(device, is_film, None if fourcc(device) in CODECS else why, in_segments)
 
 
 def why_lost(url: str, options: SourceOptions, waited: float) -> SourceError | None:
@@ -179,9 +186,10 @@ def _is_growing(answer: HTTPResponse) -> bool:
     return head[4:8] == b"ftyp" and b"mvex" in head
 
 
-def _open_stream(url: str, options: SourceOptions, seconds: float, *, is_film: bool) -> cv2.VideoCapture:
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(seconds * 1000)]
-    limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(options.stall_seconds * 1000)]
+def _open_stream(url: str, options: SourceOptions, seconds: tuple[float, float], *, is_film: bool) -> cv2.VideoCapture:
+    """Open with OpenCV, which gives up after so many `seconds` without success, and later without a frame."""
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(seconds[0] * 1000)]
+    limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(seconds[1] * 1000)]
     limits += [cv2.CAP_PROP_N_THREADS, options.threads or 1]
     words = {"rtsp_transport": options.transport, "analyzeduration": str(LOOK_MICROSECONDS)}
     return open_with_ffmpeg(url, limits, words | (UNBROKEN if is_film else AT_ONCE))

@@ -10,23 +10,25 @@ from __future__ import annotations
 
 import resource
 import time
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import cv2
 
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.sources.capture import Shot, retrieve_rgb
-from stpr.runtime.sources.clock import Clock
+from stpr.runtime.sources.clock import DRIFT, Clock
 from stpr.runtime.sources.files import CODECS, codec_change, fourcc, no_frame
 from stpr.runtime.sources.pictures import stalled
 from stpr.runtime.sources.reasons import FIXES
 
 BUDGET_SECONDS: Final = 1.0  # maximum age of a decoded frame
+SEGMENT_SECONDS: Final = 10.0  # the same where frames come in segments
 FRESH_SECONDS: Final = 0.2  # age at which catching up ends
 CATCH_UP_SECONDS: Final = 3.0  # maximum duration of catching up
 SETTLE_SECONDS: Final = 5.0  # maximum duration of skipping the initial backlog
 SELDOM_SECONDS: Final = 0.7  # between frames; slower streams are hard to open in containers that FFmpeg must probe
 FILM_SECONDS: Final = 5.0  # content longer than this that arrives at once is not a camera's buffer
+Kind: TypeAlias = Literal["timed", "untimed", "in segments"]
 WAITED: Final = 0.5  # share of frames that had to be waited for, above which the newest frames are reached
 
 
@@ -35,18 +37,23 @@ class StreamCapture:
 
     skipped = 0
 
-    def __init__(self, device: cv2.VideoCapture, *, threads: int, stall_seconds: float, has_clock: bool = True) -> None:
+    def __init__(self, device: cv2.VideoCapture, *, threads: int, stall_seconds: float, kind: Kind = "timed") -> None:
         """`threads` decoding threads hold back `threads` - 1 frames.
 
-        The stream is lost if no frame comes for `stall_seconds`. Without timestamps (`has_clock`), the capture time of
-        a frame is when it is decoded.
+        The stream is lost if no frame comes for `stall_seconds`. In an "untimed" one, without timestamps, the capture
+        time of a frame is when it is decoded. One "in segments" of some seconds is given out at its own pace, as far
+        behind as its segments are long.
         """
         self.dropped = 0
         self._began = False
         self._stall_seconds = stall_seconds
         self._device, self._threads, self._codec = device, threads, fourcc(device)
-        self._clock = Clock(held=threads - 1) if has_clock else None
-        self._settle_until = time.monotonic() + (SETTLE_SECONDS if has_clock else 0.0)
+        self._in_segments = kind == "in segments"
+        self._budget = SEGMENT_SECONDS if self._in_segments else BUDGET_SECONDS
+        self._behind = 0.0  # how long frames of segments are held back, in seconds
+        drift = 0.0 if self._in_segments else DRIFT  # held back, no frame tells how far the clocks have drifted
+        self._clock = Clock(held=threads - 1, drift=drift) if kind != "untimed" else None
+        self._settle_until = time.monotonic() + (SETTLE_SECONDS if self._clock is not None else 0.0)
         self._first: tuple[float, float] | None = None  # arrival and timestamp of the first frame
 
     def read(self) -> Shot | None:
@@ -64,7 +71,8 @@ class StreamCapture:
                     self.dropped += 1
                     continue
                 self._settle_until = 0.0
-            if now - seen_at <= (BUDGET_SECONDS if late is None else FRESH_SECONDS):
+            if now - seen_at <= (self._budget if late is None else FRESH_SECONDS):
+                self._hold_back(seen_at, now, 0.0 if late is not None else self._behind)
                 image = retrieve_rgb(self._device)
                 return None if image is None else Shot(image, None, seen_at)
             self.dropped += 1
@@ -117,6 +125,12 @@ class StreamCapture:
                 " for a camera; download it and watch the file",
                 code="gone",
             )
+
+    def _hold_back(self, seen_at: float, now: float, behind: float) -> None:
+        """Wait until the frame is as old as the oldest one that came with its segment."""
+        if self._in_segments:
+            self._behind = max(behind, now - seen_at)
+            time.sleep(max(0.0, seen_at + self._behind - now))
 
     def _seen_at(self, now: float) -> float:
         if self._clock is None:

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -303,6 +304,39 @@ def test_other_protocols_from_a_real_sender(url: str, words: tuple[str, ...], mo
     assert len(frames) == 10
     assert {frame.image.shape for frame in frames} == {(120, 160, 3)}
     assert {frame.connection for frame in frames} == {0}
+
+
+def test_a_stream_in_segments_is_seen_at_its_own_pace(tmp_path: Path) -> None:
+    """HLS: a second of frames at a time, none of which may be dropped for its age."""
+    command = [str(FFMPEG), "-v", "quiet", "-re", "-f", "lavfi", "-i", f"testsrc2=size=160x120:rate={FPS}"]
+    command += ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", str(FPS)]
+    command += ["-f", "hls", "-hls_time", "1", "-hls_flags", "delete_segments", str(tmp_path / "live.m3u8")]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietFiles, directory=str(tmp_path)))
+    with server, subprocess.Popen(command) as encoder:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        try:
+            deadline = time.monotonic() + 20
+            while len(list(tmp_path.glob("*.ts"))) < 4 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            with closing(open_source(f"http://127.0.0.1:{server.server_port}/live.m3u8")) as source:
+                arrivals, frames = [], []
+                for frame, _ in zip(source, range(3 * FPS), strict=False):
+                    arrivals.append(time.monotonic())
+                    frames.append(frame)
+        finally:
+            encoder.kill()
+            server.shutdown()
+    assert source.origin.is_live
+    assert np.diff([frame.index for frame in frames]) == pytest.approx(1.0)
+    assert np.diff([frame.captured_at for frame in frames]) == pytest.approx(1 / FPS, abs=0.01)
+    assert np.percentile(np.diff(arrivals), 90) < 3 / FPS
+    ages = [at - frame.captured_at for at, frame in zip(arrivals, frames, strict=True)]
+    assert 0.5 < ages[-1] < 3.0
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 def test_a_server_whose_pictures_are_late_is_not_told_to_send_others() -> None:
