@@ -1,4 +1,4 @@
-"""Measure the size of each stage's update for a device that has the stage before: a table and a plot.
+"""Measure the size of each stage's update for a device that has the stage before: tables and a plot.
 
 Both are extrapolated to stage 50: experts have one size and classes are rows, so a bundle grows linearly.
 """
@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import click
+import onnx
 from matplotlib.figure import Figure
+from onnx import numpy_helper
+from onnx.external_data_helper import load_external_data_for_tensor
 
 from stpr.export.package.pipeline import export_stage
 from stpr.export.package.request import Options
 from stpr.export.precisions import PRECISIONS
 from stpr.runtime.contract.bundle import open_bundle
 from stpr.runtime.contract.command import Command
-from stpr.runtime.contract.delta import bytes_of, write_delta
-from stpr.runtime.contract.manifest import Precision
+from stpr.runtime.contract.delta import PACKED, bytes_of, packed_bytes, write_delta
+from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.train.estimate.audit import HORIZON
 
 PARTS: Final = ("weights/stage", "weights/expert", "golden")  # listed separately; the rest is graphs and documents
@@ -40,7 +43,7 @@ Row: TypeAlias = list[float]  # MB of each part of an update, of all of it, and 
 def main(  # noqa: PLR0913  (one parameter per option is click's way)
     *, run: Path, stages: int, precision: Precision, clips: int, out: Path | None, plot: Path | None
 ) -> None:
-    """Print the size of the update to each stage of RUN, by part, and of the whole bundle."""
+    """Print the size of the update to each stage of RUN, by part, and of the last one by tensor; and of the bundle."""
     rows: dict[int, Row] = {}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         options = Options(precision=precision, clips=clips)
@@ -49,12 +52,17 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
             delta = write_delta(open_bundle(before), open_bundle(after), after.with_name(f"update-{stage}"))
             sizes = [*_parts(delta).values(), bytes_of(delta), bytes_of(after)]
             rows[stage + 1] = [size / 1e6 for size in sizes]
+        last = [*_tensors(delta, after)]
     click.echo(f"| to stage | {' | '.join(NAMES)} | MB | whole bundle |")
     click.echo("|---|---|---|---|---|---|---|")
     ahead = _ahead(rows)
     for stage, row in [*rows.items(), *list(ahead.items())[-1:]]:
         said = f"{stage}, projected" if stage in ahead else str(stage)
         click.echo(f"| {said} | {' | '.join(f'{size:.2f}' for size in row)} |")
+    click.echo(f"\n| tensors of the update to stage {stages} | type | MB | MB packed |")
+    click.echo("|---|---|---|---|")
+    for name, kind, size, packed in last:
+        click.echo(f"| {name} | {kind} | {size / 1e6:.3f} | {packed / 1e6:.3f} |")
     if plot is not None:
         _draw(rows, ahead, plot)
 
@@ -65,6 +73,34 @@ def _parts(delta: Path) -> dict[str, int]:
     for name, size in _files(delta):
         sizes[next((part for part in PARTS if name.startswith(part)), "")] += size
     return sizes
+
+
+def _tensors(delta: Path, bundle: Path) -> Iterator[tuple[str, str, int, int]]:
+    """Each kind of tensor in the weight files that an update brings: name, type, bytes, and bytes packed as it is."""
+    brought = {name.removesuffix(PACKED) for name, _ in _files(delta) if name.startswith("weights/")}
+    found: dict[tuple[str, str], dict[str, bytes]] = {}
+    for graph in (GraphName.ENCODER, GraphName.HEAD):
+        for tensor in onnx.load(str(open_bundle(bundle).graph(graph)), load_external_data=False).graph.initializer:
+            if brought.intersection(entry.value for entry in tensor.external_data):
+                load_external_data_for_tensor(tensor, str(bundle))
+                kind = numpy_helper.to_array(tensor).dtype.name
+                found.setdefault((_kind_of(tensor.name), kind), {})[tensor.name] = tensor.raw_data
+    rows = [
+        (name, kind, sum(map(len, held.values())), sum(packed_bytes(content) for content in held.values()))
+        for (name, kind), held in found.items()
+    ]
+    yield from sorted(rows, key=lambda row: -row[3])
+
+
+def _kind_of(name: str) -> str:
+    """What a tensor is, without the number of its view or expert."""
+    part, *inside = name.split("/")[:2]
+    if part.startswith("expert_"):
+        return "expert"
+    if "adapter" in inside[0]:
+        return "adapter"
+    words = [word for word in inside[0].split(".") if not word.isdigit()]
+    return " ".join(words).removeprefix("head ").replace("_", " ")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:

@@ -146,6 +146,11 @@ def bytes_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def packed_bytes(content: bytes) -> int:
+    """How many bytes numbers take in a delta."""
+    return min(len(b"".join(_packed([content], width))) for width in (1, WIDTH))
+
+
 def target_of(base: Path, folder: Path) -> Path:
     """The path for the new bundle: beside `base`, named by its stage. Raises BundleError if `folder` is not a delta."""
     made = _read(folder)[1].manifest
