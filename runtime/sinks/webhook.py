@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from stpr.runtime.contract.errors import StprError
+from stpr.runtime.log import Overdue
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
 from stpr.runtime.sinks.credentials import read_secret
@@ -24,6 +26,8 @@ from stpr.runtime.sinks.sink import MissedError
 TIMEOUT: Final = 5.0  # seconds for the server to answer
 PAUSES: Final = (0.5, 2.0)  # seconds before the second and the third attempt
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes to retry; others would not change
+
+log = logging.getLogger(__name__)
 
 
 class Webhook:
@@ -41,9 +45,13 @@ class Webhook:
         missed = None
         for event in result.events:
             line = {"source": result.frame.source.name} | msgspec.to_builtins(event)
-            missed = self._deliver(msgspec.json.encode(line)) or missed
+            with Overdue(self._is_silent):
+                missed = self._deliver(msgspec.json.encode(line)) or missed
         if missed is not None:  # without the path, which may contain a secret
             raise MissedError(f"{self._parts.netloc} did not accept an event: {missed}; check the server.")
+
+    def _is_silent(self, seconds: float) -> None:
+        log.warning("webhook: %s has not accepted an event within %.0f s; trying on.", self._parts.netloc, seconds)
 
     def close(self) -> None:
         """Nothing to close; connections are not kept open."""

@@ -28,6 +28,7 @@ class Outage:
 
     def awaits(self, seconds: float) -> None:
         """Log that it has not answered for so long, unless something was said about it within the last minute."""
+        self._since = self._since or time.monotonic() - seconds
         if time.monotonic() - self._said_at > LINE_SECONDS:
             self._say(f"waiting for {self._name}, which has not answered within {seconds:.0f} s.")
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -222,3 +222,14 @@ def test_a_file_of_a_header_that_is_none_is_one_line_without_it(tmp_path: Path, 
     with pytest.raises(StprError, match=r"^--webhook-header .*header (has|holds) ") as caught:
         opened("http://host", webhook_header=tmp_path / "header")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_server_that_takes_its_time_is_told_while_it_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stpr.runtime.log.FIRST_WORD_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        with closing(opened(f"http://{place}/hook")) as sink, pytest.raises(MissedError, match=r"no answer in 0\.5 s"):
+            sink.write(event(1))
+    assert caplog.messages == [f"webhook: {place} has not accepted an event within 0 s; trying on."]
