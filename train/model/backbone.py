@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATIO
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.model.hub import cached_only, fetched_elsewhere
 from stpr.train.model.processor import read_processor
 from stpr.train.settings.automatic import BackboneTraits
 
@@ -143,6 +144,7 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
     looks_local = place.startswith((".", "/")) or place.count("/") > 1
     if looks_local and not Path(place).is_dir():
         raise RecipeError(f"[backbone] source: there is no folder {place}; name one with a config.json, or a hub id.")
+    away = not Path(place).is_dir() and cached_only()
     try:
         _check_readable(Path(place))
         config = transformers.AutoConfig.from_pretrained(place)
@@ -150,10 +152,8 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
         network = _network(place, config)
         seen = read_processor(place, source)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise RecipeError(
-            f"[backbone] source {source!r} can't be loaded ({first_line(error)}); give a local folder or hub id:"
-            " --set backbone.source=DIR."
-        ) from error
+        fix = fetched_elsewhere(source) if away else "give a local folder or hub id: --set backbone.source=DIR."
+        raise RecipeError(f"[backbone] source {source!r} can't be loaded ({first_line(error)}); {fix}") from error
     backbone = Backbone(network, seen.spec, source=source, inner=inner, text=config.model_type == "clip")
     backbone.swaps, backbone.told = seen.swaps, seen.told
     return backbone

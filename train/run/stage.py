@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
+from stpr.runtime.contract.errors import RecipeError
 from stpr.train.learning.fit import Terms, Trainer
 from stpr.train.learning.inputs import StageInputs
 from stpr.train.learning.stage_clips import StageClips
@@ -29,6 +32,19 @@ class Learnt:
     doubts: list[tuple[int, int]]  # row of a training clip, class of this stage that it resembles
 
 
+@contextmanager
+def _invertible() -> Iterator[None]:
+    """Raise RecipeError for statistics that can't be computed."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise RecipeError(
+            "the class statistics can't be computed: clips vary in fewer directions than features have, so their"
+            " covariance has no inverse; raise [statistics] shrinkage, by default 0.1, or add clips."
+        ) from error
+
+
+@_invertible()
 def learn_stage(model: StPR, classes: tuple[str, ...], inputs: StageInputs, recipe: Recipe, trainer: Trainer) -> Learnt:
     """Train `model` on a stage, in place; held-out clips are used for the threshold only (`run/open_set.py`)."""
     learn, encoder = method_of(recipe).learn, model.encoder

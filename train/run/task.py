@@ -104,7 +104,13 @@ def _folder(folder: Path, asked: TaskOptions) -> Task:
         raise RecipeError(f"--data {asked.data}: {folder} is a folder of videos, not a recipe; leave --data out.")
     name = folder.resolve().name
     out = asked.out or _default_out(name)
-    if asked.resume and videos_file(out).is_file() and recipe_file(out).is_file():
+    lost = [file.name for file in (recipe_file(out), videos_file(out)) if not file.is_file()]
+    if asked.resume and lost and begun_stages(out):
+        raise CheckpointError(
+            f"{out} has stages but no {lost[0]}, with which they were learnt; restore it from a copy, or choose another"
+            " --out."
+        )
+    if asked.resume and not lost:
         recipe = read_resolved(recipe_file(out), changes=asked.changes, root=str(out))
         return Task(recipe, out, resume=True, videos=_found_again(out, folder))
     videos, notes = read_class_folders(folder.resolve())

@@ -76,7 +76,7 @@ def _read_tables(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} can't be read as TOML: {error}.") from error
+        raise RecipeError(f"{file} can't be read as TOML ({error}); fix it, or restore it from a copy.") from error
 
 
 def parse_recipe(tables: dict[str, Any], *, where: str) -> Recipe:

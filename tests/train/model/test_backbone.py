@@ -266,7 +266,8 @@ def test_a_hub_id_that_can_not_be_had_is_one_line_at_once(tmp_path: Path) -> Non
     run = subprocess.run([sys.executable, "-c", command], env=surroundings, capture_output=True, text=True, check=False)
     said = run.stderr.strip().splitlines()[-1]
     assert "RecipeError: [backbone] source 'nobody/nothing' can't be loaded (" in said
-    assert said.endswith("give a local folder or hub id: --set backbone.source=DIR.")
+    assert said.endswith("copy that folder here and add `--set backbone.source=nothing`.")
+    assert "`hf download nobody/nothing --local-dir nothing`" in said
 
 
 def test_a_real_mobilenet_keeps_its_features(shared_data: Path) -> None:

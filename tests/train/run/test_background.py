@@ -116,6 +116,12 @@ def test_windows_are_kept_in_the_cache_and_counted_without_decoding(root: Path, 
     assert (cache.served, cache.added) == (2, 4)
 
 
+def test_a_covariance_without_an_inverse_is_one_line() -> None:
+    settings = make_recipe(**{**EVENTS, "statistics": {**EVENTS["statistics"], "shrinkage": 0.0}})
+    with pytest.raises(RecipeError, match=r"covariance has no inverse; raise \[statistics\] shrinkage"):
+        learn_stage(build_model(settings), STAGES[0], make_inputs(1, clips=6), settings, make_fit(settings, 1))
+
+
 def evidence(*, background: bool) -> tuple[float, float]:
     """Mean evidence of test clips, and of windows like the background: half of one class and half of another."""
     settings = make_recipe(**EVENTS)

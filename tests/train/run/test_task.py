@@ -143,6 +143,16 @@ def test_a_stage_that_was_stopped_is_taken_up_by_the_same_command(run: Path, tmp
     assert again.recipe == task.recipe
 
 
+@pytest.mark.parametrize("lost", ["recipe.toml", "videos.csv"])
+def test_a_run_whose_list_or_recipe_is_lost_is_not_begun_anew(lost: str, run: Path, tmp_path: Path) -> None:
+    """Another split could test what was trained on."""
+    (run / lost).unlink()
+    result = train(write_classes(tmp_path / "now", "wave", "clap"), "--out", run, "--resume", sets=())
+    assert result.exit_code == 2
+    assert f"has stages but no {lost}, with which they were learnt; restore it from a copy" in result.stderr
+    assert not (run / lost).exists()
+
+
 def test_a_run_that_was_carried_away_goes_on_with_its_own_recipe(run: Path, tmp_path: Path) -> None:
     """Its recipe names the list where it was once; `--data` names the folder that the videos are in now."""
     file = run / "recipe.toml"
@@ -175,7 +185,7 @@ def test_a_backbone_that_can_not_be_had_is_one_line_and_nothing_is_written(
     result = train(videos, "--out", tmp_path / "runs" / "run", sets=("backbone.source=nobody/nothing",))
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: [backbone] source 'nobody/nothing' can't be loaded (")
-    assert result.stderr.endswith("give a local folder or hub id: --set backbone.source=DIR.\n")
+    assert result.stderr.endswith("copy that folder here and add `--set backbone.source=nothing`.\n")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
