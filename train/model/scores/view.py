@@ -86,6 +86,7 @@ class View(nn.Module):
         self.means = self.means.new_zeros(classes, self.size)
         self.differences = self.means.new_zeros(classes if self.in_halves else 0, self.size)
         self.axes = self.axes.new_zeros(self.size, self.size)
+        self.directions = self.directions.new_zeros(classes, self.size)
 
     def covariance(self, counts: Tensor) -> Tensor:
         """The within-class covariance `(S, S)` in float64; `counts`: number of rows, or rows per half `(C, 2)`."""

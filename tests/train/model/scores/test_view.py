@@ -128,6 +128,8 @@ def test_it_grows_with_the_classes_as_a_checkpoint_must() -> None:
         name: value.shape for name, value in view.state_dict().items()
     }
     assert set(blank.state_dict()) == {"means", "scatter", "differences"}
+    # What is derived has its shape too, so that FLOPs can be counted where there are no values.
+    assert (blank.directions.shape, blank.axes.shape) == ((6, SIZE), (SIZE, SIZE))
 
 
 def test_a_row_of_weight_two_counts_like_two() -> None:
