@@ -12,7 +12,7 @@ from stpr.runtime.contract.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class SkipList:
-    """Videos to leave out: paths below the videos' folder, with their line numbers in `file`."""
+    """Videos to leave out: paths below the videos' folder or the working folder, with their line numbers in `file`."""
 
     file: Path
     lines: dict[str, int]
@@ -23,7 +23,8 @@ class SkipList:
         Raises DataError for an entry that is not one of `videos`, unless its folder has the name of a learnt class,
         whose videos may be gone from the data set.
         """
-        asked, listed = {folder / entry: entry for entry in self.lines}, frozenset(videos)
+        listed = frozenset(videos)
+        asked = {_meant(entry, folder, listed): entry for entry in self.lines}
         for path, entry in asked.items():
             if path not in listed and path.parent.name not in learnt:
                 raise DataError(
@@ -50,8 +51,15 @@ def read_skip_list(file: Path) -> SkipList:
     return SkipList(file, {entry: number for entry, number in lines.items() if not entry.startswith("#")})
 
 
+def _meant(entry: str, folder: Path, listed: Collection[Path]) -> Path:
+    """The video that an entry names: below `folder`, or by a path as messages show it."""
+    here = Path(entry).absolute()
+    return here if here in listed else folder / entry
+
+
 def _nearest(entry: str, folder: Path, listed: Collection[Path]) -> str:
     """A hint in brackets if the entry is a video's path from another folder level, or at least its name; else ""."""
-    names = sorted(path.relative_to(folder).as_posix() for path in listed if path.name == Path(entry).name)
+    alike = [path for path in listed if path.name == Path(entry).name]
+    names = sorted((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix() for path in alike)
     near = [name for name in names if entry.endswith(f"/{name}") or name.endswith(f"/{entry}") or len(names) == 1]
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -111,15 +111,21 @@ def _folder(folder: Path, asked: TaskOptions) -> Task:
             " --out."
         )
     if asked.resume and not lost:
-        recipe = read_resolved(recipe_file(out), changes=asked.changes, root=str(out))
+        recipe = _skipping(read_resolved(recipe_file(out), changes=asked.changes, root=str(out)))
         return Task(recipe, out, resume=True, videos=_found_again(out, folder))
     videos, notes = read_class_folders(folder.resolve())
     background, said = background_of(folder.resolve())
     classes = sorted({video.label for video in videos})
     data = {"kind": "csv", "root": str(out), "file": VIDEOS, "videos": "", "background": background}
     tables = {"name": name, "data": data, "stages": {"classes": [classes]}}
-    recipe = folder_recipe(tables, changes=asked.changes)
+    recipe = _skipping(folder_recipe(tables, changes=asked.changes))
     return Task(recipe, out, asked.resume, videos, [*notes, *said])
+
+
+def _skipping(recipe: Recipe) -> Recipe:
+    """Take a skip list relative to the working folder, as any path of a command: the root is the run folder here."""
+    skip = recipe.data.skip
+    return replace(recipe, data=replace(recipe.data, skip=str(Path(skip).absolute()))) if skip else recipe
 
 
 def _found_again(run: Path, folder: Path) -> list[Video]:
@@ -155,10 +161,16 @@ def _more_classes(folder: Path, run: Path, asked: TaskOptions) -> Task:
     listed = [video for video in kept if video.label not in new] + [video for video in videos if video.label in new]
     recipe = replace(
         begun,
-        data=CsvList(root=str(run), file=VIDEOS, videos="", background=background),
+        data=CsvList(root=str(run), file=VIDEOS, videos="", background=background, skip=_skip_of(begun, run)),
         stages=StageSettings(classes=(*learnt, new), seed=begun.stages.seed),
     )
     return Task(recipe, run, resume=True, videos=listed, notes=[*notes, *said])
+
+
+def _skip_of(begun: Recipe, run: Path) -> str:
+    """The run's skip list, or a new one relative to the working folder; "" without one."""
+    skip, before = begun.data.skip, read_resolved(recipe_file(run)).data.skip
+    return str(begun.data.path(skip) if skip == before else Path(skip).absolute()) if skip else ""
 
 
 def _background_of(folder: Path, begun: Recipe) -> tuple[str, list[str]]:

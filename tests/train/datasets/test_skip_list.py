@@ -47,6 +47,15 @@ def test_an_entry_that_is_no_video_is_told(tmp_path: Path, entry: str, said: str
     assert "\n" not in caught.value.message
 
 
+def test_a_video_elsewhere_is_named_by_its_own_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    videos = [tmp_path / "wave" / "a.mp4", tmp_path / "wave" / "b.mp4"]
+    skip = read_skip_list(write(tmp_path, f"wave/a.mp4\n{videos[1]}\n"))
+    assert skip.among(videos, FOLDER) == set(videos)
+    with pytest.raises(DataError, match=rf"did you mean '{tmp_path}/wave/b.mp4'"):
+        read_skip_list(write(tmp_path, "other/b.mp4")).among(videos, FOLDER)
+
+
 def test_videos_of_a_learnt_class_may_be_gone(tmp_path: Path) -> None:
     skip = read_skip_list(write(tmp_path, "run/d.mp4\nclap/b.mp4\n"))
     assert skip.among(LISTED, FOLDER, learnt={"run"}) == {LISTED[0]}

@@ -143,6 +143,26 @@ def test_a_stage_that_was_stopped_is_taken_up_by_the_same_command(run: Path, tmp
     assert again.recipe == task.recipe
 
 
+def test_a_damaged_video_of_a_folder_is_skipped_by_the_path_that_the_message_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    videos = write_classes(tmp_path / "videos", "wave", "clap")
+    (videos / "wave" / "mon_1.avi").write_bytes(b"no video")
+    (tmp_path / "skip.txt").write_text("videos/wave/mon_1.avi\n")
+    assert "wave/mon_1.avi can't be opened" in train("videos").stderr
+    skipped = (*QUICK, "data.skip=skip.txt")
+    result = train("videos", sets=skipped)
+    assert result.exit_code == 0, result.output
+    assert f"skip list {tmp_path}/skip.txt: 1 left out" in result.stderr
+    assert train("videos", "--resume", sets=skipped).exit_code == 0
+    more = write_classes(tmp_path / "more", "jump")
+    (more / "jump" / "mon_2.avi").write_bytes(b"no video")
+    assert "jump/mon_2.avi can't be opened" in train("more", "--run", "runs/videos", sets=()).stderr
+    (tmp_path / "skip.txt").write_text(f"videos/wave/mon_1.avi\n{more}/jump/mon_2.avi\n")
+    assert train("more", "--run", "runs/videos", sets=()).exit_code == 0  # the run knows its list
+
+
 @pytest.mark.parametrize("lost", ["recipe.toml", "videos.csv"])
 def test_a_run_whose_list_or_recipe_is_lost_is_not_begun_anew(lost: str, run: Path, tmp_path: Path) -> None:
     """Another split could test what was trained on."""
