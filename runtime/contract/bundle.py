@@ -15,6 +15,7 @@ import numpy as np
 from stpr.runtime.contract.durable import explain, locked, whole_folder
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import FileEntry, GraphName, Manifest, Precision, read_manifest
+from stpr.runtime.contract.names import shown
 from stpr.runtime.contract.preprocess import Array
 
 MANIFEST = "manifest.json"
@@ -114,12 +115,19 @@ def open_bundle(path: Path) -> Bundle:
     if (path / DELTA).is_file():
         raise BundleError(f"{path} is an update, not a bundle; apply it with `stpr-update BUNDLE {path}`.")
     if not manifest_file.is_file():
-        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}. Make one with `stpr-export --stage N`.")
+        raise BundleError(f"{shown(path)} is not a bundle: it has no {MANIFEST}. {_meant(path)}")
     sealed = read_manifest(manifest_file.read_bytes(), str(manifest_file))
     for name, entry in sealed.manifest.files.items():
         check_file(path, name, entry)
     _check_precision(path, sealed.manifest)
     return Bundle(path, sealed.manifest, sealed.digest)
+
+
+def _meant(path: Path) -> str:
+    """Name the bundle that a file belongs to, or the bundles in a folder of them; how to make one if there is none."""
+    near = [path.parent / MANIFEST, *sorted(path.glob(f"*/{MANIFEST}")), *sorted(path.glob(f"*/*/{MANIFEST}"))]
+    found = [shown(file.parent) for file in near if file.is_file()]
+    return f"Did you mean {', '.join(found[:3])}?" if found else "Make one with `stpr-export --stage N`."
 
 
 class _Proof(msgspec.Struct, frozen=True):

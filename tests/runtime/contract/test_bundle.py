@@ -33,6 +33,12 @@ def test_a_whole_bundle_opens(bundle: Path) -> None:
     assert list(golden.feeds) == ["frames"]
 
 
+def test_a_file_of_a_bundle_and_a_folder_of_bundles_are_told_which_one_is_meant(bundle: Path) -> None:
+    for named in (bundle / "head.onnx", bundle.parent, bundle.parent.parent):
+        with pytest.raises(BundleError, match=rf"is not a bundle: .* Did you mean {bundle}\?"):
+            open_bundle(named)
+
+
 def test_a_bundle_that_sees_motion_has_the_golden_clips_pairs(tmp_path: Path) -> None:
     golden = open_bundle(make_bundle(tmp_path, motion=MOTION)).golden()
     assert golden.greys is not None
