@@ -19,8 +19,9 @@ from stpr.train.model.processor import read_processor
 from stpr.train.settings.automatic import BackboneTraits
 
 TINY = "tiny"
-Inner: TypeAlias = Literal["none", "auto"] | tuple[int, ...]
-AUTO_LAYERS: Final = (0.63, 0.75)  # of the depth: hidden states 10 and 12 of a MobileNetV2's 16
+Inner: TypeAlias = Literal["none", "auto", "pairs"] | tuple[int, ...]
+# Shares of the depth. Of a MobileNetV2's 16 hidden states: 10 and 12; the pairs 9 and 14, 11 and 12.
+BY_DEPTH: Final = {"auto": (0.63, 0.75), "pairs": (0.56, 0.875, 0.69, 0.75)}
 TINY_FOLDER = Path(__file__).parent / "tiny"
 
 
@@ -73,10 +74,7 @@ class Backbone(nn.Module):
         if inner == "none":
             return (), ()
         states = getattr(self.network(blank, output_hidden_states=True), "hidden_states", None) or ()
-        if inner == "auto":
-            found = tuple(dict.fromkeys(round(share * len(states)) for share in AUTO_LAYERS))
-        else:
-            found = tuple(inner)
+        found = by_depth(inner, len(states)) if isinstance(inner, str) else tuple(inner)
         if not found or max(found) >= len(states):
             raise RecipeError(
                 f"[backbone] inner: {self.source} has {len(states)} hidden states, numbered from 0, so"
@@ -117,6 +115,15 @@ class Backbone(nn.Module):
                 digest.update(name.replace(".frozen.", ".").encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def by_depth(inner: Literal["auto", "pairs"], states: int) -> tuple[int, ...]:
+    """The hidden states of "auto" or "pairs"; a shallow network has fewer, still an even number for "pairs"."""
+    last = max(0, states - 1)
+    found = tuple(dict.fromkeys(min(last, round(share * states)) for share in BY_DEPTH[inner]))
+    if inner == "auto" or len(found) % 2 == 0:
+        return found
+    return found[:-1] or (max(0, found[0] - 1), found[0])
 
 
 def spread(state: Tensor) -> Tensor:

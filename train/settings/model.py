@@ -16,12 +16,13 @@ class BackboneSettings(Section, frozen=True):
     "auto", here and in the tables below, depends on the network (`stpr.train.settings.automatic`).
 
     `inner`: hidden states of the network, numbered from 0 as in `transformers`, whose mean and standard deviation over
-    the picture are added to the frame feature; "auto" takes those at two thirds and three quarters of the depth.
+    the picture are added to the frame feature; "auto" takes those at two thirds and three quarters of the depth,
+    "pairs" four (two in a shallow network), for [statistics] inner.views = 2.
     """
 
     source: str
     projection: CountOrNone | Literal["auto"] = "auto"
-    inner: Literal["none", "auto"] | tuple[CountOrNone, ...] = "none"
+    inner: Literal["none", "auto", "pairs"] | tuple[CountOrNone, ...] = "none"
 
 
 class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

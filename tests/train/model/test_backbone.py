@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
-from stpr.train.model.backbone import TINY_FOLDER, Backbone, Inner, load_backbone
+from stpr.train.model.backbone import TINY_FOLDER, Backbone, Inner, by_depth, load_backbone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.processor import preprocess_spec
 from stpr.train.settings.model import AdapterSettings
@@ -80,6 +80,8 @@ def own_states(folder: Path, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         ("clip", "auto", (2,), 3),  # 0.63 and 0.75 of three states are the same one
         ("clip", (0, 2), (0, 2), 3),
         ("mobilenet", "auto", (10, 12), 16),
+        ("mobilenet", "pairs", (9, 14, 11, 12), 16),
+        ("clip", "pairs", (1, 2), 3),
         ("mobilenet", (15, 0), (15, 0), 16),
         ("resnet", (1,), (1,), 3),
     ],
@@ -100,6 +102,14 @@ def test_inner_layers_are_means_and_deviations_of_hidden_states(
     assert (backbone.width, backbone.inner_width) == (plain.width, found.shape[1] - plain.width)
     assert (plain.inner_width, backbone.digest()) == (0, plain.digest())
     assert found[:, plain.width :].std(dim=0).max() > 1e-3
+
+
+@pytest.mark.parametrize("states", range(2, 50))
+def test_pairs_of_layers_are_an_even_number_of_distinct_ones(states: int) -> None:
+    found = by_depth("pairs", states)
+    assert (len(set(found)), len(found) % 2) == (len(found), 0)
+    assert set(found) <= set(range(states))
+    assert len(found) == 4 or states < 18
 
 
 @pytest.mark.parametrize(("folder", "states"), [("clip", 3), ("mobilenet", 16)], indirect=["folder"])
