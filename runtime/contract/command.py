@@ -135,7 +135,7 @@ def one_line_errors(extra: str) -> Iterator[None]:
     try:
         yield
     except StprError as error:
-        raise _Reported(error.message) from error
+        raise _Reported(shown(error.message)) from error  # a file name in it may have a line break
     except OSError as error:
         if error.filename is None or error.strerror is None:
             raise

@@ -160,6 +160,14 @@ def test_a_name_that_no_recipe_or_graph_can_hold_is_one_line(words: list[str]) -
     assert result.output.count("\n") == 1
 
 
+@pytest.mark.parametrize("group", [True, False])
+def test_a_name_with_a_line_break_does_not_break_the_line(*, group: bool) -> None:
+    result = CliRunner().invoke(
+        failing(StprError("the video a\nb\udce9.mp4 is empty; copy it."), group=group), ["alone"] if group else []
+    )
+    assert (result.exit_code, result.output) == (2, "Error: the video a\\nb\\xe9.mp4 is empty; copy it.\n")
+
+
 def test_a_working_folder_and_a_link_to_such_a_name_are_one_line_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
