@@ -56,7 +56,9 @@ def test_it_says_the_same_of_the_same_frames(run: Path, stage: int) -> None:
         found["logits"] = torch.nn.functional.normalize(torch.softmax(logits / record.temperature, dim=1))
         del said["routing"]
     for name, numbers in said.items():
-        torch.testing.assert_close(found[name], torch.tensor(numbers), atol=1e-3, rtol=1e-3)
+        # Directions have been rounded since; evidence, in nats, multiplies their differences.
+        allowed = 0.02 if name == "evidence" else 1e-3
+        torch.testing.assert_close(found[name], torch.tensor(numbers), atol=allowed, rtol=1e-3)
 
 
 @every_old_run
