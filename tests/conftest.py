@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -84,8 +84,10 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "end_to_end/test_two_processes.py",
     "export/graphs/test_any_network.py",
     "export/graphs/test_grid.py",
+    "export/graphs/test_trace.py",
     "export/package/test_large_network.py",
     "export/package/test_old_runs.py",
+    "export/parity/test_departure.py",
     "export/precisions/test_variants.py",
     "export/served",
     "export/test_measure_consumers.py",
@@ -109,14 +111,15 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Mark the tests of each tier, so that `-m` can choose among them."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of each tier, so that `-m` can choose among them, and run slow ones first: none is left alone."""
     for name, paths in (("slow", SLOW), ("rare", RARE)):
         marked = [HERE / path for path in paths]
         assert all(path.exists() for path in marked), f"{name.upper()} in tests/conftest.py names what is not there"
         for item in items:
             if any(path == item.path or path in item.path.parents for path in marked):
                 item.add_marker(name)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,8 @@ class Preparation:
     @property
     def work(self) -> Work:
         """The same as units of work."""
-        return Work(decoded=self.measured + self.background, encoded=self.frames)
+        # Background videos are opened twice: all are checked before the first is decoded.
+        return Work(decoded=self.measured + 2 * self.background, encoded=self.frames)
 
 
 def preparation_work(recipe: Recipe, videos: Sequence[Video], past: History | None, *, written: bool) -> Preparation:
