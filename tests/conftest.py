@@ -94,6 +94,8 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "export/test_measure_engines.py",
     "export/test_measure_stages.py",
     "runtime/sources/test_soak.py",
+    "runtime/sources/test_stream.py",
+    "runtime/test_stopping.py",
     "train/estimate/test_audit.py",
     "train/model/test_any_network.py",
     "train/model/test_tiny_backbone.py",
