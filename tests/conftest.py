@@ -93,6 +93,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "export/test_measure_consumers.py",
     "export/test_measure_engines.py",
     "export/test_measure_stages.py",
+    "export/test_measure_updates.py",
     "runtime/sources/test_soak.py",
     "runtime/sources/test_stream.py",
     "runtime/test_stopping.py",

@@ -298,7 +298,7 @@ def test_there_must_be_memory_for_two(tmp_path: Path, old: Path, monkeypatch: py
 def test_a_bundle_that_the_run_did_not_survive_is_not_tried_again(tmp_path: Path, old: Path) -> None:
     new = make_next(old, tmp_path / "watched" / "stage-3")
     watched = tmp_path / "watched"
-    with running(watched, predictions=10) as stream:
+    with running(watched, predictions=100) as stream:
         stream.until(
             lambda: stream.updater.status.phase == "on trial" and b'"trial": {' in (watched / LEDGER).read_bytes()
         )
@@ -311,7 +311,7 @@ def test_a_bundle_that_the_run_did_not_survive_is_not_tried_again(tmp_path: Path
 
 def test_a_clean_stop_during_the_trial_is_nobodys_fault(tmp_path: Path, old: Path) -> None:
     make_next(old, tmp_path / "watched" / "stage-3")
-    with running(tmp_path / "watched", predictions=10) as stream:
+    with running(tmp_path / "watched", predictions=100) as stream:
         stream.until(lambda: stream.updater.status.phase == "on trial")
     with running(tmp_path / "watched") as stream:
         assert stream.updater.book.refused == {}
