@@ -16,7 +16,7 @@ from stpr.train.datasets.motions_writer import write_motions
 from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
-from stpr.train.run.folder import RECIPE
+from stpr.train.run.folder import PREDICTIONS, RECIPE
 from stpr.train.settings.load import parse_recipe, write_recipe
 from tests.export.models import add_random_stage, save_backbone
 
@@ -59,7 +59,7 @@ def write_run(root: Path, **tables: Any) -> Path:
     for stage in range(len(recipe.stages.sizes)):
         stages.append(tuple(CLASSES[2 * stage : 2 * stage + 2]))
         add_random_stage(model)
-        save_stage(folder, model, _record(tuple(stages), model), _predictions(data, stages))
+        save_stage(folder, model, _record(tuple(stages), model), {PREDICTIONS: _predictions(data, stages)})
     return folder
 
 

@@ -44,6 +44,4 @@ def command(*, run: Path, as_json: bool, changes: tuple[str, ...]) -> None:
             click.echo(f"picture:  {picture}")
     if found.faults:
         more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
-        raise CheckpointError(
-            f"{run} stores what the recipe does not explain: {found.faults[0]}{more}; remove it and audit again."
-        )
+        raise CheckpointError(f"{run} does not pass the audit: {found.faults[0]}{more}; remove it and audit again.")

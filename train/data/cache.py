@@ -18,12 +18,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stpr.runtime.contract.durable import write_file
-from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.data.clips import draw_name
 from stpr.train.data.videos import content_digest, reading
 from stpr.train.settings.learning import Augment
+from stpr.train.settings.recipe import Recipe
 
 SCHEMA: Final = 1  # increment whenever a code change changes the features for the same settings
 INDEX: Final = "videos.json"
@@ -49,6 +50,16 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     windows: float | None = None  # None is omitted, so the names of older entries stay valid
 
 
+def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:
+    """Open the feature cache in `folder`. Raises RecipeError if the recipe has no frozen features."""
+    if recipe.adapter.place == "blocks":
+        raise RecipeError(
+            '--cache stores frozen features, but with [adapter] place = "blocks" adapters change the features; leave'
+            ' --cache out or set place = "feature".'
+        )
+    return FeatureCache(folder)
+
+
 class FeatureCache:
     """A folder of entries. Several processes may share it, since every file is written atomically.
 
@@ -66,7 +77,7 @@ class FeatureCache:
     def entry(self, video: Path, how: Encoding) -> Path:
         """The file for a video's features, existing or not. Raises DataError if the video can't be read."""
         name = draw_name(video) if how.draws else ""  # the test view does not depend on the name
-        key = msgspec.json.encode((SCHEMA, how, name.encode("utf-8", "surrogateescape"), self._digest(video)))
+        key = msgspec.json.encode((SCHEMA, how, name.encode("utf-8", "surrogateescape"), self.content_digest(video)))
         digest = hashlib.sha256(key).hexdigest()
         return self.folder / digest[:2] / f"{digest}.safetensors"
 
@@ -97,7 +108,7 @@ class FeatureCache:
             _write_whole(self.folder / INDEX, msgspec.json.encode(self._known))
             self._written = dict(self._known)
 
-    def _digest(self, video: Path) -> str:
+    def content_digest(self, video: Path) -> str:
         """The digest of a video's content; reads the file only if its path, size or times are new."""
         look = _look(video)
         if look not in self._known:

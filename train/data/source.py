@@ -59,8 +59,8 @@ def read_videos(data: Dataset, advance: Callable[[int, int], None], learnt: Lear
     data.prepare(advance)
     listed = read_lists(data, learnt, skip)
     _check_there(listed, data)
-    check_overlap([*listed.videos, *listed.behind])  # training clips of learnt classes must not be tested on
-    return listed
+    notes = check_overlap([*listed.videos, *listed.behind])  # training clips of learnt classes must not be tested on
+    return replace(listed, notes=notes)
 
 
 def missing(videos: Sequence[Video]) -> list[Video]:

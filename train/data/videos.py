@@ -32,6 +32,7 @@ SLACK_PART: Final = 0.05
 LEAD: Final = 10  # if an AVI's first frame lasts as long as this many frames, a gap follows it
 CODECS: Final = {"AV01": "AV1", "av01": "AV1"}
 NAMED: Final = 20  # most faults listed in one message
+BLOCK: Final = 1 << 20  # bytes read at once
 FASTEST: Final = 1000.0  # frames per second; a higher rate is an error in the file
 
 
@@ -187,9 +188,12 @@ def check_all(faults: Sequence[DataError]) -> None:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file's content. Raises DataError if it can't be read."""
-    with reading(path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+    """SHA-256 of a file's content, which may be larger than memory. Raises DataError if it can't be read."""
+    digest = hashlib.sha256()
+    with reading(path), path.open("rb") as file:
+        while part := file.read(BLOCK):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 @contextmanager

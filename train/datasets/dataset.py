@@ -26,6 +26,7 @@ class Listed:
     stages: tuple[tuple[str, ...], ...] = ()  # empty unless the lists fix the stages
     faults: Mapping[str, str] = field(default_factory=dict)  # class -> why it has no videos; ignored if learnt
     behind: list[Video] = field(default_factory=list)  # training videos of classes already learnt, if still there
+    notes: list[str] = field(default_factory=list)  # what a user should know about the videos
     unwritten: int = 0  # estimated bytes of the videos that `prepare` will generate
 
 

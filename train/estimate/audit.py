@@ -1,4 +1,4 @@
-"""Audit what a run stores: every byte after every stage, and that none of it depends on the number of clips.
+"""Audit what a run stores: every byte after every stage, and that no tensor depends on the number of clips.
 
 A tensor is explained if its shape follows from the recipe, the frozen network and the number of classes (`footprint`);
 none of these knows how many training clips there were. Files are identified by name; any other file is a fault.
@@ -34,6 +34,7 @@ from stpr.train.run.folder import (
     snapshot_file,
     stage_folder,
 )
+from stpr.train.run.learnt import read_learnt, tested_videos
 from stpr.train.run.metrics import read_metrics
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
@@ -104,6 +105,8 @@ def audit(run: Path, recipe: Recipe | None = None) -> Audit:
     faults = [fault for parts in measured for fault in _unexplained(*parts)]
     files = _files(run)
     faults += [f"{file.path} ({file.bytes:,} bytes) is not a run's file" for file in files if not file.what]
+    learnt, unknown = read_learnt(run, records[-1])
+    faults += learnt.among(tested_videos(run, records[-1].stage))
     frame = torch.zeros(1, *model.encoder.pixels.shape, dtype=torch.uint8)
     return Audit(
         run=str(run),
@@ -117,6 +120,7 @@ def audit(run: Path, recipe: Recipe | None = None) -> Audit:
         cautions=tuple(
             [caution for record in records for caution in _cautions(record)]
             + _uncounted(records)
+            + unknown
             + _elsewhere(run, recipe)
             + _half_written(files)
         ),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 from stpr.train.estimate.audit import Audit, StageAudit
 from stpr.train.estimate.footprint import DEPENDS
 from stpr.train.report.console import new_console, print_facts, print_table
 from stpr.train.report.quantities import size
-from stpr.train.run.folder import MISTAKES, PREDICTIONS, REPORT, VIDEOS
+from stpr.train.run.folder import LEARNT, MISTAKES, PREDICTIONS, REPORT, VIDEOS
+
+PATHS: Final = {  # file -> whose paths it has
+    PREDICTIONS: "test clips",
+    VIDEOS: "all videos",
+    LEARNT: "training clips, with digests, which show nothing of a clip but tell whether a given file is one",
+}
 
 
 def show_audit(found: Audit) -> None:
@@ -80,9 +88,10 @@ def verdict(found: Audit) -> Iterator[tuple[str, str]]:
     yield from (("caution", caution) for caution in found.cautions)
     if found.faults:
         return
-    listed = any(file.path == VIDEOS for file in found.files)
-    nothing = "frame or single clip's feature" if listed else "frame, single clip's feature or name of a training file"
-    paths = f"all videos ({VIDEOS}) and of test clips" if listed else "test clips"
+    names = {Path(file.path).name for file in found.files}
+    nothing = "frame or single clip's feature"
+    nothing = nothing if names & {VIDEOS, LEARNT} else "frame, single clip's feature or name of a training file"
+    paths = ", ".join(f"of {whose} ({name})" for name, whose in PATHS.items() if name in names)
     but = " but for the cautions above" if found.cautions else ""
     strips = f"{REPORT}/{MISTAKES}"
     shown = any(file.path == strips for file in found.files)
@@ -92,7 +101,7 @@ def verdict(found: Audit) -> Iterator[tuple[str, str]]:
         f"{last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means and sums"
         f" over clips. Every shape follows from the recipe, the frozen network and the {last.classes} classes; none"
         f" depends on the number of training clips. No training video, {nothing}"
-        f" is kept here{but}. Paths of {paths} are ({PREDICTIONS}).{seen}"
+        f" is kept here{but}. Paths are: {paths}.{seen}"
     )
     yield "verdict", kept
     yield "limit", "this proves sizes; what trained weights may remember of single clips is not measured."

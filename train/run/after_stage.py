@@ -16,7 +16,7 @@ from stpr.train.methods import cautions, method_of
 from stpr.train.run.calibration import Calibration, calibration_error
 from stpr.train.run.checkpoint import BackboneRecord, Doubtful, StageRecord, save_stage
 from stpr.train.run.evaluate import Predicted, predictions_csv
-from stpr.train.run.folder import snapshot_file
+from stpr.train.run.folder import LEARNT, PREDICTIONS, snapshot_file
 from stpr.train.run.metrics import (
     Metrics,
     accuracy_row,
@@ -90,7 +90,8 @@ def save(out: Path, finished: Finished, prepared: Prepared, metrics: Metrics) ->
     tested = _tested(finished)
     predictions = predictions_csv(videos, tested.predicted, tested.scores, plan.classes)
     try:
-        save_stage(out, finished.model, _record(finished, prepared), predictions)
+        lists = {PREDICTIONS: predictions, LEARNT: clips.learnt.csv()}
+        save_stage(out, finished.model, _record(finished, prepared), lists)
         write_metrics(out, metrics)
         snapshot_file(out).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from stpr.runtime.contract.errors import RecipeError
+from stpr.train.data.list_digests import list_digests
 from stpr.train.data.overlap import sketch
 from stpr.train.data.source import skip_list
 from stpr.train.learning.distributed import Processes
@@ -29,10 +30,11 @@ def origin_of(prepared: Prepared, request: Request, shown: ShownProgress) -> Ori
         for stage in prepared.plan.stages[: prepared.plan.last]
         if (videos := prepared.clips.of(stage, "test"))
     }
-    changed = tuple(_changed_tests(prepared, tested))
-    for said in changed:
+    caveats = (*prepared.listed.notes, *_changed_tests(prepared, tested))
+    for said in caveats:
         shown.note(said)
-    return Origin(prepared.lists, environment(prepared.clips.processes) | notes, tested, changed)
+    lists = list_digests(data, prepared.listed)
+    return Origin(lists, environment(prepared.clips.processes) | notes, tested, caveats)
 
 
 def _changed_tests(prepared: Prepared, tested: Mapping[int, str]) -> Iterator[str]:

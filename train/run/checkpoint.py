@@ -24,7 +24,6 @@ from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
 from stpr.train.run.folder import (
-    PREDICTIONS,
     RECIPE,
     RECORD,
     TENSORS,
@@ -130,18 +129,20 @@ def kind_of(name: str) -> str:
     return next((kind for prefix, kind in KINDS.items() if name.startswith(prefix)), UNKNOWN_KIND)
 
 
-def save_stage(run: Path, model: StPR, record: StageRecord, predictions: str) -> Path:
-    """Write `run/stage-N` atomically; fills in the record's digest and list of tensors.
+def save_stage(run: Path, model: StPR, record: StageRecord, lists: Mapping[str, str]) -> Path:
+    """Write `run/stage-N` atomically; fills in the record's digest and list of tensors. `lists`: file name -> content.
 
     Raises OSError or SafetensorError if it can't be written.
     """
     target = stage_folder(run, record.stage)
     with whole_folder(target) as part:
-        _write_files(part, kept_tensors(model), record, predictions)
+        _write_files(part, kept_tensors(model), record)
+        for name, content in lists.items():
+            (part / name).write_text(content, encoding="utf-8")
     return target
 
 
-def _write_files(part: Path, tensors: dict[str, Tensor], record: StageRecord, predictions: str) -> None:
+def _write_files(part: Path, tensors: dict[str, Tensor], record: StageRecord) -> None:
     save_file(tensors, part / TENSORS)
     record = msgspec.structs.replace(
         record,
@@ -153,7 +154,6 @@ def _write_files(part: Path, tensors: dict[str, Tensor], record: StageRecord, pr
         ),
     )
     (part / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
-    (part / PREDICTIONS).write_text(predictions, encoding="utf-8")
 
 
 def read_record(run: Path, stage: int) -> StageRecord:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from stpr.runtime.contract.errors import RecipeError
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.stages import Stage, check_videos
 from stpr.train.datasets.annotations import Split, Video
@@ -19,6 +17,7 @@ from stpr.train.learning.frozen_pass import frozen_pass
 from stpr.train.learning.inputs import Inputs, PixelClips
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.run.background import Background, background_of
+from stpr.train.run.learnt import Learnt
 from stpr.train.run.progress import Progress
 from stpr.train.settings.recipe import Recipe
 
@@ -44,6 +43,7 @@ class VideoClips:
     progress: Progress
     cache: FeatureCache | None = None
     span: float = 1.0  # seconds of a typical training clip
+    learnt: Learnt = field(default_factory=Learnt)  # clips that were trained on, in earlier sessions too
     background: Background | None = field(init=False)
     _tests: dict[int, Inputs] = field(default_factory=dict)
     _said: str = ""
@@ -59,7 +59,11 @@ class VideoClips:
     def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
         """See `ClipSource`. Raises DataError for a class without a training video."""
         check_videos([stage], self.videos, splits=("train",))
-        return self._inputs(encoder, stage, "train")
+        inputs = self._inputs(encoder, stage, "train")
+        with self.processes.together():
+            if self.processes.is_main:  # now, since after training a file that is gone would cost the stage
+                self.learnt.add(self.of(stage, "train"), self.cache, workers=self.recipe.sampling.workers)
+        return inputs
 
     def test(self, encoder: FrameEncoder, stage: Stage) -> Inputs | None:
         """See `ClipSource`."""
@@ -92,13 +96,3 @@ class VideoClips:
         if split == "train" and self.background is not None:
             encoded.background = self.background.encoded(encoder, sampling, self.progress)
         return encoded
-
-
-def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:
-    """Open the feature cache in `folder`. Raises RecipeError if the recipe has no frozen features."""
-    if recipe.adapter.place == "blocks":
-        raise RecipeError(
-            '--cache stores frozen features, but with [adapter] place = "blocks" adapters change the features; leave'
-            ' --cache out or set place = "feature".'
-        )
-    return FeatureCache(folder)

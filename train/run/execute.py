@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stpr.train.learning.distributed import ALONE, Processes
+from stpr.train.learning.fit import check_precision
 from stpr.train.methods.build import settle
 from stpr.train.run.after_stage import Origin, metrics_after, save
 from stpr.train.run.begin import begin, origin_of
@@ -26,6 +27,7 @@ def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         shown.note(f"{processes.count} processes on one run")
     with processes.together():
         recipe, chosen = settle(recipe)
+        check_precision(recipe.optimizer.precision, processes.device)
     prepared = prepare(recipe, request, shown, processes)
     if prepared is None:
         shown.note("finished before")

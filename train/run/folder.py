@@ -17,9 +17,10 @@ RECIPE: Final = "recipe.toml"
 METRICS: Final = "metrics.json"
 VIDEOS: Final = "videos.csv"
 SNAPSHOT: Final = "snapshot.safetensors"
-TENSORS: Final = "model.safetensors"  # this and the next two are in each stage's folder
+TENSORS: Final = "model.safetensors"  # this and the next three are in each stage's folder
 RECORD: Final = "stage.json"
 PREDICTIONS: Final = "predictions.csv"
+LEARNT: Final = "learnt.csv"
 REPORT: Final = "report"
 MISTAKES: Final = "mistakes.png"  # in the report
 TENSORBOARD: Final = "tensorboard"
@@ -35,6 +36,7 @@ FILES: Final[Mapping[str, str]] = {  # path or pattern within the run folder -> 
     f"stage-*/{TENSORS}": "tensors",
     f"stage-*/{RECORD}": "record of the tensors",
     f"stage-*/{PREDICTIONS}": "paths of test clips, true and predicted labels, scores",
+    f"stage-*/{LEARNT}": "paths, labels, sizes and SHA-256 of the training clips so far",
     f"{TENSORBOARD}/events.out.tfevents.*": "curves for TensorBoard",
     SNAPSHOT: "state of an unfinished stage; removed when the stage ends",
 }

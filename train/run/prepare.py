@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from stpr.train.data.list_digests import list_digests
+from stpr.train.data.cache import open_cache
 from stpr.train.data.source import read_stages, read_videos
+from stpr.train.datasets.dataset import Listed
 from stpr.train.learning.distributed import Processes
-from stpr.train.learning.fit import check_precision
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
 from stpr.train.model.stpr import StPR
-from stpr.train.run.clips import VideoClips, open_cache
+from stpr.train.run.clips import VideoClips
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.protocol import Plan
 from stpr.train.run.resume import History, learnt_model, read_history, restore_metrics, span
@@ -40,7 +40,7 @@ class Prepared:
     clips: VideoClips
     past: History | None
     span: float  # seconds of a typical training clip
-    lists: dict[str, str]  # list file -> SHA-256
+    listed: Listed
 
     @property
     def behind(self) -> tuple[float | None, ...]:
@@ -57,7 +57,6 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     Returns None if there is nothing left to learn.
     """
     with processes.together():
-        check_precision(recipe.optimizer.precision, processes.device)
         past = read_history(request.out, recipe, resume=request.resume)
     for note in past.notes if past else ():
         shown.note(note)
@@ -65,6 +64,8 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     gone = () if method_of(recipe).keeps_videos else learnt  # classes whose videos may be gone
     listed = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
+        if past:
+            past.learnt.check(listed.videos)
         stages = tuple(read_stages(recipe.stages, listed, learnt))
         last = min(request.last or len(stages), len(stages))
         if past and past.record.stage >= last:
@@ -74,12 +75,14 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         plan = Plan(recipe, stages, last, lambda: build_model(recipe).to(processes.device))
         kept = open_cache(request.cache, recipe) if request.cache else None
         lasting = span(listed.videos, past)
+        clips = VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept, lasting)
+        clips.learnt = past.learnt if past else clips.learnt
         torch.manual_seed(recipe.seed)
         return Prepared(
             plan=plan,
             model=learnt_model(request.out, past, recipe).to(processes.device) if past else plan.build(),
-            clips=VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept, lasting),
+            clips=clips,
             past=past,
             span=lasting,
-            lists=list_digests(recipe.data, listed),
+            listed=listed,
         )

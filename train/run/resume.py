@@ -20,6 +20,7 @@ from stpr.train.run.folder import (
     recipe_file,
     snapshot_file,
 )
+from stpr.train.run.learnt import Learnt, read_learnt
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.repair import last_whole_stage
 from stpr.train.settings.load import read_resolved
@@ -30,10 +31,11 @@ MAY_DIFFER: Final = ("data", "stages")  # tables that may change: new videos, ne
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The history of a resumed run: metrics, the record of the last stage in them, notes for the user."""
+    """The history of a resumed run: metrics, the record of their last stage, its clips so far, notes for the user."""
 
     metrics: Metrics
     record: StageRecord
+    learnt: Learnt
     notes: tuple[str, ...] = ()
 
 
@@ -57,7 +59,11 @@ def read_history(out: Path, recipe: Recipe, *, resume: bool) -> History | None:
     if not resume:
         holds = f"{len(done)} finished stage{'s'[: len(done) > 1]}" if done else "an unfinished stage"
         raise RecipeError(f"{out} holds a run with {holds}; continue with --resume or choose another --out.")
-    return None if found is None else History(*found)
+    if found is None:
+        return None
+    metrics, record, notes = found
+    learnt, lost = read_learnt(out, record)
+    return History(metrics, record, learnt, (*notes, *lost))
 
 
 def restore_metrics(out: Path, past: History) -> None:

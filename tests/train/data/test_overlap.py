@@ -52,7 +52,8 @@ def test_one_video_under_two_names(tmp_path: Path, size: int, double: Callable[[
 def test_one_video_in_two_classes(tmp_path: Path, double: Callable[[Path, Path], None], split: Split) -> None:
     videos = [put(tmp_path / f"{index}.mp4", bytes([index]) * 10, split) for index in range(3)]
     double(videos[1].path, tmp_path / "other.mp4")
-    check_overlap([*videos, Video(tmp_path / "other.mp4", "wave", split)])  # a class may have a copy
+    (said,) = check_overlap([*videos, Video(tmp_path / "other.mp4", "wave", split)])  # a class may have a copy
+    assert said.startswith(f"{tmp_path}/other.mp4 has the same content as {videos[1].path}: a copy counts as a clip")
     said = (
         f"{videos[1].path} has the class 'wave' and {tmp_path}/other.mp4 'clap', but their contents are equal (1 such"
     )
@@ -80,8 +81,9 @@ def test_what_only_looks_alike_is_no_overlap(tmp_path: Path, monkeypatch: pytest
         put(tmp_path / "empty.mp4", b"", "train"),
         put(tmp_path / "empty too.mp4", b"", "test"),
     ]
-    check_overlap(videos)
-    assert read == ["a", "b"]  # the only ones alike in size and end
+    (said,) = check_overlap(videos)
+    assert said.startswith(f"{videos[1].path} has the same content as {videos[0].path}:")
+    assert read == ["twice.mp4", "in one split.mp4", "a", "b"]  # the only ones alike in size and end
 
 
 def test_real_clips_are_parted(shared_data: Path) -> None:

@@ -30,7 +30,8 @@ from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.scores.view import View
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, kept_tensors, save_stage
-from stpr.train.run.folder import RECIPE, RECORD, TENSORS, stage_folder
+from stpr.train.run.folder import LEARNT, PREDICTIONS, RECIPE, RECORD, TENSORS, stage_folder
+from stpr.train.run.learnt import Learnt, LearntClip
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
@@ -113,7 +114,9 @@ def write_run(folder: Path, recipe: Recipe, counts: Counts = ((12, 12), (5, 7), 
             unknown=None,
             clips=counts[stage - 1],
         )
-        save_stage(folder, model, record, "path,label,predicted\n")
+        digest = hashlib.sha256(b"abc").hexdigest()
+        learnt = Learnt([LearntClip(folder / f"{name}.mp4", name, 3, digest) for name in record.classes])
+        save_stage(folder, model, record, {PREDICTIONS: "path,label,predicted\n", LEARNT: learnt.csv()})
     return folder
 
 
@@ -337,6 +340,23 @@ def test_a_run_whose_network_has_moved_is_audited_with_its_new_place(run: Path) 
     assert "there is no folder /nowhere/net" in run_audit(run).output
     assert run_audit(run, "--set", "backbone.source=tiny").exit_code == 0
     assert "(seed differ); keep its settings" in run_audit(run, "--set", "seed=9").output
+
+
+def test_a_clip_that_was_learnt_and_tested_on_is_a_fault(run: Path, tmp_path: Path) -> None:
+    clip, other = tmp_path / "clip.mp4", tmp_path / "other.mp4"
+    clip.write_bytes(b"abc")
+    other.write_bytes(b"abd")
+    name = STAGES[0][0]
+    rows = f"path,label,predicted\n{clip},{name},{name}\n{other},{name},{name}\n"
+    (stage_folder(run, 3) / PREDICTIONS).write_text(rows)
+    result = run_audit(run)
+    assert result.exit_code == 2
+    said = f"Error: {run} does not pass the audit: {clip} is a test clip of {name!r}, but its content was learnt as"
+    assert result.output.splitlines()[-1].startswith(said)
+    (stage_folder(run, 3) / LEARNT).unlink()
+    found = audit(run)
+    assert found.faults == ()
+    assert found.cautions[0].startswith(f"{stage_folder(run, 3) / LEARNT} has no training clips of ")
 
 
 def test_what_a_killed_write_left_is_ours_but_not_covered(run: Path) -> None:

@@ -30,7 +30,7 @@ from stpr.train.run.checkpoint import (
     read_record,
     save_stage,
 )
-from stpr.train.run.folder import RECIPE, RECORD, TENSORS, finished_stages, stage_folder
+from stpr.train.run.folder import PREDICTIONS, RECIPE, RECORD, TENSORS, finished_stages, stage_folder
 from stpr.train.settings.load import write_recipe
 from stpr.train.settings.recipe import Recipe
 from tests.train.networks import SIDE, write_clip
@@ -84,7 +84,7 @@ def save(run: Path, model: StPR, recipe: Recipe, stage: int) -> Path:
         sha256="",
         kept=(),
     )
-    return save_stage(run, model, record, "path,label,predicted\n")
+    return save_stage(run, model, record, {PREDICTIONS: "path,label,predicted\n"})
 
 
 def make_run(folder: Path, stages: int = 3, **tables: Any) -> tuple[Path, StPR]:
@@ -267,7 +267,7 @@ def test_a_stage_is_saved_whole_or_not_at_all(
 
     monkeypatch.setattr(msgspec.json, "format", stop)
     with pytest.raises(stops, match="stopped while writing"):
-        save_stage(copied, model, record, "")
+        save_stage(copied, model, record, {})
     monkeypatch.undo()
     assert sorted(path.relative_to(copied) for path in copied.rglob("*")) == before
     assert load_stage(copied, 2)[1] == record  # the earlier one is untouched
@@ -280,6 +280,6 @@ def test_a_left_over_part_is_no_stage(copied: Path) -> None:
     (part / RECORD).write_text("{}")
     assert finished_stages(copied) == [1]
     model, record, _ = load_stage(copied, 1)
-    save_stage(copied, model, msgspec.structs.replace(record, stage=2), "")
+    save_stage(copied, model, msgspec.structs.replace(record, stage=2), {})
     assert not part.exists()
     assert json.loads((stage_folder(copied, 2) / RECORD).read_text())["stage"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import msgspec
 import pytest
 import torch
 
-from stpr.runtime.contract.errors import DataError, RecipeError
+from stpr.runtime.contract.errors import CheckpointError, DataError, RecipeError
 from stpr.train.learning.distributed import ALONE
 from stpr.train.model.backbone import TINY_FOLDER
 from stpr.train.model.stpr import StPR
 from stpr.train.run import protocol
+from stpr.train.run.checkpoint import read_record
 from stpr.train.run.execute import execute
-from stpr.train.run.folder import SNAPSHOT, finished_stages
+from stpr.train.run.folder import LEARNT, SNAPSHOT, finished_stages, stage_folder
+from stpr.train.run.learnt import read_learnt
 from stpr.train.run.metrics import read_metrics
 from stpr.train.run.prepare import Request, prepare
 from stpr.train.run.progress import ShownProgress
@@ -153,6 +156,54 @@ def test_a_learnt_classs_training_clips_are_never_tested_on(root: Path, tmp_path
     shutil.copy(videos / "train" / "jump" / "train0.avi", videos / "test" / "jump" / "other.avi")
     with pytest.raises(DataError, match=r"other\.avi is for testing and .*train0\.avi for training"):
         execute(recipe, Request(out=tmp_path / "run", resume=True), told)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_they_are_known_when_their_files_are_gone_and_older_stages_too(root: Path, tmp_path: Path, split: str) -> None:
+    videos = shutil.copytree(root, tmp_path / "videos")
+    recipe, run, told = recipe_of(videos), tmp_path / "run", Told()
+    execute(recipe, Request(out=run, last=1), told)
+    jump = videos / "train" / "jump"
+    other = videos / split / "wave" / "other.avi" if split == "train" else videos / "test" / "jump" / "other.avi"
+    (jump / "train0.avi").rename(other)
+    shutil.rmtree(jump)
+    said = f"{other} is a {split} clip of '{other.parent.name}', but its content was learnt as 'jump' in an earlier"
+    with pytest.raises(DataError, match=re.escape(said)) as caught:
+        execute(recipe, Request(out=run, resume=True), told)
+    assert str(jump / "train0.avi") in caught.value.message
+    other.unlink()
+    execute(recipe, Request(out=run, resume=True), told)
+    assert told.said == []
+    shutil.rmtree(stage_folder(run, 1))
+    assert {clip.label for clip in read_learnt(run, read_record(run, 2))[0].clips} == {"jump", "wave"}
+
+
+def test_a_run_without_their_digests_goes_on_with_a_word(root: Path, tmp_path: Path) -> None:
+    recipe, run, told = recipe_of(root), tmp_path / "run", Told()
+    execute(recipe, Request(out=run, last=1), told)
+    (stage_folder(run, 1) / LEARNT).write_text("path,label\na,b\n")
+    with pytest.raises(
+        CheckpointError, match=r"learnt\.csv can't be read .* or delete it to continue without its check"
+    ):
+        execute(recipe, Request(out=run, resume=True), told)
+    (stage_folder(run, 1) / LEARNT).unlink()
+    execute(recipe, Request(out=run, resume=True), told)
+    (said,) = told.said
+    assert "learnt.csv has no training clips of 'jump': a test clip that was one of them would not be noticed" in said
+
+
+def test_a_copy_within_a_class_is_said_and_noted(root: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(root, tmp_path / "videos")
+    shutil.copy(videos / "train" / "jump" / "train0.avi", videos / "train" / "jump" / "other.avi")
+    told = Told()
+    found = execute(recipe_of(videos), Request(out=tmp_path / "run", last=1), told)
+    (said,) = told.said
+    assert said.endswith(
+        "train0.avi has the same content as "
+        + str(videos / "train" / "jump" / "other.avi")
+        + ": a copy counts as a clip of its own; remove it"
+    )
+    assert said in found.notes
 
 
 def test_statistics_that_are_no_numbers_stop_before_anything_is_saved(

@@ -53,11 +53,11 @@ def test_every_path_lies_where_the_table_says(tmp_path: Path) -> None:
     stage = folder.stage_folder(tmp_path, 3)
     touch(folder.report_folder(tmp_path), "index.html")
     touch(folder.tensorboard_folder(tmp_path), "events.out.tfevents.1")
-    touch(stage, folder.TENSORS, folder.RECORD, folder.PREDICTIONS)
+    touch(stage, folder.TENSORS, folder.RECORD, folder.PREDICTIONS, folder.LEARNT)
     for file in (folder.recipe_file, folder.metrics_file, folder.snapshot_file, folder.videos_file):
         file(tmp_path).touch()
     found = classified_files(tmp_path)
-    assert len(found) == 9
+    assert len(found) == 10
     assert all(found.values())
 
 
