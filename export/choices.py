@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["CLIPS", "FORMS", "PRECISIONS", "TARGETS", "precision_for"]
 
 
-def precision_for(target: str | None, asked: Precision | None) -> Precision:
+def precision_for(target: str | None, chosen: Precision | None) -> Precision:
     """The requested precision, else the target's, else fp32."""
-    return asked or (TARGETS[target].precision if target else "fp32")
+    return chosen or (TARGETS[target].precision if target else "fp32")

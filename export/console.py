@@ -44,13 +44,13 @@ class ShownSteps:
     @contextmanager
     def __call__(self, name: str) -> Iterator[Advance]:
         """Show one step; a long one also reports its progress now and then."""
-        started = told = time.monotonic()
+        started = last_line = time.monotonic()
 
         def advance(done: int) -> None:
-            nonlocal told
+            nonlocal last_line
             status.update(Text(f"{name}: {done} done"))
-            if not self.console.is_terminal and time.monotonic() - told > SECONDS_OF_SILENCE:
-                told = time.monotonic()
+            if not self.console.is_terminal and time.monotonic() - last_line > SECONDS_OF_SILENCE:
+                last_line = time.monotonic()
                 self.console.print(f"          {name}: {done} done")
 
         status = self.console.status(Text(name))  # a plain string would be parsed as markup

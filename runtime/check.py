@@ -17,7 +17,7 @@ from stpr.runtime.contract.manifest import GraphName
 from stpr.runtime.contract.preprocess import Array
 from stpr.runtime.contract.signature import MissingLibraryError, check_is_signed, read_public_key, signer
 from stpr.runtime.engines import open_graph
-from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds, told
+from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds, engine_name
 from stpr.runtime.settings import CheckSettings
 
 
@@ -64,7 +64,7 @@ def check_bundle(path: Path, engine: str, *, threads: int | None = None, trusted
         return closing(open_graph(engine, bundle, graph, EngineOptions(threads=threads)))
 
     with start(GraphName.ENCODER) as encoder, start(GraphName.HEAD) as head:
-        used = told(encoder.name, head.name)
+        used = engine_name(encoder.name, head.name)
         lines.append(Line("engine", f"{used}, {manifest.precision} as exported", holds=True))
         lines += hold_golden(bundle, encoder, head)
     with start(GraphName.CLIP) as clip:

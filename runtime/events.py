@@ -120,25 +120,25 @@ class EventDecoder:
 
     def see(self, moment: Moment) -> list[Event]:
         """Add a moment; returns new events in order of time."""
-        said: list[Event] = []
+        events: list[Event] = []
         for run in (self._open, self._next):
             if run is not None and self._supports(moment, run):
                 _extend(run, moment)
         if self._open is not None:
             self._peak_at = self._open.peak.at
             if moment.at - self._open.last.at > self._settings.linger:
-                said += self._end()
+                events += self._end()
         self._consider(moment)
         if self._next is not None and self._is_due(self._next, moment.at):
-            said += self._start()
-        return said
+            events += self._start()
+        return events
 
     def flush(self) -> list[Event]:
         """End open events, at the end of the stream or at a gap."""
-        said = self._start() if self._next is not None else []
-        said += self._end()
+        events = self._start() if self._next is not None else []
+        events += self._end()
         self._peak_at = -math.inf
-        return said
+        return events
 
     def _supports(self, moment: Moment, run: _Run) -> bool:
         """Whether the moment continues the run; short interruptions are allowed."""
@@ -161,13 +161,13 @@ class EventDecoder:
         return now - run.peak.at >= self._settings.wait or now - run.first.at >= self._span
 
     def _start(self) -> list[Event]:
-        said = self._end()
+        events = self._end()
         run, self._next = self._next, None
         assert run is not None
         self._count += 1
         self._open = replace(run, id=self._count)
         self._peak_at = run.peak.at
-        return [*said, _start_of(self._open)]
+        return [*events, _start_of(self._open)]
 
     def _end(self) -> list[Event]:
         run, self._open = self._open, None

@@ -81,7 +81,7 @@ def summary(session: Session, source: Source, sinks: Sinks) -> str:
     """The summary line of a run."""
     timing, span = session.timing, session.model.manifest.clip.span_seconds
     latency = timing.latency_ms()
-    said = (
+    latencies = (
         "latency p50 {:.1f}, p95 {:.1f}, p99 {:.1f} ms".format(*latency)
         if latency
         else f"no prediction: the source never gave frames for an unbroken {span:.3g} s, the span of a clip"
@@ -90,7 +90,7 @@ def summary(session: Session, source: Source, sinks: Sinks) -> str:
     missed += "".join(f", {name} missed {count} results" for name, count in sinks.missed.items())
     return (
         f"{timing.frames} frames, {timing.encoded} encoded, {source.dropped} dropped,"
-        f" {source.reconnects} reconnects, {timing.fps:.1f} fps, {said}{missed}"
+        f" {source.reconnects} reconnects, {timing.fps:.1f} fps, {latencies}{missed}"
     )
 
 

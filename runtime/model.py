@@ -14,7 +14,7 @@ from stpr.runtime.contract.manifest import GraphName, GraphSpec
 from stpr.runtime.contract.preprocess import Array, Image, preprocess
 from stpr.runtime.decision import BundleId, Decision, decide
 from stpr.runtime.engines import DEFAULTS, open_graph
-from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds, told
+from stpr.runtime.engines.engine import Engine, EngineOptions, check_feeds, engine_name
 
 
 class Model:
@@ -25,7 +25,7 @@ class Model:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.id = BundleId(name=bundle.manifest.name, stage=bundle.manifest.stage, digest=bundle.digest)
         self._encoder, self._head = encoder, head
-        self.engine = told(encoder.name, head.name)
+        self.engine = engine_name(encoder.name, head.name)
         self._closed = False
         self._rehearse()
 
@@ -56,7 +56,7 @@ class Model:
     def run_on(self, encoder: Engine, head: Engine) -> None:
         """Replace the engines by equivalent ones and close the old ones; only between two calls."""
         before, self._encoder, self._head = (self._encoder, self._head), encoder, head
-        self.engine = told(encoder.name, head.name)
+        self.engine = engine_name(encoder.name, head.name)
         for engine in before:
             engine.close()
 

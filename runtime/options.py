@@ -36,9 +36,9 @@ def options_of(settings: type[msgspec.Struct]) -> Callable[[F], F]:
     """A decorator that adds an option for each field of `settings` with an Option, in order."""
     hints = typing.get_type_hints(settings, include_extras=True)
     made = [
-        _option(field, hints[field.name].__origin__, said)
+        _option(field, hints[field.name].__origin__, option)
         for field in msgspec.structs.fields(settings)
-        if (said := _said(hints[field.name])) is not None
+        if (option := _described(hints[field.name])) is not None
     ]
 
     def decorate(command: F) -> F:
@@ -49,24 +49,24 @@ def options_of(settings: type[msgspec.Struct]) -> Callable[[F], F]:
     return decorate
 
 
-def _said(hint: Any) -> Option | None:
+def _described(hint: Any) -> Option | None:
     """The Option of an annotation, if it has one."""
     return next((part for part in getattr(hint, "__metadata__", ()) if isinstance(part, Option)), None)
 
 
-def _option(field: Any, hint: Any, said: Option) -> Callable[[F], F]:
+def _option(field: Any, hint: Any, option: Option) -> Callable[[F], F]:
     """The click option of a field."""
     flag = f"--{field.name.replace('_', '-')}"
-    words: dict[str, Any] = {"metavar": said.metavar, "help": said.help}
-    if said.default is not None:
-        words["help"] += f" [default: {said.default}]"
-    if said.several:
+    words: dict[str, Any] = {"metavar": option.metavar, "help": option.help}
+    if option.default is not None:
+        words["help"] += f" [default: {option.default}]"
+    if option.several:
         return click.option(flag, multiple=True, **words)
-    if (kind := said.bounds or _kind(hint)) is bool:
-        flags = f"{flag}/--no-{flag.removeprefix('--')}" if said.both else flag
+    if (kind := option.bounds or _kind(hint)) is bool:
+        flags = f"{flag}/--no-{flag.removeprefix('--')}" if option.both else flag
         return click.option(flags, is_flag=True, default=field.default, **words)
-    if said.alone is not None:
-        words |= {"is_flag": False, "flag_value": said.alone}
+    if option.alone is not None:
+        words |= {"is_flag": False, "flag_value": option.alone}
     if not field.required:
         words |= {"default": field.default, "show_default": field.default is not None}
     return click.option(flag, type=kind, required=field.required, **words)

@@ -63,14 +63,14 @@ class Stopping:
             self.conclude()
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether a signal has arrived."""
         return self._asked_at is not None
 
     @property
     def interrupted(self) -> bool:
         """Whether a signal has interrupted the work, since there was nothing yet to be stopped."""
-        return self.asked and not self._stops
+        return self.requested and not self._stops
 
     def conclude(self) -> None:
         """Print the summary, once."""
@@ -141,7 +141,7 @@ def stop_on_signals() -> Iterator[Stopping]:
         except BaseException as error:
             if not isinstance(error, StoppedError) and not stopping.interrupted:
                 raise
-        if stopping.asked:
+        if stopping.requested:
             stopping.conclude()
             os._exit(0)  # Python's buffers are empty, since sinks and logs are unbuffered or flushed
     finally:

@@ -36,7 +36,7 @@ class DetectedEvent(NamedTuple):
     """A detected event: its start and end, and when it was reported."""
 
     start: float
-    said: float
+    reported: float
     label: str
     end: float | None = None  # its last moment, if known
 
@@ -177,7 +177,7 @@ def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collecti
     pairs = [(event, action) for event, action in zip(events, chain(*taken), strict=True) if action is not None]
     swaps = Counter(chain(*(_heard_as(*video, tolerance) for video in zip(streams, taken, strict=True))))
     learnt = sum(action.label not in not_learnt for action in actions)
-    delays = [event.said - action.end for event, action in pairs]
+    delays = [event.reported - action.end for event, action in pairs]
     windows = sum(stream.still_windows for stream in streams)
     return EventFigures(
         **_scores(learnt, len(events), len(pairs)),
@@ -194,7 +194,7 @@ def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collecti
                     sum(event.label == label for event in events),
                     sum(event.label == label for event, _ in pairs),
                 ),
-                heard_as={said: count for (meant, said), count in swaps.most_common() if meant == label},
+                heard_as={heard: count for (meant, heard), count in swaps.most_common() if meant == label},
             )
             for label in sorted({action.label for action in actions} | {event.label for event in events})
         },
@@ -203,8 +203,8 @@ def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collecti
 
 def _heard_as(stream: Stream, taken: Sequence[Action | None], tolerance: float) -> list[tuple[str, str]]:
     """Pairs (action's label, event's label) of missed actions during which a false event started."""
-    told = Counter(action for action in taken if action is not None)
-    missed = sorted((Counter(stream.actions) - told).elements(), key=lambda action: action.end)
+    recognised = Counter(action for action in taken if action is not None)
+    missed = sorted((Counter(stream.actions) - recognised).elements(), key=lambda action: action.end)
     swaps = []
     for event in sorted((e for e, action in zip(stream.events, taken, strict=True) if action is None)):
         about = next((a for a in missed if a.start <= event.start <= a.end + tolerance), None)

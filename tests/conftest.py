@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import settings
+
+# A time limit per example fails on a busy machine, and says nothing about the code.
+settings.register_profile("stpr", deadline=None)
+settings.load_profile("stpr")
 
 HERE: Final = Path(__file__).parent
 SLOW: Final = (  # folders and files that take more than some seconds: whole runs, exports, statistics over seeds

@@ -39,26 +39,26 @@ def main() -> None:
     parser.add_argument("--codec", choices=ENCODERS, default="h264")
     parser.add_argument("--login", help="USER:PASSWORD")
     parser.add_argument("--auth", choices=["basic", "digest"], default="digest")
-    asked = parser.parse_args()
-    width, height = map(int, asked.size.split("x"))
+    options = parser.parse_args()
+    width, height = map(int, options.size.split("x"))
     Gst.init(None)
     source = (
         "appsrc name=source is-live=true do-timestamp=true format=time block=false"
-        f" caps=video/x-raw,format=BGR,width={width},height={height},framerate={asked.fps}/1"
+        f" caps=video/x-raw,format=BGR,width={width},height={height},framerate={options.fps}/1"
     )
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
-        f"( {source} ! videoconvert ! video/x-raw,format=I420 ! {ENCODERS[asked.codec].format(fps=asked.fps)} )"
+        f"( {source} ! videoconvert ! video/x-raw,format=I420 ! {ENCODERS[options.codec].format(fps=options.fps)} )"
     )
     factory.set_shared(True)
     sources: list[Any] = []
     factory.connect("media-configure", lambda _, media: _configured(media, sources))
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
-    server.set_service(asked.port)
+    server.set_service(options.port)
     server.get_mount_points().add_factory("/live", factory)
-    if asked.login:
-        _lock(server, factory, asked.login, asked.auth)
+    if options.login:
+        _lock(server, factory, options.login, options.auth)
     server.attach(None)
     threading.Thread(target=_feed, args=(sources, 3 * width * height), daemon=True).start()
     GLib.MainLoop().run()

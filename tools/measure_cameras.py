@@ -77,12 +77,12 @@ def measured(bundle: Path, videos: Sequence[Path], options: dict[str, object]) -
         memory = int(Path(f"/proc/{watching.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
         watching.send_signal(signal.SIGTERM)
         watching.wait(timeout=10)
-        said = [found.groups() for line in log.read_text().splitlines() if (found := SUMMARY.match(line))]
+        summaries = [found.groups() for line in log.read_text().splitlines() if (found := SUMMARY.match(line))]
         ages = [json.loads(line).get("age_ms") for line in lines.read_text().splitlines()[skip:]]
     percentiles = np.percentile([age for age in ages if age is not None], (50, 95, 99))
     return [
-        ", ".join(fps for _, _, fps in said),
-        ", ".join(dropped for _, dropped, _ in said),
+        ", ".join(fps for _, _, fps in summaries),
+        ", ".join(dropped for _, dropped, _ in summaries),
         f"{' / '.join(f'{age:.0f}' for age in percentiles)} ms",
         f"{used / seconds:.0%}",
         f"{used / seconds / len(videos):.0%}",

@@ -68,7 +68,7 @@ def main(bundle: Path, only: tuple[str, ...], node: Path | None, json_file: Path
         graphs = dict(zip(FORMS, _written(opened), strict=True))
         for name in only or CONSUMERS:
             for form, graph in graphs.items():
-                entries.append(_asked(name, form, graph, node, opened))
+                entries.append(_consumer(name, form, graph, node, opened))
     for line in _lines(entries, opened):
         click.echo(line)
     if json_file is not None:
@@ -82,7 +82,7 @@ def _written(bundle: Bundle) -> tuple[Path, Path, Path]:
     return bundle.path / "clip.onnx", Path(one) / "clip.onnx", Path(fixed) / "clip.onnx"
 
 
-def _asked(name: str, form: str, graph: Path, node: Path | None, bundle: Bundle) -> Entry:
+def _consumer(name: str, form: str, graph: Path, node: Path | None, bundle: Bundle) -> Entry:
     """Run one graph in one consumer, in its own process."""
     package = PACKAGES[name]
     known = _version(package, node)
@@ -111,8 +111,8 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode < 0:
         return f"crashes (signal {-done.returncode})"
     lines = [line.strip() for line in done.stderr.splitlines() if len(line.strip(" ^~|")) > 2]
-    said = next((line for line in reversed(lines) if "Error" in line or "error" in line), lines[-1] if lines else "?")
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
+    line = next((line for line in reversed(lines) if "Error" in line or "error" in line), lines[-1] if lines else "?")
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 def _version(package: str, node: Path | None) -> str | None:
@@ -138,8 +138,8 @@ def _lines(entries: list[Entry], bundle: Bundle) -> list[str]:
     for name in dict.fromkeys(entry.consumer for entry in entries):
         own = [entry for entry in entries if entry.consumer == name]
         cells = [_cell(entry, allowed) for entry in own]
-        told = [cells[0], *("the same" if cell == cells[0] else cell for cell in cells[1:])]
-        lines.append(f"| {name}{f' ({own[0].version})' if own[0].version else ''} | {' | '.join(told)} |")
+        cells_shown = [cells[0], *("the same" if cell == cells[0] else cell for cell in cells[1:])]
+        lines.append(f"| {name}{f' ({own[0].version})' if own[0].version else ''} | {' | '.join(cells_shown)} |")
     return lines
 
 
@@ -282,10 +282,10 @@ def _by_node(kind: str, graph: Path, feeds: Feeds, node: Path) -> Feeds:
     import base64
 
     with tempfile.TemporaryDirectory() as folder:
-        told = {
+        shapes = {
             name: {"shape": one.shape, "data": base64.b64encode(one.tobytes()).decode()} for name, one in feeds.items()
         }
-        (Path(folder) / "feeds.json").write_text(json.dumps(told))
+        (Path(folder) / "feeds.json").write_text(json.dumps(shapes))
         (Path(folder) / "run.cjs").write_text(NODE_SCRIPT)
         (Path(folder) / "node_modules").symlink_to((node / "node_modules").resolve())
         command = ["node", str(Path(folder) / "run.cjs"), kind, str(graph), folder]

@@ -33,12 +33,12 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rounds", type=int, default=7)
-    asked = parser.parse_args()
-    recipe, _ = settle(folder_recipe(TABLES, changes=asked.changes))
+    options = parser.parse_args()
+    recipe, _ = settle(folder_recipe(TABLES, changes=options.changes))
     encoder, sampling = build_model(recipe).encoder, recipe.sampling
 
     def decode() -> torch.Tensor:
-        views = load_draws(asked.video, draws=sampling.draws, spec=encoder.pixels, sampling=sampling, seed=0)
+        views = load_draws(options.video, draws=sampling.draws, spec=encoder.pixels, sampling=sampling, seed=0)
         return torch.from_numpy(views)
 
     def by_pytorch() -> torch.Tensor:
@@ -47,12 +47,12 @@ def main() -> None:
 
     clip, quick = decode(), FrozenPass()
     opening = _cpu(lambda: quick(encoder, clip[:1, :1]))
-    if quick.told:
-        raise SystemExit(quick.told)
+    if quick.note:
+        raise SystemExit(quick.note)
     ways = {"decoding, pictures": decode, "PyTorch": by_pytorch, "onnxruntime": lambda: quick(encoder, clip)}
     ours, theirs = by_pytorch(), quick(encoder, clip)
     taken: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         for way, work in ways.items():
             taken[way].append(_cpu(work))
     frames = clip.shape[0] * clip.shape[1]

@@ -91,8 +91,8 @@ def _pytorch(run: Path, stage: int, clips: int) -> tuple[Array, Answers]:
     model, record, recipe = load_stage(run, stage)
     loaded = load_all(tested_videos(run, stage, None)[:clips], record, recipe.sampling)
     pixels = np.stack([clip.pixels for clip in loaded])
-    said = [answers(model.eval(), pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-    return pixels, join(said)
+    parts = [answers(model.eval(), pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    return pixels, join(parts)
 
 
 def _pairs(
@@ -117,16 +117,16 @@ def _rows(pairs: list[Pair], pixels: Array, wanted: Answers, calls: int) -> Iter
     taken = np.array([[[_seconds(one[graph]) for graph in GRAPHS] for one in work] for _ in range(calls)])
     times = np.median(taken, axis=0)  # of each pair, each graph: on the clock, of the processor
     for pair, ((frame_time, frame_cpu), (window, _)) in zip(pairs, times.tolist(), strict=True):
-        said = _said(pair, pixels, wanted.features.shape[1:])
+        outputs = _run(pair, pixels, wanted.features.shape[1:])
         manifest = pair.bundle.manifest
         yield Row(
             stage=manifest.stage,
             precision=manifest.precision,
             engine=pair.name,
             clips=len(pixels),
-            top1=_same(said["logits"], wanted.logits),
-            routing=_same(said["routing"], wanted.routing),
-            logits=float(np.abs(said["logits"] - wanted.logits).max()),
+            top1=_same(outputs["logits"], wanted.logits),
+            routing=_same(outputs["routing"], wanted.routing),
+            logits=float(np.abs(outputs["logits"] - wanted.logits).max()),
             bytes=sum(entry.bytes for entry in manifest.files.values()),
             frame=frame_time,
             window=window,
@@ -141,7 +141,7 @@ def _seconds(call: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def _said(pair: Pair, pixels: Array, window: tuple[int, ...]) -> dict[str, Array]:
+def _run(pair: Pair, pixels: Array, window: tuple[int, ...]) -> dict[str, Array]:
     """Outputs of encoder and head for clips, a few at a time."""
     found = []
     for start in range(0, len(pixels), BATCH):

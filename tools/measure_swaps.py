@@ -55,10 +55,11 @@ def main(old: Path, new: Path, swaps: int, predictions: int) -> None:
                         quiet = counts["lost"]
                         continue
                     lost_in[phase] += lost
-                    if (said := result.prediction) is not None:
+                    if (prediction := result.prediction) is not None:
                         counts["predictions"] += 1
-                        warming += said.state == "warming_up"
-                        counts["wrong"] += not {name for name, _ in said.top} <= set(classes[said.bundle.digest])
+                        warming += prediction.state == "warming_up"
+                        known = set(classes[prediction.bundle.digest])
+                        counts["wrong"] += not {name for name, _ in prediction.top} <= known
                     if status.phase == "idle" and status.swaps >= swaps:
                         break
                     if status.phase == "idle" and asked_at < status.swaps:

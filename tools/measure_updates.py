@@ -57,8 +57,8 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     click.echo("|---|---|---|---|---|---|---|")
     ahead = _ahead(rows)
     for stage, row in [*rows.items(), *list(ahead.items())[-1:]]:
-        said = f"{stage}, projected" if stage in ahead else str(stage)
-        click.echo(f"| {said} | {' | '.join(f'{size:.2f}' for size in row)} |")
+        label = f"{stage}, projected" if stage in ahead else str(stage)
+        click.echo(f"| {label} | {' | '.join(f'{size:.2f}' for size in row)} |")
     click.echo(f"\n| tensors of the update to stage {stages} | type | MB | MB packed |")
     click.echo("|---|---|---|---|")
     for name, kind, size, packed in last:

@@ -205,7 +205,7 @@ class Figures(NamedTuple):
     true: tuple[
         float, float, float
     ]  # age of a frame when there is a prediction of it: p50, p99 and longest, in seconds
-    said: tuple[float, float, float]  # the same according to the run
+    reported: tuple[float, float, float]  # the same according to the run
     memory: tuple[float, float]  # MB after a quarter of the failures, and at the end
 
 
@@ -231,9 +231,9 @@ def soak(bundle: Path, kind: str, videos: Sequence[Path], *, kills: int, port: i
         finally:
             camera.end()
             watched.process.kill()
-        said = SUMMARY.match(summary)
-        assert said is not None
-        frames, dropped, reconnects, unstamped = (int(number or 0) for number in said.groups())
+        match = SUMMARY.match(summary)
+        assert match is not None
+        frames, dropped, reconnects, unstamped = (int(number or 0) for number in match.groups())
         seen, lines = watched.seen(), list(map(json.loads, watched.lines.read_text().splitlines()))
     if len(seen) + unstamped != frames or seen[-1].number + 1 > frames + dropped:
         raise click.ClickException(
@@ -257,7 +257,7 @@ def soak(bundle: Path, kind: str, videos: Sequence[Path], *, kills: int, port: i
         across=sum(across(seen, lines)),
         unread=sum(one.stamp is None for one in seen),
         true=percentiles([true for true, _ in ages]),
-        said=percentiles([said for _, said in ages]),
+        reported=percentiles([reported for _, reported in ages]),
         memory=(memory[len(memory) // 4], memory[-1]),
     )
 
@@ -285,8 +285,8 @@ def across(seen: Sequence[SeenFrame], lines: Sequence[dict[str, object]]) -> Ite
     states = {line["frame"]: line["state"] for line in lines if "event" not in line}
     for one, other in itertools.pairwise(seen):
         if one.connection != other.connection:
-            said = [states[frame.number] for frame in seen if frame.number >= other.number and frame.number in states]
-            yield not other.began or said[:1] not in ([], ["warming_up"])
+            later = [states[frame.number] for frame in seen if frame.number >= other.number and frame.number in states]
+            yield not other.began or later[:1] not in ([], ["warming_up"])
         elif one.stamp is not None and other.stamp is not None:
             yield one.stamp[0] != other.stamp[0] and not other.began
 
@@ -315,7 +315,7 @@ def main(bundle: Path, videos: tuple[Path, ...], kinds: tuple[str, ...], kills: 
     click.echo(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     for number, kind in enumerate(kinds or KINDS):
         row = soak(bundle, kind, videos, kills=kills, port=port + number)
-        true, as_said = (" / ".join(f"{age:.2f}" for age in ages) for ages in (row.true, row.said))
+        true, as_said = (" / ".join(f"{age:.2f}" for age in ages) for ages in (row.true, row.reported))
         click.echo(
             f"| {row.kind} | {row.kills}, {row.stops} | {row.reconnects} | {row.longest_back:.1f} s | {row.frames},"
             f" {row.dropped} | {row.uncounted} | {row.across} | {row.unread} | {true} s |"

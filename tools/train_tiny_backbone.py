@@ -117,8 +117,8 @@ def build() -> CLIPVisionModelWithProjection:
 def embed(model: CLIPVisionModelWithProjection, images: Tensor) -> tuple[Tensor, Tensor]:
     """Projected features `(N, D)` of uint8 pictures `(N, H, W, 3)`, and the patch tokens that the last layer reads."""
     pixels = (images.float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
-    told = model(pixel_values=pixels.permute(0, 3, 1, 2).contiguous(), output_hidden_states=True)
-    return told.image_embeds, told.hidden_states[-2][:, 1:]
+    outputs = model(pixel_values=pixels.permute(0, 3, 1, 2).contiguous(), output_hidden_states=True)
+    return outputs.image_embeds, outputs.hidden_states[-2][:, 1:]
 
 
 def mirrored(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,9 +164,9 @@ def warm_cosine(step: int, steps: int) -> float:
 @torch.no_grad()
 def errors(model: CLIPVisionModelWithProjection, head: nn.Linear, stills: Stills) -> NDArray[np.float64]:
     """Root-mean-square errors `(2, 5)` per target: ours, and a guess at the mean's."""
-    told = torch.cat([head(embed(model, images)[0]) for images in torch.split(stills.images, 256)])
+    found = torch.cat([head(embed(model, images)[0]) for images in torch.split(stills.images, 256)])
     guess = stills.targets.mean(dim=0)
-    both = torch.stack([told - stills.targets, guess - stills.targets])
+    both = torch.stack([found - stills.targets, guess - stills.targets])
     return np.asarray(both.square().mean(dim=1).sqrt().double())
 
 

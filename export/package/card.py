@@ -37,8 +37,8 @@ def figures_of(run: Path, record: StageRecord) -> Metrics | None:
     if not metrics_file(run).is_file():
         return None
     found = read_metrics(run)
-    told = tuple(map(tuple, found.stages[: record.stage]))
-    return found if told == record.stages and len(found.accuracy) >= record.stage else None
+    learnt = tuple(map(tuple, found.stages[: record.stage]))
+    return found if learnt == record.stages and len(found.accuracy) >= record.stage else None
 
 
 def label(folder: Path, files: Mapping[GraphName, str], stage: Stage, figures: Metrics | None) -> None:

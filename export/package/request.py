@@ -82,9 +82,9 @@ def silent(name: str) -> Iterator[Advance]:
     yield lambda _: None
 
 
-def find_run(asked: Path | None, root: Path) -> Path:
+def find_run(folder: Path | None, root: Path) -> Path:
     """The given run, else the newest under `root`; raises CheckpointError if it is not a run."""
-    run = newest_run(root) if asked is None else asked
+    run = newest_run(root) if folder is None else folder
     if not (run / RECIPE).is_file():
         raise CheckpointError(f"{run} is not a run: it has no {RECIPE}; name a run folder with --run.")
     return run

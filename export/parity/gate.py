@@ -173,12 +173,12 @@ class _Comparison:
             measured.clips.append(clip.name)
             for output in measured.same:
                 measured.same[output] += int(found[output][index].argmax() == given[output][index].argmax())
-            for who, said in (("pytorch", given), ("engine", found)):
-                choice = int(said["logits"][index].argmax())
+            for who, outputs in (("pytorch", given), ("engine", found)):
+                choice = int(outputs["logits"][index].argmax())
                 measured.right[who] += int(choice == clip.label)
                 if self.thresholds is not None:
                     measured.known = measured.known or {"pytorch": 0, "engine": 0}
-                    measured.known[who] += int(said["familiarity"][index] >= self.thresholds[choice])
+                    measured.known[who] += int(outputs["familiarity"][index] >= self.thresholds[choice])
 
 
 def _stable(wanted: Answers, exact: Answers) -> Array:

@@ -102,18 +102,18 @@ def _check_inputs_stay(settings: BenchSettings, videos: Sequence[Video]) -> None
 @contextmanager
 def _videos(settings: BenchSettings) -> Iterator[list[Video]]:
     """The videos to watch; generated ones exist until the block ends."""
-    asked = settings.annotations
-    if asked is None:
+    annotations = settings.annotations
+    if annotations is None:
         with unannotated_stream(settings.seconds) as video:
             yield [video]
-    elif asked.startswith(EMBEDDED):
+    elif annotations.startswith(EMBEDDED):
         made = embedded_videos(
-            asked, settings.out, actions=settings.actions, seeds=settings.seeds, split=settings.split
+            annotations, settings.out, actions=settings.actions, seeds=settings.seeds, split=settings.split
         )
         with made as videos:
             yield videos
     else:
-        yield annotated_videos(Path(asked), settings.videos or Path(asked).parent)
+        yield annotated_videos(Path(annotations), settings.videos or Path(annotations).parent)
 
 
 def _remarks(settings: BenchSettings, videos: Sequence[Video], unknown: Mapping[str, int]) -> Iterator[str]:

@@ -172,14 +172,14 @@ def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
 
 def _cost_line(cost: Cost) -> str:
     latency = cost.latency_ms
-    said = (
+    delays = (
         f"latency p50 {latency.p50:.1f}, p95 {latency.p95:.1f}, p99 {latency.p99:.1f} ms"
         if latency
         else "no prediction: all videos are shorter than a clip"
     )
     counts = f"{cost.frames} frames, {cost.encoded} encoded, {cost.predictions} predictions"
     rate = f"{cost.fps:.1f} fps" if cost.cameras == 1 else f"{cost.cameras} cameras at {cost.fps:.1f} fps each"
-    return f"{counts}, {rate}, {said}, peak memory {cost.peak_memory_mb:.0f} MB"
+    return f"{counts}, {rate}, {delays}, peak memory {cost.peak_memory_mb:.0f} MB"
 
 
 def _video_row(name: str, found: EventFigures) -> list[str]:
@@ -193,7 +193,7 @@ def _seeds_row(kind: str, found: Spreads) -> list[str]:
 
 
 def _class_row(label: str, found: ClassFigures, unknown: Mapping[str, int]) -> list[str]:
-    heard = [f"{said} {count}" for said, count in found.heard_as.items()]
+    heard = [f"{label} {count}" for label, count in found.heard_as.items()]
     more = ["..."] if len(heard) > MOST_NAMED else []
     words = ", ".join([*heard[:MOST_NAMED], *more]) or "-"
     if label in unknown:

@@ -40,7 +40,7 @@ class _Bar(NamedTuple):
     end: float
     name: str
     colour: Colour
-    said: float | None = None  # when an event was reported
+    reported: float | None = None  # when an event was reported
     about: Action | None = None  # the action that an event matches
 
 
@@ -50,7 +50,7 @@ class _Row:
 
     begin: float
     happened: Sequence[_Bar]
-    said: Sequence[_Bar]
+    reported: Sequence[_Bar]
 
     @property
     def above(self) -> float:
@@ -58,7 +58,7 @@ class _Row:
 
     @property
     def height(self) -> float:
-        return self.above + 2 * BAR + BETWEEN + NAME_LINE * self._shelves(self.said) + ROW_GAP
+        return self.above + 2 * BAR + BETWEEN + NAME_LINE * self._shelves(self.reported) + ROW_GAP
 
     def x(self, moment: float) -> float:
         return LEFT + PLOT * min(1.0, max(0.0, (moment - self.begin) / ROW_SECONDS))
@@ -80,7 +80,7 @@ class _Row:
 def draw_timeline(stream: Stream, *, title: str, tolerance: float, not_learnt: Mapping[str, int]) -> Image:
     """An RGB picture of a stream, 1600 pixels wide; at most its first hour, which the title then says."""
     taken = match(stream.actions, stream.events, tolerance=tolerance)
-    rows = _rows(_happened(stream.actions, taken, not_learnt), _said(stream.events, taken), stream.seconds)
+    rows = _rows(_happened(stream.actions, taken, not_learnt), _reported(stream.events, taken), stream.seconds)
     picture = np.full((round(HEAD + sum(row.height for row in rows) + FOOT), WIDTH, 3), PAPER, np.uint8)
     right = sum(action is not None for action in taken)
     shown = min(stream.seconds, ROW_SECONDS * MOST_ROWS)
@@ -88,9 +88,9 @@ def draw_timeline(stream: Stream, *, title: str, tolerance: float, not_learnt: M
     length = whole if shown == stream.seconds else f"the first {_clock(shown)} of {_clock(stream.seconds)}"
     canvas = Canvas(picture)
     canvas.text(title, (LEFT, 34), size=18, colour=INK, room=PLOT)
-    told = f"{len(stream.actions)} actions, {len(stream.events)} events, {right} of them right"
-    told += f"; {length}, a line every {TICK_SECONDS} s"
-    canvas.text(told, (LEFT, KEY_LINE), size=KEY, colour=SOFT)
+    summary = f"{len(stream.actions)} actions, {len(stream.events)} events, {right} of them right"
+    summary += f"; {length}, a line every {TICK_SECONDS} s"
+    canvas.text(summary, (LEFT, KEY_LINE), size=KEY, colour=SOFT)
     _draw_key(canvas, with_not_learnt=any(action.label in not_learnt for action in stream.actions))
     top = float(HEAD)
     for row in rows:
@@ -100,48 +100,48 @@ def draw_timeline(stream: Stream, *, title: str, tolerance: float, not_learnt: M
 
 
 def _happened(actions: Sequence[Action], taken: Sequence[Action | None], not_learnt: Mapping[str, int]) -> list[_Bar]:
-    told = {id(action) for action in taken if action is not None}
+    recognised = {id(action) for action in taken if action is not None}
 
     def colour(action: Action) -> Colour:
         if action.label in not_learnt:
             return NOT_LEARNT
-        return RIGHT if id(action) in told else MISSED
+        return RIGHT if id(action) in recognised else MISSED
 
     return [_Bar(action.start, action.end, plain(action.label), colour(action)) for action in actions]
 
 
-def _said(events: Sequence[DetectedEvent], taken: Sequence[Action | None]) -> list[_Bar]:
+def _reported(events: Sequence[DetectedEvent], taken: Sequence[Action | None]) -> list[_Bar]:
     return [
         _Bar(
             event.start,
-            event.said if event.end is None else event.end,
+            event.reported if event.end is None else event.end,
             plain(event.label),
             WRONG if action is None else RIGHT,
-            event.said,
+            event.reported,
             action,
         )
         for event, action in zip(events, taken, strict=True)
     ]
 
 
-def _rows(happened: Sequence[_Bar], said: Sequence[_Bar], seconds: float) -> list[_Row]:
+def _rows(happened: Sequence[_Bar], reported: Sequence[_Bar], seconds: float) -> list[_Row]:
     count = min(MOST_ROWS, max(1, math.ceil(seconds / ROW_SECONDS)))
     begins = [index * ROW_SECONDS for index in range(count)]
 
     def within(bars: Sequence[_Bar], begin: float) -> list[_Bar]:
-        return [bar for bar in bars if bar.start < begin + ROW_SECONDS and max(bar.end, bar.said or 0.0) > begin]
+        return [bar for bar in bars if bar.start < begin + ROW_SECONDS and max(bar.end, bar.reported or 0.0) > begin]
 
-    return [_Row(begin, within(happened, begin), within(said, begin)) for begin in begins]
+    return [_Row(begin, within(happened, begin), within(reported, begin)) for begin in begins]
 
 
 def _draw_key(canvas: Canvas, *, with_not_learnt: bool) -> None:
     """Draw the legend, at the right of the second line."""
     key: list[tuple[str, Colour]] = [("told, right", RIGHT), ("missed", MISSED), ("false", WRONG)]
     key += [("not learnt", NOT_LEARNT)] if with_not_learnt else []
-    said = "when it was said"
-    x = WIDTH - RIGHT_EDGE - canvas.measure(said, KEY)
-    canvas.text(said, (x, KEY_LINE), size=KEY, colour=SOFT)
-    _draw_said(canvas, x - 30, x - 10, KEY_LINE - 16, SOFT)
+    caption = "when it was said"
+    x = WIDTH - RIGHT_EDGE - canvas.measure(caption, KEY)
+    canvas.text(caption, (x, KEY_LINE), size=KEY, colour=SOFT)
+    _draw_delay(canvas, x - 30, x - 10, KEY_LINE - 16, SOFT)
     for words, colour in reversed(key):
         x -= 54 + canvas.measure(words, KEY)
         canvas.text(words, (x, KEY_LINE), size=KEY, colour=SOFT)
@@ -154,7 +154,7 @@ def _draw_row(canvas: Canvas, row: _Row, seconds: float) -> None:
     canvas.text_right(_clock(row.begin), (LEFT - 12, upper - 8 if row.above else upper), size=12, colour=INK)
     canvas.text_right("truth", (LEFT - 12, upper + 15), size=10.5, colour=SOFT)
     canvas.text_right("events", (LEFT - 12, lower + 15), size=10.5, colour=SOFT)
-    for bar in row.said:
+    for bar in row.reported:
         _draw_bar(canvas, row, bar, lower)
         if bar.about is not None:  # a line to the action that it matches
             meant = min(max(bar.start, bar.about.start), bar.about.end)
@@ -162,13 +162,13 @@ def _draw_row(canvas: Canvas, row: _Row, seconds: float) -> None:
             canvas.box(left, lower - BETWEEN / 2, right - left, 1, RIGHT)
             canvas.box(row.x(meant), upper + BAR, 1, BETWEEN / 2, RIGHT)
             canvas.box(row.x(bar.start), lower - BETWEEN / 2, 1, BETWEEN / 2, RIGHT)
-        if bar.said is not None:  # up to the time of the report
-            _draw_said(canvas, row.x(bar.start), row.x(bar.said), lower, bar.colour)
+        if bar.reported is not None:  # up to the time of the report
+            _draw_delay(canvas, row.x(bar.start), row.x(bar.reported), lower, bar.colour)
     for bar in row.happened:
         _draw_bar(canvas, row, bar, upper)
     names = [(bar, x, upper - 7 - shelf * NAME_LINE, INK) for bar, x, shelf in row.names(row.happened)]
     below = lower + BAR + 16
-    names += [(bar, x, below + shelf * NAME_LINE, bar.colour) for bar, x, shelf in row.names(row.said)]
+    names += [(bar, x, below + shelf * NAME_LINE, bar.colour) for bar, x, shelf in row.names(row.reported)]
     for _, x, y, _ in names:  # a thin line to the bar, since other names may be in between
         near, far = sorted((upper if y < upper else lower + BAR, y))
         if far - near > NAME_LINE:
@@ -183,7 +183,7 @@ def _draw_bar(canvas: Canvas, row: _Row, bar: _Bar, top: float) -> None:
     canvas.box(left, top, max(SHORTEST_BAR, right - left - 1), BAR, bar.colour)
 
 
-def _draw_said(canvas: Canvas, left: float, right: float, top: float, colour: Colour) -> None:
+def _draw_delay(canvas: Canvas, left: float, right: float, top: float, colour: Colour) -> None:
     canvas.box(left, top + BAR / 2, right - left, 2, colour)
     canvas.box(right, top + 3, 2, BAR - 5, colour)
 

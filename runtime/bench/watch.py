@@ -76,8 +76,8 @@ class Watcher:
 
 
 def _hear(again: Sequence[tuple[Events, _Notes]], result: Result) -> None:
-    for told, own in again:
-        own.take(told(result))
+    for trial, own in again:
+        own.take(trial(result))
 
 
 @dataclasses.dataclass(slots=True)

@@ -115,7 +115,7 @@ def open_bundle(path: Path) -> Bundle:
     if (path / DELTA).is_file():
         raise BundleError(f"{path} is an update, not a bundle; apply it with `stpr-update BUNDLE {path}`.")
     if not manifest_file.is_file():
-        raise BundleError(f"{shown(path)} is not a bundle: it has no {MANIFEST}. {_meant(path)}")
+        raise BundleError(f"{shown(path)} is not a bundle: it has no {MANIFEST}. {_suggestion(path)}")
     sealed = read_manifest(manifest_file.read_bytes(), str(manifest_file))
     for name, entry in sealed.manifest.files.items():
         check_file(path, name, entry)
@@ -123,7 +123,7 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, sealed.manifest, sealed.digest)
 
 
-def _meant(path: Path) -> str:
+def _suggestion(path: Path) -> str:
     """Name the bundle that a file belongs to, or the bundles in a folder of them; how to make one if there is none."""
     near = [path.parent / MANIFEST, *sorted(path.glob(f"*/{MANIFEST}")), *sorted(path.glob(f"*/*/{MANIFEST}"))]
     found = [shown(file.parent) for file in near if file.is_file()]

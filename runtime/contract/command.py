@@ -161,7 +161,7 @@ def what_to_install(error: ImportError, extra: str) -> str | None:
     return OTHERS.format(name, reason, extra)
 
 
-def _show_version(context: click.Context, option: click.Parameter, asked: bool) -> None:  # noqa: ARG001
-    if asked and not context.resilient_parsing:
+def _show_version(context: click.Context, option: click.Parameter, wanted: bool) -> None:  # noqa: ARG001
+    if wanted and not context.resilient_parsing:
         click.echo(f"stpr {version('stpr')}")
         context.exit()

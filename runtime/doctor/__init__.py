@@ -41,7 +41,7 @@ CHECKS: Final[Mapping[str, str]] = {
 }
 PATIENCE: Final = 60.0  # seconds per check
 MARKS: Final = {"ok": "ok  ", "note": "note", "broken": "FAIL"}
-CHILD: Final = "import sys; from stpr.runtime.doctor import tell; tell(*sys.argv[1:])"
+CHILD: Final = "import sys; from stpr.runtime.doctor import report; report(*sys.argv[1:])"
 DIED: Final[Mapping[int, str]] = {
     signal.SIGILL: "a library was built for another processor: install the wheel of this one; on a Jetson Nano set"
     " OPENBLAS_CORETYPE=ARMV8",
@@ -79,11 +79,11 @@ def run_doctor(*, as_json: bool, root: Path = Path("/"), patience: float = PATIE
 def examine(root: Path, *, patience: float = PATIENCE) -> list[Finding]:
     """All findings, in the order of CHECKS."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        told = pool.map(partial(_examine_one, root=root, patience=patience), CHECKS)
-        return [finding for findings in told for finding in findings]
+        examined = pool.map(partial(_examine_one, root=root, patience=patience), CHECKS)
+        return [finding for findings in examined for finding in findings]
 
 
-def tell(name: str, root: str) -> None:
+def report(name: str, root: str) -> None:
     """The child process: print the findings of one check as JSON, keeping libraries off standard output."""
     try:
         found = [*resolve_name(f"{__name__}.{CHECKS[name]}")(Path(root))]
@@ -106,5 +106,5 @@ def _examine_one(name: str, *, root: Path, patience: float) -> list[Finding]:
     if done.returncode < 0:
         died = signal.Signals(-done.returncode)
         return [broken(name, f"the check was ended by {died.name}", DIED.get(died, "reinstall what it loads"))]
-    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return [broken(name, f"the check failed: {said}", "this is a bug of stpr-doctor: please report it")]
+    reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    return [broken(name, f"the check failed: {reason}", "this is a bug of stpr-doctor: please report it")]

@@ -70,10 +70,10 @@ def _not_from_pip(library: str, module: str) -> Iterator[Finding]:
         yield broken(library, "not installed", '`pip install "stpr[server]"`; on a Jetson see its own OpenCV first')
 
 
-def _opencv_fix(said: str) -> str:
-    if "libGL" in said:
+def _opencv_fix(error: str) -> str:
+    if "libGL" in error:
         return 'a machine without a screen: `pip uninstall opencv-python`, then `pip install "stpr[server]"`'
-    if "numpy" in said or "_ARRAY_API" in said:
+    if "numpy" in error or "_ARRAY_API" in error:
         return "this OpenCV was built for numpy 1: `pip install 'numpy<2'`"
     return '`pip install "stpr[server]"`, or "stpr[desktop]" for a window'
 

@@ -28,8 +28,8 @@ def check_system(root: Path) -> Iterator[Finding]:
     board = _read(root / "proc/device-tree/model").rstrip("\0")
     release = re.search(r"R(\d+).*?REVISION: ([\d.]+)", _read(root / "etc/nv_tegra_release"))
     l4t = f", L4T {release[1]}.{release[2]}" if release else ""
-    said = f"{board or platform.system()} {platform.machine()}{l4t}, Python {platform.python_version()}"
-    yield ok("system", said)
+    system = f"{board or platform.system()} {platform.machine()}{l4t}, Python {platform.python_version()}"
+    yield ok("system", system)
     if "32bit" in platform.architecture():
         yield broken("system", "a 32-bit Python", "onnxruntime needs a 64-bit system: install one")
 
@@ -63,17 +63,17 @@ def check_cpu(root: Path) -> Iterator[Finding]:
     quota, _, period = _read(root / "sys/fs/cgroup/cpu.max").partition(" ")
     limit = int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else float(may)
     busy = float((_read(root / "proc/loadavg").split() or ["0"])[0])
-    said = f"{may} of {os.cpu_count()} cores, load {busy:.1f}"
+    cpu = f"{may} of {os.cpu_count()} cores, load {busy:.1f}"
     if limit < may:
         yield note(
             "cpu",
-            f"{said}, limited to {limit:g} cores by the container",
+            f"{cpu}, limited to {limit:g} cores by the container",
             f"--threads {max(1, int(limit))}: more only wait for each other",
         )
     elif busy > 1.5 * may:
-        yield note("cpu", said, "something else keeps them busy: `top`")
+        yield note("cpu", cpu, "something else keeps them busy: `top`")
     else:
-        yield ok("cpu", said)
+        yield ok("cpu", cpu)
 
 
 def check_memory(root: Path) -> Iterator[Finding]:
@@ -85,13 +85,13 @@ def check_memory(root: Path) -> Iterator[Finding]:
         yield note("memory", "unknown: /proc/meminfo can't be read", "look with `free -m`")
         return
     free, swap = sizes["MemAvailable"], sizes["SwapTotal"]
-    said = f"{free:.1f} of {sizes['MemTotal']:.1f} GB free, swap {swap:.1f} GB"
+    memory = f"{free:.1f} of {sizes['MemTotal']:.1f} GB free, swap {swap:.1f} GB"
     if free < LITTLE_MEMORY:
         yield note(
-            "memory", said, "stop what else runs, a desktop most of all (`sudo systemctl isolate multi-user.target`)"
+            "memory", memory, "stop what else runs, a desktop most of all (`sudo systemctl isolate multi-user.target`)"
         )
     else:
-        yield ok("memory", said)
+        yield ok("memory", memory)
     killed = re.search(r"^oom_kill (\d+)", _read(root / "proc/vmstat"), re.M)
     if killed and int(killed[1]):
         yield note(

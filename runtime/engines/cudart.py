@@ -150,10 +150,10 @@ def open_gpu() -> Gpu:
             "no libcudart here, the runtime library of CUDA: a Jetson has it from JetPack, elsewhere"
             " `pip install nvidia-cuda-runtime`; or use --engine onnxruntime for the CPU."
         )
-    told = "; ".join(f"{reason}, says {place}" for reason, place in reasons.items())
+    attempts = "; ".join(f"{reason}, says {place}" for reason, place in reasons.items())
     raise EngineError(
-        f"no NVIDIA GPU can be used here: {told}; install a driver that is new enough, or use --engine onnxruntime for"
-        " the CPU."
+        f"no NVIDIA GPU can be used here: {attempts}; install a driver that is new enough,"
+        " or use --engine onnxruntime for the CPU."
     )
 
 

@@ -32,7 +32,7 @@ class Engine(Protocol):
         """Release the memory."""
 
 
-def told(encoder: str, head: str) -> str:
+def engine_name(encoder: str, head: str) -> str:
     """What runs a bundle: the engine of the encoder, nearly all of the work, and that of the head if it is another."""
     return encoder if head == encoder else f"{encoder}; head on {head}"
 

@@ -103,12 +103,12 @@ def with_options(providers: Sequence[str], graph: Path) -> list[tuple[str, dict[
 def _start(library: Any, graph: Path, settings: Any, providers: Sequence[str]) -> Any:
     wanted = providers[0]
     try:
-        asked = with_options(providers, graph)
+        requested = with_options(providers, graph)
         with openable(graph.parent) as folder:  # weights are loaded from the graph's folder
             session = library.InferenceSession(
                 f"{folder}/{graph.name}",
                 settings,
-                providers=asked,
+                providers=requested,
                 enable_fallback=False,
                 disabled_optimizers=[*DISABLED],
             )

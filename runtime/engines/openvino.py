@@ -126,8 +126,8 @@ def _own_errors(library: Any) -> tuple[type[Exception], ...]:
 
 def _layers(compiled: Any) -> dict[str, int]:
     """Count LAYERS of the compiled graph per element type."""
-    told = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
-    kinds = (str(one["runtimePrecision"].value) for one in told if str(one["layerType"].value) in LAYERS)
+    infos = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+    kinds = (str(one["runtimePrecision"].value) for one in infos if str(one["layerType"].value) in LAYERS)
     return dict(sorted(Counter(kinds).items()))
 
 
@@ -152,5 +152,5 @@ def _has(model: Any, kind: str) -> bool:
 def _point(error: Exception) -> str:
     """Shorten an error of several lines to its essential line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not PLACES.match(line)] or lines
-    return " ".join(said[-1].split()).rstrip(".") if said else repr(error)
+    essential = [line for line in lines if not PLACES.match(line)] or lines
+    return " ".join(essential[-1].split()).rstrip(".") if essential else repr(error)

@@ -84,8 +84,8 @@ class Plans:
             except (OSError, msgspec.DecodeError):
                 continue
             if stale := sorted(name for name in {*key, *record.key} if key.get(name) != record.key.get(name)):
-                told = (f"{name} was {record.key.get(name, 'none')[:40]}" for name in stale)
-                reason = f"the cached one is for something else ({', '.join(told)})"
+                changes = (f"{name} was {record.key.get(name, 'none')[:40]}" for name in stale)
+                reason = f"the cached one is for something else ({', '.join(changes)})"
             elif hashlib.sha256(data).hexdigest() != record.sha256:
                 reason = "the cached one is damaged"
             else:

@@ -64,8 +64,8 @@ def build_plan(onnx: Path, *, library: Any, capability: str | None = None, timin
         parsed = parser.parse_from_file(f"{folder}/{onnx.name}")
     if not parsed:
         faults = [parser.get_error(index) for index in range(parser.num_errors)]
-        told = [f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}" for fault in faults]
-        raise EngineError(f"{onnx} can't run on {name_of(library)}, which can't read it: {words(told)}")
+        faulty = [f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}" for fault in faults]
+        raise EngineError(f"{onnx} can't run on {name_of(library)}, which can't read it: {words(faulty)}")
     config = new_config(builder, library)
     for batches in PROFILES if _free_inputs(network) else ():
         config.add_optimization_profile(_profile(builder, network, batches))

@@ -41,21 +41,21 @@ class Events:
         self._began = self._began or result.began
         if prediction is None:
             return []
-        said = self._decoder.flush() if self._began or not prediction.top else []
+        events = self._decoder.flush() if self._began or not prediction.top else []
         self._began = False
         if prediction.top:
-            said += self._decoder.see(self._moment(result, prediction))
-        return said
+            events += self._decoder.see(self._moment(result, prediction))
+        return events
 
     def _moment(self, result: Result, prediction: Prediction) -> Moment:
         (label, score), *others = prediction.top
-        told = prediction.evidence is not None  # even if the moment is unknown, which has lowered its evidence
+        has_evidence = prediction.evidence is not None  # even if the moment is unknown, which has lowered its evidence
         return Moment(
             at=result.frame.captured_at,
             frame=prediction.frame,
             time=prediction.time,
             media_time=result.frame.media_time,
-            label=label if told else None,
+            label=label if has_evidence else None,
             stage=self._stages[label],
             evidence=-math.inf if prediction.evidence is None else prediction.evidence,
             nearest=others[0][0] if others else None,

@@ -48,10 +48,10 @@ class Watchdog:
         self._reference: Sample | None = None  # the first of a series of equal pictures
         self._times: deque[float] = deque(maxlen=INTERVALS + 1)
         self._state: State | None = None
-        self._told: State | None = None  # state in the last log line
+        self._logged: State | None = None  # state in the last log line
         self._until = -math.inf  # earliest end of the state
         self._connection = 0
-        self._said_at = -math.inf
+        self._logged_at = -math.inf
 
     def __call__(self, result: Result) -> Result:
         """Return the result, without a decision while the picture is unusable."""
@@ -70,13 +70,13 @@ class Watchdog:
         elif now > self._until:
             self._state = None
         if found == self._state:
-            self._tell(result)
+            self._log(result)
         if self._state is None or result.prediction is None:
             return result
-        said = msgspec.structs.replace(
+        overruled = msgspec.structs.replace(
             result.prediction, label=None, score=0.0, top=(), routing={}, state=self._state, evidence=None
         )
-        return dataclasses.replace(result, prediction=said)
+        return dataclasses.replace(result, prediction=overruled)
 
     def follow(self, manifest: Manifest) -> None:
         """Later results are from another bundle."""
@@ -99,12 +99,12 @@ class Watchdog:
         mean = (now - self._times[0]) / INTERVALS if len(self._times) > INTERVALS else 0.0
         return "slow" if mean > self._longest_period else None
 
-    def _tell(self, result: Result) -> None:
+    def _log(self, result: Result) -> None:
         """Log a changed state as soon as LINE_SECONDS allow; a lasting state is always logged."""
         name, now = result.frame.source.name, result.frame.captured_at
-        if self._state == self._told or now - self._said_at < LINE_SECONDS:
+        if self._state == self._logged or now - self._logged_at < LINE_SECONDS:
             return
-        was, self._told, self._said_at = self._told, self._state, now
+        was, self._logged, self._logged_at = self._logged, self._state, now
         if self._state == "slow":
             log.warning(
                 "%s gives a frame every %.1f s; this bundle needs one every %.2g s, so nothing is decided.",

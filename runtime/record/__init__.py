@@ -106,15 +106,15 @@ class Recorder:
         live = self._source.origin.is_live
         wait = max(self._settings.countdown, SETTLING) if live else self._settings.countdown
         first = last = next(frames)
-        seen, told = 0, math.inf
+        seen, counted = 0, math.inf
         while last.captured_at - first.captured_at < wait:
             left = math.ceil(wait - (last.captured_at - first.captured_at))
-            if live and left < told:
+            if live and left < counted:
                 _say(f"{left} …")
-                told = left
+                counted = left
             last, seen = next(frames), seen + 1
             if last.connection != first.connection:
-                first, seen, told = last, 0, math.inf
+                first, seen, counted = last, 0, math.inf
         if live:
             _say("go")
         announced = None if live else self._source.origin.fps

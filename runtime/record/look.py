@@ -48,11 +48,11 @@ class Look:
         return found
 
     def __str__(self) -> str:
-        said = (
+        summary = (
             f"{self.frames} frames, {self.seconds:.1f} s, {self.width}x{self.height}; brightness"
             f" {self.brightness:.0f} %, sharpness {self.sharpness:.1f} %, movement {self.movement:.1f} %"
         )
-        return "; ".join([said, *self.doubts])
+        return "; ".join([summary, *self.doubts])
 
 
 class Looker:

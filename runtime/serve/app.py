@@ -153,9 +153,9 @@ class Answers:
 
     async def update(self, request: Request) -> Response:
         """Try a bundle of the watched folder next."""
-        asked = msgspec.json.decode(await _body(request), type=Update)
+        update = msgspec.json.decode(await _body(request), type=Update)
         found = await run_in_threadpool(self._board.updater.found)
-        path = next((one.path for one in found if one.digest == asked.digest), None)
+        path = next((one.path for one in found if one.digest == update.digest), None)
         if path is None:
             raise HTTPException(404, "there is no bundle with that digest in the watched folder.")
         self._board.updater.ask(path)
@@ -168,7 +168,7 @@ class Answers:
 
 
 def _guarded(refuses: Callable[[Any], Refusal | None], handler: Handler) -> Handler:
-    async def asked(request: Request) -> Response:
+    async def guarded(request: Request) -> Response:
         refusal = refuses(request.headers)
         if refusal is not None:
             wanted = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
@@ -177,7 +177,7 @@ def _guarded(refuses: Callable[[Any], Refusal | None], handler: Handler) -> Hand
         answer.headers.update(UNCACHED)
         return answer
 
-    return asked
+    return guarded
 
 
 async def _body(request: Request) -> bytes:

@@ -37,8 +37,8 @@ class RunCollector(Collector):
     def _of_bundle(self) -> Iterator[Metric]:
         model = self._board.model
         info = InfoMetricFamily("stpr_bundle", "The running bundle and its engine.")
-        said = {"name": model.id.name, "digest": model.id.digest, "precision": model.manifest.precision}
-        info.add_metric([], said | {"stage": str(model.id.stage), "engine": model.engine})
+        labels = {"name": model.id.name, "digest": model.id.digest, "precision": model.manifest.precision}
+        info.add_metric([], labels | {"stage": str(model.id.stage), "engine": model.engine})
         yield info
         yield GaugeMetricFamily("stpr_bundle_stage", "The stage of the running bundle.", value=model.id.stage)
         parity = model.manifest.parity[model.manifest.precision]

@@ -137,11 +137,11 @@ class Film:
 
 def _about(name: str, labels: Sequence[str]) -> tuple[str, str | None]:
     """Parse action and camera from a clip's name."""
-    said = re.sub(r"^\d{8}T\d{6}Z(-\d+)?_|\.mp4$", "", name)
+    rest = re.sub(r"^\d{8}T\d{6}Z(-\d+)?_|\.mp4$", "", name)
     for label in sorted(labels, key=len, reverse=True):
-        if found := re.fullmatch(rf"(.*)-{re.escape(plain(label))}-\d+", said):
+        if found := re.fullmatch(rf"(.*)-{re.escape(plain(label))}-\d+", rest):
             return label, found[1]
-    return said, None
+    return rest, None
 
 
 def _time_of(name: str) -> float:

@@ -70,11 +70,11 @@ class Mqtt:
         self._broker, self._client = broker, client
         self._encoder = msgspec.json.Encoder()
         self._refused = False  # the broker has refused the connection
-        self._said: dict[str, tuple[State, str | None]] = {}
+        self._published: dict[str, tuple[State, str | None]] = {}
         self._states: dict[str, bytes] = {}  # by topic; published again after every reconnect
         self._sent: set[int] = set()  # events not known to be confirmed by the broker
         self._confirmed: deque[int] = deque()  # since then; no lock, since the client calls us inside its own
-        self._asked: Overdue | None = None  # the attempt to connect under way
+        self._attempt: Overdue | None = None  # the attempt to connect under way
         client.on_pre_connect = self._asks
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_disconnect, client.on_publish = self._disconnected, self._arrived
@@ -86,9 +86,9 @@ class Mqtt:
         """Publish changed predictions and events. Raises MissedError if the queue of events is full."""
         camera = plain(result.frame.source.name)
         if (prediction := result.prediction) is not None:
-            topic, said = self._topic(camera, "state"), (prediction.state, prediction.label)
-            if self._said.get(topic) != said:
-                self._said[topic] = said
+            topic, state = self._topic(camera, "state"), (prediction.state, prediction.label)
+            if self._published.get(topic) != state:
+                self._published[topic] = state
                 self._states[topic] = self._encoder.encode(prediction.line())
                 if self._client.is_connected():
                     self._client.publish(topic, self._states[topic], retain=True)
@@ -122,7 +122,7 @@ class Mqtt:
 
     def _asks(self, _client: Client, _data: object) -> None:
         self._answered()
-        self._asked = Overdue(self._is_silent)
+        self._attempt = Overdue(self._is_silent)
 
     def _is_silent(self, seconds: float) -> None:
         log.warning(
@@ -131,10 +131,10 @@ class Mqtt:
 
     def _answered(self) -> bool:
         """Stop waiting for an answer to the attempt to connect; returns whether there was none yet."""
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked.done()
-        return asked is not None
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.done()
+        return attempt is not None
 
     def _connected(self, client: Client, _data: object, _flags: object, reason: Any, _more: object) -> None:
         self._answered()

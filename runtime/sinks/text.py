@@ -23,7 +23,7 @@ class TextLine:
         """With `several` sources each line has the name of its source."""
         self._file, self._encoding = file, encoding
         self._rewrite, self._several = rewrite and not several, several
-        self._said: dict[str, tuple[State, str | None]] = {}  # by source
+        self._shown: dict[str, tuple[State, str | None]] = {}  # by source
 
     def write(self, result: Result) -> None:
         """Print a new prediction."""
@@ -34,9 +34,9 @@ class TextLine:
         line = f"{prediction.time[11:19]}  {name}{_words(prediction)}"
         if self._rewrite:
             self._say(f"\r{line}  {result.fps:.0f} fps  {prediction.latency_ms:.0f} ms{CLEAR_LINE}")
-        elif (said := (prediction.state, prediction.label)) != self._said.get(prediction.source, UNSAID):
+        elif (shown := (prediction.state, prediction.label)) != self._shown.get(prediction.source, UNSAID):
             self._say(f"{line}\n")
-            self._said[prediction.source] = said
+            self._shown[prediction.source] = shown
 
     def close(self) -> None:
         """End the rewritten line."""

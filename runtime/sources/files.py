@@ -234,8 +234,8 @@ def _media_time(device: cv2.VideoCapture, expected: float, before: float) -> flo
 
     Never earlier than the frame `before`, so time that runs backwards is no time either.
     """
-    said = device.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    return said if said > before else expected
+    stamped = device.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    return stamped if stamped > before else expected
 
 
 def _is_picture(file: Path) -> bool:

@@ -204,16 +204,16 @@ def _authorization(challenges: list[str], method: str, path: str, user: tuple[st
 
         realm, nonce = asked.get("realm", ""), asked.get("nonce", "")
         secret, about = digest(name, realm, password), digest(method, path)
-        said = f'username="{name}", realm="{realm}", nonce="{nonce}", uri="{path}"'
+        fields = f'username="{name}", realm="{realm}", nonce="{nonce}", uri="{path}"'
         if "auth" in asked.get("qop", "").replace(",", " ").split():
             own = secrets.token_hex(8)
-            said += f', qop=auth, nc=00000001, cnonce="{own}"'
+            fields += f', qop=auth, nc=00000001, cnonce="{own}"'
             proof = digest(secret, nonce, "00000001", own, "auth", about)
         else:
             proof = digest(secret, nonce, about)
         known = {key: asked[key] for key in ("opaque", "algorithm") if key in asked}
         return "Digest " + ", ".join(
-            [said, f'response="{proof}"', *(f'{key}="{value}"' for key, value in known.items())]
+            [fields, f'response="{proof}"', *(f'{key}="{value}"' for key, value in known.items())]
         )
     raise ValueError("it asks for a kind of login that is not supported here")
 

@@ -33,27 +33,27 @@ class RawFrames:
         """`read` blocks for some bytes and returns b"" at the end. Raises SourceError for an invalid header."""
         self._read, self._held = read, bytearray()
         words = (self._line() or b"").decode("latin-1").split()
-        said = {word[0]: word[1:] for word in words if not word.startswith("X")}
-        if not (said.get("W", "").isdecimal() and said.get("H", "").isdecimal()):
+        fields = {word[0]: word[1:] for word in words if not word.startswith("X")}
+        if not (fields.get("W", "").isdecimal() and fields.get("H", "").isdecimal()):
             raise SourceError("the YUV4MPEG2 on standard input says no size (W… H…) in its first line; pipe all of it.")
-        kind = said.get("C", "420")
+        kind = fields.get("C", "420")
         if (shared := SHARED.get("420" if kind in PLACES else kind)) is None:
             raise SourceError(
                 f"the YUV4MPEG2 on standard input has frames of kind {kind}, known are {', '.join(SHARED)} of 8 bits;"
                 " let FFmpeg write it with -pix_fmt yuv420p."
             )
-        self._width, self._height, self._shared = int(said["W"]), int(said["H"]), shared
+        self._width, self._height, self._shared = int(fields["W"]), int(fields["H"]), shared
         across, down = shared
         self._colours = (0, 0) if across == 0 else (-(-self._height // down), -(-self._width // across))
         self._bytes = self._width * self._height + 2 * self._colours[0] * self._colours[1]
-        over, _, under = said.get("F", "").partition(":")
+        over, _, under = fields.get("F", "").partition(":")
         known = over.isdecimal() and under.isdecimal() and int(over) > 0 < int(under)
         self.fps = int(over) / int(under) if known else None  # announced frames per second
         self._matrix = FULL if "XCOLORRANGE=FULL" in words else STUDIO
         if not 0 < self._bytes <= LONGEST:
             raise SourceError(
-                f"the YUV4MPEG2 on standard input has frames of {said['W']} x {said['H']}; let FFmpeg make them smaller"
-                " with -vf scale=1280:-2."
+                f"the YUV4MPEG2 on standard input has frames of {fields['W']} x {fields['H']}; let FFmpeg make them"
+                " smaller with -vf scale=1280:-2."
             )
 
     def __iter__(self) -> Iterator[bytes]:

@@ -55,9 +55,9 @@ def _pieces(model: bytes) -> Iterator[Piece]:
     for graph in _messages(model, GRAPH):
         for tensor in _messages(graph, INITIALIZER):
             entries = [dict(_fields(entry)) for entry in _messages(tensor, EXTERNAL_DATA)]
-            said = {entry[KEY].decode(): entry[VALUE].decode() for entry in entries}
-            if "location" in said:
-                yield Piece(said["location"], int(said.get("offset", 0)), int(said.get("length", -1)))
+            fields = {entry[KEY].decode(): entry[VALUE].decode() for entry in entries}
+            if "location" in fields:
+                yield Piece(fields["location"], int(fields.get("offset", 0)), int(fields.get("length", -1)))
 
 
 def _messages(message: bytes, number: int) -> Iterator[bytes]:

@@ -63,13 +63,13 @@ class Shadow:
     def see(self, session: Session, result: Result) -> None:
         """Compare with a result of a running session. Raises EngineError if the candidate fails."""
         beside, self._seen_at[session] = self._beside[session], time.monotonic()
-        said: Decision | None
+        other: Decision | None
         if beside.window is session.window:
-            said = self._judge(beside) if _spoke(result.prediction) and not self.candidate.is_return else None
+            other = self._judge(beside) if _decided(result.prediction) and not self.candidate.is_return else None
         else:
-            said = step([(beside, result.frame)])[0].prediction
-        if result.prediction is not None and said is not None and _spoke(result.prediction) and _spoke(said):
-            self.tally.count(result.prediction, said, old=self._old)
+            other = step([(beside, result.frame)])[0].prediction
+        if result.prediction is not None and other is not None and _decided(result.prediction) and _decided(other):
+            self.tally.count(result.prediction, other, old=self._old)
 
     def is_warm(self) -> bool:
         """Whether a swap would leave no session with an empty window.
@@ -93,5 +93,5 @@ class Shadow:
         return strongest(self.candidate.model.judge(beside.clips()))
 
 
-def _spoke(decision: Decision | Prediction | None) -> bool:
+def _decided(decision: Decision | Prediction | None) -> bool:
     return decision is not None and bool(decision.top)

@@ -122,7 +122,7 @@ class Updater:
         Takes all results of one step at once, since after a swap between them one camera's window would lack a frame.
         """
         if self._trial:
-            self._trial -= min(self._trial, sum(_spoke(result) for _, result in results))
+            self._trial -= min(self._trial, sum(_decided(result) for _, result in results))
             if not self._trial:
                 self._mark_good()
         if not self._asks.empty():
@@ -229,15 +229,15 @@ class Updater:
 
     def _say_refused(self, path: Path, why: str) -> None:
         running = self._running.id
-        said = f"{path} is refused, stage {running.stage} goes on: {why.rstrip('.')}."
-        log.warning("%s", said)
-        self._status = msgspec.structs.replace(self._status, phase="idle", what=None, last=said)
+        refusal = f"{path} is refused, stage {running.stage} goes on: {why.rstrip('.')}."
+        log.warning("%s", refusal)
+        self._status = msgspec.structs.replace(self._status, phase="idle", what=None, last=refusal)
 
-    def _conclude(self, said: str, *, swapped: bool = False) -> None:
-        log.info("%s.", said)
+    def _conclude(self, outcome: str, *, swapped: bool = False) -> None:
+        log.info("%s.", outcome)
         phase: Phase = "on trial" if swapped or self._trial else "idle"
         swaps = self._status.swaps + swapped
-        self._status = msgspec.structs.replace(self._status, phase=phase, what=None, last=said, swaps=swaps)
+        self._status = msgspec.structs.replace(self._status, phase=phase, what=None, last=outcome, swaps=swaps)
 
     # Called in the updater's thread.
 
@@ -280,7 +280,7 @@ def _entry(bundle: Bundle) -> Entry:
     return Entry(path=str(bundle.path.resolve()), digest=bundle.digest, stage=bundle.manifest.stage)
 
 
-def _spoke(result: Result) -> bool:
+def _decided(result: Result) -> bool:
     return result.prediction is not None and bool(result.prediction.top)
 
 

@@ -75,7 +75,7 @@ def test_an_unknown_class_is_named_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("label", motions.CLASSES)
 @given(seed=seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_each_class_moves_its_channel_its_way(label: str, seed: int) -> None:
     channel, direction, turns = ACTIONS[label]
     steps = np.diff(motions.trajectory(label, seed=seed, frames=64)[:, channel])
@@ -84,7 +84,7 @@ def test_each_class_moves_its_channel_its_way(label: str, seed: int) -> None:
 
 
 @given(seed=seeds, frames=st.integers(min_value=2, max_value=64), label=st.sampled_from(motions.CLASSES))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_actor_stays_in_the_picture(seed: int, frames: int, label: str) -> None:
     poses = motions.trajectory(label, seed=seed, frames=frames)
     assert poses.shape == (frames, 4)

@@ -175,7 +175,7 @@ moments = st.floats(min_value=0, max_value=12, allow_nan=False)
     spans=st.lists(st.tuples(moments, st.floats(min_value=0.1, max_value=4), st.sampled_from(LABELS)), max_size=4),
     starts=st.lists(st.tuples(moments, st.sampled_from(LABELS)), max_size=4),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_other_matching_makes_more_events_right(
     spans: list[tuple[float, float, str]], starts: list[tuple[float, str]]
 ) -> None:

@@ -54,7 +54,7 @@ ONE_ORDER: Final = (
 def command(  # noqa: PLR0913  (one parameter per option is click's way)
     *,
     recipe: str,
-    asked: tuple[str, ...],
+    rows: tuple[str, ...],
     seeds: str,
     data: str | None,
     out: Path | None,
@@ -81,7 +81,7 @@ def command(  # noqa: PLR0913  (one parameter per option is click's way)
     outcomes: list[Outcome] = []
     about = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
     with reserved(folder), ShownProgress() as shown:
-        jobs = plan(load, choose_rows(asked), read_seeds(seeds), out=folder, resume=resume)
+        jobs = plan(load, choose_rows(rows), read_seeds(seeds), out=folder, resume=resume)
         if one_order(jobs):
             shown.console.print(ONE_ORDER, soft_wrap=True)
         for _, done in groupby(run_jobs(jobs, shown, cache=cache or folder / "cache"), key=lambda outcome: outcome.row):

@@ -57,14 +57,14 @@ class Row:
     changes: tuple[str, ...]
 
 
-def choose_rows(asked: Sequence[str]) -> list[Row]:
+def choose_rows(names: Sequence[str]) -> list[Row]:
     """Parse the values of --row into rows, in order, without repetitions.
 
     An entry lists rows or groups, separated by commas, or defines a new row: "NAME: KEY=VALUE KEY=VALUE".
     Raises RecipeError for an unknown name, and for two different definitions of one name.
     """
     rows: dict[str, Row] = {}
-    for entry in asked:
+    for entry in names:
         name, colon, changes = entry.partition(":")
         for row in [_own(name.strip(), changes)] if colon else _shipped(entry):
             if rows.setdefault(row.name, row) != row:

@@ -188,8 +188,8 @@ def announced_span(videos: Sequence[Path]) -> float:
     lengths = []
     for path in _measured(videos, MEASURED):
         with VideoFile(path) as video:
-            told = video.announced / video.rate
-        lengths.append(told or probe(path).seconds)
+            announced = video.announced / video.rate
+        lengths.append(announced or probe(path).seconds)
     return statistics.median(lengths)
 
 

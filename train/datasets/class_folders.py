@@ -61,12 +61,12 @@ def background_of(root: Path) -> tuple[str, list[str]]:
     found = [folder for folder in (root / BACKGROUND, root / "train" / BACKGROUND) if folder.is_dir()]
     if len(found) > 1:
         raise DataError(f"{found[0]} and {found[1]} are both background; move their videos into one of them.")
-    said = [f"{folder} is not a class: its videos show no action and teach events what to ignore" for folder in found]
+    notes = [f"{folder} is not a class: its videos show no action and teach events what to ignore" for folder in found]
     if (unused := root / "test" / BACKGROUND).is_dir():
-        said.append(
+        notes.append(
             f"ignored: {unused}; background is not tested here, stpr-bench evaluates events on annotated videos"
         )
-    return str(found[0]) if found else "", said
+    return str(found[0]) if found else "", notes
 
 
 def split_by_recording(videos: Sequence[Video]) -> tuple[list[Video], list[str]]:

@@ -107,6 +107,6 @@ def _select(rows: Rows, wanted: Filter, file: Path, split: Split) -> Rows:
         line: row for line, row in rows.items() if all(row[column] in values for column, values in wanted.items())
     }
     if not chosen:
-        asked = ", ".join(f"{column} in {list(values)}" for column, values in wanted.items()) or "any row"
-        raise DataError(f"{file}: no row matches the {split} filter ({asked}); relax it.")
+        conditions = ", ".join(f"{column} in {list(values)}" for column, values in wanted.items()) or "any row"
+        raise DataError(f"{file}: no row matches the {split} filter ({conditions}); relax it.")
     return chosen

@@ -53,4 +53,4 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def cautions(self, *, drawn: bool) -> list[str]:
         """Caveats that must accompany results on this data; `drawn`: the stages are drawn by a seed."""
-        return [said for said in (self.caution, self.caution_if_drawn if drawn else "") if said]
+        return [caution for caution in (self.caution, self.caution_if_drawn if drawn else "") if caution]

@@ -83,12 +83,13 @@ def is_written(folder: Path, settings: MotionsSettings) -> bool:
         raise DataError(f"{folder} is not empty and not a motions set; choose another folder, or remove it.") from None
     if found != settings:
         raise DataError(
-            f"{folder} was made with {_told(found)}, not {_told(settings)}; remove it, or choose another folder."
+            f"{folder} was made with {_described(found)}, not {_described(settings)};"
+            " remove it, or choose another folder."
         )
     return True
 
 
-def _told(settings: MotionsSettings) -> str:
+def _described(settings: MotionsSettings) -> str:
     """Format settings for a message."""
     return ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(settings).items())
 

@@ -24,15 +24,15 @@ class SkipList:
         whose videos may be gone from the data set.
         """
         listed = frozenset(videos)
-        asked = {_meant(entry, folder, listed): entry for entry in self.lines}
-        for path, entry in asked.items():
+        named = {_resolved(entry, folder, listed): entry for entry in self.lines}
+        for path, entry in named.items():
             if path not in listed and path.parent.name not in learnt:
                 raise DataError(
                     f"{self.file}, line {self.lines[entry]}: {entry!r} is not one of the videos"
                     f"{_nearest(entry, folder, listed)}; write its path below {folder} as the data set lists it, or"
                     f" remove the line."
                 )
-        return listed & asked.keys()
+        return listed & named.keys()
 
 
 NOTHING: Final = SkipList(Path(), {})
@@ -51,7 +51,7 @@ def read_skip_list(file: Path) -> SkipList:
     return SkipList(file, {entry: number for entry, number in lines.items() if not entry.startswith("#")})
 
 
-def _meant(entry: str, folder: Path, listed: Collection[Path]) -> Path:
+def _resolved(entry: str, folder: Path, listed: Collection[Path]) -> Path:
     """The video that an entry names: below `folder`, or by a path as messages show it."""
     here = Path(entry).absolute()
     return here if here in listed else folder / entry

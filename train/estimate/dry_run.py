@@ -135,8 +135,8 @@ def _look_for_videos(found: DryRun) -> None:
     paths = {split: [video.path for video in gone if video.split == split] for split in SPLITS}
     found.missing = {split: named for split, named in paths.items() if named}
     if gone:
-        said = f"{len(gone)} of the {len(found.videos)} videos are missing: put them there, or correct --data."
-        found.problems.append(said)
+        problem = f"{len(gone)} of the {len(found.videos)} videos are missing: put them there, or correct --data."
+        found.problems.append(problem)
 
 
 def _look_at_network(found: DryRun, classes: Sequence[Sequence[str]]) -> None:

@@ -39,7 +39,7 @@ class FrozenPass:
     """`told` is the sentence that says why PyTorch encodes, on a CPU; empty before the first clip, and otherwise."""
 
     def __init__(self) -> None:
-        self.told = ""
+        self.note = ""
         self._run: _Run | None = None
         self._tried = False
 
@@ -62,17 +62,17 @@ class FrozenPass:
             run = _on_onnxruntime(encoder, frames[:1])
             theirs = torch.stack([run(frame) for frame in frames])
         except ImportError:
-            self.told = MISSING
+            self.note = MISSING
             return
         except Exception as error:  # noqa: BLE001 - whatever exporter or engine can't do with a network, PyTorch can
-            self.told = f"frames are encoded by PyTorch: onnxruntime can't run this network ({first_line(error)})"
+            self.note = f"frames are encoded by PyTorch: onnxruntime can't run this network ({first_line(error)})"
             return
         ours = encoder.frozen(frames)
         off, allowed = float((theirs - ours).abs().max()), CLOSE * float(ours.abs().max())
         if off <= allowed:
             self._run = run
         elif ours.isfinite().all():  # a network that makes no numbers is told where its clip is known
-            self.told = f"frames are encoded by PyTorch: onnxruntime is off by {off:.1e} of {allowed:.1e} allowed"
+            self.note = f"frames are encoded by PyTorch: onnxruntime is off by {off:.1e} of {allowed:.1e} allowed"
 
 
 class _See(nn.Module):

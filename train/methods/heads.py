@@ -28,8 +28,8 @@ def routed_experts(recipe: Recipe, columns: Columns) -> Head:
         mixture = Mixture(columns, statistics, temperature=recipe.contrast.temperature)
         expert = recipe.expert if recipe.expert.layers else None
         return Head(frames=recipe.sampling.frames, columns=columns, combiner=mixture, expert=expert)
-    asked = router_of(recipe.router).reads_posterior or recipe.fusion.evidence > 0
-    scores = ClipStatistics(recipe.sampling.frames, columns, recipe.statistics) if asked else None
+    needs_scores = router_of(recipe.router).reads_posterior or recipe.fusion.evidence > 0
+    scores = ClipStatistics(recipe.sampling.frames, columns, recipe.statistics) if needs_scores else None
     combiner = Fusion(columns, router=recipe.router, fusion=recipe.fusion, statistics=scores)
     return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=recipe.expert)
 

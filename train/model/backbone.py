@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self.source = source
         self.text = text
         self.swaps = False  # whether the network expects BGR, according to its processor
-        self.told = ""  # a note if pictures differ slightly from its own processor's
+        self.processor_note = ""  # a note if pictures differ slightly from its own processor's
         self._digest: str | None = None
         self.inner: tuple[int, ...] = ()
         self.layer_widths: tuple[int, ...] = ()  # columns of each inner layer
@@ -162,7 +162,7 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
         fix = fetched_elsewhere(source) if away else "give a local folder or hub id: --set backbone.source=DIR."
         raise RecipeError(f"[backbone] source {source!r} can't be loaded ({first_line(error)}); {fix}") from error
     backbone = Backbone(network, seen.spec, source=source, inner=inner, text=config.model_type == "clip")
-    backbone.swaps, backbone.told = seen.swaps, seen.told
+    backbone.swaps, backbone.processor_note = seen.swaps, seen.note
     return backbone
 
 

@@ -43,8 +43,8 @@ def text_vectors(classes: Sequence[str], *, source: str, prompts: Sequence[str])
         ) from error
     longest, total = tower.config.max_position_embeddings, torch.zeros(())
     for prompt in prompts:
-        said = [prompt.replace("{}", spoken(name)) for name in classes]
-        tokens = tokenizer(said, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        sentences = [prompt.replace("{}", spoken(name)) for name in classes]
+        tokens = tokenizer(sentences, padding=True, truncation=True, max_length=longest, return_tensors="pt")
         with torch.no_grad():
             total = total + unit(tower(**tokens).text_embeds)
     return unit(total)

@@ -68,8 +68,8 @@ class Expert(nn.Module):
         seen = features - static[:, None] if self.decomposes else features
         if self.enter is None or self.leave is None:
             return static + self._change(seen).mean(dim=1)
-        said: Tensor = self.leave(self._change(self.enter(seen)).mean(dim=1))  # (B, width) -> (B, D)
-        return static + said
+        temporal: Tensor = self.leave(self._change(self.enter(seen)).mean(dim=1))  # (B, width) -> (B, D)
+        return static + temporal
 
     def _change(self, seen: Tensor) -> Tensor:
         """The blocks' output minus their input."""

@@ -30,7 +30,7 @@ class Seen(NamedTuple):
 
     spec: PreprocessSpec
     swaps: bool  # BGR
-    told: str = ""  # a note on small differences from its own processor
+    note: str = ""  # a note on small differences from its own processor
 
 
 def read_processor(place: str, source: str) -> Seen:
@@ -43,8 +43,8 @@ def read_processor(place: str, source: str) -> Seen:
         own = transformers.AutoImageProcessor.from_pretrained(place, backend="pil")
     except (ImportError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        said = f"pictures are prepared as {source}'s settings say; its own processor can't be loaded ({reason})"
-        return Seen(preprocess_spec(settings), bool(settings.get("do_flip_channel_order", False)), said)
+        note = f"pictures are prepared as {source}'s settings say; its own processor can't be loaded ({reason})"
+        return Seen(preprocess_spec(settings), bool(settings.get("do_flip_channel_order", False)), note)
     spec = preprocess_spec({"image_mean": [0.0] * 3, "image_std": [1.0] * 3} | settings, type(own).__name__)
     spec, swaps = _values(own, spec)
     return Seen(spec, swaps, _compared(own, spec, swaps, source))

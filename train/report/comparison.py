@@ -115,18 +115,18 @@ def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[Cell]]]:
 def notes(outcomes: Sequence[Outcome]) -> list[str]:
     """Paragraphs that explain the table; failed runs come last."""
     seeds = sorted({outcome.seed for outcome in outcomes})
-    said = [
+    lines = [
         "Metrics are in per cent. Kept: bytes of the tensors stored after the last stage. Time: mean per run,"
         " including encoding, unless features came from the cache."
     ]
     if len(seeds) > 1:
         orders = {tuple(outcome.metrics.classes) for outcome in outcomes if outcome.metrics}
         order = "each its own class order" if len(orders) > 1 else "all in one class order"
-        said.insert(0, f"Mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}, {order}.")
+        lines.insert(0, f"Mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}, {order}.")
     if any(outcome.metrics and outcome.metrics.oracle_accuracy is not None for outcome in outcomes):
-        said.append(ROUTING)
+        lines.append(ROUTING)
     missing = [f"{run.row.name}: {gap}" for run in outcomes if run.metrics for gap in caveats(run.metrics)]
-    return [*said, *dict.fromkeys(missing), *failures(outcomes)]
+    return [*lines, *dict.fromkeys(missing), *failures(outcomes)]
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:

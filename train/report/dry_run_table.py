@@ -66,17 +66,17 @@ def _videos(found: DryRun) -> list[str]:
         return [f"{len(found.videos):,} are to be written first, into {found.recipe.data.root}"]
     if not found.videos:
         return ["unknown"]
-    root, said = Path(found.recipe.data.root).expanduser(), []
+    root, lines = Path(found.recipe.data.root).expanduser(), []
     for split in ("train", "test"):
         count = sum(video.split == split for video in found.videos)
         gone = found.missing.get(split, [])
         first = ", ".join(os.path.relpath(path, root) for path in gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
         where = f" in {root}: {first}" if gone else ""
-        said.append(f"{len(gone):,} of {count:,} for {split} are missing{where}")
+        lines.append(f"{len(gone):,} of {count:,} for {split} are missing{where}")
     beside = found.preparation
     if beside.background:
-        said.append(f"{beside.background:,} background videos: {beside.frames:,} frames of their windows are encoded")
-    return said
+        lines.append(f"{beside.background:,} background videos: {beside.frames:,} frames of their windows are encoded")
+    return lines
 
 
 def _network(found: DryRun) -> str:
@@ -94,18 +94,18 @@ def _time(found: DryRun, rates: Rates | None) -> list[str]:
     network = work.encoded * rates.encode + work.learnt * rates.learn
     paces = f"{duration(rates.encode)} a frame, {duration(rates.learn)} a clip"
     how = "" if found.network and found.network.here else ", with random weights in the network's form"
-    said = [f"network about {duration(network)}: {counted}; {paces}, measured just now on {rates.device}{how}"]
+    lines = [f"network about {duration(network)}: {counted}; {paces}, measured just now on {rates.device}{how}"]
     if rates.decode is None:
-        return [*said, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
+        return [*lines, f"decoding unknown: {work.decoded:,} videos, and none is here to measure"]
     decoding = work.decoded * rates.decode / workers
     measured = found.preparation.measured
     lengths = f"; {measured:,} of them only to measure their length" if measured else ""
-    said.append(
+    lines.append(
         f"decoding about {duration(decoding)}: {work.decoded:,} videos; {duration(rates.decode)} each, measured just"
         f" now on one of them, by {workers} workers{lengths}"
     )
     both = f"between {duration(max(network, decoding))} and {duration(network + decoding)}"
-    return [*said, f"in all {both}: decoding overlaps with the network if there are enough cores"]
+    return [*lines, f"in all {both}: decoding overlaps with the network if there are enough cores"]
 
 
 def _disk(found: DryRun) -> str:

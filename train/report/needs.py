@@ -79,15 +79,16 @@ def advice(figures: list[ClassFigures]) -> str:
         few = f" {fewest[0].name} was learnt from the fewest: {min(counts)}." if len(fewest) == 1 < len(counts) else ""
         return f"Every test clip was recognised, so they don't tell which class needs more clips.{few}"
     (worst,) = needy
-    said = f"{worst.name} is recognised least: {percent(worst.accuracy)} of {worst.tested} test clips"
+    verdict = f"{worst.name} is recognised least: {percent(worst.accuracy)} of {worst.tested} test clips"
     if worst.learnt is None or len(counts) < 2:
-        return f"{said}. More clips may help it; the run did not record how many it was trained on."
+        return f"{verdict}. More clips may help it; the run did not record how many it was trained on."
     usual = median(counts)
     if worst.learnt < usual:
         return (
-            f"{said}. It was learnt from {worst.learnt} clips, half of the classes from {usual:g} or more: add clips."
+            f"{verdict}. It was learnt from {worst.learnt} clips, half of the classes from {usual:g} or more:"
+            " add clips."
         )
     return (
-        f"{said}. It was learnt from {worst.learnt} clips, no fewer than half of the classes, so it may lack variety"
+        f"{verdict}. It was learnt from {worst.learnt} clips, no fewer than half of the classes, so it may lack variety"
         " (people, places, ways of doing it) or right labels rather than number."
     )

@@ -31,8 +31,8 @@ def origin_of(prepared: Prepared, request: Request, shown: ShownProgress) -> Ori
         if (videos := prepared.clips.of(stage, "test"))
     }
     caveats = (*prepared.listed.notes, *_changed_tests(prepared, tested))
-    for said in caveats:
-        shown.note(said)
+    for caveat in caveats:
+        shown.note(caveat)
     lists = list_digests(data, prepared.listed)
     return Origin(lists, environment(prepared.clips.processes) | notes, tested, caveats)
 

@@ -46,7 +46,7 @@ class VideoClips:
     learnt: Learnt = field(default_factory=Learnt)  # clips that were trained on, in earlier sessions too
     background: Background | None = field(init=False)
     _tests: dict[int, Inputs] = field(default_factory=dict)
-    _said: str = ""
+    _noted: str = ""
 
     def __post_init__(self) -> None:
         """Find the background videos. Raises RecipeError or DataError if they can't be used."""
@@ -81,9 +81,9 @@ class VideoClips:
         what, quick = f"stage {stage.index} {split}", frozen_pass(encoder)
 
         def advance(done: int) -> None:
-            if quick.told != self._said:
-                self._said = quick.told
-                self.progress.note(quick.told)
+            if quick.note != self._noted:
+                self._noted = quick.note
+                self.progress.note(quick.note)
             self.progress.encoding(what, done, len(videos))
 
         encoded = encode_frozen(

@@ -32,7 +32,7 @@ def execute(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     if prepared is None:
         shown.note("finished before")
         return read_metrics(request.out)
-    for line in filter(None, (*chosen, prepared.model.encoder.backbone.told)):
+    for line in filter(None, (*chosen, prepared.model.encoder.backbone.processor_note)):
         shown.note(line)
     origin = origin_of(prepared, request, shown)
     begin(prepared, request, processes)

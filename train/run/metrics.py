@@ -154,11 +154,11 @@ def _rename(table: Any) -> Any:
 
 def caveats(metrics: Metrics) -> list[str]:
     """Sentences that must accompany the metrics: the run's notes, and what was not tested because videos are gone."""
-    stages, said = metrics.untested_stages, list(metrics.notes)
+    stages, notes = metrics.untested_stages, list(metrics.notes)
     if stages:
         whose = "their" if len(stages) > 1 else "its"
         numbers = ", ".join(map(str, stages))
-        said.append(
+        notes.append(
             f"{len(stages)} of {len(metrics.stages)} stages could not be tested because {whose} videos are gone:"
             f" {numbers}."
         )
@@ -166,8 +166,8 @@ def caveats(metrics: Metrics) -> list[str]:
     for index, names in enumerate(metrics.stages, start=1):
         without = [name for name in names if name in gone]
         if without and index not in stages:
-            said.append(f"Stage {index} was tested without {some(without)}: no test video of theirs is left.")
-    return said
+            notes.append(f"Stage {index} was tested without {some(without)}: no test video of theirs is left.")
+    return notes
 
 
 def scored_on(metrics: Metrics) -> str:

@@ -55,7 +55,7 @@ class ShownProgress:
         self.task = self.bars.add_task("", total=None, note="", visible=False)
         self.shows = ""
         self.clock = clock
-        self.began = self.told = 0.0  # start of the current pass over clips, and time of its last plain line
+        self.began = self.last_line = 0.0  # start of the current pass over clips, and time of its last plain line
         self.first = 0  # clips done when it began
 
     def __enter__(self) -> ShownProgress:
@@ -77,14 +77,14 @@ class ShownProgress:
         named = f"{what}: encoding clips"
         if named != self.shows:
             self.began, self.first = self.clock(), done
-            self.told = self.began
+            self.last_line = self.began
         now = self.clock()
         pace = (done - self.first) / (now - self.began) if now > self.began else 0.0
         left = timedelta(seconds=round((total - done) / pace)) if pace else None
         note = "" if left is None else f"{pace:.{1 + (pace < 1)}f} a second, {left} left"
         self._advance(named, done, total, note=note)
-        if pace and not self.console.is_terminal and now - self.told >= TOLD_EVERY:
-            self.told = now
+        if pace and not self.console.is_terminal and now - self.last_line >= TOLD_EVERY:
+            self.last_line = now
             self.console.print(f"{named}: {done} of {total}, {note}")
 
     def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:

@@ -68,58 +68,58 @@ class Task:
             yield replace(self.recipe, data=replace(self.recipe.data, root=place))
 
 
-def read_task(name: str, asked: TaskOptions) -> Task:
+def read_task(name: str, options: TaskOptions) -> Task:
     """The task of `stpr-train NAME`. Raises RecipeError or DataError for an invalid one."""
-    if asked.run is not None:
-        task = _more_classes(Path(name), asked.run, asked)
+    if options.run is not None:
+        task = _more_classes(Path(name), options.run, options)
     elif Path(name).is_dir() and name not in shipped_recipes():
-        task = _folder(Path(name), asked)
+        task = _folder(Path(name), options)
     elif Path(name).suffix.lower() in VIDEO_SUFFIXES:
         raise RecipeError(f"{name} is a video; give the folder that holds a folder of videos for each class.")
     else:
-        task = _recipe(name, asked)
+        task = _recipe(name, options)
     check_names(task.recipe)
     return task
 
 
-def _recipe(name: str, asked: TaskOptions) -> Task:
+def _recipe(name: str, options: TaskOptions) -> Task:
     """A recipe's stages. The recipe of a run on a folder of videos reads the list beside it, wherever the run is now.
 
     `--data` names the folder that such a run's videos were moved to.
     """
     run = Path(name).parent
     if Path(name).name != RECIPE or not videos_file(run).is_file() or not begun_stages(run):
-        recipe = load_recipe(name, changes=asked.changes, root=asked.data)
-        return Task(recipe, asked.out or _default_out(recipe.name), asked.resume)
-    recipe = load_recipe(name, changes=asked.changes, root=str(run))
-    out = asked.out or _default_out(recipe.name)
-    moved = _found_again(run, Path(asked.data)) if asked.data else []
+        recipe = load_recipe(name, changes=options.changes, root=options.data)
+        return Task(recipe, options.out or _default_out(recipe.name), options.resume)
+    recipe = load_recipe(name, changes=options.changes, root=str(run))
+    out = options.out or _default_out(recipe.name)
+    moved = _found_again(run, Path(options.data)) if options.data else []
     recipe = replace(recipe, data=replace(recipe.data, root=str(out))) if moved else recipe
-    return Task(recipe, out, asked.resume, moved)
+    return Task(recipe, out, options.resume, moved)
 
 
-def _folder(folder: Path, asked: TaskOptions) -> Task:
+def _folder(folder: Path, options: TaskOptions) -> Task:
     """One stage with all classes of a folder; to resume a run, the videos it was started with."""
-    if asked.data is not None:
-        raise RecipeError(f"--data {asked.data}: {folder} is a folder of videos, not a recipe; leave --data out.")
+    if options.data is not None:
+        raise RecipeError(f"--data {options.data}: {folder} is a folder of videos, not a recipe; leave --data out.")
     name = folder.resolve().name
-    out = asked.out or _default_out(name)
+    out = options.out or _default_out(name)
     lost = [file.name for file in (recipe_file(out), videos_file(out)) if not file.is_file()]
-    if asked.resume and lost and begun_stages(out):
+    if options.resume and lost and begun_stages(out):
         raise CheckpointError(
             f"{out} has stages but no {lost[0]}, with which they were learnt; restore it from a copy, or choose another"
             " --out."
         )
-    if asked.resume and not lost:
-        recipe = _skipping(read_resolved(recipe_file(out), changes=asked.changes, root=str(out)))
+    if options.resume and not lost:
+        recipe = _skipping(read_resolved(recipe_file(out), changes=options.changes, root=str(out)))
         return Task(recipe, out, resume=True, videos=_found_again(out, folder))
     videos, notes = read_class_folders(folder.resolve())
-    background, said = background_of(folder.resolve())
+    background, background_notes = background_of(folder.resolve())
     classes = sorted({video.label for video in videos})
     data = {"kind": "csv", "root": str(out), "file": VIDEOS, "videos": "", "background": background}
     tables = {"name": name, "data": data, "stages": {"classes": [classes]}}
-    recipe = _skipping(folder_recipe(tables, changes=asked.changes))
-    return Task(recipe, out, asked.resume, videos, [*notes, *said])
+    recipe = _skipping(folder_recipe(tables, changes=options.changes))
+    return Task(recipe, out, options.resume, videos, [*notes, *background_notes])
 
 
 def _skipping(recipe: Recipe) -> Recipe:
@@ -135,22 +135,22 @@ def _found_again(run: Path, folder: Path) -> list[Video]:
     return now if now != listed else []
 
 
-def _more_classes(folder: Path, run: Path, asked: TaskOptions) -> Task:
+def _more_classes(folder: Path, run: Path, options: TaskOptions) -> Task:
     """A further stage with those classes of a folder that the run has not learnt."""
-    if asked.data is not None or asked.out is not None:
+    if options.data is not None or options.out is not None:
         raise RecipeError(f"--run {run} already determines the folder; remove --data and --out.")
     if not folder.is_dir():
         raise RecipeError(f"--run {run} needs a folder of videos to learn from, and {folder} is not one; name one.")
     if not recipe_file(run).is_file():
         raise CheckpointError(f"--run {run} is not a run: it has no {recipe_file(run).name}; name a run folder.")
-    begun = read_resolved(recipe_file(run), changes=asked.changes)
+    begun = read_resolved(recipe_file(run), changes=options.changes)
     past = read_history(run, begun, resume=True)
     if past is None:
         raise CheckpointError(f"--run {run} has no finished stage yet; finish it first, with --resume.")
     learnt = past.record.stages
     known = set(chain.from_iterable(learnt))
     videos, notes = read_class_folders(folder.resolve())
-    background, said = _background_of(folder.resolve(), begun)
+    background, background_notes = _background_of(folder.resolve(), begun)
     new = tuple(sorted({video.label for video in videos} - known))
     if not new:
         raise DataError(f"{folder} has no class that is new to {run}, which knows {some(sorted(known))}; add one.")
@@ -164,7 +164,7 @@ def _more_classes(folder: Path, run: Path, asked: TaskOptions) -> Task:
         data=CsvList(root=str(run), file=VIDEOS, videos="", background=background, skip=_skip_of(begun, run)),
         stages=StageSettings(classes=(*learnt, new), seed=begun.stages.seed),
     )
-    return Task(recipe, run, resume=True, videos=listed, notes=[*notes, *said])
+    return Task(recipe, run, resume=True, videos=listed, notes=[*notes, *background_notes])
 
 
 def _skip_of(begun: Recipe, run: Path) -> str:
@@ -175,12 +175,12 @@ def _skip_of(begun: Recipe, run: Path) -> str:
 
 def _background_of(folder: Path, begun: Recipe) -> tuple[str, list[str]]:
     """The new folder's background videos, else those of the run, else none; and notes for the user."""
-    background, said = background_of(folder)
+    background, notes = background_of(folder)
     if background or not begun.data.background:
-        return background, said
+        return background, notes
     kept = begun.data.path(begun.data.background)
     if kept.is_dir():
-        return str(kept), said
+        return str(kept), notes
     return "", [f"the background videos in {kept} are gone: from now on events are learnt without them"]
 
 

@@ -29,11 +29,11 @@ def fit_trust(model: StPR, held: StageClips) -> None:
         return
     features, offset = held.centre.features(), model.head.classes - len(held.classes)
     scores = combiner.statistics.log_likelihoods(features)[:, offset:].double()
-    said = combiner.said(model.head.ask(features))[:, offset:].double()
+    answers = combiner.expert_scores(model.head.ask(features))[:, offset:].double()
     labels = held.labels_from(offset)
 
     def losses(trust: float) -> Floats:
-        found: Floats = F.cross_entropy(scores + trust * said, labels, reduction="none").cpu().numpy()
+        found: Floats = F.cross_entropy(scores + trust * answers, labels, reduction="none").cpu().numpy()
         return found
 
     combiner.trust[-1] = significant_trust(losses)

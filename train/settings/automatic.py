@@ -29,17 +29,17 @@ class BackboneTraits:
 
 def has_auto(recipe: Recipe) -> bool:
     """Whether a recipe has "auto" settings."""
-    asked = (recipe.adapter.place, recipe.backbone.projection, recipe.class_vectors.kind, recipe.expert.width)
-    return AUTO in asked
+    choices = (recipe.adapter.place, recipe.backbone.projection, recipe.class_vectors.kind, recipe.expert.width)
+    return AUTO in choices
 
 
 def resolve(recipe: Recipe, traits: BackboneTraits) -> tuple[Recipe, list[str]]:
     """Replace each "auto" by a value; returns the recipe and a line per choice: key, value, reason."""
-    said: list[str] = []
+    notes: list[str] = []
 
     def choose(key: str, value: Value, why: str) -> Value:
         shown = f'"{value}"' if isinstance(value, str) else value
-        said.append(f"{key} = {shown}: {why}")
+        notes.append(f"{key} = {shown}: {why}")
         return value
 
     backbone, adapter, vectors, expert = recipe.backbone, recipe.adapter, recipe.class_vectors, recipe.expert
@@ -53,7 +53,7 @@ def resolve(recipe: Recipe, traits: BackboneTraits) -> tuple[Recipe, list[str]]:
     if expert.width == AUTO:
         expert = replace(expert, width=choose("expert.width", *_width(traits, features, expert.heads)))
     resolved = replace(recipe, backbone=backbone, adapter=adapter, class_vectors=vectors, expert=expert)
-    return resolved, said
+    return resolved, notes
 
 
 def _place(traits: BackboneTraits) -> tuple[str, str]:

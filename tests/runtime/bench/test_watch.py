@@ -32,7 +32,7 @@ def test_what_is_heard_has_a_start_an_end_and_the_moment_it_was_said(telling: Pa
     assert seen == sorted(seen)
     assert [event.label for event in found.stream.events] == ["wave", "wave"]
     for event, action in zip(found.stream.events, actions, strict=True):
-        assert action.start <= event.start < event.said <= event.start + 1.0
+        assert action.start <= event.start < event.reported <= event.start + 1.0
         assert event.end is not None
         assert event.start <= event.end <= action.end + 1.0
     assert found.timing.frames == 160

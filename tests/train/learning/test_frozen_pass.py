@@ -59,7 +59,7 @@ def test_any_network_gives_what_pytorch_gives(tmp_path: Path, kind: str) -> None
     clips = some_clips(encoder)
     quick = frozen_pass(encoder)
     seen, expected = quick(encoder, clips), by_pytorch(encoder, clips)
-    assert not quick.told
+    assert not quick.note
     assert not torch.equal(seen, expected)  # it was not PyTorch that made them
     torch.testing.assert_close(seen, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
@@ -69,7 +69,7 @@ def test_with_motion_the_same_bytes_on_any_number_of_threads_and_beside_any_othe
     clips = some_clips(encoder)
     quick = frozen_pass(encoder)
     seen = quick(encoder, clips)
-    assert not quick.told
+    assert not quick.note
     torch.testing.assert_close(seen, by_pytorch(encoder, clips), rtol=0, atol=1e-5 * float(seen.abs().max()))
     for count in (1, 2, 3):
         with threads(count):
@@ -114,7 +114,7 @@ def test_without_onnxruntime_pytorch_encodes_and_the_way_to_be_faster_is_said(
     clips = some_clips(encoder)
     monkeypatch.setattr(builtins, "__import__", without)
     assert torch.equal(quick(encoder, clips), by_pytorch(encoder, clips))
-    assert quick.told == (
+    assert quick.note == (
         "frames are encoded by PyTorch; `pip install onnxruntime onnx` makes that two to three times as fast on a CPU"
     )
 
@@ -135,7 +135,7 @@ def test_an_engine_that_departs_or_fails_is_not_taken_and_that_is_said(
     monkeypatch.setattr(module, "_on_onnxruntime", lambda *_: lambda _: torch.full((width,), theirs()))
     clips = some_clips(encoder)
     assert torch.equal(quick(encoder, clips), by_pytorch(encoder, clips))
-    assert re.match(rf"frames are encoded by PyTorch: {said}", quick.told), quick.told
+    assert re.match(rf"frames are encoded by PyTorch: {said}", quick.note), quick.note
 
 
 def test_weights_that_are_too_many_for_the_graph_go_through_pytorch(
@@ -145,4 +145,4 @@ def test_weights_that_are_too_many_for_the_graph_go_through_pytorch(
     encoder, quick = an_encoder(resnet_folder), FrozenPass()
     clips = some_clips(encoder)
     assert torch.equal(quick(encoder, clips), by_pytorch(encoder, clips))
-    assert "GiB of weights are too many for it" in quick.told
+    assert "GiB of weights are too many for it" in quick.note

@@ -93,7 +93,7 @@ def test_a_processor_that_transformers_does_not_know_is_said(tmp_path: Path) -> 
 
 
 def test_what_ships_needs_no_word() -> None:
-    assert not load_backbone("tiny").told
+    assert not load_backbone("tiny").processor_note
 
 
 def test_the_compared_picture_has_colour_detail_and_two_sides() -> None:

@@ -55,11 +55,11 @@ class Mixture(Combiner):
         routing = self._of_stages(torch.log_softmax(scores, dim=-1)) if given is None else given.clamp_min(1e-30).log()
         if outputs.shape[1]:
             trust = (self.membership * self.trust).sum(dim=1)  # some engines don't support matrix-vector products
-            scores = scores + self.said(outputs) * trust
+            scores = scores + self.expert_scores(outputs) * trust
         inside = scores - self._of_stages(scores) @ self.membership.T
         return self.temperature * (inside + routing @ self.membership.T), routing.exp()
 
-    def said(self, outputs: Tensor) -> Tensor:
+    def expert_scores(self, outputs: Tensor) -> Tensor:
         """The cosine of each class vector with the output of its stage's expert: `(B, E, D)` -> `(B, C)`."""
         cosines = unit(outputs) @ unit(self.class_vectors).T  # (B, E, C)
         return (cosines * self.membership.T).sum(dim=1)

@@ -50,12 +50,12 @@ class Description(nn.Module):
         self.frames, self.columns = frames, columns
         self.cosines: Tensor
         self.register_buffer("cosines", cosine_terms(frames), persistent=False)
-        asked = (
+        every = (
             Section("appearance", settings.parts, settings.shrinkage),
             *_inner(columns, settings.inner),
             Section("motion", settings.motion.parts, settings.motion.shrinkage),
         )
-        self.sections = [section for section in asked if section.parts]
+        self.sections = [section for section in every if section.parts]
         if settings.rhythm:
             self.sections.append(Section("rhythm", (), RHYTHM_SHRINKAGE))
         blank = torch.zeros(1, frames, columns.width)

@@ -58,8 +58,8 @@ def likeness_to_other_classes(moved: Sequence[Tensor], places: Sequence[Tensor],
 def _spanned(directions: Tensor) -> Tensor:
     """The map `(C, C)` from cosines with unit vectors `(C, S)` to coordinates in the space they span."""
     values, axes = torch.linalg.eigh(directions @ directions.T)
-    told = values > FLAT * values.amax()
-    spanned: Tensor = axes * torch.where(told, values.clamp_min(FLAT).rsqrt(), torch.zeros_like(values))
+    nonzero = values > FLAT * values.amax()
+    spanned: Tensor = axes * torch.where(nonzero, values.clamp_min(FLAT).rsqrt(), torch.zeros_like(values))
     return spanned
 
 
