@@ -100,8 +100,8 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
             for stage, one in enumerate(metrics.calibration, start=1)
             if one is not None
         ],
-        heard_headings=("view or expert", "weight"),
-        heard=[(name, f"{weight:.1f}") for name, weight in metrics.heard.items()],
+        decision_weights_headings=("view or expert", "weight"),
+        decision_weights=[(name, f"{weight:.1f}") for name, weight in metrics.decision_weights.items()],
         stages=[(stage, ", ".join(classes)) for stage, classes in enumerate(metrics.stages, start=1)],
         made_with=_made_with(metrics),
     )

@@ -76,7 +76,7 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
         unknown=[*(before.unknown if before else []), unknown],
         calibration=[*(before.calibration if before else []), calibration],
         tested=[origin.tested.get(stage.index, "") for stage in learnt],
-        heard=finished.model.head.combiner.heard,
+        decision_weights=finished.model.head.combiner.decision_weights,
         routing_accuracy=routing_accuracy(tested.routing, tested.stages),
         oracle_accuracy=seen_accuracy(tested.labels, tested.oracle) if several else None,
     )

@@ -23,12 +23,13 @@ from stpr.train.run.calibration import Calibration
 from stpr.train.run.folder import METRICS, metrics_file
 from stpr.train.run.open_set_metrics import UnknownFigures
 
-SCHEMA: Final = 1  # of metrics.json; files of schema 0 have no such key
-RENAMED: Final = {  # keys of schema 0
+SCHEMA: Final = 2  # of metrics.json; files of schema 0 have no such key
+RENAMED: Final = {  # keys of older schemas
     "routed": "routing_accuracy",
     "right_expert": "oracle_accuracy",
     "false_alarms": "false_positive_rate",
     "false_alarms_at_recall": "false_positive_rate_at_recall",
+    "heard": "decision_weights",
 }
 UNKNOWN: Final = "–"  # noqa: RUF001  (stands in tables and figures for a value that is not known)
 
@@ -60,7 +61,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tested: list[str] = []
     # The learnt weight of each view of the statistics and of each stage's expert in the decision, in nats for a cosine
     # of 1.
-    heard: dict[str, float] = {}
+    decision_weights: dict[str, float] = {}
     # After the last stage, on the available test clips; None if there is no choice between experts.
     routing_accuracy: float | None = None  # share of clips with the largest weight on the expert of their class's stage
     oracle_accuracy: float | None = None  # accuracy among all classes if only that expert were used

@@ -328,7 +328,7 @@ def test_what_decides_and_how_true_scores_are_is_said_where_it_is_learnt(tmp_pat
     metrics = msgspec.structs.replace(
         made_up([2, 1]),
         calibration=[None, Calibration(before=0.1234, after=0.004)],
-        heard={"appearance": 13.84, "motion": 0.0, "expert of stage 1": 2.0, "expert of stage 2": 0.0},
+        decision_weights={"appearance": 13.84, "motion": 0.0, "expert of stage 1": 2.0, "expert of stage 2": 0.0},
     )
     text = (write_report(save(tmp_path, "with", metrics)).parent / "report.md").read_text()
     assert "| 2 | 12.3 % | 0.4 % |\n" in text

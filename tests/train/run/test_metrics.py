@@ -271,7 +271,7 @@ def test_a_file_of_schema_0_is_read_under_the_keys_of_today(tmp_path: Path) -> N
     shutil.copy(SCHEMA_0, tmp_path / "metrics.json")
     old = json.loads(SCHEMA_0.read_bytes())
     found = read_metrics(tmp_path)
-    assert (found.schema, found.routing_accuracy, found.oracle_accuracy) == (1, old["routed"], old["right_expert"])
+    assert (found.schema, found.routing_accuracy, found.oracle_accuracy) == (2, old["routed"], old["right_expert"])
     for one, before in zip(found.unknown, old["unknown"], strict=True):
         assert one is not None
         assert one.false_positive_rate == before["false_alarms"]
@@ -283,11 +283,18 @@ def test_a_file_of_schema_0_is_read_under_the_keys_of_today(tmp_path: Path) -> N
     assert read_metrics(tmp_path) == found
 
 
-@pytest.mark.parametrize("schema", [2, -1, "1", None])
+def test_a_file_of_schema_1_is_read_under_the_keys_of_today(tmp_path: Path) -> None:
+    content = msgspec.to_builtins(make_metrics(decision_weights={"motion": 3.0}))
+    content |= {"schema": 1, "heard": content.pop("decision_weights")}
+    (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(content))
+    assert read_metrics(tmp_path) == make_metrics(decision_weights={"motion": 3.0})
+
+
+@pytest.mark.parametrize("schema", [3, -1, "1", None])
 def test_a_file_of_an_unknown_schema_is_refused(tmp_path: Path, schema: Any) -> None:
     content = {**msgspec.to_builtins(make_metrics()), "schema": schema}
     (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(content))
-    with pytest.raises(CheckpointError, match=rf"metrics\.json has schema {schema!r}, not 0 to 1; update stpr to read"):
+    with pytest.raises(CheckpointError, match=rf"metrics\.json has schema {schema!r}, not 0 to 2; update stpr to read"):
         read_metrics(tmp_path)
 
 

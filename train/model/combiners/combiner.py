@@ -62,7 +62,7 @@ class Combiner(nn.Module):
         return math.exp(float(self.calibration[0]))
 
     @property
-    def heard(self) -> dict[str, float]:
+    def decision_weights(self) -> dict[str, float]:
         """The learnt weight of each part of the decision, in nats for a cosine of 1; empty if not learnt."""
         return {}
 

@@ -34,10 +34,10 @@ class Mixture(Combiner):
         self.register_buffer("trust", torch.zeros(0))
 
     @property
-    def heard(self) -> dict[str, float]:
+    def decision_weights(self) -> dict[str, float]:
         """The learnt weights of the scores' views, and the trust in each stage's expert, by name."""
         experts = {f"expert of stage {stage}": trust for stage, trust in enumerate(self.trust.tolist(), start=1)}
-        return {**self.statistics.heard, **experts}
+        return {**self.statistics.decision_weights, **experts}
 
     def add_classes(self, count: int, *, owner: int, vectors: Tensor | None = None) -> None:
         """See `Combiner`; the trust in a new expert is 0."""

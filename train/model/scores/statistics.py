@@ -52,7 +52,7 @@ class ClipScores(nn.Module):
         return (self.transform(self.describe(features)) - self.centre) @ self.weight.T + self.bias
 
     @property
-    def heard(self) -> dict[str, float]:
+    def decision_weights(self) -> dict[str, float]:
         """The learnt weight of each view by name; none here."""
         return {}
 
@@ -112,7 +112,7 @@ class ClipStatistics(ClipScores):
         return [view for view in self.views if isinstance(view, View)]
 
     @property
-    def heard(self) -> dict[str, float]:
+    def decision_weights(self) -> dict[str, float]:
         """The learnt weight of each view by name; empty if the recipe states it."""
         if not self.learns_weights:
             return {}

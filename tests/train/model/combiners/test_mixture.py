@@ -101,7 +101,7 @@ def test_a_new_expert_is_not_trusted_yet_and_old_ones_stay() -> None:
     before = mixture.class_vectors.clone()
     mixture.add_classes(2, owner=3, vectors=torch.ones(2, WIDTH))
     assert mixture.trust.tolist() == [3, 8, 5, 0]
-    assert mixture.heard == {
+    assert mixture.decision_weights == {
         "expert of stage 1": 3,
         "expert of stage 2": 8,
         "expert of stage 3": 5,
