@@ -25,13 +25,13 @@ from typing import Final
 
 import click
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from stpr.runtime.entry import NOTHING, SIGNALS
+
 FINISH_SECONDS: Final = 0.8  # time for the main thread to end by itself, before files are closed without it
 GRACE_SECONDS: Final = 1.8  # from the signal to the end; service managers expect two seconds
 LAST_SECONDS: Final = 8.0  # from the signal on, if the GIL is blocked and no Python thread can run
 REPEAT_SECONDS: Final = 0.1  # a signal may arrive twice, for the process and its group
 STDERR: Final = 2
-NOTHING: Final = "0 frames, 0 encoded, 0 dropped, 0 reconnects, 0.0 fps, no prediction: stopped before the first frame"
 
 
 class StoppedError(BaseException):

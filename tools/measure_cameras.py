@@ -65,7 +65,7 @@ def measured(bundle: Path, videos: Sequence[Path], options: dict[str, object]) -
             assert camera.stdout is not None
             urls.append(camera.stdout.readline().strip())
         lines, log = Path(scratch) / "lines", Path(scratch) / "log"
-        command = [sys.executable, "-c", "from stpr.runtime.cli import run; run()", "--bundle", str(bundle)]
+        command = [sys.executable, "-c", "from stpr.runtime.entry import run; run()", "--bundle", str(bundle)]
         command += ["--headless", "--wait", "--json", str(lines), *(part for url in urls for part in ("--source", url))]
         with log.open("w") as file:
             watching = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)

@@ -105,7 +105,8 @@ def _open_stream(uri: str, _: str, options: SourceOptions) -> Source:
     name, uri = masked(uri), with_login(uri, options.login)
     found = open_address(uri, options)
     if found.is_film and not isinstance(found.opened, HTTPResponse):
-        return Fetched(open_video(found.opened, name, why=found.why, lost=partial(why_lost, uri, options)))
+        lost = partial(why_lost, uri, found, options)
+        return Fetched(open_video(found.opened, name, why=found.why, lost=lost), found.relay)
     first: list[Capture] = [live_capture(uri, found, options)]
     return LiveSource(name, lambda: first.pop() if first else connect_stream(uri, options))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 
 from stpr.runtime.sources.files import RecordedSource
 from stpr.runtime.sources.frame import Frame, WhenBehind
 from stpr.runtime.sources.live import JOIN_SECONDS
 from stpr.runtime.sources.mailbox import Mailbox
+from stpr.runtime.sources.relay import Relay
 
 
 class Fetched:
@@ -18,9 +20,10 @@ class Fetched:
     reconnects = 0
     skipped = 0
 
-    def __init__(self, recorded: RecordedSource) -> None:
+    def __init__(self, recorded: RecordedSource, relay: Relay | None = None) -> None:
+        """`relay`: by which the source is read; closed at its end."""
         self.origin = recorded.origin
-        self._recorded = recorded
+        self._recorded, self._relay = recorded, relay
         self._mailbox: Mailbox[Frame] = Mailbox(WhenBehind.WAIT)
         self._thread = threading.Thread(target=self._read, name=f"fetch {self.origin.name}", daemon=True)
         self._thread.start()
@@ -41,6 +44,6 @@ class Fetched:
         self._thread.join(JOIN_SECONDS)
 
     def _read(self) -> None:
-        with self._mailbox:
+        with self._mailbox, nullcontext() if self._relay is None else closing(self._relay):
             for frame in self._recorded:
                 self._mailbox.put(frame)

@@ -9,9 +9,9 @@ import dataclasses
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -38,6 +38,13 @@ PAUSE_SECONDS, SELDOM = 1.0, 2.0
 Timed: TypeAlias = tuple[Image | None, float]
 
 log = logging.getLogger(__name__)
+
+
+class Lost(Protocol):
+    """Says why a video behind an address has ended, if its server is to blame."""
+
+    def __call__(self, waited: float, *, early: bool) -> SourceError | None:
+        """`waited`: the longest wait for a frame, in seconds; `early`: whether it is shorter than it announced."""
 
 
 class RecordedSource:
@@ -126,13 +133,13 @@ def open_video(
     name: str,
     seconds: float | None = None,
     why: str | None = None,
-    lost: Callable[[float], SourceError | None] | None = None,
+    lost: Lost | None = None,
 ) -> RecordedSource:
     """A source for a video opened by OpenCV; raises SourceError if it has no frame rate.
 
     `seconds`: the length that it shows, if known, else the announced length is used. `why`: the reason if nothing can
-    be decoded, usually the codec. `lost`, for a video behind an address, is asked when it ends early, after so many
-    seconds without a frame: the reason if its server is to blame.
+    be decoded, usually the codec. `lost`, for a video behind an address, is asked at its end for the reason if its
+    server is to blame.
     """
     fps = device.get(cv2.CAP_PROP_FPS)
     if not 0 < fps <= 1000:
@@ -192,7 +199,7 @@ class _Blame(NamedTuple):
     """Reasons of a video that ends early."""
 
     empty: str  # if it has no frame
-    lost: Callable[[float], SourceError | None] | None  # see `open_video`
+    lost: Lost | None  # see `open_video`
 
 
 def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, blame: _Blame) -> Iterator[Timed]:
@@ -213,7 +220,8 @@ def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, blam
         device.release()
     # Counted or timed: where the rate varies an estimated count may be wrong, but the end is right.
     is_short = announced - max(read, at * fps + 1) > max(MISSING_FRAMES, MISSING_SHARE * announced)
-    if (read == 0 or is_short) and blame.lost is not None and (reason := blame.lost(longest)) is not None:
+    early = read == 0 or is_short
+    if blame.lost is not None and (reason := blame.lost(longest, early=early)) is not None:
         raise SourceError(f"{name} broke off after {read} frames: {reason.message}", code=reason.code)
     if read == 0:
         raise SourceError(f"{name} {blame.empty}.")

@@ -19,6 +19,7 @@ from stpr.runtime.sources.files import CODECS, fourcc, frames_announced
 from stpr.runtime.sources.jpegs import BEGIN, decoded, jpegs
 from stpr.runtime.sources.pictures import PictureCapture
 from stpr.runtime.sources.reasons import PORTS, ask_http, fault, no_stream, parted, why_no_stream
+from stpr.runtime.sources.relay import Relay
 from stpr.runtime.sources.stream import Kind, StreamCapture
 
 STALL_SECONDS: Final = 5.0  # time without a frame after which a stream is lost
@@ -35,7 +36,9 @@ HEAD: Final = 1 << 16  # bytes to search for the layout of an mp4
 LOOK_MICROSECONDS: Final = 2_500_000
 # FFmpeg reads up to 20 frames to measure the rate, which only a video file needs: a stream opens sooner without.
 AT_ONCE: Final = {"fpsprobesize": "0"}
-UNBROKEN: Final = {"reconnect": "1", "reconnect_delay_max": "4"}  # go on where a server has cut the connection
+# Go on where a server has cut the connection; the relay is on this machine, so behind no proxy.
+RELAYED: Final = {"reconnect": "1", "reconnect_delay_max": "4", "http_proxy": "none"}
+FILM_PATIENCE: Final = 3  # times the time without a frame, in which FFmpeg connects again
 SELDOM_PATIENCE: Final = 2  # times the time without a frame; FFmpeg opens MPEG-TS with its third frame
 MJPEG: Final = "MJPG"
 
@@ -47,6 +50,7 @@ class Found(NamedTuple):
     is_film: bool  # whether it has an end, so is a recording
     why: str | None = None  # the reason if it is known in advance that nothing can be decoded
     in_segments: bool = False  # a playlist, whose video comes some seconds at a time
+    relay: Relay | None = None  # by which OpenCV reads a recording of an HTTP server
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +97,7 @@ def live_capture(url: str, found: Found, options: SourceOptions) -> Capture:
 def open_address(url: str, options: SourceOptions) -> Found:
     """Open a URL; raises SourceError if that fails."""
     address_text(url)
-    grows = ends = False
+    grows = False
     in_segments = url.startswith("http") and url.partition("?")[0].lower().endswith(SEGMENTED)
     why = None
     if url.startswith("http") and not url.partition("?")[0].lower().endswith(PLAYLISTS):
@@ -105,36 +109,64 @@ def open_address(url: str, options: SourceOptions) -> Found:
             raise no_stream(url, *fault(error, url, options.stall_seconds)) from None
         if is_mjpeg:
             return Found(answer, is_film=False)
-        grows, ends, why = _is_growing(answer), _has_an_end(answer), _cannot_be_read(answer)
+        grows, why = _is_growing(answer), _cannot_be_read(answer)
         in_segments = answer.headers.get_content_type().endswith(SEGMENTED_TYPES)
         answer.close()
         _refuse_what_is_no_film(url, answer)
+        if _has_an_end(answer):
+            return _open_film(url, options, why)
     begun = time.monotonic()
     # An HTTP server has answered already, so what comes slowly is worth a longer wait.
     seconds = options.stall_seconds * (SELDOM_PATIENCE if url.startswith("http") else 1)
     patience = options.stall_seconds * (SEGMENT_PATIENCE if in_segments else 1)
-    device = _open_stream(url, options, (seconds, patience), is_film=ends)
-    if ends and time.monotonic() - begun >= seconds:
-        device.release()
-        raise no_stream(url, "timeout", f"the server answers, but too little of the video came within {seconds:g} s")
+    device = _open_stream(url, options, (seconds, patience), AT_ONCE)
     if not device.isOpened():
         reason = why_no_stream(url, seconds)
-        if reason.code == "codec" and ends:
-            reason = no_stream(url, "codec", "the video there is damaged, truncated or in an unknown format")
-        elif reason.code == "codec" and time.monotonic() - begun >= seconds:
+        if reason.code == "codec" and time.monotonic() - begun >= seconds:
             reason = no_stream(url, "timeout", f"the server answers, but no picture came within {seconds:g} s")
         raise reason
-    is_film = (ends or frames_announced(device) > 0) and not grows
-    return Found(device, is_film, None if fourcc(device) in CODECS else why, in_segments)
+    is_film = frames_announced(device) > 0 and not grows
+    if is_film and url.startswith("http") and not in_segments:
+        device.release()
+        return _open_film(url, options, why)
+    return Found(device, is_film, in_segments=in_segments)
 
 
-def why_lost(url: str, options: SourceOptions, waited: float) -> SourceError | None:
-    """Why a video behind an address ended early, after waiting for so many seconds; None if not due to its server."""
-    seconds = options.stall_seconds
-    if waited >= seconds:
-        return no_stream(url, "timeout", f"nothing more came within {seconds:g} s")
+def why_lost(url: str, found: Found, options: SourceOptions, waited: float, *, early: bool) -> SourceError | None:
+    """Why a recording at a URL has ended; None if it is whole, or not due to its server.
+
+    `waited`: the longest wait for a frame in seconds; `early`: whether it is shorter than it announced.
+    """
+    seconds, relay = options.stall_seconds, found.relay
+    cut = None if relay is None else relay.cut
+    if cut is None and waited >= seconds * (1 if relay is None else FILM_PATIENCE):
+        cut = ("timeout", f"nothing more came within {seconds:g} s")
+    if cut is not None:
+        return SourceError(f"{cut[0]}, {cut[1]}; watch it again, or download it and watch the file.", code=cut[0])
+    if not early:
+        return None
     reason = why_no_stream(url, seconds)
     return None if reason.code == "codec" else reason
+
+
+def _open_film(url: str, options: SourceOptions, why: str | None) -> Found:
+    """Open a recording of an HTTP server; `why`: the reason if no frame of it can be decoded, but for its codec."""
+    relay = Relay(url, options.stall_seconds)
+    begun, seconds = time.monotonic(), options.stall_seconds * SELDOM_PATIENCE
+    device = _open_stream(relay.address, options, (seconds, options.stall_seconds * FILM_PATIENCE), RELAYED)
+    is_late = time.monotonic() - begun >= seconds
+    if device.isOpened() and not is_late:
+        return Found(device, is_film=True, why=None if fourcc(device) in CODECS else why, relay=relay)
+    device.release()
+    relay.close()
+    if relay.cut is not None:
+        raise no_stream(url, *relay.cut)
+    if is_late:
+        raise no_stream(url, "timeout", f"the server answers, but too little of the video came within {seconds:g} s")
+    reason = why_no_stream(url, seconds)
+    if reason.code == "codec":
+        reason = no_stream(url, "codec", "the video there is damaged, truncated or in an unknown format")
+    raise reason
 
 
 def _has_an_end(answer: HTTPResponse) -> bool:
@@ -186,10 +218,12 @@ def _is_growing(answer: HTTPResponse) -> bool:
     return head[4:8] == b"ftyp" and b"mvex" in head
 
 
-def _open_stream(url: str, options: SourceOptions, seconds: tuple[float, float], *, is_film: bool) -> cv2.VideoCapture:
+def _open_stream(
+    url: str, options: SourceOptions, seconds: tuple[float, float], more: dict[str, str]
+) -> cv2.VideoCapture:
     """Open with OpenCV, which gives up after so many `seconds` without success, and later without a frame."""
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(seconds[0] * 1000)]
     limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(seconds[1] * 1000)]
     limits += [cv2.CAP_PROP_N_THREADS, options.threads or 1]
     words = {"rtsp_transport": options.transport, "analyzeduration": str(LOOK_MICROSECONDS)}
-    return open_with_ffmpeg(url, limits, words | (UNBROKEN if is_film else AT_ONCE))
+    return open_with_ffmpeg(url, limits, words | more)

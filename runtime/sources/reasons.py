@@ -36,7 +36,7 @@ FIXES: Final[Mapping[str, str]] = MappingProxyType(
         "codec": "choose H.264 or MJPEG in the camera's settings",
         "timeout": "check the network, the port and whether the camera is on",
         "tls": "check whether the port speaks TLS, or use the address without it",
-        "gone": "check the camera",
+        "gone": "check the camera or server",
     }
 )
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "http": 80, "https": 443}
@@ -52,22 +52,26 @@ def no_stream(url: str, code: str, words: str) -> SourceError:
     return SourceError(f"no stream at {masked(shown(url))}: {code}, {words}; {FIXES[code]}, {ELSEWHERE}.", code=code)
 
 
-def ask_http(url: str, seconds: float) -> HTTPResponse:
-    """The response of an HTTP server, with unread body; raises SourceError with the reason of a failure."""
+def ask_http(url: str, seconds: float, wanted: str | None = None) -> HTTPResponse:
+    """The response of an HTTP server, with unread body; raises SourceError with the reason of a failure.
+
+    `wanted`: the range of bytes to ask for, as in the header; None: all.
+    """
+    headers = {"User-Agent": "stpr"} | ({} if wanted is None else {"Range": wanted})
     try:
         bare, user = parted(url)
         _place(bare)
         bare = quote(bare, safe=SAFE)
         opener = build_opener(HTTPSHandler(context=_trusting()))
         try:
-            return opener.open(Request(bare, headers={"User-Agent": "stpr"}), timeout=seconds)  # type: ignore[no-any-return]
+            return opener.open(Request(bare, headers=headers), timeout=seconds)  # type: ignore[no-any-return]
         except HTTPError as error:
             challenge = error.headers.get_all("WWW-Authenticate") or []
             error.close()
             if error.code != 401 or user is None or not challenge:
                 raise
         # Only once, since repeated wrong passwords lock users out.
-        request = Request(bare, headers={"User-Agent": "stpr"})
+        request = Request(bare, headers=headers)
         request.add_unredirected_header("Authorization", _authorization(challenge, "GET", request.selector, user))
         return opener.open(request, timeout=seconds)  # type: ignore[no-any-return]
     except HTTPError as error:
@@ -98,7 +102,7 @@ def why_no_stream(url: str, seconds: float) -> SourceError:
         return error
     except (OSError, HTTPException, ValueError) as error:
         return no_stream(url, *fault(error, url, seconds))
-    otherwise = ", or can't come this way (--transport)" if scheme in RTSP else ""
+    otherwise = ", or can't come this way (--transport)" if scheme in RTSP else ", or breaks off"
     return no_stream(url, "codec", f"the server answers, but what it sends can't be decoded here{otherwise}")
 
 

@@ -26,7 +26,7 @@ from tests.factories import make_bundle, make_video
 from tests.runtime.updates.bundles import make_next
 from tests.runtime.varying import make_varying
 
-MAIN = "from stpr.runtime.cli import run; run()"
+MAIN = "from stpr.runtime.entry import run; run()"
 SUMMARY = (
     r"(\d+) frames, (\d+) encoded, 0 dropped, 0 reconnects, [\d.]+ fps, latency p50 [\d.]+, p95 [\d.]+, p99 [\d.]+ ms"
 )

@@ -22,7 +22,7 @@ from stpr.runtime.sources.frame import Frame, Origin
 from tests.factories import make_bundle
 from tests.runtime.runs import noise
 
-MAIN = "from stpr.runtime.cli import run; run()"
+MAIN = "from stpr.runtime.entry import run; run()"
 UNIT = Path(__file__).parents[2] / "tools" / "stpr.service"
 
 

@@ -20,11 +20,12 @@ from pathlib import Path
 import cv2
 import pytest
 
-from stpr.runtime.stopping import NOTHING, SIGNALS, stop_on_signals
+from stpr.runtime.entry import NOTHING, SIGNALS
+from stpr.runtime.stopping import stop_on_signals
 from tests.factories import make_bundle, make_video
 from tests.runtime.sources.test_network import Files, camera, shelf
 
-MAIN = "from stpr.runtime.cli import run; run()"
+MAIN = "from stpr.runtime.entry import run; run()"
 SUMMARY = r"\d+ frames, \d+ encoded, \d+ dropped, \d+ reconnects, [\d.]+ fps, .*"
 
 
