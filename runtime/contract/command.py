@@ -53,7 +53,14 @@ class Command(click.Command):
         self.params.append(show)
 
     def main(self, *args: Any, **settings: Any) -> Any:
-        """Run the command; a full disk behind standard output and a working folder that is gone are one line too."""
+        """Run the command; a locale without UTF-8, a lost working folder and a full disk are one line too."""
+        if sys.getfilesystemencoding() != "utf-8":
+            click.echo(
+                f"Error: file names are in {sys.getfilesystemencoding()} by this locale, not in UTF-8; set"
+                " PYTHONUTF8=1 (export PYTHONUTF8=1).",
+                err=True,
+            )
+            sys.exit(StprError.exit_code)
         try:
             Path.cwd()
         except FileNotFoundError:

@@ -32,7 +32,7 @@ def openable(path: Path) -> Iterator[str]:
 
 def shown(name: Path | str) -> str:
     r"""A printable name, in one line: bytes that are not UTF-8 appear as `\xNN`, and so do control characters."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

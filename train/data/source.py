@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.data.overlap import check_overlap
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
-from stpr.train.datasets.annotations import Video, check_label, check_name, some
+from stpr.train.datasets.annotations import Video, alike, check_label, check_name, some
 from stpr.train.datasets.dataset import Dataset, Listed
 from stpr.train.datasets.skip_list import NOTHING, SkipList, read_skip_list
 from stpr.train.settings.recipe import StageSettings
@@ -60,6 +60,8 @@ def read_videos(data: Dataset, advance: Callable[[int, int], None], learnt: Lear
     listed = read_lists(data, learnt, skip)
     _check_there(listed, data)
     notes = check_overlap([*listed.videos, *listed.behind])  # training clips of learnt classes must not be tested on
+    if pairs := alike([*(video.label for video in listed.videos), *chain.from_iterable(learnt)]):
+        notes.append(f"classes of their own, though they differ only in case or spaces: {', '.join(pairs)}")
     return replace(listed, notes=notes)
 
 

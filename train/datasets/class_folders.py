@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from stpr.runtime.contract.errors import DataError
-from stpr.train.datasets.annotations import SPLITS, Video, alike, check_label, check_name, some
-from stpr.train.datasets.folder import Folder, class_folders, class_videos, visible
+from stpr.train.datasets.annotations import SPLITS, Video, check_label, check_name, some
+from stpr.train.datasets.folder import Folder, class_folders, class_videos, meant_splits, visible
 
 BACKGROUND: Final = "background"  # a folder beside the classes, with videos that show none of them
 TESTED: Final = 0.25  # approximate share of a class's videos
@@ -29,15 +29,16 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
             if name != BACKGROUND:
                 raise DataError(fault)
         videos = [video for video in listed.videos if video.label != BACKGROUND]
+        if beside := [entry.name for entry in visible(root) if entry.name not in {*SPLITS, BACKGROUND}]:
+            notes = [f"ignored, because only train/ and test/ are read: {some(beside)}"]
     else:
-        if other := [entry.name for entry in visible(root) if entry.name.lower() in SPLITS and entry.is_dir()]:
-            raise DataError(f"{root} has {' and '.join(other)}; name them in lower case, train and test.")
+        if other := meant_splits(root):
+            named = " and ".join(f"{name}/ to {split}/" for name, split in other.items())
+            raise DataError(f"{root} seems to hold splits, not classes; rename {named}.")
         folders = [folder for folder in class_folders(root) if folder.name != BACKGROUND]
         found = [Video(path, folder.name, "train") for folder in folders for path in class_videos(folder)]
         videos, notes = split_by_recording(found)
     _check(videos)
-    if pairs := alike(video.label for video in videos):
-        notes = [*notes, f"classes of their own, though they differ only in case or spaces: {', '.join(pairs)}"]
     there = {path for folder in {video.path.parent for video in videos} for path in visible(folder)}
     if odd := sorted(path.name for path in there - {video.path for video in videos}):
         notes = [*notes, f"ignored, because they don't have the names of videos: {some(odd)}"]
@@ -45,12 +46,12 @@ def read_class_folders(root: Path) -> tuple[list[Video], list[str]]:
 
 
 def _check(videos: Sequence[Video]) -> None:
-    """Raise DataError for a name that can't be stored, and for a broken link."""
+    """Raise DataError for a name that can't be stored, and for what is no regular file."""
     for video in videos:
         check_label(video.label)
         check_name(video.path)
     if gone := [str(video.path) for video in videos if not video.path.is_file()]:
-        raise DataError(f"{some(gone)}: no such file behind that name, as of a broken link; mend it or remove it.")
+        raise DataError(f"{some(gone)}: no regular file, but a broken link, pipe or socket; mend it or remove it.")
 
 
 def background_of(root: Path) -> tuple[str, list[str]]:

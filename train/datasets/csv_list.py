@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -71,16 +72,19 @@ def write_list(file: Path, videos: Iterable[Video]) -> None:
 
 
 def _read_rows(file: Path, *, needed: Iterable[str]) -> Rows:
+    """Read the rows, as spreadsheets write them too: in UTF-16, separated by semicolons or tabs."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            rows = dict(_numbered(reader))
-            columns = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        content = file.read_bytes()
+        text = content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+        mark = next((mark for mark in ",;\t" if mark in text.partition("\n")[0]), ",")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
+        rows = dict(_numbered(reader))
+        columns = list(reader.fieldnames or ())
+    except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"{file} can't be read as a CSV in UTF-8 ({error}); fix it or name another file.") from error
     for column in needed:
         if column not in columns:
-            raise DataError(f"{file} has no column {column!r}; its columns are {', '.join(columns) or 'none'}.")
+            raise DataError(f"{file} has no column {column!r}; its columns are {some(columns) or 'none'}.")
     for line, row in rows.items():
         if None in row or None in row.values():
             raise DataError(f"{file}, line {line}: expected {len(columns)} values ({', '.join(columns)}); fix the row.")

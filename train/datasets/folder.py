@@ -15,6 +15,10 @@ VIDEO_SUFFIXES: Final = frozenset(
         *(".mts", ".ogg", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     }
 )
+MEANT: Final = {  # names that people and other tools give the folders of the splits
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing", "val", "valid", "validation", "dev", "eval"), "test"),
+}
 UNASKED: Final = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx"})
 
 
@@ -39,11 +43,23 @@ class Folder(Dataset, tag="folder", frozen=True):
         return Listed(root, videos, faults=faults)
 
 
+def meant_splits(root: Path) -> dict[str, str]:
+    """Map folders of folders that are called like a split, such as `validation`, to the split they probably are."""
+    named = {entry: MEANT[entry.name.lower()] for entry in visible(root) if entry.name.lower() in MEANT}
+    return {
+        entry.name: split
+        for entry, split in named.items()
+        if entry.is_dir() and any(inner.is_dir() for inner in visible(entry))
+    }
+
+
 def class_folders(folder: Path) -> list[Path]:
     """List the class folders, sorted by name; raises DataError if there are none, and for a stray file."""
     split = folder.name
     if not folder.is_dir():
-        raise DataError(f"{folder.parent} has no folder {split}/; put each class's videos into {split}/<class>/.")
+        other = [name for name, meant in meant_splits(folder.parent).items() if meant == split]
+        fix = f"rename {other[0]}/" if other else f"put each class's videos into {split}/<class>/"
+        raise DataError(f"{folder.parent} has no folder {split}/; {fix}.")
     entries = visible(folder)
     if not entries:
         raise DataError(f"{folder} is empty; put each class's videos into {split}/<class>/.")

@@ -22,6 +22,7 @@ TINY = "tiny"
 Inner: TypeAlias = Literal["none", "auto", "pairs"] | tuple[int, ...]
 # Shares of the depth. Of a MobileNetV2's 16 hidden states: 10 and 12; the pairs 9 and 14, 11 and 12.
 BY_DEPTH: Final = {"auto": (0.63, 0.75), "pairs": (0.56, 0.875, 0.69, 0.75)}
+LARGEST: Final = 1e8  # a weight; variances of batch norms behind unscaled pixels reach 1e6
 TINY_FOLDER = Path(__file__).parent / "tiny"
 
 
@@ -183,7 +184,7 @@ def _check_pictures(source: str, config: Any) -> None:
 
 
 def load_pretrained(kind: Any, place: str) -> nn.Module:
-    """Load a network of `transformers` in float32; raises ValueError for missing, NaN or infinite weights.
+    """Load a network of `transformers` in float32; raises ValueError for missing, NaN, infinite or absurd weights.
 
     The library would initialise missing weights at random, and the features would not show it.
     """
@@ -193,8 +194,12 @@ def load_pretrained(kind: Any, place: str) -> nn.Module:
     if lost:
         raise ValueError(f"its weights lack {len(lost)} tensors of {kind.__name__}, such as {lost[0]}")
     for name, value in network.state_dict().items():
-        if value.is_floating_point() and not value.isfinite().all():
+        if not value.is_floating_point() or not value.numel():
+            continue
+        if not value.isfinite().all():
             raise ValueError(f"its weights contain NaN or infinity, in {name}")
+        if (size := float(value.abs().max())) > LARGEST:
+            raise ValueError(f"its weights are as large as {size:.0e}, in {name}, so they are damaged")
     loaded: nn.Module = network
     return loaded
 

@@ -115,7 +115,7 @@ def _compared(own: Any, spec: PreprocessSpec, swaps: bool, source: str) -> str:
         )
     if off <= max(TOLD, bound / 4):
         return ""
-    return f"pictures differ from {kind}'s by {off:.1f} of 255 on average: interpolation, and rounding to whole pixels"
+    return f"pictures differ from {kind}'s by {off:.1f} of 255 on average, as interpolation and rounding do"
 
 
 def _one_pixel(pixels: Values, std: Values) -> float:

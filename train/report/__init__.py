@@ -4,3 +4,8 @@ run and comparison write pages (page turns Markdown from templates/ into HTML); 
 growth_figure draw; mistakes and needs select misclassified clips and weak classes; dry_run_table and audit_tables
 print (console).
 """
+
+import logging
+
+# It warns at every start if it can't keep its list of fonts in the home folder, as for accounts of services.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)

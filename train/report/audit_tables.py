@@ -101,7 +101,7 @@ def verdict(found: Audit) -> Iterator[tuple[str, str]]:
         f"{last.tensors} tensors of {last.total:,} bytes are kept: trained weights, class vectors, and means and sums"
         f" over clips. Every shape follows from the recipe, the frozen network and the {last.classes} classes; none"
         f" depends on the number of training clips. No training video, {nothing}"
-        f" is kept here{but}. Paths are: {paths}.{seen}"
+        f" is kept here{but}. Paths are kept {paths}.{seen}"
     )
     yield "verdict", kept
     yield "limit", "this proves sizes; what trained weights may remember of single clips is not measured."

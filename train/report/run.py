@@ -53,12 +53,13 @@ def finished_runs(folders: Sequence[Path]) -> dict[str, Metrics]:
 
 def summary(metrics: Metrics, folder: Path, report: Path) -> str:
     """The results of a run in three lines, plus one line per caveat."""
-    lost = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
+    forgot = f"{100 * metrics.backward_forgetting:.1f} points" if metrics.forgetting_known else "unknown"
+    several = f"; average over stages {metrics.average_incremental:.1%}; backward forgetting {forgot}"
     notes = "".join(f"note:   {sentence}\n" for sentence in caveats(metrics))
     export = shlex.join(["stpr-export", "--stage", str(len(metrics.seen)), "--run", str(folder)])
     return (
-        f"{metrics.method}: {metrics.final:.1%} on {scored_on(metrics)} after stage {len(metrics.seen)};"
-        f" average over stages {metrics.average_incremental:.1%}; backward forgetting {lost}\n"
+        f"{metrics.method}: {metrics.final:.1%} on {scored_on(metrics)} after stage {len(metrics.seen)}"
+        f"{several if len(metrics.seen) > 1 else ''}\n"
         f"{notes}"
         f"report: {report}\n"
         f"next:   {export}"

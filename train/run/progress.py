@@ -85,7 +85,7 @@ class ShownProgress:
         self._advance(named, done, total, note=note)
         if pace and not self.console.is_terminal and now - self.last_line >= TOLD_EVERY:
             self.last_line = now
-            self.console.print(f"{named}: {done} of {total}, {note}")
+            self.note(f"{named}: {done} of {total}, {note}")
 
     def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
         """An epoch of a stage ended."""
@@ -94,10 +94,10 @@ class ShownProgress:
 
     def tested(self, metrics: Metrics) -> None:
         """A stage was trained and tested."""
-        self.console.print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {scored_on(metrics)} seen so far")
+        self.note(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {scored_on(metrics)} seen so far")
 
     def note(self, sentence: str) -> None:
-        """Print a sentence for the user."""
+        """Print a sentence for the user, in one line."""
         self.console.print(sentence, soft_wrap=True)
 
     def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:
@@ -105,5 +105,5 @@ class ShownProgress:
             self.shows = what
             self.bars.reset(self.task, total=total, description=what, visible=True)
             if not self.console.is_terminal:
-                self.console.print(f"{what}: {total}")
+                self.note(f"{what}: {total}")
         self.bars.update(self.task, completed=done, note=note)

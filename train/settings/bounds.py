@@ -27,5 +27,6 @@ def check_folder_name(name: str) -> None:
     if odd or len(name.encode()) > LONGEST_NAME:
         raise ValueError(
             f"name: must be a folder's name (printable, no /, not starting with . or -, no space at either end, at"
-            f" most {LONGEST_NAME} bytes), not {name!r}"
+            f" most {LONGEST_NAME} bytes), not {name!r}; a folder of videos gets another one by --set name=NAME --out"
+            " runs/NAME"
         )

@@ -233,3 +233,18 @@ def test_what_the_system_says_against_a_path_is_one_line(tmp_path: Path) -> None
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: {tmp_path}")
     assert result.stderr.endswith("File name too long; check the path, its permissions and the free space.\n")
+
+
+def test_a_locale_without_utf_8_is_one_line_and_the_usual_ones_work() -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    code = "from stpr.runtime.cli import check; check(['--version'])"
+    for around, fails in (
+        ({"LC_ALL": "C"}, False),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, True),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=plain | around, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (2 if fails else 0), done.stderr
+        said = "Error: file names are in ascii by this locale, not in UTF-8; set PYTHONUTF8=1 (export PYTHONUTF8=1).\n"
+        assert done.stderr == (said if fails else "")

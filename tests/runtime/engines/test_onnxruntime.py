@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -145,3 +146,26 @@ def test_graphs_that_compute_shapes_on_the_cpu_are_told_from_a_missing_gpu() -> 
     refused = "graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been explicitly disabled"
     assert "export the stage again" in why_not_started(RuntimeError(f"FAIL : {refused} by the user"), CUDA)
     assert 'stpr[gpu]"' in why_not_started(RuntimeError("CUDA driver version is insufficient"), CUDA)
+
+
+@pytest.mark.parametrize("said", [None, "0"])
+def test_nothing_is_reported_to_its_makers_unless_the_user_allows_it(
+    bundle: Path, tmp_path: Path, said: str | None
+) -> None:
+    """Its telemetry keeps an identifier in the home folder, in official builds for Linux since 1.29."""
+    quiet = {"ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME", "CI", "GITHUB_ACTIONS"}
+    around = {name: value for name, value in os.environ.items() if name not in quiet} | {"HOME": str(tmp_path)}
+    code = "import sys; from pathlib import Path; from stpr.runtime.engines import open_engine;"
+    code += (
+        "open_engine('onnxruntime', Path(sys.argv[1])).close(); import os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, bundle / "encoder.onnx"],
+        env=around | ({} if said is None else {"ORT_DISABLE_TELEMETRY": said}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{said or 1}\n"
+    if said is None:
+        assert list(tmp_path.iterdir()) == []

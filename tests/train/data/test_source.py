@@ -216,3 +216,10 @@ def test_a_class_that_is_tested_but_never_trained_is_told(tmp_path: Path, learnt
     settings = StageSettings(classes=(*LEARNT, ("run", "spin"))) if learnt else GROWN
     with pytest.raises(DataError, match="'run' of stage 3 has no train video"):
         read_stages(settings, listed, learnt)
+
+
+def test_classes_that_differ_only_in_case_or_spaces_are_said_learnt_ones_too(tmp_path: Path) -> None:
+    labels = ("Wave", "wave", "clap", "clap 2")
+    put(tmp_path, *(f"{split}/{label}/{split}.mp4" for split in SPLITS for label in labels))
+    (said,) = read_videos(Folder(root=str(tmp_path)), lambda *_: None, (("wave ",),)).notes
+    assert said == "classes of their own, though they differ only in case or spaces: 'Wave' and 'wave' and 'wave '"

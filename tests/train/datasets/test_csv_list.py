@@ -89,7 +89,7 @@ GOOD = ("a.mp4,wave,jack,train", "b.mp4,wave,tom,late")
 @pytest.mark.parametrize(
     ("rows", "header", "filters", "message"),
     [
-        (GOOD, "path,label,signer,spilt", {}, "no column 'split'; its columns are path, label, signer, spilt"),
+        (GOOD, "path,label,signer,spilt", {}, "no column 'split'; its columns are 'path', 'label', 'signer', 'spilt'"),
         (GOOD, "file,label,signer,split", {}, "no column 'path'"),
         (GOOD, "path,label,signer,split", {"train": {"age": ("3",)}}, "no column 'age'"),
         (
@@ -141,11 +141,20 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes | None) -> Non
         read(file, tmp_path)
 
 
-def test_a_spreadsheet_export_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_what_spreadsheets_export_is_read(tmp_path: Path, encoding: str, mark: str) -> None:
     place(tmp_path, "a.mp4", "b.mp4")
     file = tmp_path / "clips.csv"
-    file.write_text("path,label,split\r\na.mp4,wave,train\r\nb.mp4,wave,late\r\n", encoding="utf-8-sig")
-    assert len(read(file, tmp_path)) == 2
+    rows = ("path,label,split", "a.mp4,größe,train", "b.mp4,größe,late", "")
+    file.write_text("\r\n".join(rows).replace(",", mark), encoding=encoding, newline="")
+    assert {video.label for video in read(file, tmp_path)} == {"größe"}
+
+
+def test_the_columns_that_a_csv_has_are_quoted(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("Path, label\na.mp4,wave\n")
+    with pytest.raises(DataError, match=r"has no column 'path'; its columns are 'Path', ' label'\."):
+        read(tmp_path / "clips.csv", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -295,13 +295,19 @@ def test_it_is_a_module_of_one_network() -> None:
     assert {name.split(".")[0] for name in backbone.state_dict()} == {"network"}
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, resnet_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(torch.nan, "its weights contain NaN or infinity, in "), (1e28, r"its weights are as large as 1e\+28, in ")],
+)
+def test_weights_that_are_no_numbers_or_absurd_are_refused(
+    tmp_path: Path, resnet_folder: Path, value: float, said: str
+) -> None:
     folder = shutil.copytree(resnet_folder, tmp_path / "network")
     weights = load_file(folder / "model.safetensors")
     name = next(name for name, value in weights.items() if value.is_floating_point())
-    weights[name] = torch.full_like(weights[name], torch.nan)
+    weights[name] = torch.full_like(weights[name], value)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RecipeError, match=r"can't be loaded \(its weights contain NaN or infinity, in "):
+    with pytest.raises(RecipeError, match=rf"can't be loaded \({said}"):
         load_backbone(str(folder))
 
 

@@ -70,7 +70,7 @@ def test_a_folder_is_learnt_as_one_stage_and_all_is_written_down(learnt: Path) -
     assert not has_auto(recipe)
     assert [row[2] for row in rows(learnt)] == ["train"] * 8 + ["test"] * 2  # by day
     said = CliRunner().invoke(main, ["audit", str(learnt)]).stdout
-    assert "Paths are: of test clips (predictions.csv), of all videos (videos.csv), of training clips," in said
+    assert "Paths are kept of test clips (predictions.csv), of all videos (videos.csv), of training clips," in said
     assert "name of a training file" not in said
 
 
