@@ -45,6 +45,7 @@ class Backbone(nn.Module):
         self.swaps = False  # whether the network expects BGR, according to its processor
         self.processor_note = ""  # a note if pictures differ slightly from its own processor's
         self._digest: str | None = None
+        self._has_cls = any(name.endswith("cls_token") for name, _ in network.named_parameters())
         self.inner: tuple[int, ...] = ()
         self.layer_widths: tuple[int, ...] = ()  # columns of each inner layer
         blank = torch.zeros(1, 3, spec.height, spec.width)
@@ -59,12 +60,17 @@ class Backbone(nn.Module):
             ) from error
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The projected CLS token of CLIP (the paper), the pooled features of any other network: `(N, W + I)`."""
+        """The projected CLS token of CLIP (the paper), the pooled features of any other network: `(N, W + I)`.
+
+        Of a transformer without a pooler it is the CLS token.
+        """
         if self.swaps:
             pixels = pixels[:, [2, 1, 0]]
         output = self.network(pixels, output_hidden_states=True) if self.inner else self.network(pixels)
         embeds = getattr(output, "image_embeds", None)
         pooled: Tensor = output.pooler_output if embeds is None else embeds
+        if pooled is None and self._has_cls:
+            pooled = output.last_hidden_state[:, 0]
         pooled = pooled.flatten(1)  # (N, W)
         if not self.inner:
             return pooled
@@ -159,7 +165,7 @@ def load_backbone(source: str, inner: Inner = "none") -> Backbone:
         _check_pictures(source, config)
         network = _network(place, config)
         seen = read_processor(place, source)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         fix = fetched_elsewhere(source) if away else "give a local folder or hub id: --set backbone.source=DIR."
         raise RecipeError(f"[backbone] source {source!r} can't be loaded ({first_line(error)}); {fix}") from error
     backbone = Backbone(network, seen.spec, source=source, inner=inner, text=config.model_type == "clip")
@@ -191,6 +197,8 @@ def load_pretrained(kind: Any, place: str) -> nn.Module:
     quiet()
     network, report = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
     lost = sorted(report["missing_keys"])
+    if lost and all(name.startswith("pooler.") for name in lost):
+        network.pooler, lost = None, []  # saved with a classifier, as most ViT: the features are the CLS token's
     if lost:
         raise ValueError(f"its weights lack {len(lost)} tensors of {kind.__name__}, such as {lost[0]}")
     for name, value in network.state_dict().items():

@@ -42,7 +42,7 @@ def read_processor(place: str, source: str) -> Seen:
     try:
         own = transformers.AutoImageProcessor.from_pretrained(place, backend="pil")
     except (ImportError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         note = f"pictures are prepared as {source}'s settings say; its own processor can't be loaded ({reason})"
         return Seen(preprocess_spec(settings), bool(settings.get("do_flip_channel_order", False)), note)
     spec = preprocess_spec({"image_mean": [0.0] * 3, "image_std": [1.0] * 3} | settings, type(own).__name__)
@@ -55,7 +55,7 @@ def _tried(own: Any, image: Image) -> Any:
     try:
         return own(image, return_tensors="np")["pixel_values"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RecipeError(
             f"[backbone] the {type(own).__name__.removesuffix('Pil')} of this network fails with its own"
             f" preprocessor_config.json ({reason}); fix that file, or name another network."

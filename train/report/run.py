@@ -118,7 +118,11 @@ def _draw(metrics: Metrics, others: Mapping[str, Metrics]) -> dict[str, Figure]:
         "forgetting": forgetting_figure(metrics),
         "confusion": confusion_figure(metrics),
     }
-    if metrics.routing:
+    if len(metrics.stages) == 1:
+        del figures["forgetting"]  # a single square, as is routing
+        if not others:
+            del figures["accuracy"]
+    elif metrics.routing:
         figures["routing"] = routing_figure(metrics)
     if any(epoch for epochs in metrics.curves for epoch in epochs):
         figures["losses"] = losses_figure(metrics)

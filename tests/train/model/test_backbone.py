@@ -327,3 +327,24 @@ def test_a_network_that_wants_blue_first_sees_what_its_processor_shows_it(tmp_pa
     encoder.backbone.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     encoder(torch.from_numpy(picture[None]))
     assert torch.allclose(seen[0], processor(picture, return_tensors="pt").pixel_values, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ViT", "DeiT"])
+def test_a_classifier_without_a_pooler_gives_its_cls_token(tmp_path: Path, kind: str) -> None:
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": SIDE, "patch_size": 8}
+    torch.manual_seed(0)
+    whole = getattr(transformers, f"{kind}ForImageClassification")(getattr(transformers, f"{kind}Config")(**size))
+    whole.eval().save_pretrained(tmp_path)
+    write_processor(tmp_path, size={"height": SIDE, "width": SIDE}, crop_size=None, do_center_crop=False)
+    pixels = torch.randn(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        cls = whole.base_model(pixels).last_hidden_state[:, 0]
+        torch.testing.assert_close(load_backbone(str(tmp_path))(pixels), cls)
+
+
+def test_a_network_whose_library_is_missing_is_one_line(tmp_path: Path) -> None:
+    config = {"model_type": "timm_wrapper", "architecture": "resnet18", "num_classes": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RecipeError, match=r"can't be loaded \(TimmWrapperConfig requires the timm library") as caught:
+        load_backbone(str(tmp_path))
+    assert "\n" not in caught.value.message

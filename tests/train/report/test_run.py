@@ -155,6 +155,16 @@ def test_what_a_method_lacks_is_left_out(tmp_path: Path) -> None:
     assert len(Page(page.read_text(encoding="utf-8")).images) == 3
 
 
+def test_what_a_single_stage_can_not_show_is_left_out(tmp_path: Path) -> None:
+    run = save(tmp_path, "first", made_up([3]))
+    page = write_report(run)
+    assert {path.stem for path in page.parent.glob("*.png")} == {"confusion", "losses"}
+    assert "average over stages" not in summary(made_up([3]), run, page)
+    assert "average over stages" in summary(made_up([3, 1]), run, page)
+    write_report(run, {"other": made_up([3])})
+    assert {path.stem for path in page.parent.glob("*.png")} == {"accuracy", "confusion", "losses"}
+
+
 @pytest.mark.parametrize("sizes", [[1], [3], [4, *[2] * 14], [60, 60]])
 def test_pictures_are_drawn_at_any_size(sizes: list[int]) -> None:
     metrics = made_up(sizes)
