@@ -143,7 +143,8 @@ def connect_csi(sensor: str) -> Capture:
     if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
         raise SourceError(
             f"csi://{sensor} needs an OpenCV with GStreamer, but the one here ({cv2.__version__}) has none;"
-            " remove the opencv-python wheels so that JetPack's own OpenCV is found."
+            " remove the opencv-python wheels so that JetPack's own OpenCV is found (a virtual environment sees it only"
+            " with --system-site-packages)."
         )
     device = cv2.VideoCapture(CSI_PIPELINE.format(sensor=sensor), cv2.CAP_GSTREAMER)
     if not device.isOpened():
@@ -152,9 +153,19 @@ def connect_csi(sensor: str) -> Capture:
 
 
 def _why_no_camera(file: Path) -> str:
-    if file.exists() and not (stat.S_ISCHR(file.stat().st_mode) and os.major(file.stat().st_rdev) == VIDEO_MAJOR):
-        return f"{file} is not a camera; watch a video file with --source FILE"
-    if file.exists():
-        return f"{file} exists but can't be opened (in use, or no permission: is the user in the group `video`?)"
-    others = sorted(str(path) for path in Path("/dev").glob("video*"))
-    return f"{file} does not exist" + (f", only {', '.join(others)}" if others else "")
+    if not file.exists():
+        others = sorted(str(path) for path in Path("/dev").glob("video*"))
+        return f"{file} does not exist" + (f", only {', '.join(others)}" if others else "")
+    if not (stat.S_ISCHR(file.stat().st_mode) and os.major(file.stat().st_rdev) == VIDEO_MAJOR):
+        return f"{file} is not a camera"
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))
+    except PermissionError:
+        return f"this user may not open {file}: `sudo usermod -aG video $USER`, and log in again"
+    except OSError as error:
+        reason = (error.strerror or "no reason given").lower()
+        return f"{file} can't be opened ({reason}): plug it in again, or end the process that uses it"
+    return (
+        f"{file} gives no picture: another process uses it, or it has no format that OpenCV can read (see"
+        f" `v4l2-ctl -d {file} --list-formats`; a Jetson's raw sensor is watched with csi://0)"
+    )

@@ -38,7 +38,7 @@ LOOK_MICROSECONDS: Final = 2_500_000
 AT_ONCE: Final = {"fpsprobesize": "0"}
 # Go on where a server has cut the connection; the relay is on this machine, so behind no proxy.
 RELAYED: Final = {"reconnect": "1", "reconnect_delay_max": "4", "http_proxy": "none"}
-FILM_PATIENCE: Final = 3  # times the time without a frame, in which FFmpeg connects again
+FILM_PATIENCE: Final = 2  # times the time without a frame, in which FFmpeg connects again
 SELDOM_PATIENCE: Final = 2  # times the time without a frame; FFmpeg opens MPEG-TS with its third frame
 MJPEG: Final = "MJPG"
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def no_camera() -> None:
         ("9" * 22, r"^no camera 9{22} here: /dev/video9{22} does not exist"),
         ("http://127.0.0.1:9/a\nb \xe4", r"^no stream at http://127\.0\.0\.1:9/a\\nb \xe4: refused, nothing listens"),
         ("./no\nsuch", r"^there is no file or folder \./no\\nsuch; check"),
-        ("v4l2:///dev/null", r"no camera v4l2:///dev/null here: /dev/null is not a camera; watch a video file"),
+        ("v4l2:///dev/null", r"no camera v4l2:///dev/null here: /dev/null is not a camera; try --source FILE"),
         ("csi://0", r"csi://0 needs an OpenCV with GStreamer|nvarguscamerasrc did not open it"),
     ],
 )
@@ -41,6 +43,25 @@ def test_a_camera_that_is_not_there_is_one_line(uri: str, message: str) -> None:
     no_camera()
     with pytest.raises(SourceError, match=message):
         open_source(uri)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device files and is somebody else")
+def test_why_a_camera_that_is_there_does_not_open() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        device = Path(folder) / "video7"
+        try:
+            os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(81, 250))
+        except PermissionError:
+            pytest.skip("a container that makes no device files")
+        with pytest.raises(SourceError, match=r"video7 can't be opened \(no such device( or address)?\): plug it in"):
+            open_source(f"v4l2://{device}")
+        os.seteuid(65534)
+        try:
+            with pytest.raises(SourceError, match=r"this user may not open .*/video7: `sudo usermod -aG video \$USER`"):
+                open_source(f"v4l2://{device}")
+        finally:
+            os.seteuid(0)
 
 
 @pytest.mark.parametrize(
