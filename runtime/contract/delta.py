@@ -2,16 +2,16 @@
 
 A delta is a folder like a bundle, with the new bundle's manifest (and signature, if it has one), those of its files
 whose content the old bundle does not hold, compressed, and `delta.json`, which says what it must be applied to. Files
-are found by digest, whatever they are called. One that begins as the old bundle's file of that name does, such as the
-golden clip with its pixels, is brought from there on. Weights are brought as planes: the first byte of every number,
-then the second, … for signs and exponents are much alike and compress well beside one another, and never else.
+are found by digest, whatever they are called. Of one that has parts in common with the old bundle's file of that name,
+such as the golden clip's pixels and most nodes of the graphs, only the rest is brought. Weights are brought as planes:
+the first byte of every number, then the second, … for signs and exponents are much alike and compress well beside one
+another, and never else.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import itertools
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator
@@ -34,9 +34,9 @@ from stpr.runtime.contract.bundle import (
 from stpr.runtime.contract.durable import write_file
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import FileEntry, Precision, SealedManifest, read_manifest
+from stpr.runtime.contract.matching import PIECE, Copy, copies
 
-SCHEMA: Final = 3  # 1 brought its files as they are, 2 knew no planes
-PIECE: Final = 1 << 20  # bytes that are read at once
+SCHEMA: Final = 4  # 1 brought its files as they are, 2 knew no planes, 3 copied only what a file begins with
 PACKED: Final = ".gz"
 WIDTH: Final = 4  # bytes of a number in planes; float16 has two in each
 
@@ -51,8 +51,13 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     target: str  # digest of the resulting bundle
     target_stage: int
     files: tuple[str, ...]  # the files in it, besides the manifest
-    kept: dict[str, int] = {}  # file -> number of leading bytes that the base's file of that name already has
+    kept: dict[str, int] = {}  # up to schema 3: file -> how many bytes it begins with as the base's of that name
+    copies: dict[str, tuple[Copy, ...]] = {}  # file -> its parts that the base's file of that name holds
     planes: dict[str, Literal[4]] = {}  # file -> byte width of its numbers, for files stored as byte planes
+
+    def copied(self, name: str) -> tuple[Copy, ...]:
+        """The parts of a file that the base's file of that name holds."""
+        return self.copies.get(name) or ((Copy(0, 0, kept),) if (kept := self.kept.get(name, 0)) else ())
 
 
 class _Schema(msgspec.Struct, frozen=True):
@@ -78,11 +83,8 @@ def write_delta(base: Bundle, bundle: Bundle, folder: Path) -> Path:
     check_base(base, new.name, new.stage, new.precision)
     held = {entry.sha256 for entry in base.manifest.files.values()}
     brought = {name: entry for name, entry in bundle.manifest.files.items() if entry.sha256 not in held}
-    kept = {
-        name: same
-        for name in brought
-        if name in base.manifest.files and (same := _common(base.path / name, bundle.path / name))
-    }
+    same = {name: copies(base.path / name, bundle.path / name) for name in brought if name in base.manifest.files}
+    rest = {name: _rest(bundle.path / name, same.get(name, ())) for name in brought}
     delta = Delta(
         schema=SCHEMA,
         name=bundle.manifest.name,
@@ -91,15 +93,15 @@ def write_delta(base: Bundle, bundle: Bundle, folder: Path) -> Path:
         target=bundle.digest,
         target_stage=bundle.manifest.stage,
         files=tuple(brought),
-        kept=kept,
-        planes={name: WIDTH for name in brought if _is_smaller_in_planes(bundle.path / name, kept.get(name, 0))},
+        copies={name: found for name, found in same.items() if found},
+        planes={name: WIDTH for name, content in rest.items() if _is_smaller_in_planes(content[:PIECE])},
     )
     with new_bundle_folder(folder, needs=sum(entry.bytes for entry in brought.values())) as part:
         _copy(bundle.path / MANIFEST, part / MANIFEST)
-        for name in brought:
-            _pack(bundle.path / name, kept.get(name, 0), part / f"{name}{PACKED}", delta.planes.get(name, 1))
+        for name, content in rest.items():
+            _pack(content, part / f"{name}{PACKED}", delta.planes.get(name, 1))
         _copy_signature(bundle.path, part)
-        write_file(part / DELTA, msgspec.json.format(msgspec.json.encode(delta), indent=1) + b"\n")
+        write_file(part / DELTA, msgspec.json.encode(delta) + b"\n")
     return folder
 
 
@@ -130,8 +132,8 @@ def apply_delta(base: Bundle, folder: Path, target: Path) -> Bundle:
         for name in delta.files:
             source = place_of(folder, name if delta.schema == 1 else f"{name}{PACKED}")
             content = _content(source, delta.planes.get(name, 1))
-            begun = _begun(base.path / name, delta.kept.get(name, 0))
-            _bring(source, itertools.chain(begun, content), place_of(part, name), files[name])
+            whole = _joined(place_of(base.path, name), delta.copied(name), content)
+            _bring(source, whole, place_of(part, name), files[name])
         held |= {files[name].sha256: part / name for name in delta.files}
         for name in files.keys() - set(delta.files):
             _copy(held[files[name].sha256], place_of(part, name))
@@ -192,34 +194,27 @@ def _already(target: Path, delta: Delta) -> Bundle:
     return there
 
 
-def _common(one: Path, other: Path) -> int:
-    """How many bytes two files begin with alike."""
-    same = 0
-    with one.open("rb") as first, other.open("rb") as second:
-        while True:
-            pieces = [np.frombuffer(file.read(PIECE), np.uint8) for file in (first, second)]
-            length = min(map(len, pieces))
-            other_ones = np.flatnonzero(pieces[0][:length] != pieces[1][:length])
-            same += int(other_ones[0]) if len(other_ones) else length
-            if len(other_ones) or length < PIECE:
-                return same
-
-
-def _is_smaller_in_planes(source: Path, start: int) -> bool:
-    """Whether byte planes compress better, judged by the first piece."""
+def _rest(source: Path, same: Iterable[Copy]) -> bytes:
+    """What a file holds beside the parts that are copied."""
     with source.open("rb") as whole:
-        whole.seek(start)
-        piece = whole.read(PIECE)
+        parts = []
+        for copy in same:
+            parts.append(whole.read(copy.at - whole.tell()))
+            whole.seek(copy.at + copy.length)
+        return b"".join([*parts, whole.read()])
+
+
+def _is_smaller_in_planes(piece: bytes) -> bool:
+    """Whether byte planes compress better, judged by the first piece."""
     plain, apart = (len(b"".join(_packed([piece], width))) for width in (1, WIDTH))
     return apart < plain
 
 
-def _pack(source: Path, start: int, target: Path, width: int) -> None:
-    """Compress a file from byte `start` on, each piece in `width` planes; deterministic."""
+def _pack(content: bytes, target: Path, width: int) -> None:
+    """Compress what a delta brings of a file, each piece in `width` planes; deterministic."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as whole, target.open("wb") as out:
-        whole.seek(start)
-        out.writelines(_packed(iter(lambda: whole.read(PIECE), b""), width))
+    with target.open("wb") as out:
+        out.writelines(_packed((content[at : at + PIECE] for at in range(0, len(content), PIECE)), width))
 
 
 def _packed(pieces: Iterable[bytes], width: int) -> Iterator[bytes]:
@@ -260,13 +255,29 @@ def _bring(source: Path, pieces: Iterable[bytes], target: Path, entry: FileEntry
         raise BundleError(f"{source} does not hold the {target.name} that was exported; copy the update again.")
 
 
-def _begun(base: Path, left: int) -> Iterator[bytes]:
-    """So many of the first bytes of the base's file."""
-    if left:
-        with base.open("rb") as old:
-            while left and (piece := old.read(min(left, PIECE))):
-                left -= len(piece)
-                yield piece
+def _joined(base: Path, same: Iterable[Copy], content: Iterator[bytes]) -> Iterator[bytes]:
+    """A file of the new bundle: what is copied from the base's file, and what the delta brings between."""
+    at, left = 0, b""
+    for copy in same:
+        while at < copy.at and (piece := left or next(content, b"")):
+            piece, left = piece[: copy.at - at], piece[copy.at - at :]
+            at += len(piece)
+            yield piece
+        for piece in _part(base, copy):
+            at += len(piece)
+            yield piece
+    yield left
+    yield from content
+
+
+def _part(base: Path, copy: Copy) -> Iterator[bytes]:
+    """The bytes of the base's file that are copied."""
+    left = copy.length
+    with base.open("rb") as old:
+        old.seek(copy.start)
+        while left and (piece := old.read(min(left, PIECE))):
+            left -= len(piece)
+            yield piece
 
 
 def _content(source: Path, width: int) -> Iterator[bytes]:

@@ -81,8 +81,57 @@ def test_twice_does_no_harm(shipped: Shipped, tmp_path: Path) -> None:
 
 def test_what_a_file_begins_with_as_in_the_old_bundle_is_not_brought_again(shipped: Shipped) -> None:
     told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
-    assert told["kept"] == {GOLDEN: (shipped.old / GOLDEN).stat().st_size}
-    assert gzip.decompress((shipped.delta / f"{GOLDEN}.gz").read_bytes()) == b"other answers"
+    same = (shipped.old / GOLDEN).stat().st_size // 4 * 4
+    assert told["copies"] == {GOLDEN: [[0, 0, same]]}
+    rest = (shipped.new / GOLDEN).read_bytes()[same:]
+    assert gzip.decompress((shipped.delta / f"{GOLDEN}.gz").read_bytes()) == rest
+    assert len(rest) < 20
+
+
+def as_before_copies(delta: Path, new: Path) -> dict[str, Any]:
+    """What an update of schema 3 says, which copied only what a file begins with."""
+    told: dict[str, Any] = msgspec.json.decode((delta / DELTA).read_bytes())
+    ((at, _, kept),) = told.pop("copies")[GOLDEN]
+    assert at == 0
+    (delta / f"{GOLDEN}.gz").write_bytes(gzip.compress((new / GOLDEN).read_bytes()[kept:]))
+    return {**told, "schema": 3, "kept": {GOLDEN: kept}}
+
+
+def test_an_update_of_schema_3_which_copies_only_beginnings_is_applied(shipped: Shipped, tmp_path: Path) -> None:
+    (shipped.delta / DELTA).write_bytes(msgspec.json.encode(as_before_copies(shipped.delta, shipped.new)))
+    target = tmp_path / "device" / "stage-3"
+    apply_delta(open_bundle(shipped.old), shipped.delta, target)
+    assert content(target) == content(shipped.new)
+
+
+def test_parts_of_a_file_that_moved_are_copied_and_not_brought(shipped: Shipped, tmp_path: Path) -> None:
+    parts = [np.random.default_rng(seed).bytes(size) for seed, size in enumerate((3000, 5000, 1000))]
+    for folder, order in ((shipped.old, (0, 1)), (shipped.new, (1, 2, 0))):
+        (folder / "weights").mkdir(exist_ok=True)
+        file = folder / "weights" / "stage.bin"
+        file.write_bytes(b"".join(parts[one] for one in order))
+        files = read_manifest((folder / MANIFEST).read_bytes(), "").manifest.files
+        resealed(folder, files=files | {"weights/stage.bin": file_entry(file)})
+    delta = write_delta(open_bundle(shipped.old), open_bundle(shipped.new), tmp_path / "update")
+    told = msgspec.json.decode((delta / DELTA).read_bytes())
+    assert told["copies"]["weights/stage.bin"] == [[0, 3000, 5000], [6000, 0, 3000]]
+    assert gzip.decompress((delta / "weights" / "stage.bin.gz").read_bytes()) == parts[2]
+    target = tmp_path / "device" / "stage-3"
+    apply_delta(open_bundle(shipped.old), delta, target)
+    assert content(target) == content(shipped.new)
+
+
+@pytest.mark.parametrize(
+    "copies", [[[0, 0, 1]], [[0, 1 << 40, 9000]], [[8000, 0, 3000], [0, 0, 3000]], [[1 << 50, 0, 1]], [[0, 0, 1 << 61]]]
+)
+def test_copies_that_are_not_those_of_the_bundle_are_refused(
+    copies: list[list[int]], shipped: Shipped, tmp_path: Path
+) -> None:
+    told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
+    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "copies": {GOLDEN: copies}}))
+    with pytest.raises(BundleError, match=r"does not hold the golden\.npz that was exported; copy the update again"):
+        apply_delta(open_bundle(shipped.old), shipped.delta, tmp_path / "stage-3")
+    assert not (tmp_path / "stage-3").exists()
 
 
 def test_the_same_bundles_give_the_same_update(shipped: Shipped, tmp_path: Path) -> None:
@@ -95,7 +144,7 @@ def test_an_update_of_schema_1_which_brings_its_files_as_they_are_is_applied(shi
         (shipped.delta / f"{name}.gz").unlink()
         shutil.copyfile(shipped.new / name, shipped.delta / name)
     told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
-    del told["kept"]
+    del told["copies"]
     (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 1}))
     target = tmp_path / "device" / "stage-3"
     apply_delta(open_bundle(shipped.old), shipped.delta, target)
@@ -103,7 +152,7 @@ def test_an_update_of_schema_1_which_brings_its_files_as_they_are_is_applied(shi
 
 
 def test_an_update_of_schema_2_which_knows_no_planes_is_applied(shipped: Shipped, tmp_path: Path) -> None:
-    told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
+    told = as_before_copies(shipped.delta, shipped.new)
     assert told.pop("planes") == {}  # noise has none
     (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 2}))
     target = tmp_path / "device" / "stage-3"
@@ -131,8 +180,8 @@ def test_weights_come_in_planes_which_are_smaller(kind: Any, count: int, shipped
 
 def test_an_update_of_a_newer_schema_is_refused_whatever_else_it_says(shipped: Shipped, tmp_path: Path) -> None:
     told = msgspec.json.decode((shipped.delta / DELTA).read_bytes())
-    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 4, "more": []}))
-    with pytest.raises(BundleError, match=r"delta.json has schema 4; this runtime reads 3. Upgrade stpr here"):
+    (shipped.delta / DELTA).write_bytes(msgspec.json.encode({**told, "schema": 5, "more": []}))
+    with pytest.raises(BundleError, match=r"delta.json has schema 5; this runtime reads 4. Upgrade stpr here"):
         apply_delta(open_bundle(shipped.old), shipped.delta, tmp_path / "stage-3")
 
 

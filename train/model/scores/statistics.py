@@ -102,7 +102,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent clips of each class's two halves
         self.register_buffer("concentrations", torch.zeros(len(self.views)), persistent=self.learns_weights)
-        self.familiarity = Familiarity([view.size for view in self._views()], settings.unknown_shrinkage)
+        self.familiarity = Familiarity([tuple(view.axes.shape) for view in self._views()], settings.unknown_shrinkage)
         self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
         self.wholeness = Wholeness(self.size) if settings.events else None
         self.shares: Tensor
@@ -145,7 +145,7 @@ class ClipStatistics(ClipScores):
         """Directions of descriptions `(B, S)`, normalised per view, and their distance from the centre `(B, 1)`."""
         pointed, squares = [], []
         for view, place in zip(self._views(), self.places, strict=True):
-            moved = view.seen(described[:, place]) * view.gains
+            moved = view.whiten(view.in_units(described[:, place]))
             length = moved.norm(dim=-1, keepdim=True)
             pointed.append(moved / length.clamp_min(1e-12))
             squares.append(length.square() * self.shares[place.start])
@@ -167,11 +167,11 @@ class ClipStatistics(ClipScores):
     def familiar(self, features: Tensor) -> Tensor:
         """Familiarity of clips `(B, T, D)`: `(B,)`, by `Familiarity` or `Likeness`."""
         described, views = self.describe(features), self._views()
-        seen = [view.seen(described[:, place]) for view, place in zip(views, self.places, strict=True)]
+        seen = [view.in_units(described[:, place]) for view, place in zip(views, self.places, strict=True)]
         if self.likeness is None or not self.knows_by_direction:
-            found: Tensor = self.familiarity(seen)
+            found: Tensor = self.familiarity(seen, [view.along(part) for view, part in zip(views, seen, strict=True)])
             return found
-        moved = [part * view.gains for part, view in zip(seen, views, strict=True)]
+        moved = [view.whiten(part) for view, part in zip(views, seen, strict=True)]
         alike: Tensor = self.likeness(moved, [view.directions for view in views], self._view_shares())
         return alike
 

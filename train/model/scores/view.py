@@ -13,6 +13,9 @@ from stpr.train.model.directions import unit
 from stpr.train.model.rounding import rounded
 from stpr.train.model.scores.samples import Samples
 
+# How many axes of a covariance are told apart where two functions of it are needed, which no one triangle gives: the
+# others vary alike in every direction. They are then most of what changes in a stage's update.
+AXES: Final = 128
 # A triangular whitening matrix is stored in whole STEPs above ZERO. From 1024 to 2047 half precision counts in whole
 # numbers, so most of them differ in one byte only, which compresses well.
 STEP: Final = 2.0**-7  # the diagonal is 1 or more
@@ -21,10 +24,24 @@ MOST: Final = 2047 - ZERO
 
 
 class Spread(NamedTuple):
-    """Class means and variances in the axes of a covariance, in float64."""
+    """Class means and the correlation of a class's clips, in float64 and units of deviation.
+
+    The correlation has a variance along each of its largest axes, and one variance in all other directions.
+    """
 
     places: Tensor  # (C, S) of the class means
-    variances: Tensor  # (S,) of a class's clips along each axis
+    axes: Tensor  # (S, K)
+    variances: Tensor  # (K + 1,) along the axes, and of every other direction
+    others: int  # how many of these
+
+    def scaled(self, factors: Tensor) -> Tensor:
+        """The class means `(C, S)`, multiplied by `factors` `(K + 1,)` along the axes and elsewhere."""
+        *_, rest = factors
+        return self.places * rest + (self.places @ self.axes * (factors[:-1] - rest)) @ self.axes.T
+
+    def trace(self, factors: Tensor) -> Tensor:
+        """The sum of `factors` `(K + 1,)` over all directions."""
+        return factors[:-1].sum() + self.others * factors[-1]
 
 
 class View(nn.Module):
@@ -47,16 +64,18 @@ class View(nn.Module):
         self.centre: Tensor
         self.units: Tensor
         self.axes: Tensor
-        self.gains: Tensor
+        self.gain: Tensor
+        self.more: Tensor
         self.directions: Tensor
         self.register_buffer("centre", torch.zeros(size), persistent=False)
-        # Axes of the correlation matrix, or a triangular matrix in their place; whitening scales each. They are most of
-        # what changes in a stage's update, so they are rounded to half precision, an error below the effect of
-        # shrinkage; PyTorch uses the rounded values.
         self.register_buffer("units", torch.ones(size), persistent=False)  # 1 / standard deviation
-        self.register_buffer("axes", torch.zeros(0, 0, dtype=torch.float16), persistent=False)
-        self.zero = 0.0  # the value of `axes` that stands for 0
-        self.register_buffer("gains", torch.zeros(size), persistent=False)
+        # The largest axes of the correlation (S, K), or a triangular matrix that whitens (S, S). PyTorch uses them as
+        # they are stored: rounded, an error below the effect of shrinkage.
+        self.register_buffer("axes", torch.zeros(size, min(size, AXES), dtype=torch.float16), persistent=False)
+        self.is_triangular = False
+        # What whitening multiplies by in all directions, and how much more than that along each axis.
+        self.register_buffer("gain", torch.zeros(()), persistent=False)
+        self.register_buffer("more", torch.zeros(min(size, AXES)), persistent=False)
         self.register_buffer("directions", torch.zeros(0, size), persistent=False)
 
     def update(self, described: Tensor, samples: Samples, halves: Tensor, classes: int) -> None:
@@ -85,7 +104,6 @@ class View(nn.Module):
         """Resize every tensor for `classes` classes, without setting values."""
         self.means = self.means.new_zeros(classes, self.size)
         self.differences = self.means.new_zeros(classes if self.in_halves else 0, self.size)
-        self.axes = self.axes.new_zeros(self.size, self.size)
         self.directions = self.directions.new_zeros(classes, self.size)
 
     def covariance(self, counts: Tensor) -> Tensor:
@@ -123,43 +141,65 @@ class View(nn.Module):
         return scaled
 
     def refresh(self, covariance: Tensor) -> Spread:
-        """Derive and return the class means, centred, in the axes of `covariance`."""
-        axes, gains, variances = self._principal(covariance)
-        return Spread(self._read_by(axes, gains), variances)
+        """Derive what clips are read by; returns the class means and the correlation as it is then described."""
+        variances, axes = self._principal(covariance)
+        kept = min(self.size, AXES)
+        others = max(0, int(self.units.count_nonzero()) - kept)
+        rest = variances[:-kept].sum() / others if others else variances.mean()
+        told = torch.cat([variances[-kept:], rest[None]])
+        *_, gain = gains = self._gain(told)
+        self.axes, self.is_triangular = axes[:, -kept:].half(), False
+        self.gain, self.more = gain.float(), (gains[:-1] - gain).float()
+        return Spread(self._point(), self.axes.double(), told, others)
 
     def refresh_triangular(self, covariance: Tensor) -> None:
-        """As `refresh`, with a triangular matrix for the axes, which has half the numbers, in whole STEPs.
+        """As `refresh`, without loss: by a triangular matrix, in whole STEPs.
 
-        Whitened clips differ from those of `refresh` by a rotation, which changes no length and no angle.
+        It differs from the inverse root of the correlation by a rotation, which changes no length and no angle.
         """
-        axes, gains, _ = self._principal(covariance)
-        whitening = torch.linalg.qr((axes * gains).T, mode="r").R.T  # both times their transpose: the same matrix
+        variances, axes = self._principal(covariance)
+        whitening = torch.linalg.qr((axes * self._gain(variances)).T, mode="r").R.T  # times their transpose: the same
         step = max(STEP, float(whitening.abs().max()) / MOST)  # above STEP only if almost nothing is shrunk
-        self._read_by((whitening / step).round() + ZERO, torch.full_like(gains, step), zero=ZERO)
+        self.axes, self.is_triangular = ((whitening / step).round() + ZERO).half(), True
+        self.gain, self.more = torch.tensor(step), self.more[:0]
+        self._point()
 
-    def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Axes `(S, S)` of the correlations, the gains along them that whiten, and the variances, `(S,)` each."""
+    def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """Set centre and units; returns the variances `(S,)` and axes `(S, S)` of the correlation, the largest last."""
         scale = self._scale(covariance)
-        self.units = (1 / scale).float()
+        self.centre, self.units = self.means.mean(dim=0), (1 / scale).float()
         variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
-        kept = (1 - self.shrinkage) * variances.clamp_min(0) + self.shrinkage
-        return axes, kept.clamp_min(1e-12).rsqrt(), variances
+        return variances.clamp_min(0), axes
 
-    def _read_by(self, axes: Tensor, gains: Tensor, zero: float = 0.0) -> Tensor:
-        """Set axes and gains, and derive the directions of the classes; returns their places in these axes `(C, S)`."""
-        self.centre, self.axes, self.gains, self.zero = self.means.mean(dim=0), axes.half(), gains.float(), zero
-        places = self.seen(self.means.double())
-        self.directions = rounded(unit(places * gains).float())
+    def _gain(self, variances: Tensor) -> Tensor:
+        """What whitening multiplies by where clips vary so much."""
+        return ((1 - self.shrinkage) * variances + self.shrinkage).clamp_min(1e-12).rsqrt()
+
+    def _point(self) -> Tensor:
+        """Derive the directions of the classes; returns their means in units of deviation `(C, S)`."""
+        places = self.in_units(self.means.double())
+        self.directions = rounded(unit(self.whiten(places)).float())
         return places
 
-    def seen(self, described: Tensor) -> Tensor:
-        """Centre descriptions `(B, S)` on the classes and rotate them to the covariance's axes."""
-        axes = self.axes.to(described.dtype)
-        return ((described - self.centre) * self.units) @ (axes - self.zero if self.zero else axes)
+    def in_units(self, described: Tensor) -> Tensor:
+        """Centre descriptions `(B, S)` on the classes, in units of the deviation of a class's clips."""
+        return (described - self.centre) * self.units
+
+    def along(self, scaled: Tensor) -> Tensor:
+        """The coordinates `(B, K)` of clips `in_units` along the axes."""
+        return scaled @ self.axes.to(scaled.dtype)
+
+    def whiten(self, scaled: Tensor) -> Tensor:
+        """Whiten clips `in_units` `(B, S)`."""
+        if self.is_triangular:
+            return scaled @ (self.axes.to(scaled.dtype) - ZERO) * self.gain
+        # Clips are transposed, not the axes: a bundle would store those twice.
+        along = self.axes.to(scaled.dtype) @ (self.along(scaled) * self.more).T
+        return scaled * self.gain + along.T
 
     def whitened(self, described: Tensor) -> Tensor:
-        """Centre descriptions `(B, S)` on the classes and whiten them."""
-        return (self.seen(described) * self.gains).double()
+        """Centre descriptions `(B, S)` on the classes and whiten them, in float64."""
+        return self.whiten(self.in_units(described)).double()
 
     def halved(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Centred means of the halves `(2, C, S)` and their differences `(C, S)`, whitened by the scatter in halves.

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stpr.train.model.rounding import rounded
+
 WHOLE, PART = 1 / 8, 3 / 8  # missing share up to which a clip counts as whole, and from which it is a fragment
 PENALTY: Final = 1e4  # nats for a clip without motion; applied continuously, so that rounding has no effect
 LOOK: Final = 0.5  # mean cosine of clips with their middle frames, from which a class is recognised by appearance
@@ -161,7 +163,7 @@ class Wholeness(nn.Module):
     def refresh(self, point: Callable[[Tensor], Tensor], shares: Tensor) -> None:
         """Derive the directions `(n, S)` of the stored means, each view scaled by its share of the weight `(S,)`."""
         kept = torch.cat([self.pauses, self.halves.flatten(0, 1)])
-        self.directions = shares * point(kept)
+        self.directions = rounded(shares * point(kept))
 
     def calibrate(self, numbers: Tensor, whole: Tensor) -> None:
         """Fit the weights to `measure`'s numbers `(m, 4)` for each clip's predicted class, as a linear discriminant.

@@ -132,7 +132,7 @@ def test_several_views_score_as_from_all_clips_at_once() -> None:
     torch.testing.assert_close(torch.stack(parts), torch.ones(3, len(asked)))
     shares = found.concentrations / found.concentrations.sum()
     moved = [
-        view.gains * view.seen(found.describe(asked)[:, place])
+        view.whitened(found.describe(asked)[:, place]).float()
         for view, place in zip(found._views(), found.places, strict=True)
     ]
     squares = torch.stack([one.square().sum(dim=1) for one in moved], dim=1) @ shares

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stpr.train.model.scores.samples import Samples
-from stpr.train.model.scores.view import View
+from stpr.train.model.scores.view import ZERO, View
 
 SIZE, SHRINKAGE = 5, 0.2
 Floats = npt.NDArray[np.float64]
@@ -83,7 +83,7 @@ def test_clips_and_directions_are_seen_from_the_middle_of_the_classes_up_to_a_tu
     np.testing.assert_allclose(view.directions @ view.directions.T, pointed @ pointed.T, atol=5e-3)  # of 8 bits
     described, _, _ = stage(7)
     wanted = (described.double().numpy() - means.mean(axis=0)) @ whitening
-    moved = view.seen(described) * view.gains
+    moved = view.whitened(described).float()
     np.testing.assert_allclose(moved @ moved.T, wanted @ wanted.T, atol=1e-2)
     np.testing.assert_allclose(moved @ view.directions.T, wanted @ pointed.T, atol=1e-2)
     # Whitened: what is left of the covariance is the share that was not drawn to the diagonal.
@@ -102,13 +102,38 @@ def test_a_triangular_whitening_has_half_the_numbers_and_leaves_every_length_and
     found = []
     for refresh in (view.refresh, view.refresh_triangular):
         refresh(view.covariance(counts))
-        moved = view.seen(described) * view.gains
-        found.append((moved @ moved.T, moved @ view.directions.T))
+        moved = view.whitened(described)
+        found.append((moved @ moved.T, moved @ view.directions.double().T))
     for full, triangular in zip(*found, strict=True):
         torch.testing.assert_close(full, triangular, rtol=0.02, atol=0.02 * float(full.abs().max()))
-    numbers = view.axes.float() - view.zero
+    numbers = view.axes.float() - ZERO
     assert torch.equal(numbers, numbers.tril().round())
-    assert (numbers * view.gains).diagonal().abs().min() > 0.99
+    assert (numbers * view.gain).diagonal().abs().min() > 0.99
+
+
+@pytest.mark.parametrize("unheard", [0, 2])
+def test_beyond_the_largest_axes_clips_vary_alike_in_every_direction(
+    unheard: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stpr.train.model.scores.view.AXES", 2)
+    described, labels, halves = stage(0)
+    rows = torch.cat([described, torch.zeros(len(labels), unheard)], dim=1)
+    view = View(SIZE + unheard, SHRINKAGE, in_halves=False)
+    view.update(rows, plain(rows, labels), halves, 3)
+    covariance = view.covariance(torch.tensor(float(len(rows))))
+    spread = view.refresh(covariance)
+    scale = covariance.diagonal()[:SIZE].sqrt().numpy()
+    variances, axes = np.linalg.eigh(covariance[:SIZE, :SIZE].numpy() / np.outer(scale, scale))
+    rest = variances[:3].mean()
+    told = axes @ np.diag([rest, rest, rest, *variances[3:]]) @ axes.T
+    drawn = (1 - SHRINKAGE) * told + SHRINKAGE * np.eye(SIZE)
+    places = (described.double().numpy() - view.means[:, :SIZE].double().numpy().mean(axis=0)) / scale
+    moved = view.whitened(rows)
+    np.testing.assert_allclose(moved @ moved.T, places @ np.linalg.inv(drawn) @ places.T, rtol=0.02, atol=0.1)
+    assert (view.axes.shape, spread.others) == ((SIZE + unheard, 2), 3)
+    assert float(spread.trace(spread.variances)) == pytest.approx(SIZE, rel=1e-3)  # of correlations
+    centred = spread.places[:, :SIZE].numpy()
+    np.testing.assert_allclose(spread.scaled(spread.variances)[:, :SIZE], centred @ told, rtol=0.02, atol=0.02)
 
 
 def test_a_half_without_rows_leaves_the_covariance_of_the_other() -> None:
@@ -155,7 +180,7 @@ def test_numbers_that_never_vary_are_not_heard(shrinkage: float, *, in_halves: b
         one.refresh(one.covariance(counts))
     moves = torch.cat([described, torch.full((len(labels), 2), 7.0)], dim=1)  # as nothing ever did
     pointed, wanted = (
-        one.seen(rows) * one.gains @ one.directions.T for one, rows in ((view, moves), (alone, described))
+        one.whitened(rows).float() @ one.directions.T for one, rows in ((view, moves), (alone, described))
     )
     torch.testing.assert_close(pointed, wanted, rtol=1e-4, atol=1e-4)
     if in_halves:
@@ -169,4 +194,4 @@ def test_what_tells_classes_apart_is_heard_however_little_clips_vary() -> None:
     view = View(SIZE + 1, SHRINKAGE, in_halves=False)
     view.update(rows, plain(rows, labels), halves, 3)
     view.refresh(view.covariance(torch.tensor(float(len(rows)))))
-    assert ((view.seen(rows) * view.gains @ view.directions.T).argmax(dim=1) == labels).all()
+    assert ((view.whitened(rows).float() @ view.directions.T).argmax(dim=1) == labels).all()

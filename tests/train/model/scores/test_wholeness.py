@@ -117,7 +117,7 @@ def test_the_four_numbers_are_those_of_a_loop() -> None:
                 own - float(unlike[1]),
                 float(whitened[clip].norm().log()),
             ]
-            assert found[clip, label].tolist() == pytest.approx(numbers, abs=1e-5)
+            assert found[clip, label].tolist() == pytest.approx(numbers, abs=4e-3)  # directions have eight bits
     wanted = (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5
     torch.testing.assert_close(wholeness(pointed, length, cosines, torch.full((4,), 0.2)), wanted)
     wholeness.floors = torch.tensor([0.1, 0.2, 0.4])
