@@ -56,7 +56,7 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
     best, meant = cosines.argmax(dim=1), labels.repeat(len(clips) // len(labels))
     counted = whole | ~((mostly > 1 - PART) & look[meant])
     right = (whole & (best == meant))[counted]
-    numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best][counted]
+    numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best][counted]
     if (strange := _background(scores, held)) is not None:
         numbers = torch.cat([numbers, strange])
         right = torch.cat([right, right.new_zeros(len(strange))])
@@ -77,7 +77,7 @@ def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:
     features = held.encoder(inputs.background.to(held.encoder.mean.device))
     pointed, length, cosines = scores.resemble(features)
     best = cosines.argmax(dim=1)
-    numbers = scores.wholeness.measure(pointed, length, cosines)[torch.arange(len(best)), best]
+    numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best]
     return numbers[scores.describe.energy(features) > scores.wholeness.floors[best]]
 
 

@@ -218,7 +218,7 @@ def test_directions_are_compared_in_the_whitened_space_as_seen_from_the_middle_o
     lengths = [np.sqrt(np.einsum("ns,st,nt->n", rows, inverse, rows)) for rows in (seen, known)]
     cosines = seen @ inverse @ known.T / lengths[0][:, None] / lengths[1]
     found = statistics.log_likelihoods(clips)
-    np.testing.assert_allclose(found, 7.0 * cosines, atol=7.0 * 2**-8)  # directions have eight significant bits
+    np.testing.assert_allclose(found, 7.0 * cosines, atol=7.0 * 2**-9)  # axes have eleven bits
     # Clips that a new place stretches away from that middle keep their likelihoods.
     view = statistics.views[0]
     assert isinstance(view, View)

@@ -15,23 +15,30 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from stpr.train.model.rounding import rounded
-from stpr.train.model.scores.view import Spread
+from stpr.train.model.scores.view import Spread, View
 
 LONE_SPREAD: Final = 1.0  # spread of class means if there is only one class, relative to the spread within it
 
 
-class _Place(nn.Module):
-    """The contribution of one view to the log ratio, in the axes of its covariance."""
+class _Factors(nn.Module):
+    """What one view contributes to the log ratio: factors in all directions, and how much more along each axis."""
 
-    def __init__(self, size: int, axes: int) -> None:
+    def __init__(self, axes: int) -> None:
         super().__init__()
-        self.gain: Tensor
-        self.more: Tensor
-        self.weight: Tensor
-        self.register_buffer("gain", torch.zeros(()), persistent=False)  # of a square in any direction
-        self.register_buffer("more", torch.zeros(axes), persistent=False)  # than that, along each axis
-        self.register_buffer("weight", torch.zeros(0, size), persistent=False)
+        self.square: Tensor
+        self.more_square: Tensor
+        self.slope: Tensor
+        self.more_slope: Tensor
+        self.register_buffer("square", torch.zeros(()), persistent=False)  # of squares
+        self.register_buffer("more_square", torch.zeros(axes), persistent=False)
+        self.register_buffer("slope", torch.zeros(()), persistent=False)  # of products with the class means
+        self.register_buffer("more_slope", torch.zeros(axes), persistent=False)
+
+    def set(self, squared: Tensor, slopes: Tensor) -> None:
+        """Set all from factors `(K + 1,)` along the axes and elsewhere."""
+        (self.square, self.more_square), (self.slope, self.more_slope) = (
+            (factors[-1].float(), (factors[:-1] - factors[-1]).float()) for factors in (squared, slopes)
+        )
 
 
 class Familiarity(nn.Module):
@@ -40,10 +47,10 @@ class Familiarity(nn.Module):
     Views are treated as independent, so their log ratios add up. `shrinkage` is that of the covariance to its diagonal.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], shrinkage: float) -> None:
+    def __init__(self, axes: Sequence[int], shrinkage: float) -> None:
         super().__init__()
         self.shrinkage = shrinkage
-        self.places = nn.ModuleList(_Place(*size) for size in sizes)
+        self.factors = nn.ModuleList(map(_Factors, axes))
         self.slope: Tensor
         self.bias: Tensor
         self.register_buffer("slope", torch.zeros(0), persistent=False)
@@ -52,8 +59,6 @@ class Familiarity(nn.Module):
     def resize(self, classes: int) -> None:
         """Resize every tensor for `classes` classes, without setting values."""
         self.slope = self.bias = self.slope.new_zeros(classes)
-        for place in self._places():
-            place.weight = place.weight.new_zeros(classes, place.weight.shape[1])
 
     def refresh(self, views: Sequence[Spread]) -> None:
         """Derive the maps from each view's class means and variances.
@@ -64,8 +69,7 @@ class Familiarity(nn.Module):
         """
         count = len(views[0].places)
         expected = variance = constant = views[0].variances.new_zeros(count)
-        linear = []
-        for view, place in zip(views, self._places(), strict=True):
+        for view, factors in zip(views, self._factors(), strict=True):
             at, variances = view.places, view.variances
             between = at.square().sum() / (count - 1) / len(at[0]) if count > 1 else at.new_tensor(LONE_SPREAD)
             near = (1 - self.shrinkage) * variances + self.shrinkage
@@ -74,23 +78,21 @@ class Familiarity(nn.Module):
             expected = expected + (at * view.scaled(1 / far)).sum(dim=1) - view.trace(squared * variances)
             doubtful = 2 * view.trace((squared * variances).square())
             variance = variance + (doubtful + 4 * (at * view.scaled(variances / far.square())).sum(dim=1))
-            slopes = view.scaled(1 / near)
-            constant = constant + (at * slopes).sum(dim=1)
-            place.gain, place.more = squared[-1].float(), (squared[:-1] - squared[-1]).float()
-            linear.append(2 * slopes)
+            constant = constant + (at * view.scaled(1 / near)).sum(dim=1)
+            factors.set(squared, 2 / near)
         deviation = variance.clamp_min(1e-12).sqrt()  # (C,)
-        for place, slopes in zip(self._places(), linear, strict=True):
-            place.weight = rounded((slopes / deviation[:, None]).float())
         self.slope = (1 / deviation).float()
         self.bias = (-(constant + expected) / deviation).float()
 
-    def forward(self, seen: Sequence[Tensor], along: Sequence[Tensor]) -> Tensor:
-        """Standardised log ratio, maximum over classes: views `(B, S)`, and along their axes `(B, K)` -> `(B,)`."""
+    def forward(self, views: Sequence[View], seen: Sequence[Tensor]) -> Tensor:
+        """Standardised log ratio, maximum over classes; `seen` are clips in units of each view `(B, S)` -> `(B,)`."""
         score = self.bias
-        for place, part, axes in zip(self._places(), seen, along, strict=True):
-            length = place.gain * part.square().sum(dim=1) + axes.square() @ place.more  # (B,)
-            score = score + (part @ place.weight.T - length[:, None] * self.slope)
+        for view, factors, part in zip(views, self._factors(), seen, strict=True):
+            along = view.along(part).square() @ factors.more_square
+            length = factors.square * part.square().sum(dim=1) + along  # (B,)
+            product = view.turned(part, factors.slope, factors.more_slope) @ view.places.T  # (B, C)
+            score = score + (product - length[:, None]) * self.slope
         return score.amax(dim=1)
 
-    def _places(self) -> list[_Place]:
-        return [place for place in self.places if isinstance(place, _Place)]
+    def _factors(self) -> list[_Factors]:
+        return [factors for factors in self.factors if isinstance(factors, _Factors)]

@@ -102,7 +102,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent clips of each class's two halves
         self.register_buffer("concentrations", torch.zeros(len(self.views)), persistent=self.learns_weights)
-        self.familiarity = Familiarity([tuple(view.axes.shape) for view in self._views()], settings.unknown_shrinkage)
+        self.familiarity = Familiarity([view.axes.shape[1] for view in self._views()], settings.unknown_shrinkage)
         self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
         self.wholeness = Wholeness(self.size) if settings.events else None
         self.shares: Tensor
@@ -169,7 +169,7 @@ class ClipStatistics(ClipScores):
         described, views = self.describe(features), self._views()
         seen = [view.in_units(described[:, place]) for view, place in zip(views, self.places, strict=True)]
         if self.likeness is None or not self.knows_by_direction:
-            found: Tensor = self.familiarity(seen, [view.along(part) for view, part in zip(views, seen, strict=True)])
+            found: Tensor = self.familiarity(views, seen)
             return found
         moved = [view.whiten(part) for view, part in zip(views, seen, strict=True)]
         alike: Tensor = self.likeness(moved, [view.directions for view in views], self._view_shares())
@@ -193,8 +193,14 @@ class ClipStatistics(ClipScores):
     def evidence(self, features: Tensor) -> Tensor:
         """Log odds `(B, C)` that clips `(B, T, D)` show one whole action of each class."""
         assert self.wholeness is not None
-        found: Tensor = self.wholeness(*self.resemble(features), self.describe.energy(features))
+        found: Tensor = self.wholeness(self.measure(*self.resemble(features)), self.describe.energy(features))
         return found
+
+    def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
+        """What tells whole actions from fragments, of clips as `resemble` describes them: `Wholeness.measure`."""
+        assert self.wholeness is not None
+        parts = self.point(self.wholeness.parts)[0] * self.shares
+        return self.wholeness.measure(pointed @ parts.T, length, cosines)
 
     def class_place(self) -> tuple[Tensor, Tensor]:
         """The mean of the classes and the standard deviation within a class, per feature column `(D,)`.
@@ -255,8 +261,6 @@ class ClipStatistics(ClipScores):
         self.shares = torch.cat([shares[row].expand(view.size) for row, view in enumerate(views)])
         if self.likeness is not None:
             self.likeness.refresh([view.directions for view in views])
-        if self.wholeness is not None:
-            self.wholeness.refresh(lambda described: self.point(described)[0], self.shares)
 
     def _compare_distances(self, view: View, covariance: Tensor) -> None:
         """Linear discriminants relative to the mean of the classes, without the common term."""

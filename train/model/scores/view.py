@@ -1,4 +1,4 @@
-"""One view of the clip statistics: class means, within-class scatter, and the whitened directions of the classes."""
+"""One view of the clip statistics: class means, within-class scatter, and the whitening that follows from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.train.model.directions import unit
-from stpr.train.model.rounding import rounded
 from stpr.train.model.scores.samples import Samples
 
 # How many axes of a covariance are told apart where two functions of it are needed, which no one triangle gives: the
@@ -66,7 +65,6 @@ class View(nn.Module):
         self.axes: Tensor
         self.gain: Tensor
         self.more: Tensor
-        self.directions: Tensor
         self.register_buffer("centre", torch.zeros(size), persistent=False)
         self.register_buffer("units", torch.ones(size), persistent=False)  # 1 / standard deviation
         # The largest axes of the correlation (S, K), or a triangular matrix that whitens (S, S). PyTorch uses them as
@@ -76,7 +74,6 @@ class View(nn.Module):
         # What whitening multiplies by in all directions, and how much more than that along each axis.
         self.register_buffer("gain", torch.zeros(()), persistent=False)
         self.register_buffer("more", torch.zeros(min(size, AXES)), persistent=False)
-        self.register_buffer("directions", torch.zeros(0, size), persistent=False)
 
     def update(self, described: Tensor, samples: Samples, halves: Tensor, classes: int) -> None:
         """Add the `classes` classes of a stage; `described` `(n, S)` are the samples' descriptions.
@@ -104,7 +101,6 @@ class View(nn.Module):
         """Resize every tensor for `classes` classes, without setting values."""
         self.means = self.means.new_zeros(classes, self.size)
         self.differences = self.means.new_zeros(classes if self.in_halves else 0, self.size)
-        self.directions = self.directions.new_zeros(classes, self.size)
 
     def covariance(self, counts: Tensor) -> Tensor:
         """The within-class covariance `(S, S)` in float64; `counts`: number of rows, or rows per half `(C, 2)`."""
@@ -150,7 +146,7 @@ class View(nn.Module):
         *_, gain = gains = self._gain(told)
         self.axes, self.is_triangular = axes[:, -kept:].half(), False
         self.gain, self.more = gain.float(), (gains[:-1] - gain).float()
-        return Spread(self._point(), self.axes.double(), told, others)
+        return Spread(self.places.double(), self.axes.double(), told, others)
 
     def refresh_triangular(self, covariance: Tensor) -> None:
         """As `refresh`, without loss: by a triangular matrix, in whole STEPs.
@@ -162,7 +158,6 @@ class View(nn.Module):
         step = max(STEP, float(whitening.abs().max()) / MOST)  # above STEP only if almost nothing is shrunk
         self.axes, self.is_triangular = ((whitening / step).round() + ZERO).half(), True
         self.gain, self.more = torch.tensor(step), self.more[:0]
-        self._point()
 
     def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Set centre and units; returns the variances `(S,)` and axes `(S, S)` of the correlation, the largest last."""
@@ -175,15 +170,23 @@ class View(nn.Module):
         """What whitening multiplies by where clips vary so much."""
         return ((1 - self.shrinkage) * variances + self.shrinkage).clamp_min(1e-12).rsqrt()
 
-    def _point(self) -> Tensor:
-        """Derive the directions of the classes; returns their means in units of deviation `(C, S)`."""
-        places = self.in_units(self.means.double())
-        self.directions = rounded(unit(self.whiten(places)).float())
-        return places
-
     def in_units(self, described: Tensor) -> Tensor:
         """Centre descriptions `(B, S)` on the classes, in units of the deviation of a class's clips."""
         return (described - self.centre) * self.units
+
+    @property
+    def places(self) -> Tensor:
+        """The means of the classes `(C, S)`, centred and in units of deviation.
+
+        Derived where it is used, as `directions`: means never change once they are learnt, so a stage's update brings
+        those of new classes only, and engines compute what follows from them once, when they load a graph.
+        """
+        return self.in_units(self.means)
+
+    @property
+    def directions(self) -> Tensor:
+        """The directions `(C, S)` of the classes, whitened."""
+        return unit(self.whiten(self.places))
 
     def along(self, scaled: Tensor) -> Tensor:
         """The coordinates `(B, K)` of clips `in_units` along the axes."""
@@ -193,9 +196,13 @@ class View(nn.Module):
         """Whiten clips `in_units` `(B, S)`."""
         if self.is_triangular:
             return scaled @ (self.axes.to(scaled.dtype) - ZERO) * self.gain
+        return self.turned(scaled, self.gain, self.more)
+
+    def turned(self, scaled: Tensor, gain: Tensor, more: Tensor) -> Tensor:
+        """Multiply clips `in_units` `(B, S)` by `gain`, and along each axis by `more` `(K,)` than that."""
         # Clips are transposed, not the axes: a bundle would store those twice.
-        along = self.axes.to(scaled.dtype) @ (self.along(scaled) * self.more).T
-        return scaled * self.gain + along.T
+        along = self.axes.to(scaled.dtype) @ (self.along(scaled) * more).T
+        return scaled * gain + along.T
 
     def whitened(self, described: Tensor) -> Tensor:
         """Centre descriptions `(B, S)` on the classes and whiten them, in float64."""

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stpr.train.model.rounding import rounded
-
 WHOLE, PART = 1 / 8, 3 / 8  # missing share up to which a clip counts as whole, and from which it is a fragment
 PENALTY: Final = 1e4  # nats for a clip without motion; applied continuously, so that rounding has no effect
 LOOK: Final = 0.5  # mean cosine of clips with their middle frames, from which a class is recognised by appearance
@@ -109,7 +107,7 @@ def _shifted(features: Tensor, others: Tensor, shift: int, hold: Hold) -> tuple[
 
 
 class Wholeness(nn.Module):
-    """Directions of descriptions `(B, S)` -> evidence `(B, C)`: log odds of one whole action of each class.
+    """Cosines with classes and fragments -> evidence `(B, C)`: log odds of one whole action of each class.
 
     Stored: the mean description of each class's coming and going half `(C, 2, S)`, of still clips and of transitions
     `(2, S)` with their clip counts, each class's minimum energy `(C,)`, and five weights. The rest is derived.
@@ -122,7 +120,6 @@ class Wholeness(nn.Module):
         self.count: Tensor
         self.weight: Tensor
         self.bias: Tensor
-        self.directions: Tensor
         self.register_buffer("halves", torch.zeros(0, 2, size))
         self.register_buffer("pauses", torch.zeros(2, size))
         self.register_buffer("count", torch.zeros(()))
@@ -130,7 +127,6 @@ class Wholeness(nn.Module):
         self.register_buffer("floors", torch.zeros(0))
         self.register_buffer("weight", torch.zeros(4))
         self.register_buffer("bias", torch.zeros(()))
-        self.register_buffer("directions", torch.zeros(0, size), persistent=False)  # (2 + 2C, S)
 
     @property
     def is_calibrated(self) -> bool:
@@ -160,10 +156,10 @@ class Wholeness(nn.Module):
         self.halves = self.halves.new_zeros(classes, *self.halves.shape[1:])
         self.floors = self.floors.new_zeros(classes)
 
-    def refresh(self, point: Callable[[Tensor], Tensor], shares: Tensor) -> None:
-        """Derive the directions `(n, S)` of the stored means, each view scaled by its share of the weight `(S,)`."""
-        kept = torch.cat([self.pauses, self.halves.flatten(0, 1)])
-        self.directions = rounded(shares * point(kept))
+    @property
+    def parts(self) -> Tensor:
+        """The mean descriptions of fragments `(2 + 2C, S)`, those of stills and of transitions first."""
+        return torch.cat([self.pauses, self.halves.flatten(0, 1)])
 
     def calibrate(self, numbers: Tensor, whole: Tensor) -> None:
         """Fit the weights to `measure`'s numbers `(m, 4)` for each clip's predicted class, as a linear discriminant.
@@ -181,13 +177,12 @@ class Wholeness(nn.Module):
         odds = torch.log(torch.tensor(len(groups[0]) / len(groups[1]), dtype=torch.float64))
         self.bias = (odds - weight @ (means[0] + means[1]) / 2).float()
 
-    def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
-        """The four numbers per class `(B, C, 4)`, from directions `(B, S)`, lengths `(B, 1)` and cosines `(B, C)`.
+    def measure(self, unlike: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
+        """The four numbers per class `(B, C, 4)`, from cosines with `parts` and classes, and lengths `(B, 1)`.
 
         The cosine's margin over the best other class, over the best fragment, and over transitions; and the log length
         of the description.
         """
-        unlike = pointed @ self.directions.T
         best = cosines.amax(dim=1, keepdim=True)
         # The best other class; for the best class itself this is the second best.
         second = cosines.masked_fill(cosines == best, -1.0).amax(dim=1, keepdim=True)
@@ -196,7 +191,7 @@ class Wholeness(nn.Module):
         # Broadcast by a sum: an expand would need a shape computation, which some engines run on the CPU.
         return torch.stack([*columns, length.clamp_min(1e-12).log() + 0 * cosines], dim=-1)
 
-    def forward(self, pointed: Tensor, length: Tensor, cosines: Tensor, energies: Tensor) -> Tensor:
-        """Evidence `(B, C)`; very low for a class whose minimum energy exceeds the clips' energies `(B,)`."""
+    def forward(self, numbers: Tensor, energies: Tensor) -> Tensor:
+        """Evidence `(B, C)` from `measure`'s numbers; very low for a class whose minimum energy exceeds the clips'."""
         missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
-        return self.measure(pointed, length, cosines) @ self.weight + self.bias - PENALTY * missing
+        return numbers @ self.weight + self.bias - PENALTY * missing

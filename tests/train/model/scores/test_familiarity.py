@@ -22,13 +22,12 @@ def some_classes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tens
 
 def made(means: torch.Tensor, covariance: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     """How familiar clips `(n, S)` are among classes of these means and this covariance."""
-    view, familiarity = View(SIZE, 0.1, in_halves=False), Familiarity([(SIZE, SIZE)], SHRINKAGE)
+    view, familiarity = View(SIZE, 0.1, in_halves=False), Familiarity([SIZE], SHRINKAGE)
     view.means, view.scatter = means, covariance.float()
     familiarity.refresh([view.refresh(view.covariance(torch.tensor(len(means) + 1.0)))])
 
     def familiar(clips: torch.Tensor) -> torch.Tensor:
-        scaled = view.in_units(clips)
-        found: torch.Tensor = familiarity([scaled], [view.along(scaled)])
+        found: torch.Tensor = familiarity([view], [view.in_units(clips)])
         return found
 
     return familiar

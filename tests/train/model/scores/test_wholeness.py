@@ -64,8 +64,6 @@ def filled(classes: int = 3, size: int = 5) -> Wholeness:
     wholeness.halves, wholeness.pauses = torch.randn(classes, 2, size), torch.randn(2, size)
     wholeness.count, wholeness.floors = torch.tensor(4.0), torch.zeros(classes)
     wholeness.weight, wholeness.bias = torch.tensor([1.0, 2.0, 3.0, -1.0]), torch.tensor(0.5)
-    mixing = torch.randn(size, size)
-    wholeness.refresh(lambda kept: F.normalize(kept @ mixing, dim=-1), torch.ones(size))
     return wholeness
 
 
@@ -105,9 +103,9 @@ def test_the_four_numbers_are_those_of_a_loop() -> None:
     wholeness, whitened = filled(), torch.randn(4, 5)
     cosines = torch.rand(4, 3) * 2 - 1
     pointed, length = F.normalize(whitened, dim=-1), whitened.norm(dim=-1, keepdim=True)
-    found = wholeness.measure(pointed, length, cosines)
+    found = wholeness.measure(pointed @ F.normalize(wholeness.parts, dim=-1).T, length, cosines)
     for clip in range(4):
-        unlike = F.cosine_similarity(whitened[clip][None], wholeness.directions)
+        unlike = F.cosine_similarity(whitened[clip][None], wholeness.parts)
         for label in range(3):
             others = max(float(cosines[clip, other]) for other in range(3) if other != label)
             own = float(cosines[clip, label])
@@ -117,17 +115,17 @@ def test_the_four_numbers_are_those_of_a_loop() -> None:
                 own - float(unlike[1]),
                 float(whitened[clip].norm().log()),
             ]
-            assert found[clip, label].tolist() == pytest.approx(numbers, abs=4e-3)  # directions have eight bits
+            assert found[clip, label].tolist() == pytest.approx(numbers, abs=1e-5)
     wanted = (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5
-    torch.testing.assert_close(wholeness(pointed, length, cosines, torch.full((4,), 0.2)), wanted)
+    torch.testing.assert_close(wholeness(found, torch.full((4,), 0.2)), wanted)
     wholeness.floors = torch.tensor([0.1, 0.2, 0.4])
-    still = wholeness(pointed, length, cosines, torch.full((4,), 0.2))
+    still = wholeness(found, torch.full((4,), 0.2))
     torch.testing.assert_close(still[:, :2], wanted[:, :2])
     torch.testing.assert_close(still[:, 2], wanted[:, 2] - PENALTY / 2)
 
 
 def test_one_class_alone_has_no_rival_but_minus_one() -> None:
-    found = filled(classes=1).measure(torch.randn(2, 5), torch.ones(2, 1), torch.tensor([[0.25], [-0.5]]))
+    found = filled(classes=1).measure(torch.randn(2, 4), torch.ones(2, 1), torch.tensor([[0.25], [-0.5]]))
     assert found[:, 0, 0].tolist() == pytest.approx([1.25, 0.5])
 
 
