@@ -101,10 +101,12 @@ class HeadFlops:
 def head_flops(head: Head) -> HeadFlops:
     """Count the FLOPs of each part of a head."""
     columns, experts = head.columns, len(head.experts)
-    clip = torch.zeros(1, head.frames, columns.width)
-    combining = flops_of(head.combiner, clip, torch.zeros(1, experts, columns.appearance))
-    expert = flops_of(head.experts[0], columns.appearance_of(clip)) if experts else 0
-    return HeadFlops(experts=experts, expert=expert, combiner=combining)
+    clips = torch.zeros(2, head.frames, columns.width)
+    outputs = torch.zeros(2, experts, columns.appearance)
+    one, two = (flops_of(head.combiner, clips[:count], outputs[:count]) for count in (1, 2))
+    expert = flops_of(head.experts[0], columns.appearance_of(clips[:1])) if experts else 0
+    # What is the same for every clip, such as the directions of the classes, an engine computes when it loads the graph.
+    return HeadFlops(experts=experts, expert=expert, combiner=two - one)
 
 
 @torch.no_grad()

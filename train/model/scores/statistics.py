@@ -233,7 +233,7 @@ class ClipStatistics(ClipScores):
         """Resize every tensor for `classes` classes, without setting values."""
         super().resize(classes)
         for view in self._views():
-            view.resize(classes)
+            view.resize(classes, triangular=self.likeness is not None and classes >= FEWEST_CLASSES)
         self.units = self.units.new_zeros(classes if self.learns_weights else 0, 2, 2)
         if self.wholeness is not None:
             self.wholeness.resize(classes)

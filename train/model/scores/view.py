@@ -97,10 +97,12 @@ class View(nn.Module):
             centred = centred * weights[:, None].to(centred).sqrt()
         self.scatter = self.scatter + (centred.T @ centred).float()
 
-    def resize(self, classes: int) -> None:
-        """Resize every tensor for `classes` classes, without setting values."""
+    def resize(self, classes: int, *, triangular: bool = False) -> None:
+        """Resize every tensor for `classes` classes, without setting values; `triangular`: as `refresh_triangular`."""
         self.means = self.means.new_zeros(classes, self.size)
         self.differences = self.means.new_zeros(classes if self.in_halves else 0, self.size)
+        self.is_triangular = triangular
+        self.axes = self.axes.new_zeros(self.size, self.size if triangular else min(self.size, AXES))
 
     def covariance(self, counts: Tensor) -> Tensor:
         """The within-class covariance `(S, S)` in float64; `counts`: number of rows, or rows per half `(C, 2)`."""
@@ -157,7 +159,7 @@ class View(nn.Module):
         whitening = torch.linalg.qr((axes * self._gain(variances)).T, mode="r").R.T  # times their transpose: the same
         step = max(STEP, float(whitening.abs().max()) / MOST)  # above STEP only if almost nothing is shrunk
         self.axes, self.is_triangular = ((whitening / step).round() + ZERO).half(), True
-        self.gain, self.more = torch.tensor(step), self.more[:0]
+        self.gain, self.more = whitening.new_tensor(step).float(), self.more[:0]
 
     def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Set centre and units; returns the variances `(S,)` and axes `(S, S)` of the correlation, the largest last."""
