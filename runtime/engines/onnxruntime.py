@@ -126,6 +126,11 @@ def why_not_started(error: Exception, wanted: str) -> str:
             "it computes shapes at run time, which ONNX Runtime does on the CPU, as in bundles of an older stpr:"
             " export the stage again, or use --engine onnxruntime for the CPU."
         )
+    if "escapes model directory" in str(error):
+        return (
+            "its weights are links to another folder, which ONNX Runtime does not follow: copy the bundle with the"
+            " files themselves, as `cp -rL BUNDLE COPY` does."
+        )
     return f"{_first_line(error)}; {_remedy(wanted)}"
 
 

@@ -105,7 +105,7 @@ def head_flops(head: Head) -> HeadFlops:
     outputs = torch.zeros(2, experts, columns.appearance)
     one, two = (flops_of(head.combiner, clips[:count], outputs[:count]) for count in (1, 2))
     expert = flops_of(head.experts[0], columns.appearance_of(clips[:1])) if experts else 0
-    # What is the same for every clip, such as the directions of the classes, an engine computes when it loads the graph.
+    # What is the same for all clips, such as the directions of the classes, engines compute when they load the graph.
     return HeadFlops(experts=experts, expert=expert, combiner=two - one)
 
 

@@ -169,3 +169,25 @@ def test_nothing_is_reported_to_its_makers_unless_the_user_allows_it(
     assert done.stdout == f"{said or 1}\n"
     if said is None:
         assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_links_to_another_folder_are_told_from_a_missing_library(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    values = helper.make_tensor_value_info("values", TensorProto.FLOAT, [4])
+    total = helper.make_tensor_value_info("total", TensorProto.FLOAT, [4])
+    added = helper.make_tensor("added", TensorProto.FLOAT, [4], np.ones(4, np.float32).tobytes(), raw=True)
+    node = helper.make_node("Add", ["values", "added"], ["total"])
+    graph = helper.make_graph([node], "sum", [values], [total], [added])
+    store, folder = tmp_path / "store", tmp_path / "bundle"
+    for place in (store, folder):
+        place.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, str(folder / "sum.onnx"), save_as_external_data=True, location="sum.bin", size_threshold=0)
+    with closing(open_engine("onnxruntime", folder / "sum.onnx")) as engine:
+        assert engine.run({"values": np.zeros(4, np.float32)})["total"].tolist() == [1] * 4
+    (folder / "sum.bin").rename(store / "sum.bin")
+    (folder / "sum.bin").symlink_to(store / "sum.bin")
+    with pytest.raises(EngineError, match=r"its weights are links to another folder.*: copy the bundle .* `cp -rL"):
+        open_engine("onnxruntime", folder / "sum.onnx")

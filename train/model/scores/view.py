@@ -40,7 +40,8 @@ class Spread(NamedTuple):
 
     def trace(self, factors: Tensor) -> Tensor:
         """The sum of `factors` `(K + 1,)` over all directions."""
-        return factors[:-1].sum() + self.others * factors[-1]
+        total: Tensor = factors[:-1].sum() + self.others * factors[-1]
+        return total
 
 
 class View(nn.Module):
