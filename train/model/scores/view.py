@@ -35,13 +35,12 @@ class Spread(NamedTuple):
 
     def scaled(self, factors: Tensor) -> Tensor:
         """The class means `(C, S)`, multiplied by `factors` `(K + 1,)` along the axes and elsewhere."""
-        *_, rest = factors
-        return self.places * rest + (self.places @ self.axes * (factors[:-1] - rest)) @ self.axes.T
+        rest, more = factors[-1], factors[:-1] - factors[-1]
+        return self.places * rest + (self.places @ self.axes * more) @ self.axes.T
 
     def trace(self, factors: Tensor) -> Tensor:
         """The sum of `factors` `(K + 1,)` over all directions."""
-        total: Tensor = factors[:-1].sum() + self.others * factors[-1]
-        return total
+        return factors[:-1].sum() + self.others * factors[-1]
 
 
 class View(nn.Module):
