@@ -156,8 +156,8 @@ def load_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], *, workers
                 future.cancel()
 
 
-def median_span(videos: Sequence[Path], *, at_most: int = MEASURED, others: Sequence[Path] = ()) -> float:
-    """Median length of the videos in seconds, decoding at most `at_most` of them, spread evenly over the list.
+def lengths_of(videos: Sequence[Path], *, at_most: int = MEASURED, others: Sequence[Path] = ()) -> dict[Path, float]:
+    """The seconds of at most `at_most` of the videos, spread evenly over the list, by decoding them.
 
     Raises DataError if one of those is damaged; the rest and `others` are then looked at, too, to report all at once.
     """
@@ -166,7 +166,7 @@ def median_span(videos: Sequence[Path], *, at_most: int = MEASURED, others: Sequ
     if faults:
         rest = sorted({*videos, *others}.difference(measured))[:LOOKED_AT]
         check_all(faults + _probed(rest)[1])
-    return statistics.median(lengths)
+    return dict(zip(measured, lengths, strict=True))
 
 
 def _probed(videos: Sequence[Path]) -> tuple[list[float], list[DataError]]:
@@ -181,9 +181,9 @@ def _probed(videos: Sequence[Path]) -> tuple[list[float], list[DataError]]:
 
 
 def announced_span(videos: Sequence[Path]) -> float:
-    """Estimate `median_span` from the files' headers, decoding only files without a length.
+    """Estimate the median of `lengths_of` from the files' headers, decoding only files without a length.
 
-    Raises DataError as `median_span` does.
+    Raises DataError as `lengths_of` does.
     """
     lengths = []
     for path in _measured(videos, MEASURED):

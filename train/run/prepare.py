@@ -74,7 +74,9 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
             return None
         plan = Plan(recipe, stages, last, lambda: build_model(recipe).to(processes.device))
         kept = open_cache(request.cache, recipe) if request.cache else None
-        lasting = span(listed.videos, past)
+        lasting, long = span(listed.videos, past)
+        for note in long:
+            shown.note(note)
         clips = VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept, lasting)
         clips.learnt = past.learnt if past else clips.learnt
         torch.manual_seed(recipe.seed)

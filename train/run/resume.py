@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from stpr.runtime.contract.errors import CheckpointError, RecipeError
-from stpr.train.data.clips import median_span
+from stpr.train.data.clips import lengths_of
 from stpr.train.data.source import LIST_THEM
 from stpr.train.datasets.annotations import SPLITS, Video
 from stpr.train.model.stpr import StPR
@@ -26,6 +27,7 @@ from stpr.train.run.repair import last_whole_stage
 from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
+LONG: Final = 10  # times as long as a typical clip
 MAY_DIFFER: Final = ("data", "stages")  # tables that may change: new videos, new stages after the learnt ones
 
 
@@ -85,12 +87,23 @@ def learnt_model(out: Path, past: History, recipe: Recipe) -> StPR:
     return load_stage(out, past.record.stage, recipe)[0]
 
 
-def span(videos: Sequence[Video], past: History | None) -> float:
-    """The length of a clip in seconds; a resumed run keeps the value, so that the device's window does not change."""
+def span(videos: Sequence[Video], past: History | None) -> tuple[float, list[str]]:
+    """The length of a clip in seconds, and a note on videos that are probably whole recordings.
+
+    A resumed run keeps the value, so that the device's window does not change.
+    """
     if past is not None:
-        return past.record.clip.span_seconds
+        return past.record.clip.span_seconds, []
     train, test = ([video.path for video in videos if video.split == split] for split in SPLITS)
-    return median_span(train, others=test)
+    lengths = lengths_of(train, others=test)
+    typical = statistics.median(lengths.values())
+    longest = max(lengths, key=lambda path: lengths[path])
+    count = sum(seconds > LONG * typical for seconds in lengths.values())
+    said = (
+        f"{longest} lasts {lengths[longest]:.0f} s, a typical training clip {typical:.1f} s ({count} such videos): if"
+        " it is a whole recording, cut its action out"
+    )
+    return typical, [said] if count else []
 
 
 def check_deciding(begun: Recipe, recipe: Recipe, out: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from stpr.runtime.contract.motion import MotionSpec, grey, pairs_before
 from stpr.runtime.contract.preprocess import PreprocessSpec, preprocess
 from stpr.runtime.contract.sampling import centre_frames
 from stpr.train.data import clips
-from stpr.train.data.clips import MOST_WINDOWS, SIDES, load_ahead, load_clip, load_draws, load_windows, median_span
+from stpr.train.data.clips import MOST_WINDOWS, SIDES, lengths_of, load_ahead, load_clip, load_draws, load_windows
 from stpr.train.data.pixels import PixelSpec
 from stpr.train.data.videos import VideoFile
 from stpr.train.settings.learning import Augment, SamplingSettings
@@ -329,10 +330,10 @@ def test_workers_do_not_change_the_clips(video: Path) -> None:
 
 def test_the_typical_span_is_the_median(tmp_path: Path) -> None:
     videos = [write_video(tmp_path / f"{frames}.avi", frames) for frames in (20, 30, 50)]
-    assert median_span(videos) == pytest.approx(1.5, rel=0.01)
-    assert median_span(videos, at_most=1) == pytest.approx(1.5, rel=0.01)  # the middle one of the list
+    assert statistics.median(lengths_of(videos).values()) == pytest.approx(1.5, rel=0.01)
+    assert lengths_of(videos, at_most=1) == {videos[1]: pytest.approx(1.5, rel=0.01)}  # the middle one of the list
     with pytest.raises(DataError, match="no training video to measure the typical length of"):
-        median_span([])
+        lengths_of([])
 
 
 def test_where_one_video_is_damaged_all_are_looked_at_and_named(tmp_path: Path) -> None:
@@ -341,10 +342,10 @@ def test_where_one_video_is_damaged_all_are_looked_at_and_named(tmp_path: Path) 
     for path in damaged:
         path.write_bytes(b"no video")
     with pytest.raises(DataError) as caught:
-        median_span([whole[0], damaged[0], whole[1], damaged[1]], at_most=2, others=[*whole[2:], *damaged[2:]])
+        lengths_of([whole[0], damaged[0], whole[1], damaged[1]], at_most=2, others=[*whole[2:], *damaged[2:]])
     assert caught.value.message.startswith("4 videos can't be used: ")
     assert all(str(path) in caught.value.message for path in damaged)
-    median_span([damaged[0], whole[0]], at_most=1)  # what is not measured is looked at when its stage is encoded
+    lengths_of([damaged[0], whole[0]], at_most=1)  # what is not measured is looked at when its stage is encoded
 
 
 @pytest.mark.parametrize("raw", [b'{"multi_scale_crop": true, "flip": false, "jitter": 1}', b'{"flip": true}'])
@@ -361,7 +362,7 @@ def test_real_clips_fill_a_batch(shared_data: Path) -> None:
 
     batch = np.stack(list(load_ahead(paths, load, workers=2)))
     assert batch.shape == (4, 3, 8, 224, 224, 3)
-    assert median_span(paths) == pytest.approx(32 / 30, rel=0.01)
+    assert statistics.median(lengths_of(paths).values()) == pytest.approx(32 / 30, rel=0.01)
 
 
 def test_windows_slide_over_a_video_by_half_a_span(tmp_path: Path) -> None:

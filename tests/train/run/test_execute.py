@@ -206,6 +206,15 @@ def test_a_copy_within_a_class_is_said_and_noted(root: Path, tmp_path: Path) -> 
     assert said in found.notes
 
 
+def test_a_whole_recording_among_clips_is_said(root: Path, tmp_path: Path) -> None:
+    videos, told = shutil.copytree(root, tmp_path / "videos"), Told()
+    make_video(videos / "train" / "jump" / "long.avi", frames=300)
+    execute(recipe_of(videos), Request(out=tmp_path / "run", last=1), told)
+    said = told.said[0]
+    assert said.startswith(f"{videos}/train/jump/long.avi lasts ")
+    assert said.endswith("(1 such videos): if it is a whole recording, cut its action out")
+
+
 def test_statistics_that_are_no_numbers_stop_before_anything_is_saved(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
