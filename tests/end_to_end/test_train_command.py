@@ -41,7 +41,7 @@ QUICK = {
     "optimizer.epochs_first": "2",
     "optimizer.epochs_later": "2",
 }
-FILES = {"model.safetensors", "stage.json", "predictions.csv"}
+FILES = {"model.safetensors", "stage.json", "predictions.csv", "learnt.csv"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,8 @@ from stpr.runtime.contract.errors import CheckpointError, RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord
-from stpr.train.run.folder import METRICS, PREDICTIONS, RECIPE, RECORD, TENSORS, stage_folder
+from stpr.train.run.folder import LEARNT, METRICS, PREDICTIONS, RECIPE, RECORD, TENSORS, stage_folder
+from stpr.train.run.learnt import Learnt, LearntClip
 from stpr.train.run.metrics import Metrics, write_metrics
 from stpr.train.run.repair import REBUILT
 from stpr.train.run.resume import MAY_DIFFER, read_history
@@ -55,6 +56,8 @@ def make_run(run: Path, recipe: Recipe, *, records: int, figures: int) -> Path:
         rows = "".join(f"clip{index}.mp4,{name},{name}\n" for index, name in enumerate(names))
         (stage_folder(run, stage) / PREDICTIONS).write_text(f"path,label,predicted\n{rows}", encoding="utf-8")
         (stage_folder(run, stage) / RECORD).write_bytes(msgspec.json.encode(record))
+        learnt = Learnt([LearntClip(run / f"{name}.mp4", name, 1, name) for name in names])
+        (stage_folder(run, stage) / LEARNT).write_text(learnt.csv(), encoding="utf-8")
     run.mkdir(exist_ok=True)
     write_recipe(recipe, run / RECIPE)
     if figures:
