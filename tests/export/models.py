@@ -169,13 +169,14 @@ def add_random_stage(model: StPR) -> None:
 
 
 def views_settings() -> HeadForm:
-    """Scores of all four views of a clip, events of them, and experts that have their say."""
+    """Scores of all views of a clip, events of them, and experts that have their say."""
     each = ViewSettings(parts=("mean", "change"), shrinkage=0.3)
     statistics = StatisticsSettings(
         parts=("mean", "lag1"),
         inner=InnerSettings(parts=each.parts, shrinkage=each.shrinkage, views=2),
         motion=each,
         rhythm=True,
+        affine=True,
         likelihood="cosine",
         concentration="learnt",
         unknown="direction",

@@ -35,6 +35,7 @@ VIEWS: dict[str, Any] = {  # motion and inner layers seen, several views believe
         "inner": {"parts": ["mean"]},
         "motion": {"parts": ["mean", "change"]},
         "rhythm": True,
+        "affine": True,
         "likelihood": "cosine",
         "concentration": "learnt",
         "events": True,

@@ -93,7 +93,9 @@ def _small(recipe: Recipe) -> Recipe:
         recipe,
         backbone=change(recipe.backbone, projection=_narrow(recipe.backbone.projection), inner="none"),
         sampling=change(recipe.sampling, motion=0),
-        statistics=change(views, parts=("mean",), rhythm=False, inner=inner, motion=motion, concentration=1.0),
+        statistics=change(
+            views, parts=("mean",), rhythm=False, affine=False, inner=inner, motion=motion, concentration=1.0
+        ),
         adapter=change(recipe.adapter, bottleneck=1),
         expert=change(recipe.expert, layers=1, heads=1, mlp_ratio=1, width=_narrow(recipe.expert.width)),
         class_vectors=change(recipe.class_vectors, kind="prototypes" if kind == "prototypes" else "codes"),

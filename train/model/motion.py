@@ -26,6 +26,8 @@ RIDGE: Final = 1e-4  # regularisation, so that there is no flow without contrast
 FAINT: Final = 1e-4  # squared pixels: energy of flow that is ignored
 NEAR: Final = 0.1  # minimum spread of the moving region, relative to half a picture
 CELL_SPREAD: Final = 0.8  # size of a cell around the moving region, in spreads
+AFFINE: Final = 6  # numbers of an affine motion
+SMALL: Final = 1e-4  # below it a root is nearly a line, so that rounding is not enlarged
 
 
 def motion_width(pairs: int) -> int:
@@ -117,6 +119,30 @@ def steadiest_speed(motion: Tensor) -> Tensor:
     net = torch.cat([right - left, down - up], dim=-1)
     lasting = ((net[:, 1:] + net[:, :-1]) / 2).square().mean(dim=1)  # (B, 2 cells)
     return (lasting[:, :cells] + lasting[:, cells:]).amax(dim=1).sqrt()
+
+
+def affine_motion(motion: Tensor, fit: Tensor) -> Tensor:
+    """How the moving region moves as a whole, for motion features `(…, M)` and `affine_fit()`: `(…, AFFINE)`.
+
+    Signed roots of shift in x and y, growth, clockwise turn, and two shears, fitted to the net flow of the cells around
+    it.
+    """
+    cells = CELLS**2
+    flow = motion[..., DIRECTIONS * cells : MAPS].square()  # right, down, left, up
+    net = flow[..., : 2 * cells] - flow[..., 2 * cells :]
+    return soft_root(net @ fit)
+
+
+def soft_root(x: Tensor) -> Tensor:
+    """The signed square root, with a finite slope at 0."""
+    return x * (x.abs() + SMALL).rsqrt()
+
+
+def affine_fit() -> Tensor:
+    """The weights of net flow of the cells in x, then in y, in an affine motion: `(2 cells, AFFINE)`."""
+    cells = [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
+    rows = [(1, 0, x, -y, x, y) for x, y in cells] + [(0, 1, y, x, -y, x) for x, y in cells]
+    return torch.tensor(rows) / CELLS**2
 
 
 def _slopes() -> Tensor:

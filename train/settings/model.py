@@ -125,6 +125,7 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     # better for people who were filmed for training, direction also holds for people who were not.
     unknown: Literal["distance", "direction"] = "distance"
     rhythm: bool = False  # add a view of how the four motion signals repeat over time
+    affine: bool = False  # add a view of how the moving region shifts, grows, turns and shears over time
     # Fit means and covariance on the random training draws too, not only on centre views. true: each draw weighs as
     # much as a centre view; "together": all draws of a clip together do.
     draws: bool | Literal["together"] = False
@@ -136,7 +137,7 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     def views(self) -> int:
         """The number of views."""
         inner = self.inner.views if self.inner.parts else 0
-        return inner + sum(map(bool, (self.parts, self.motion.parts, self.rhythm)))
+        return inner + sum(map(bool, (self.parts, self.motion.parts, self.rhythm, self.affine)))
 
     @property
     def all_parts(self) -> tuple[Part, ...]:
@@ -146,7 +147,7 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     def __post_init__(self) -> None:
         """Reject statistics without parts, and settings that need likelihood = "cosine"."""
         if not self.views:
-            raise ValueError("[statistics] describes nothing of a clip; set parts, inner, motion or rhythm")
+            raise ValueError("[statistics] describes nothing of a clip; set parts, inner, motion, rhythm or affine")
         if self.likelihood == "gaussian":
             if self.events:
                 raise ValueError('[statistics] events = true compares directions; set likelihood = "cosine"')

@@ -100,8 +100,8 @@ class Recipe(Section, frozen=True):
         statistics, pairs = self.statistics, self.sampling.motion
         if statistics.inner.parts and self.backbone.inner == "none":
             raise ValueError('[statistics] inner describes inner layers; name some in [backbone] inner, or "auto"')
-        if (statistics.motion.parts or statistics.rhythm) and not pairs:
-            raise ValueError("[statistics] motion and rhythm describe motion; set [sampling] motion, such as 4")
+        if (statistics.motion.parts or statistics.rhythm or statistics.affine) and not pairs:
+            raise ValueError("[statistics] motion, rhythm and affine describe motion; set [sampling] motion, such as 4")
         if statistics.rhythm and self.sampling.frames * pairs <= max(RHYTHM_LAGS):
             raise ValueError(
                 f"[statistics] rhythm looks {max(RHYTHM_LAGS)} pairs back, and {self.sampling.frames} frames with"

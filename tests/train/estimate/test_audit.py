@@ -56,6 +56,7 @@ VIEWS: dict[str, Any] = {
         "inner": {"parts": ["mean"]},
         "motion": {"parts": ["deviation"]},
         "rhythm": True,
+        "affine": True,
         "likelihood": "cosine",
         "concentration": "learnt",
     },

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from stpr.runtime.contract.motion import MotionSpec
 from stpr.train.model.motion import (
+    AFFINE,
     BLUR,
     CELL_SPREAD,
     CELLS,
@@ -21,7 +22,10 @@ from stpr.train.model.motion import (
     STRIDE,
     WINDOW,
     Motion,
+    affine_fit,
+    affine_motion,
     motion_width,
+    soft_root,
     steadiest_speed,
 )
 
@@ -237,3 +241,42 @@ def test_speed_is_that_of_the_fastest_cell_over_clips() -> None:
     motion[1, 0::2, 0] = 5**0.5  # right ...
     motion[1, 1::2, 2 * CELLS**2] = 5**0.5  # ... and left, in the corner
     torch.testing.assert_close(steadiest_speed(motion), torch.tensor([2.0, 0.0]))
+
+
+def moved_within(matrix: Floats, shift: tuple[float, float], seed: int) -> npt.NDArray[np.uint8]:
+    """A pair `(2, s, s)`: a disc in the middle moves by `matrix` (x, y) about its middle, and by `shift`."""
+    still, middle = texture(seed, SIDE), (SIDE - 1) / 2
+    at = np.indices((SIDE, SIDE))[::-1] - middle  # x, y
+    from_x, from_y = np.linalg.inv(np.eye(2) + matrix) @ (at - np.reshape(shift, (2, 1, 1))).reshape(2, -1) + middle
+    moved = ndimage.map_coordinates(still, [from_y, from_x], order=3, mode="nearest").reshape(SIDE, SIDE)
+    disc = np.hypot(*at) < SIDE / 4
+    return np.stack([still, np.where(disc, moved, still)]).clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("place", "matrix", "shift"),
+    [
+        (0, [[0, 0], [0, 0]], (1, 0)),
+        (1, [[0, 0], [0, 0]], (0, 1)),
+        (2, [[1, 0], [0, 1]], (0, 0)),  # grows
+        (3, [[0, -1], [1, 0]], (0, 0)),  # turns: right of the middle it goes down, so clockwise
+        (4, [[1, 0], [0, -1]], (0, 0)),
+        (5, [[0, 1], [1, 0]], (0, 0)),
+    ],
+)
+def test_affine_motion_tells_how_a_region_moves_as_a_whole(
+    place: int, matrix: list[list[int]], shift: tuple[int, int], sign: int
+) -> None:
+    how, way = sign * 0.07 * np.array(matrix, dtype=float), (float(sign * shift[0]), float(sign * shift[1]))
+    found = affine_motion(motion_of(np.stack([moved_within(how, way, seed) for seed in range(4)])), affine_fit())
+    assert int(found.abs().argmax()) == place
+    assert found[place] * sign > 0.3
+    others = found[torch.arange(AFFINE) != place]
+    assert float(others.square().max()) < 0.4 * float(found[place].square())
+
+
+def test_a_soft_root_is_a_root_whose_slope_at_0_is_finite() -> None:
+    found = soft_root(torch.tensor([-4.0, -0.25, 0.0, 1e-9, 1.0]))
+    assert found.tolist() == pytest.approx([-2, -0.5, 0, 1e-7, 1], abs=1e-4)
+    assert float(found[3]) == pytest.approx(1e-7, rel=1e-3)

@@ -55,6 +55,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "inner": {"parts": ["mean"], "views": 2},
             "motion": {"parts": ["mean", "change"]},
             "rhythm": True,
+            "affine": True,
             "likelihood": "cosine",
             "concentration": "learnt",
             "draws": True,

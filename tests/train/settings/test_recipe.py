@@ -125,7 +125,7 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ),
         (
             {"statistics": {"parts": []}},
-            "[statistics] describes nothing of a clip; set parts, inner, motion or rhythm",
+            "[statistics] describes nothing of a clip; set parts, inner, motion, rhythm or affine",
         ),
         (
             {"statistics": {"concentration": "learnt"}},
@@ -145,11 +145,15 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ),
         (
             {"statistics": {**VIEWS, "motion": {"parts": ["mean"]}}},
-            "[statistics] motion and rhythm describe motion; set [sampling] motion, such as 4",
+            "[statistics] motion, rhythm and affine describe motion; set [sampling] motion, such as 4",
+        ),
+        (
+            {"statistics": {**VIEWS, "affine": True}},
+            "[statistics] motion, rhythm and affine describe motion; set [sampling] motion, such as 4",
         ),
         (
             {"statistics": {**VIEWS, "rhythm": True}},
-            "[statistics] motion and rhythm describe motion; set [sampling] motion, such as 4",
+            "[statistics] motion, rhythm and affine describe motion; set [sampling] motion, such as 4",
         ),
         (
             {"statistics": {**VIEWS, "rhythm": True}, "sampling": {"frames": 4, "motion": 2}},

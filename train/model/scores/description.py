@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from stpr.train.model.columns import Columns
-from stpr.train.model.motion import MAPS, SIGNALS, steadiest_speed
+from stpr.train.model.motion import MAPS, SIGNALS, affine_fit, affine_motion, soft_root, steadiest_speed
 from stpr.train.settings.model import RHYTHM_LAGS, InnerSettings, Part, StatisticsSettings
 
 COSINES: Final = 4
 RHYTHM_SHRINKAGE: Final = 0.1
+AFFINE_SHRINKAGE: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """A group of columns of the frame features, and which statistics of them are part of the description."""
 
-    columns: Literal["appearance", "inner", "motion", "rhythm"]
-    parts: tuple[Part, ...]  # empty for rhythm, which has only one form
+    columns: Literal["appearance", "inner", "motion", "rhythm", "affine"]
+    parts: tuple[Part, ...]  # empty for rhythm and affine, which have only one form
     shrinkage: float
     share: slice | None = None  # the view's part of the inner columns; None: all of them
     name: str = ""  # the view's name, if it is not that of the columns
@@ -43,13 +44,15 @@ def cosine_terms(frames: int) -> Tensor:
 
 
 class Description(nn.Module):
-    """Clips `(B, T, D)` -> descriptions `(B, S)`: appearance, inner layers, motion, rhythm, according to settings."""
+    """Clips `(B, T, D)` -> descriptions `(B, S)`: those of the views that the settings ask for, one after the other."""
 
     def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings) -> None:
         super().__init__()
         self.frames, self.columns = frames, columns
         self.cosines: Tensor
         self.register_buffer("cosines", cosine_terms(frames), persistent=False)
+        self.affine_fit: Tensor
+        self.register_buffer("affine_fit", affine_fit(), persistent=False)
         every = (
             Section("appearance", settings.parts, settings.shrinkage),
             *_inner(columns, settings.inner),
@@ -58,6 +61,8 @@ class Description(nn.Module):
         self.sections = [section for section in every if section.parts]
         if settings.rhythm:
             self.sections.append(Section("rhythm", (), RHYTHM_SHRINKAGE))
+        if settings.affine:
+            self.sections.append(Section("affine", (), AFFINE_SHRINKAGE))
         blank = torch.zeros(1, frames, columns.width)
         ends = [0, *accumulate(self._section(blank, section).shape[1] for section in self.sections)]
         self.places = [slice(start, stop) for start, stop in pairwise(ends)]  # slice of each section in the description
@@ -104,6 +109,8 @@ class Description(nn.Module):
     def _section(self, features: Tensor, section: Section) -> Tensor:
         if section.columns == "rhythm":
             return self._rhythm(features)
+        if section.columns == "affine":
+            return self._affine(features)
         if section.columns == "motion":
             return self._parts(self._motion(features), section.parts)
         columns = self.columns
@@ -139,6 +146,18 @@ class Description(nn.Module):
         variance = around.square().mean(dim=1) + 1e-6
         lagged = [(around[:, lag:] * around[:, :-lag]).mean(dim=1) / variance for lag in RHYTHM_LAGS]
         return torch.cat([*lagged, variance.log()], dim=1)
+
+    def _affine(self, features: Tensor) -> Tensor:
+        """The course of the moving region: mean and cosine terms of its affine motion, and how long it lasts.
+
+        The latter is the mean product of moments up to half a clip apart: positive if it goes on, negative if it comes
+        back.
+        """
+        moved = affine_motion(self.columns.motion_of(features), self.affine_fit)  # (B, T, AFFINE)
+        lags = range(1, self.frames // 2 + 1)
+        lasting = [moved.square(), *(moved[:, lag:] * moved[:, :-lag] for lag in lags)]
+        products = torch.stack([soft_root(each.mean(dim=1)) for each in lasting], dim=1)
+        return torch.cat([moved.mean(dim=1), (self.cosines @ moved).flatten(1), products.flatten(1)], dim=1)
 
 
 def _inner(columns: Columns, settings: InnerSettings) -> list[Section]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.model.columns import Columns
-from stpr.train.model.motion import MAPS, SIGNALS, motion_width, steadiest_speed
+from stpr.train.model.motion import AFFINE, MAPS, SIGNALS, affine_fit, affine_motion, motion_width, steadiest_speed
 from stpr.train.model.scores.description import COSINES, Description
 from stpr.train.settings.model import RHYTHM_LAGS, InnerSettings, Part, StatisticsSettings, ViewSettings
 
@@ -19,6 +19,7 @@ ALL = StatisticsSettings(
     inner=InnerSettings(parts=("deviation",), shrinkage=0.2),
     motion=ViewSettings(parts=("mean", "cosines"), shrinkage=0.3),
     rhythm=True,
+    affine=True,
     likelihood="cosine",
     concentration="learnt",
 )
@@ -39,10 +40,10 @@ def described(features: Tensor, parts: tuple[Part, ...]) -> Tensor:
 
 def test_sections_stand_side_by_side_each_with_its_size_and_shrinkage() -> None:
     whole = Description(FRAMES, COLUMNS, ALL)
-    sizes = [2 * 6, 4, (MAPS + SIGNALS) * (1 + COSINES), SIGNALS * (len(RHYTHM_LAGS) + 1)]
+    sizes = [2 * 6, 4, (MAPS + SIGNALS) * (1 + COSINES), SIGNALS * (len(RHYTHM_LAGS) + 1), 48]
     assert [place.stop - place.start for place in whole.places] == sizes
-    assert [section.columns for section in whole.sections] == ["appearance", "inner", "motion", "rhythm"]
-    assert [section.shrinkage for section in whole.sections] == [0.1, 0.2, 0.3, 0.1]
+    assert [section.columns for section in whole.sections] == ["appearance", "inner", "motion", "rhythm", "affine"]
+    assert [section.shrinkage for section in whole.sections] == [0.1, 0.2, 0.3, 0.1, 0.7]
     assert whole(clips()).shape == (3, whole.size) == (3, sum(sizes))
     some = Description(FRAMES, COLUMNS, StatisticsSettings(parts=(), inner=ALL.inner))
     assert ([section.columns for section in some.sections], some.size) == (["inner"], 4)
@@ -79,7 +80,7 @@ def test_layers_that_cant_be_shared_out_evenly_are_told(columns: Columns) -> Non
 
 def test_each_section_describes_its_own_columns() -> None:
     features, whole = clips(), Description(FRAMES, COLUMNS, ALL)
-    appearance, inner, motion, _ = (whole(features)[:, place] for place in whole.places)
+    appearance, inner, motion, *_ = (whole(features)[:, place] for place in whole.places)
     assert torch.equal(appearance, described(features[..., :6], ("mean", "change")))
     assert torch.equal(inner, described(features[..., 6:10], ("deviation",)))
     maps, signals = features[..., 10 : 10 + MAPS], features[..., 10 + MAPS :]
@@ -90,7 +91,7 @@ def test_each_section_describes_its_own_columns() -> None:
 
 def test_the_rhythm_is_how_signals_recur_from_pair_to_pair() -> None:
     features, whole = clips(), Description(FRAMES, COLUMNS, ALL)
-    found = whole(features)[:, whole.places[-1]]
+    found = whole(features)[:, whole.places[3]]
     for clip, rhythm in zip(features.double().numpy(), found, strict=True):
         series = clip[:, 10 + MAPS :].reshape(FRAMES * COLUMNS.pairs, SIGNALS)
         moved = series - series.mean(axis=0)
@@ -107,8 +108,30 @@ def test_a_beat_shows_at_its_own_lag() -> None:
     beat = torch.tensor([1.0, -1.0]).repeat(FRAMES)  # from pair to pair
     features[0, :, 10 + MAPS :] = beat.reshape(FRAMES, 2, 1).expand(-1, -1, SIGNALS).flatten(1)
     whole = Description(FRAMES, COLUMNS, ALL)
-    rhythm = whole(features)[0, whole.places[-1]].reshape(-1, SIGNALS)
+    rhythm = whole(features)[0, whole.places[3]].reshape(-1, SIGNALS)
     assert rhythm[:-1, 0].tolist() == pytest.approx([(-1.0) ** lag for lag in RHYTHM_LAGS], abs=1e-4)
+
+
+def test_the_affine_view_is_the_course_of_affine_motion() -> None:
+    features, whole = clips(), Description(FRAMES, COLUMNS, ALL)
+    found = whole(features)[:, whole.places[4]]
+    for clip, course in zip(features, found, strict=True):
+        moved = affine_motion(clip[:, 10:], affine_fit()).double().numpy()  # (T, AFFINE)
+        time = (np.arange(FRAMES) + 0.5) * np.pi / FRAMES
+        terms = [np.sqrt(2 / FRAMES) * np.cos(order * time) @ moved for order in range(1, COSINES + 1)]
+        products = [np.mean([moved[at] * moved[at - lag] for at in range(lag, FRAMES)], axis=0) for lag in (0, 1, 2)]
+        rooted = [np.sign(each) * np.sqrt(np.abs(each)) for each in products]
+        np.testing.assert_allclose(course, np.concatenate([moved.mean(axis=0), *terms, *rooted]), atol=2e-3)
+
+
+def test_a_region_that_comes_back_lasts_negatively() -> None:
+    there_and_back = torch.zeros(1, FRAMES, COLUMNS.width)
+    right, left = 10 + MAPS // 2, 10 + MAPS // 2 + MAPS // 4
+    there_and_back[0, ::2, right : right + MAPS // 8] = 1.0
+    there_and_back[0, 1::2, left : left + MAPS // 8] = 1.0
+    whole = Description(FRAMES, COLUMNS, ALL)
+    course = whole(there_and_back)[0, whole.places[4]].reshape(-1, AFFINE)
+    assert course[-3:, 0].tolist() == pytest.approx([1, -1, 1], abs=1e-3)
 
 
 def test_energy_is_the_speed_where_motion_is_seen_and_else_what_the_appearance_does() -> None:
