@@ -36,7 +36,7 @@ from stpr.train.model.stpr import StPR
 from tests.export.models import MOTION, feeds, head_settings, random_backbone, random_model, views_settings
 from tests.export.runs import VIEWS, write_run
 
-NARROW = 10  # at most, axes and directions of the views, which every bundle keeps in half precision
+NARROW = 10  # at most, axes of the views and trained matrices, which every bundle keeps in half precision
 LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != "fp32"]
 
 

@@ -36,7 +36,8 @@ class Likeness(nn.Module):
 
     def refresh(self, directions: Sequence[Tensor]) -> None:
         """Derive the subspace of the classes of each view from their directions `(C, S)`."""
-        self.spans = torch.stack([_spanned(rows.double()) for rows in directions]).float()
+        # Rounded as they are stored: they grow with the square of the classes, and every update brings them.
+        self.spans = torch.stack([_spanned(rows.double()) for rows in directions]).half().float()
 
     def forward(self, moved: Sequence[Tensor], directions: Sequence[Tensor], shares: Tensor) -> Tensor:
         """Likeness to the most similar class; `shares` `(V,)` are the weights of the views."""
@@ -56,11 +57,12 @@ def likeness_to_other_classes(moved: Sequence[Tensor], places: Sequence[Tensor],
 
 
 def _spanned(directions: Tensor) -> Tensor:
-    """The map `(C, C)` from cosines with unit vectors `(C, S)` to coordinates in the space they span."""
+    """The map `(C, C)` from cosines with unit vectors `(C, S)` to coordinates in the space they span; triangular."""
     values, axes = torch.linalg.eigh(directions @ directions.T)
     nonzero = values > FLAT * values.amax()
-    spanned: Tensor = axes * torch.where(nonzero, values.clamp_min(FLAT).rsqrt(), torch.zeros_like(values))
-    return spanned
+    spanned = axes * torch.where(nonzero, values.clamp_min(FLAT).rsqrt(), torch.zeros_like(values))
+    found: Tensor = torch.linalg.qr(spanned.T, mode="r").R.T  # up to a rotation, which changes no length
+    return found
 
 
 def _cosines(moved: Tensor, directions: Tensor, spans: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def test_it_is_the_best_cosine_within_what_the_classes_span(classes: int) -> Non
     likeness.refresh([unit(means)])
     found = likeness([clips.float()], [unit(means).float()], torch.ones(1))
     expected = [slow(clip, means.numpy()) for clip in clips.numpy()]
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)  # spans have eleven bits
 
 
 def test_views_count_by_their_shares() -> None:
