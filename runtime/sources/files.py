@@ -211,6 +211,8 @@ def _video(device: cv2.VideoCapture, name: str, fps: float, announced: int, blam
         while (image := read_rgb(device)) is not None:
             longest = max(longest, time.monotonic() - asked_at)
             at = _media_time(device, at + 1 / fps if read else 0.0, at)
+            if read == 0:  # some containers count from zero what is first shown later
+                announced -= max(0, round(device.get(cv2.CAP_PROP_PTS)))
             read += 1
             yield image, at
             asked_at = time.monotonic()

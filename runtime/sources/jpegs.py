@@ -34,7 +34,7 @@ def decoded(jpeg: bytes) -> Image | None:
 def jpegs(read: Callable[[], bytes]) -> Iterator[bytes]:
     """Yield each JPEG in the chunks that `read` returns, until it returns b"".
 
-    A picture that is interrupted by the next one is yielded incomplete; one that the end cuts off is dropped.
+    A picture that is interrupted by the next one, or by the end, is yielded incomplete.
     """
     held, begun = bytearray(), False
     searched = 0  # no end marker before this position
@@ -64,6 +64,7 @@ def jpegs(read: Callable[[], bytes]) -> Iterator[bytes]:
             yield bytes(held[: end + len(END)])
             del held[: end + len(END)]
             begun = False
+    yield from [bytes(held)] if begun else []
 
 
 def _picture_begins(held: bytearray) -> int:

@@ -62,11 +62,18 @@ class PictureCapture:
         return self._mailbox.arrives_within(self._stall_seconds)
 
     def read(self) -> Shot | None:
-        """The next picture in RGB, or None at the end; raises SourceError if none comes in time."""
+        """The next picture in RGB, or None at the end; raises SourceError if none comes in time, or none is whole."""
+        skipped, begun = self.skipped, time.monotonic()
         while (arrived := self._take()) is not None:
             if (image := self._decode(arrived.picture)) is not None:
                 return Shot(image, None, arrived.seen_at)
             self.skipped += 1
+            if self._stall_seconds is not None and time.monotonic() - begun >= self._stall_seconds:
+                raise SourceError(
+                    f"none of the last {self.skipped - skipped} pictures can be decoded: they are damaged, truncated or"
+                    " too large",
+                    code="codec",
+                )
         if self._stall_seconds is not None and not self._mailbox.closed_within(0):
             raise stalled(self._stall_seconds)
         return None

@@ -57,17 +57,17 @@ class RawFrames:
             )
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes of every complete frame; ends early at invalid data."""
+        """Yield the bytes of every frame, of the last one maybe too few; ends early at invalid data."""
         while (line := self._line()) is not None and line.startswith(FRAME):
             while len(self._held) < self._bytes and (piece := self._read()):
                 self._held += piece
-            if len(self._held) < self._bytes:
-                return
             yield bytes(self._held[: self._bytes])
             del self._held[: self._bytes]
 
-    def decoded(self, frame: bytes) -> Image:
-        """Decode a frame to RGB."""
+    def decoded(self, frame: bytes) -> Image | None:
+        """Decode a frame to RGB; None if it is cut off."""
+        if len(frame) < self._bytes:
+            return None
         planes = np.frombuffer(frame, np.uint8)
         light = planes[: self._width * self._height].reshape(self._height, self._width)
         if self._colours == (0, 0):

@@ -31,9 +31,11 @@ def test_every_picture_is_found_however_it_is_sent(sent: bytes, piece: int) -> N
     assert list(jpegs(lambda: file.read(piece))) == ALL
 
 
-def test_what_is_cut_off_is_no_picture() -> None:
+def test_what_the_end_cuts_off_is_told_from_what_is_whole() -> None:
     file = io.BytesIO(ALL[0] + ALL[1][:-10])
-    assert list(jpegs(lambda: file.read(50))) == ALL[:1]
+    found = list(jpegs(lambda: file.read(50)))
+    assert found == [ALL[0], ALL[1][:-10]]
+    assert decoded(found[1]) is None
 
 
 def test_a_picture_without_an_end_does_not_fill_the_memory() -> None:

@@ -35,6 +35,23 @@ def test_a_damaged_picture_is_counted_and_passed_over() -> None:
     assert file.closed
 
 
+def test_a_camera_whose_pictures_are_all_damaged_is_one_line() -> None:
+    """Pictures keep coming, so it is no silence; without a word a run would wait for ever."""
+    ends = time.monotonic() + 5
+    broken = [ALL[2][:-40]] * 2
+
+    def sent() -> bytes:
+        time.sleep(0.02)
+        return b"".join(broken) if time.monotonic() < ends else b""
+
+    capture = PictureCapture(jpegs(sent), decoded, lambda: None, stall_seconds=0.3)
+    with pytest.raises(SourceError, match=r"^none of the last \d+ pictures can be decoded: they are damaged") as caught:
+        capture.read()
+    capture.close()
+    assert caught.value.code == "codec"
+    assert capture.skipped > 5
+
+
 def test_nothing_grows_old_in_the_pipe() -> None:
     """Pictures come at 100 a second and are read at 10."""
     reading, writing = os.pipe()

@@ -255,3 +255,22 @@ def test_a_codec_that_is_not_known_is_named_and_not_called_damage(tmp_path: Path
     source = open_source(str(film))
     with pytest.raises(SourceError, match=r"can't decode any frame of it: its codec is AV1; convert it: ffmpeg"):
         list(source)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="FFmpeg's command is not installed")
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_file_whose_time_begins_late_is_whole(tmp_path: Path, share: float) -> None:
+    """As a network recorder cuts them; the container counts frames from time zero."""
+    video, late = make_video(tmp_path / "clip.avi", frames=60, fps=15), tmp_path / "late.mkv"
+    command = ["ffmpeg", "-v", "error", "-i", str(video), "-c:v", "mpeg4", "-output_ts_offset", "1000", str(late)]
+    subprocess.run(command, check=True)
+    content = late.read_bytes()
+    late.write_bytes(content[: round(share * len(content))])
+    seen: list[Frame] = []
+    if share == 1.0:
+        seen += open_recorded(late)
+        assert len(seen) == 60
+        assert seen[0].media_time == 0
+        return
+    with pytest.raises(SourceError, match=r"ended after \d+ of the 60 frames it announces"):
+        seen += open_recorded(late)
