@@ -34,7 +34,7 @@ ONE_ORDER: Final = (
 @click.argument("recipe", metavar="RECIPE")
 @click.option(
     "--row",
-    "asked",
+    "rows",
     multiple=True,
     default=("methods",),
     metavar="NAME[,NAME…]",
