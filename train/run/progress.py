@@ -85,7 +85,7 @@ class ShownProgress:
         self._advance(named, done, total, note=note)
         if pace and not self.console.is_terminal and now - self.last_line >= TOLD_EVERY:
             self.last_line = now
-            self.note(f"{named}: {done} of {total}, {note}")
+            self._print(f"{named}: {done} of {total}, {note}")
 
     def epoch(self, stage: int, number: int, total: int, terms: Terms) -> None:
         """An epoch of a stage ended."""
@@ -94,16 +94,20 @@ class ShownProgress:
 
     def tested(self, metrics: Metrics) -> None:
         """A stage was trained and tested."""
-        self.note(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {scored_on(metrics)} seen so far")
+        self._print(f"stage {len(metrics.stages)}: {metrics.final:.1%} on {scored_on(metrics)} seen so far")
 
     def note(self, sentence: str) -> None:
-        """Print a sentence for the user, in one line."""
-        self.console.print(sentence, soft_wrap=True)
+        """Print a sentence for the user."""
+        self._print(sentence)
+
+    def _print(self, line: str) -> None:
+        """Print a line as one, however narrow the terminal is."""
+        self.console.print(line, soft_wrap=True)
 
     def _advance(self, what: str, done: int, total: int, *, note: str = "") -> None:
         if what != self.shows:
             self.shows = what
             self.bars.reset(self.task, total=total, description=what, visible=True)
             if not self.console.is_terminal:
-                self.note(f"{what}: {total}")
+                self._print(f"{what}: {total}")
         self.bars.update(self.task, completed=done, note=note)

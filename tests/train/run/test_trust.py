@@ -76,7 +76,7 @@ def second_stage(skill: float, monkeypatch: pytest.MonkeyPatch) -> Mixture:
     held = StageClips(STAGES[1], make_inputs(2), model.encoder)
     labels = held.labels_from(2)
 
-    def said(outputs: Tensor) -> Tensor:
+    def expert_scores(outputs: Tensor) -> Tensor:
         noise = 0.1 * torch.randn(len(outputs), 4, generator=torch.Generator().manual_seed(0))
         noise[:, :2] = 1.0  # what the older expert says of its own classes has no part in this
         return noise + skill * F.pad(F.one_hot(labels, 2), (2, 0))
@@ -84,7 +84,7 @@ def second_stage(skill: float, monkeypatch: pytest.MonkeyPatch) -> Mixture:
     def scores(features: Tensor) -> Tensor:
         return torch.randn(len(features), 4, generator=torch.Generator().manual_seed(1))
 
-    monkeypatch.setattr(combiner, "said", said)
+    monkeypatch.setattr(combiner, "expert_scores", expert_scores)
     monkeypatch.setattr(combiner.statistics, "log_likelihoods", scores)
     combiner.trust = torch.tensor([7.0, 3.0])
     fit_trust(model, held)
