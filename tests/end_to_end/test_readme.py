@@ -126,7 +126,7 @@ def test_the_endless_stream_ends_on_request(road: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if json.loads(line)["state"] == "known":
+        if json.loads(line).get("state") == "known":
             break
     process.send_signal(signal.SIGTERM)
     _, summary = process.communicate(timeout=30)
