@@ -263,8 +263,8 @@ const options = kind === "onnxruntime-web" && fs.existsSync(weights) ? {external
   (name) => ({path: `weights/${name}`, data: new Uint8Array(fs.readFileSync(path.join(weights, name)))}))} : {};
 const source = kind === "onnxruntime-web" ? new Uint8Array(fs.readFileSync(graph)) : graph;
 ort.InferenceSession.create(source, options).then((session) => session.run(feeds)).then((found) => {
-  const told = Object.entries(found).map(([name, one]) => [name, {shape: one.dims, data: Array.from(one.data)}]);
-  fs.writeFileSync(path.join(folder, "found.json"), JSON.stringify(Object.fromEntries(told)));
+  const shaped = Object.entries(found).map(([name, one]) => [name, {shape: one.dims, data: Array.from(one.data)}]);
+  fs.writeFileSync(path.join(folder, "found.json"), JSON.stringify(Object.fromEntries(shaped)));
   process.exit(0);
 }).catch((error) => { console.error(`Error: ${error.message || error}`); process.exit(1); });
 """

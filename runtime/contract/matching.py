@@ -66,9 +66,9 @@ def _index(older: Bytes) -> tuple[Hashes, npt.NDArray[np.int64]]:
     pieces = [_hashes(older[first : first + PIECE])[::BLOCK] for first in range(0, len(older), PIECE)]
     hashes = np.concatenate([np.empty(0, np.uint64), *pieces])
     numbers = older[: len(starts) * BLOCK].reshape(-1, BLOCK // GRAIN, GRAIN)
-    told = (numbers != numbers[:, :1]).any(axis=(1, 2))
-    order = np.argsort(hashes[told], kind="stable")
-    return hashes[told][order], starts[told][order]
+    varied = (numbers != numbers[:, :1]).any(axis=(1, 2))
+    order = np.argsort(hashes[varied], kind="stable")
+    return hashes[varied][order], starts[varied][order]
 
 
 def _hashes(content: Bytes) -> Hashes:

@@ -99,11 +99,11 @@ def span(videos: Sequence[Video], past: History | None) -> tuple[float, list[str
     typical = statistics.median(lengths.values())
     longest = max(lengths, key=lambda path: lengths[path])
     count = sum(seconds > LONG * typical for seconds in lengths.values())
-    said = (
+    note = (
         f"{longest} lasts {lengths[longest]:.0f} s, a typical training clip {typical:.1f} s ({count} such videos): if"
         " it is a whole recording, cut its action out"
     )
-    return typical, [said] if count else []
+    return typical, [note] if count else []
 
 
 def check_deciding(begun: Recipe, recipe: Recipe, out: Path) -> None:

@@ -144,11 +144,11 @@ class View(nn.Module):
         kept = min(self.size, AXES)
         others = max(0, int(self.units.count_nonzero()) - kept)
         rest = variances[:-kept].sum() / others if others else variances.mean()
-        told = torch.cat([variances[-kept:], rest[None]])
-        *_, gain = gains = self._gain(told)
+        described = torch.cat([variances[-kept:], rest[None]])
+        *_, gain = gains = self._gain(described)
         self.axes, self.is_triangular = axes[:, -kept:].half(), False
         self.gain, self.more = gain.float(), (gains[:-1] - gain).float()
-        return Spread(self.places.double(), self.axes.double(), told, others)
+        return Spread(self.places.double(), self.axes.double(), described, others)
 
     def refresh_triangular(self, covariance: Tensor) -> None:
         """As `refresh`, without loss: by a triangular matrix, in whole STEPs.
