@@ -64,9 +64,9 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
     gone = () if method_of(recipe).keeps_videos else learnt  # classes whose videos may be gone
     listed = processes.main_first(lambda: read_videos(recipe.data, shown.generating, gone))
     with processes.together():
-        if past:
-            past.learnt.check(listed.videos)
         stages = tuple(read_stages(recipe.stages, listed, learnt))
+        if past:  # after the classes, since a class folder with another name also brings learnt clips
+            past.learnt.check(listed.videos)
         last = min(request.last or len(stages), len(stages))
         if past and past.record.stage >= last:
             if processes.is_main:
@@ -78,7 +78,8 @@ def prepare(recipe: Recipe, request: Request, shown: ShownProgress, processes: P
         for note in long:
             shown.note(note)
         clips = VideoClips(recipe, listed.videos, plan.classes, processes, shown, kept, lasting)
-        clips.learnt = past.learnt if past else clips.learnt
+        if past:
+            clips.learnt = past.learnt
         torch.manual_seed(recipe.seed)
         return Prepared(
             plan=plan,
