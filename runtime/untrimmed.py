@@ -2,7 +2,7 @@
 
 An event is right if its label is right and it starts between the action's start and `tolerance` after its end; each
 action matches at most one event, all other events are false (method §13.3). If an action is missed and a false event
-starts in its time, the action was "heard as" that label. Pure functions of seconds and labels.
+starts in its time, the action was confused with that label. Pure functions of seconds and labels.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ClassFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Scores of one class, and how often it was heard as each other label."""
+    """Scores of one class, and how often it was confused with each other label."""
 
-    heard_as: dict[str, int]
+    confused_with: dict[str, int]
 
 
 class Delay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,7 +175,7 @@ def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collecti
     actions = [action for stream in streams for action in stream.actions]
     events = [event for stream in streams for event in stream.events]
     pairs = [(event, action) for event, action in zip(events, chain(*taken), strict=True) if action is not None]
-    swaps = Counter(chain(*(_heard_as(*video, tolerance) for video in zip(streams, taken, strict=True))))
+    swaps = Counter(chain(*(_confusions(*video, tolerance) for video in zip(streams, taken, strict=True))))
     learnt = sum(action.label not in not_learnt for action in actions)
     delays = [event.reported - action.end for event, action in pairs]
     windows = sum(stream.still_windows for stream in streams)
@@ -194,14 +194,14 @@ def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collecti
                     sum(event.label == label for event in events),
                     sum(event.label == label for event, _ in pairs),
                 ),
-                heard_as={heard: count for (meant, heard), count in swaps.most_common() if meant == label},
+                confused_with={other: count for (meant, other), count in swaps.most_common() if meant == label},
             )
             for label in sorted({action.label for action in actions} | {event.label for event in events})
         },
     )
 
 
-def _heard_as(stream: Stream, taken: Sequence[Action | None], tolerance: float) -> list[tuple[str, str]]:
+def _confusions(stream: Stream, taken: Sequence[Action | None], tolerance: float) -> list[tuple[str, str]]:
     """Pairs (action's label, event's label) of missed actions during which a false event started."""
     recognised = Counter(action for action in taken if action is not None)
     missed = sorted((Counter(stream.actions) - recognised).elements(), key=lambda action: action.end)

@@ -24,9 +24,9 @@ SCORES: Final = ("actions", "events", "right", "precision", "recall", "F1")
 VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "still")
 SEEDS: Final = ("over seeds", "F1", "false/min", "still")
 WAIT: Final = ("wait", *SCORES, "false/min", "delay p50", "p95")
-CLASS: Final = ("class", *SCORES, "heard as")
+CLASS: Final = ("class", *SCORES, "confused with")
 PART: Final = ("ms of one call", "p50", "p95", "p99")
-MOST_NAMED: Final = 3  # labels listed under "heard as"
+MOST_NAMED: Final = 3  # labels listed under "confused with"
 LONGEST_NAME: Final = 48  # of a name in the table, in letters
 
 
@@ -193,9 +193,9 @@ def _seeds_row(kind: str, found: Spreads) -> list[str]:
 
 
 def _class_row(label: str, found: ClassFigures, unknown: Mapping[str, int]) -> list[str]:
-    heard = [f"{label} {count}" for label, count in found.heard_as.items()]
-    more = ["..."] if len(heard) > MOST_NAMED else []
-    words = ", ".join([*heard[:MOST_NAMED], *more]) or "-"
+    others = [f"{label} {count}" for label, count in found.confused_with.items()]
+    more = ["..."] if len(others) > MOST_NAMED else []
+    words = ", ".join([*others[:MOST_NAMED], *more]) or "-"
     if label in unknown:
         return [f"{label} (not learnt)", str(found.actions), *["-"] * (len(SCORES) - 1), words]
     return [label, *_scores(found), words]

@@ -62,11 +62,11 @@ class Watcher:
                     saw(result.frame.captured_at)
                     if again and session is sessions[0]:
                         last = result
-                        _hear(again, dataclasses.replace(result, events=()))
+                        _observe(again, dataclasses.replace(result, events=()))
             if last is not None:  # flush events that were still open
-                _hear(again, dataclasses.replace(last, prediction=None, events=(), ended=True))
-        heard = [own.stream() for _, own in again]
-        return [Watched(note.stream(), session.timing, note.latencies, heard) for session, note in notes.items()]
+                _observe(again, dataclasses.replace(last, prediction=None, events=(), ended=True))
+        others = [own.stream() for _, own in again]
+        return [Watched(note.stream(), session.timing, note.latencies, others) for session, note in notes.items()]
 
     def _rounds(self, sources: Sequence[Source]) -> Iterator[dict[int, Frame | None]]:
         for frames in zip(*(self._parts.decoded(source) for source in sources), strict=True):
@@ -75,7 +75,7 @@ class Watcher:
         yield dict.fromkeys(range(len(sources)))
 
 
-def _hear(again: Sequence[tuple[Events, _Notes]], result: Result) -> None:
+def _observe(again: Sequence[tuple[Events, _Notes]], result: Result) -> None:
     for trial, own in again:
         own.take(trial(result))
 
@@ -89,7 +89,7 @@ class _Notes:
     seconds: float = 0.0
     still_windows: int = 0
     still_called: int = 0
-    heard: dict[int, DetectedEvent] = dataclasses.field(default_factory=dict)  # by the event's number
+    detected: dict[int, DetectedEvent] = dataclasses.field(default_factory=dict)  # by the event's number
     latencies: list[float] = dataclasses.field(default_factory=list)
 
     def take(self, result: Result) -> None:
@@ -97,9 +97,9 @@ class _Notes:
         for event in result.events:
             about = self.seconds if event.media_time is None else event.media_time
             if isinstance(event, Start):
-                self.heard[event.id] = DetectedEvent(about, self.seconds, event.label)
+                self.detected[event.id] = DetectedEvent(about, self.seconds, event.label)
             elif isinstance(event, End):
-                self.heard[event.id] = self.heard[event.id]._replace(end=about)
+                self.detected[event.id] = self.detected[event.id]._replace(end=about)
         if result.prediction is not None and result.prediction.state != "warming_up":
             self.latencies.append(result.prediction.latency_ms)
         if result.prediction is not None and self._is_still():
@@ -107,7 +107,7 @@ class _Notes:
             self.still_called += result.prediction.label is not None
 
     def stream(self) -> Stream:
-        return Stream(self.seconds, self.actions, [*self.heard.values()], self.still_windows, self.still_called)
+        return Stream(self.seconds, self.actions, [*self.detected.values()], self.still_windows, self.still_called)
 
     def _is_still(self) -> bool:
         """Whether no action overlaps the current window."""

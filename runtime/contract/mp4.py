@@ -24,12 +24,12 @@ def seconds_shown(path: Path) -> float | None:
     """
     try:
         with path.open("rb") as file:
-            film = _part_of_file(file, b"moov")
-    except (OSError, ValueError):  # or it is no mp4, and what stands there is no place in a file
+            film = _index(file)
+    except OSError:
         return None
     scale = next((_units(head)[0] for head in _parts(film, b"mvhd")), 0)
     for track in _parts(film, b"trak"):
-        if not any(media[8:12] == b"vide" for media in _inside(track, b"mdia", b"hdlr")):
+        if not _is_video(track):
             continue
         end = next((_units(head)[1] for head in _inside(track, b"mdia", b"mdhd")), 0)
         for edits in _inside(track, b"edts", b"elst"):
@@ -40,6 +40,12 @@ def seconds_shown(path: Path) -> float | None:
     return None
 
 
+def is_sound_alone(file: BinaryIO) -> bool:
+    """Whether a file, read from its first byte, is an mp4 (or mov) that has tracks, but none with pictures."""
+    tracks = list(_parts(_index(file), b"trak"))
+    return bool(tracks) and not any(map(_is_video, tracks))
+
+
 def frames_shown(announced: int, rate: float, seconds: float | None) -> int:
     """How many of the announced frames are shown; `seconds` is the result of `seconds_shown`."""
     return announced if seconds is None else min(announced, round(seconds * rate))
@@ -48,6 +54,18 @@ def frames_shown(announced: int, rate: float, seconds: float | None) -> int:
 def shows_none(rate: float, seconds: float | None) -> bool:
     """Whether a video may have no frame at all, because it shows less than one frame's duration."""
     return seconds is not None and seconds * rate < 1
+
+
+def _index(file: BinaryIO) -> bytes:
+    """The metadata of an mp4; empty if it is none, so that what stands there may be no place in a file."""
+    try:
+        return _part_of_file(file, b"moov")
+    except ValueError:
+        return b""
+
+
+def _is_video(track: bytes) -> bool:
+    return any(media[8:12] == b"vide" for media in _inside(track, b"mdia", b"hdlr"))
 
 
 def _stretches(edits: bytes) -> Iterator[tuple[int, int]]:

@@ -20,6 +20,7 @@ from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.interlaced import WHY, shows_memory
 from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
 from stpr.runtime.contract.names import openable, shown
+from stpr.runtime.contract.no_video import why_no_video
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
 from stpr.runtime.sources.ffmpeg import open_with_ffmpeg
@@ -120,9 +121,10 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
     if not device.isOpened() and not path.stat().st_size:
         raise SourceError(f"{shown(path)} is empty; copy or record it again.")
     if not device.isOpened():
-        raise SourceError(
-            f"{shown(path)} can't be decoded: it is damaged, truncated or not a video; copy or record it again."
-        )
+        with path.open("rb") as file:
+            why = why_no_video(file)
+        unknown = "can't be decoded: it is damaged, truncated or not a video; copy or record it again"
+        raise SourceError(f"{shown(path)} {why or unknown}.")
     if shows_memory(name):
         raise SourceError(f"{shown(path)} {WHY}.")
     return open_video(device, shown(path), seconds_shown(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from http.client import HTTPException, HTTPResponse
+from io import BytesIO
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -12,7 +13,8 @@ import cv2
 import msgspec
 
 from stpr.runtime.contract.errors import SourceError
-from stpr.runtime.contract.names import address_text
+from stpr.runtime.contract.names import address_text, masked, shown
+from stpr.runtime.contract.no_video import why_no_video
 from stpr.runtime.sources.capture import Capture
 from stpr.runtime.sources.ffmpeg import open_with_ffmpeg
 from stpr.runtime.sources.files import CODECS, fourcc, frames_announced
@@ -164,9 +166,20 @@ def _open_film(url: str, options: SourceOptions, why: str | None) -> Found:
     if is_late:
         raise no_stream(url, "timeout", f"the server answers, but too little of the video came within {seconds:g} s")
     reason = why_no_stream(url, seconds)
-    if reason.code == "codec":
-        reason = no_stream(url, "codec", "the video there is damaged, truncated or in an unknown format")
-    raise reason
+    if reason.code != "codec":
+        raise reason
+    if (instead := _what_is_there(url, options.stall_seconds)) is not None:
+        raise SourceError(f"no video at {masked(shown(url))}: what is there {instead}.", code="codec")
+    raise no_stream(url, "codec", "the video there is damaged, truncated or in an unknown format")
+
+
+def _what_is_there(url: str, seconds: float) -> str | None:
+    """What an HTTP server has instead of a video, by its beginning; None if that is not known."""
+    try:
+        with ask_http(url, seconds) as answer:
+            return why_no_video(BytesIO(answer.read(HEAD)))
+    except (SourceError, OSError, HTTPException):
+        return None
 
 
 def _has_an_end(answer: HTTPResponse) -> bool:

@@ -19,7 +19,15 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote
-from urllib.request import HTTPSHandler, Request, build_opener, parse_http_list, parse_keqv_list
+from urllib.request import (
+    HTTPSHandler,
+    Request,
+    build_opener,
+    getproxies,
+    parse_http_list,
+    parse_keqv_list,
+    proxy_bypass,
+)
 
 import cv2
 
@@ -76,7 +84,9 @@ def ask_http(url: str, seconds: float, wanted: str | None = None) -> HTTPRespons
         return opener.open(request, timeout=seconds)  # type: ignore[no-any-return]
     except HTTPError as error:
         error.close()
-        raise no_stream(url, *_status(error.code, error.headers.get("Location"))) from None
+        code, words = _status(error.code, error.headers.get("Location"))
+        proxy = _proxy(url)
+        raise no_stream(url, code, words if proxy is None else f"{words}, by way of {proxy}") from None
     except (OSError, HTTPException, ValueError) as error:
         raise no_stream(url, *fault(error, url, seconds)) from None
 
@@ -237,7 +247,7 @@ def fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
     """Code and reason for a network error."""
     if isinstance(error, URLError) and isinstance(error.reason, OSError):
         error = error.reason
-    place = masked(parted(url)[0]).partition("://")[2].partition("/")[0]
+    place = _proxy(url) or masked(parted(url)[0]).partition("://")[2].partition("/")[0]
     if isinstance(error, ConnectionRefusedError):
         return "refused", f"nothing listens at {place}"
     if isinstance(error, socket.gaierror):
@@ -249,6 +259,16 @@ def fault(error: Exception, url: str, seconds: float) -> tuple[str, str]:
     if isinstance(error, HTTPException):
         return "refused", f"it answers, but not with valid {'RTSP' if url.startswith(RTSP) else 'HTTP'}"
     return "not found", str(error) or "it is not a valid address"
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment sets for a URL's requests; None without one."""
+    scheme, _, rest = parted(url)[0].partition("://")
+    proxy = getproxies().get(scheme)
+    if proxy is None or proxy_bypass(rest.partition("/")[0]):
+        return None
+    place = masked(proxy).rpartition("://")[2].rpartition("@")[2].rstrip("/")
+    return f"{place}, the proxy that {scheme}_proxy sets (no_proxy=HOST reaches a camera without it)"
 
 
 def _broken_connection(error: OSError, seconds: float) -> tuple[str, str]:

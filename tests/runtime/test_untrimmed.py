@@ -107,8 +107,10 @@ def test_figures_of_a_case_worked_by_hand() -> None:
     assert found.false_a_minute == pytest.approx(2 / 1.5)
     assert found.delay == Delay(median=2.0, p95=2.0)  # of -0.5, 2 and 2
     assert found.classes == {
-        "jump": ClassFigures(actions=2, events=2, right=1, precision=0.5, recall=0.5, f1=0.5, heard_as={"wave": 1}),
-        "wave": ClassFigures(actions=2, events=3, right=2, precision=2 / 3, recall=1.0, f1=0.8, heard_as={}),
+        "jump": ClassFigures(
+            actions=2, events=2, right=1, precision=0.5, recall=0.5, f1=0.5, confused_with={"wave": 1}
+        ),
+        "wave": ClassFigures(actions=2, events=3, right=2, precision=2 / 3, recall=1.0, f1=0.8, confused_with={}),
     }
 
 
@@ -132,9 +134,9 @@ def test_delays_have_a_median_and_a_95th_percentile() -> None:
         ([heard(21, "jump"), heard(31, "jump")], {"jump": 2}),
     ],
 )
-def test_what_an_action_was_heard_as(events: list[DetectedEvent], swaps: dict[str, int]) -> None:
+def test_what_an_action_was_confused_with(events: list[DetectedEvent], swaps: dict[str, int]) -> None:
     actions = [Action(20, 22, "wave"), Action(30, 32, "wave")]
-    assert figures([Stream(60.0, actions, events)], tolerance=2.2).classes["wave"].heard_as == swaps
+    assert figures([Stream(60.0, actions, events)], tolerance=2.2).classes["wave"].confused_with == swaps
 
 
 def test_an_action_that_was_not_learnt_is_no_miss_and_what_is_said_of_it_false() -> None:
@@ -142,7 +144,7 @@ def test_an_action_that_was_not_learnt_is_no_miss_and_what_is_said_of_it_false()
     found = figures([stream], tolerance=2.2, not_learnt={"juggle"})
     assert (found.actions, found.events, found.right, found.not_learnt) == (1, 2, 1, 1)
     assert (found.precision, found.recall, found.false_a_minute) == (0.5, 1.0, 1.0)
-    assert found.classes["juggle"].heard_as == {"jump": 1}
+    assert found.classes["juggle"].confused_with == {"jump": 1}
 
 
 def test_still_windows_count_by_window_and_not_by_video() -> None:

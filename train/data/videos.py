@@ -21,6 +21,7 @@ import numpy as np
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.contract.interlaced import WHY, shows_memory
 from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
+from stpr.runtime.contract.no_video import why_no_video
 from stpr.runtime.contract.preprocess import Image
 from stpr.train.datasets.annotations import check_name
 
@@ -67,6 +68,10 @@ class VideoFile:
         self.path = path
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
+            with path.open("rb") as file:
+                why = why_no_video(file)
+            if why is not None:
+                raise DataError(f"{path} {why}, or put it on the skip list ([data] skip).")
             raise DataError(f"the video {path} can't be opened: it is damaged, cut off or no video; {_FIX}")
         self._rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = self._rate if 0 < self._rate <= FASTEST else 15.0  # frames a second

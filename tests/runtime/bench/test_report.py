@@ -99,7 +99,7 @@ def test_seeds_are_told_by_mean_and_deviation() -> None:
     assert row.split() == ["a", "0.750", "±", "0.354", "0.50", "±", "0.71", "-"]
 
 
-def test_what_a_class_was_heard_as_comes_most_often_first() -> None:
+def test_what_a_class_was_confused_with_most_comes_first() -> None:
     said = ["bob", "sway", "bob", "grow", "shrink"]
     actions = [Action(10 * index, 10 * index + 2, "juggle") for index in range(5)]
     events = [DetectedEvent(10 * index + 1, 10 * index + 2, label) for index, label in enumerate(said)]

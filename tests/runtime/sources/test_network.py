@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import threading
 import time
@@ -217,6 +218,16 @@ def test_a_film_whose_layout_can_not_be_read_is_not_called_a_codec(tmp_path: Pat
         seen = iter(source)
         with pytest.raises(SourceError, match=r"its index is at its end, .* range requests; .*\+faststart NEW\.mp4\.$"):
             list(seen)
+
+
+def test_what_is_behind_an_address_instead_of_a_film_is_named(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(gzip.compress(bytes(range(256)) * 8))
+    (tmp_path / "noise.mp4").write_bytes(b"no video at all" * 100)
+    with shelf(tmp_path) as address:
+        with pytest.raises(SourceError, match=r"^no video at .*: what is there is compressed by gzip; unpack"):
+            open_source(f"{address}/clip.mp4")
+        with pytest.raises(SourceError, match="codec, the video there is damaged, truncated or in an unknown format"):
+            open_source(f"{address}/noise.mp4")
 
 
 def test_no_frame_of_a_film_is_lost_by_a_slow_reader(tmp_path: Path) -> None:

@@ -169,6 +169,21 @@ def test_nobody_there(scheme: str) -> None:
     assert (error.code, "there is no host no.such.host.invalid" in error.message) == ("not found", True)
 
 
+def test_a_proxy_that_is_gone_or_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gone = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("http_proxy", f"http://me:secret@{gone}/")
+    error = reason("http://192.0.2.7/live")
+    assert error.code == "refused"
+    assert f"nothing listens at {gone}, the proxy that http_proxy sets (no_proxy=HOST " in error.message
+    assert "secret" not in error.message
+    with says(lambda _: b"HTTP/1.0 502 no\r\n\r\n") as place:
+        monkeypatch.setenv("http_proxy", place)
+        assert f"an error (502), by way of {place}, the proxy" in reason("http://192.0.2.7/live").message
+        monkeypatch.setenv("no_proxy", place.partition(":")[0])
+        assert "proxy" not in reason(f"http://{place}/live").message
+
+
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
 def test_a_server_that_is_silent_or_hangs_up(scheme: str) -> None:
     with says(lambda _: b"") as place:
