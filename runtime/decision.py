@@ -15,6 +15,9 @@ from stpr.runtime.contract.preprocess import Array
 
 TOP = 3
 STILL = -60.0  # evidence below this: less motion than in any clip of the most likely class
+# Evidence below this: a window of a class that moves shows little of it, as when nobody acts. Chosen on streams of
+# training actors (METHOD.md, "Events on untrimmed videos"); events need more.
+FAINTEST = -3.0
 # The last four are set if the picture is useless, so a decision would be meaningless (filters/watchdog).
 State: TypeAlias = Literal["known", "unknown", "warming_up", "frozen", "black", "damaged", "slow"]
 
@@ -68,9 +71,10 @@ def decide(
 ) -> Decision:
     """The decision for one clip's logits `(C,)`, routing `(E,)`, familiarity `()` and, if available, evidence `(C,)`.
 
-    A clip slightly below the threshold may still be an action, faster or with a shakier camera than those learnt.
-    Evidence, which events are based on, is reduced by one nat per standard deviation that familiarity lacks. Raises
-    EngineError for NaN or infinite outputs.
+    It is unknown if the familiarity is below its threshold, or the evidence is less than the class needs. A clip
+    slightly below the threshold may still be an action, faster or with a shakier camera than those learnt: evidence,
+    which events are based on, is reduced by one nat per standard deviation that familiarity lacks. Raises EngineError
+    for NaN or infinite outputs.
     """
     if not all(np.isfinite(found).all() for found in (logits, routing, familiarity, evidence) if found is not None):
         raise EngineError(
@@ -83,7 +87,8 @@ def decide(
     weights = {str(stage): round(float(weight), 6) for stage, weight in enumerate(routing, start=1)}
     lacking = _lacking(manifest, int(best[0]), float(familiarity))
     odds = None if evidence is None else round(float(evidence[best[0]]) - lacking, 4)
-    if lacking > 0 or (odds is not None and odds < STILL):
+    least = FAINTEST if manifest.classes[best[0]].moves else STILL
+    if lacking > 0 or (odds is not None and odds < least):
         return Decision(top=top, routing=weights, state="unknown", evidence=odds)
     return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known", evidence=odds)
 

@@ -54,7 +54,7 @@ def make_manifest(**changes: Any) -> Manifest:
         schema=SCHEMA,
         name="toy",
         stage=STAGES,
-        classes=tuple(ClassEntry(name=name, stage=stage) for name, stage in CLASSES),
+        classes=tuple(ClassEntry(name=name, stage=stage, moves=False) for name, stage in CLASSES),
         clip=make_clip_spec(),
         preprocess=make_preprocess_spec(),
         motion=None,

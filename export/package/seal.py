@@ -61,12 +61,14 @@ def finish(folder: Path, options: Options) -> None:
 def _manifest(stage: Stage, files: Files, certificates: Sequence[Certificate], folder: Path) -> Manifest:
     record = stage.record
     held = sorted(path for path in folder.rglob("*") if path.is_file())
+    learnt = [(name, number) for number, names in enumerate(record.stages, start=1) for name in names]
     return Manifest(
         schema=SCHEMA,
         name=stage.name,
         stage=record.stage,
         classes=tuple(
-            ClassEntry(name=name, stage=number) for number, names in enumerate(record.stages, start=1) for name in names
+            ClassEntry(name=name, stage=number, moves=moves)
+            for (name, number), moves in zip(learnt, stage.model.head.combiner.moving, strict=True)
         ),
         clip=record.clip,
         preprocess=record.preprocess,

@@ -16,7 +16,7 @@ from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.runtime.contract.sampling import ClipSpec
 from stpr.runtime.contract.upgrade import UPGRADES
 
-SCHEMA: Final = 3  # written; readable are this and the keys of UPGRADES
+SCHEMA: Final = 4  # written; readable are this and the keys of UPGRADES
 Score: TypeAlias = Literal["likelihood_ratio", "cosine"]
 Precision: TypeAlias = str  # any name known to the exporter; engines read the types from the graph
 
@@ -34,10 +34,14 @@ class GraphName(str, Enum):
 
 
 class ClassEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A class, in logit order, and the stage (from 1) in which it was learnt."""
+    """A class, in logit order, and the stage (from 1) in which it was learnt.
+
+    `moves`: whether it is recognised by how it moves, so that a window needs evidence of it to get its label.
+    """
 
     name: str
     stage: int
+    moves: bool
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

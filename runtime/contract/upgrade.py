@@ -31,4 +31,9 @@ def from_2(tree: Tree) -> Tree:
     return {**tree, "schema": 3, "motion": None}
 
 
-UPGRADES: Final[Mapping[int, Callable[[Tree], Tree]]] = {1: from_1, 2: from_2}
+def from_3(tree: Tree) -> Tree:
+    """Schema 3 did not say which classes need evidence, so none does."""
+    return {**tree, "schema": 4, "classes": [{**entry, "moves": False} for entry in tree["classes"]]}
+
+
+UPGRADES: Final[Mapping[int, Callable[[Tree], Tree]]] = {1: from_1, 2: from_2, 3: from_3}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import EngineError
-from stpr.runtime.contract.manifest import UnknownSpec
-from stpr.runtime.decision import WARMING_UP, Decision, decide, softmax, strongest
+from stpr.runtime.contract.manifest import ClassEntry, UnknownSpec
+from stpr.runtime.decision import FAINTEST, WARMING_UP, Decision, decide, softmax, strongest
 from tests.factories import CLASSES, make_manifest
 
 numbers = st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3).map(lambda values: np.array(values, np.float32))
@@ -95,6 +95,17 @@ def test_evidence_pays_for_what_familiarity_lacks(familiarity: float, lacking: f
     seen = (np.eye(3, dtype=np.float32)[0], ROUTING, np.array(familiarity, np.float32), np.full(3, 1.5, np.float32))
     assert decide(make_manifest(), *seen).evidence == 1.5
     assert decide(make_manifest(unknown=spec), *seen).evidence == pytest.approx(1.5 - lacking, abs=1e-4)
+
+
+@pytest.mark.parametrize(("evidence", "state"), [(FAINTEST, "known"), (FAINTEST - 0.01, "unknown")])
+def test_a_class_that_moves_needs_evidence_for_its_label(evidence: float, state: str) -> None:
+    moving = make_manifest(classes=tuple(ClassEntry(name=name, stage=stage, moves=True) for name, stage in CLASSES))
+    seen = (np.eye(3, dtype=np.float32)[0], ROUTING, FAMILIAR, np.array([evidence, 9.0, 9.0], np.float32))
+    decision = decide(moving, *seen)
+    assert (decision.state, decision.label is None) == (state, state == "unknown")
+    assert decision.top[0][0] == CLASSES[0][0]
+    assert decision.evidence == pytest.approx(evidence)
+    assert decide(make_manifest(), *seen).state == "known"  # one recognised by appearance needs only its energy
 
 
 def test_the_loudest_span_speaks_and_pays_for_its_chances() -> None:

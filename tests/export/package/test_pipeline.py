@@ -22,7 +22,7 @@ from stpr.runtime.check import check_bundle
 from stpr.runtime.contract.bundle import GOLDEN, MANIFEST, PARITY, newest_bundle, open_bundle
 from stpr.runtime.contract.durable import locked
 from stpr.runtime.contract.errors import BundleError, CheckpointError, DataError, RecipeError
-from stpr.runtime.contract.manifest import GraphName, Precision
+from stpr.runtime.contract.manifest import SCHEMA, GraphName, Precision
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.motions import CLASSES
@@ -46,6 +46,7 @@ def test_a_bundle_holds_what_is_promised_and_nothing_else(bundles: list[Path]) -
     assert [(entry.name, entry.stage) for entry in bundle.manifest.classes] == [
         (name, index // 2 + 1) for index, name in enumerate(CLASSES[:6])
     ]
+    assert not any(entry.moves for entry in bundle.manifest.classes)  # without evidence, labels need none
     assert (bundle.manifest.precision, bundle.manifest.temperature) == ("fp32", 0.05)
     assert bundle.manifest.provenance["recipe"] == "by-chance"
     assert {name: graph.variants["fp32"] for name, graph in bundle.manifest.graphs.items()} == {
@@ -212,4 +213,4 @@ def test_a_bundle_that_another_process_is_writing_is_left_to_it(run: Path, tmp_p
 def test_no_pickle_anywhere(bundles: list[Path]) -> None:
     with np.load(bundles[-1] / "golden.npz", allow_pickle=False) as arrays:
         assert sorted(arrays) == ["familiarity", "features", "frames", "logits", "routing"]
-    assert json.loads((bundles[-1] / MANIFEST).read_bytes())["manifest"]["schema"] == 3
+    assert json.loads((bundles[-1] / MANIFEST).read_bytes())["manifest"]["schema"] == SCHEMA

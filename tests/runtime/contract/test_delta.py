@@ -50,7 +50,7 @@ def shipped(tmp_path: Path) -> Shipped:
         golden.write(b"other answers")
     before = open_bundle(old).manifest
     files = {str(file.relative_to(new)): file_entry(file) for file in sorted(new.rglob("*.*")) if file.name != MANIFEST}
-    classes = (*before.classes, ClassEntry(name="spin", stage=3))
+    classes = (*before.classes, ClassEntry(name="spin", stage=3, moves=False))
     manifest = msgspec.structs.replace(before, stage=3, classes=classes, files=files)
     (new / MANIFEST).write_bytes(manifest_bytes(manifest))
     delta = write_delta(open_bundle(old), open_bundle(new), tmp_path / "update-2-to-3")

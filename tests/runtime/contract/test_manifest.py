@@ -31,7 +31,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
     chosen = draw(names)
     stages = sorted(draw(st.lists(st.integers(1, 4), min_size=len(chosen), max_size=len(chosen))))
     ranks = {stage: rank for rank, stage in enumerate(sorted(set(stages)), start=1)}
-    classes = tuple(ClassEntry(name=name, stage=ranks[stage]) for name, stage in zip(chosen, stages, strict=True))
+    classes = tuple(
+        ClassEntry(name=name, stage=ranks[stage], moves=False) for name, stage in zip(chosen, stages, strict=True)
+    )
     return make_manifest(
         classes=classes,
         stage=len(ranks),
@@ -129,9 +131,15 @@ def test_the_digest_is_that_of_every_field() -> None:
     ("changes", "message"),
     [
         ({"classes": ()}, "distinct class names"),
-        ({"classes": (ClassEntry(name="a", stage=1), ClassEntry(name="a", stage=2))}, "distinct class names"),
-        ({"classes": (ClassEntry(name="a", stage=2), ClassEntry(name="b", stage=1))}, "must run from 1 to 2"),
-        ({"classes": (ClassEntry(name="a", stage=1),)}, "must run from 1 to 2"),
+        (
+            {"classes": (ClassEntry(name="a", stage=1, moves=False), ClassEntry(name="a", stage=2, moves=False))},
+            "distinct class names",
+        ),
+        (
+            {"classes": (ClassEntry(name="a", stage=2, moves=False), ClassEntry(name="b", stage=1, moves=False))},
+            "must run from 1 to 2",
+        ),
+        ({"classes": (ClassEntry(name="a", stage=1, moves=False),)}, "must run from 1 to 2"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"files": {}}, "without a digest in `files`"),
         ({"graphs": {}}, "fp32 lacks encoder, head, clip"),

@@ -38,8 +38,9 @@ def test_there_is_one_of_every_schema_before_the_present() -> None:
     assert [written(bundle)["manifest"]["schema"] for bundle in OLD.values()] == list(OLD)
 
 
-def test_the_second_schema_is_kept_with_evidence() -> None:
-    assert [gives_evidence(bundle) for bundle in OLD.values()] == [False, True]
+def test_later_schemas_are_kept_with_evidence_and_then_motion() -> None:
+    assert [gives_evidence(bundle) for bundle in OLD.values()] == [False, True, True]
+    assert [open_bundle(bundle).manifest.motion is not None for bundle in OLD.values()] == [False, False, True]
 
 
 @pytest.mark.parametrize("bundle", OLD.values(), ids=OLD)
@@ -49,7 +50,7 @@ def test_it_opens_in_the_present_schema_under_its_own_digest(bundle: Path) -> No
     assert opened.digest == written(bundle)["digest"]
     assert opened.manifest.class_names == ("slide_right", "slide_left", "turn_clockwise", "turn_counterclockwise")
     assert [opened.graph(name).name for name in GraphName] == ["encoder.onnx", "head.onnx", "clip.onnx"]
-    assert opened.manifest.motion is None
+    assert not any(entry.moves for entry in opened.manifest.classes)  # so labels are as they were
     proofs = written(bundle)["manifest"]["parity"]
     one_for_all = dict.fromkeys(("features", "logits", "routing", "familiarity"), 1e-4)  # schema 1
     assert opened.manifest.tolerances == (proofs["fp32"]["tolerances"] if "fp32" in proofs else one_for_all)

@@ -30,7 +30,7 @@ def make_next(
     bundle = open_bundle(old)
     for name in GraphName:
         _change(new / f"{name}.onnx", other_encoder=other_encoder, agrees=agrees, new_alone=new_alone)
-    classes = (*bundle.manifest.classes, ClassEntry(name=NEW, stage=bundle.manifest.stage + 1))
+    classes = (*bundle.manifest.classes, ClassEntry(name=NEW, stage=bundle.manifest.stage + 1, moves=False))
     widths = {"logits": len(classes), "routing": bundle.manifest.stage + 1}
     graphs = {name: _spec(spec, widths) for name, spec in bundle.manifest.graphs.items()}
     changes = {"classes": classes, "stage": bundle.manifest.stage + 1, "graphs": graphs} | changes

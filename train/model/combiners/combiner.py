@@ -71,6 +71,13 @@ class Combiner(nn.Module):
         """Whether the statistics distinguish a whole action from a fragment, which events need."""
         return isinstance(self.statistics, ClipStatistics) and self.statistics.tells_events
 
+    @property
+    def moving(self) -> tuple[bool, ...]:
+        """Which classes, in logit order, evidence recognises by how they move; none without evidence."""
+        if not isinstance(self.statistics, ClipStatistics) or not self.gives_evidence:
+            return (False,) * self.classes
+        return self.statistics.moving
+
     def evidence(self, features: Tensor) -> Tensor:
         """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; only if `gives_evidence`."""
         assert isinstance(self.statistics, ClipStatistics)

@@ -125,6 +125,12 @@ class ClipStatistics(ClipScores):
         return self.wholeness is not None and self.wholeness.is_calibrated
 
     @property
+    def moving(self) -> tuple[bool, ...]:
+        """Which classes are recognised by how they move; only if `tells_events`."""
+        assert self.wholeness is not None
+        return tuple(self.wholeness.moving.tolist())
+
+    @property
     def classes(self) -> int:
         """The number of classes learnt so far."""
         return len(self._views()[0].means)

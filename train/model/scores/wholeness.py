@@ -157,6 +157,11 @@ class Wholeness(nn.Module):
         self.floors = self.floors.new_zeros(classes)
 
     @property
+    def moving(self) -> Tensor:
+        """Which classes `(C,)` are recognised by how they move; those recognised by appearance have no halves."""
+        return (self.halves[:, 0] != self.halves[:, 1]).any(dim=1)
+
+    @property
     def parts(self) -> Tensor:
         """The mean descriptions of fragments `(2 + 2C, S)`, those of stills and of transitions first."""
         return torch.cat([self.pauses, self.halves.flatten(0, 1)])

@@ -97,6 +97,7 @@ def test_what_is_told_by_its_look_has_no_parts() -> None:
     between = described.between.mean(dim=0)
     torch.testing.assert_close(wholeness.halves[0], torch.stack([between, between]))
     torch.testing.assert_close(wholeness.halves[1, 0], described.coming[2:].mean(dim=0))
+    assert wholeness.moving.tolist() == [False, True]
 
 
 def test_the_four_numbers_are_those_of_a_loop() -> None:
