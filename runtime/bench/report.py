@@ -164,7 +164,7 @@ def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
         "",
         f"An event is right if it starts within its action or {report.tolerance:g} s after; each action counts once."
         " Delay: from the action's end until the event was reported, in seconds.",
-        "Still: the share of windows without any action that are classified as one. Heard as: the labels that were"
+        "Still: the share of windows without any action that are classified as one. Confused with: the labels that were"
         " reported instead of an action.",
         "",
     ]
