@@ -25,6 +25,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "export/parity/test_gate.py",
     "export/precisions/test_variants.py",
     "export/served",
+    "export/test_targets.py",
     "export/test_cli.py",
     "export/test_measure_engines.py",
     "export/test_targets.py",

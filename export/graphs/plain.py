@@ -12,18 +12,66 @@ import onnx_ir
 import onnxscript.optimizer
 from onnx_ir import DataType, Model, Node, Value
 from onnx_ir.tape import Tape
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules import common
 
 FLOAT: Final = DataType.FLOAT
+# Those of onnxscript's rewrites that traced graphs need. Its default ones also compare every slice with every other, to
+# make a Split of them, which would take most of the time.
+RULES: Final = (
+    common.materialize_reshape_shape_rule,
+    common.squeeze_reshape_1d_rule,
+    common.flatten_to_reshape_rule,
+    common.reshape_reshape_rule,
+    common.unsqueeze_unsqueeze_rule,
+    common.no_op_transpose_rule,
+    common.transpose_transpose_rule,
+    common.collapse_slice_rule,
+    common.collapse_slice2_rule,
+    common.no_op_cast_rule,
+    common.cast_cast_rule,
+    common.no_op_expand_rule,
+    common.cast_constant_of_shape_rule,
+    common.cast_constant_of_shape_without_value_rule,
+    common.mul_by_1_rule,
+    common.add_0_rule,
+    common.sub_0_rule,
+    common.div_by_1_rule,
+    common.dropout_inference_rule,
+    common.dropout_zero_rule,
+    common.min_min_rule,
+    common.max_max_rule,
+    common.min_max_rule,
+    common.max_min_rule,
+    common.successive_clip_rule,
+    common.successive_clip_relu_rule,
+    common.successive_relu_clip_rule,
+    common.successive_relu_rule,
+    common.normalize_pad_format_conv_rule,
+    common.fuse_pad_into_conv_rule,
+    common.no_op_static_scatter_nd_rule,
+    common.no_op_dynamic_scatter_nd_rule,
+    common.remove_optional_bias_from_conv_rule,
+    common.remove_optional_bias_from_gemm_rule,
+)
 
 
 def simplify(model: Model) -> None:
     """Optimise a graph whose first input has the batch axis, and rewrite its remaining shape computations and masks."""
-    onnxscript.optimizer.optimize(model)  # constant folding
+    _fold(model)
+    _fold(model)  # what the rewrites have made constant
     drop_open_masks(model)
     sum_over_batch(model)
-    onnxscript.optimizer.optimize(model)  # removes unused nodes
+    _fold(model)
+    onnxscript.optimizer.optimize(model, num_iterations=0)  # merges equal nodes and constants
     drop_allowzero(model)
     free_outputs(model)
+
+
+def _fold(model: Model) -> None:
+    """Compute what is constant, and apply RULES; unused nodes are removed."""
+    onnxscript.optimizer.fold_constants(model, onnx_shape_inference=True)
+    rewrite(model, RULES)
 
 
 def drop_open_masks(model: Model) -> None:

@@ -145,6 +145,7 @@ def test_a_bundle_is_signed_with_the_key_that_keygen_made(
     assert wrong.output.startswith("Error: fleet.pub is not a private Ed25519 key")
 
 
+@pytest.mark.rare  # exports three times
 def test_a_bundle_over_its_budget_is_refused_with_what_weighs_most(
     run: Path, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_bundle_that_takes_longer_than_allowed_is_refused_before_the_proof(
     assert open_bundle(made).digest == open_bundle(bundles[0]).digest  # a limit that holds changes nothing
 
 
+@pytest.mark.rare
 def test_a_target_chooses_the_precision_and_refuses_what_it_can_not_take(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

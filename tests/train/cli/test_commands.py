@@ -68,7 +68,7 @@ def test_a_name_that_is_none_of_the_commands_is_a_recipe() -> None:
     assert done.stderr.splitlines()[-1].startswith("Error: no recipe 'adit'")
 
 
-@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("dry", [[], pytest.param(["--dry-run"], marks=pytest.mark.rare)])
 @pytest.mark.parametrize(("change", "near"), [("method=spr", "stpr"), ("router.kind=row", "raw")])
 def test_a_name_that_nobody_knows_is_refused_before_anything_is_written(
     change: str, near: str, dry: list[str], tmp_path: Path
