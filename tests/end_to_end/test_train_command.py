@@ -190,6 +190,7 @@ def test_finetuning_stands_beside_in_the_report(work: Path, begun: Path) -> None
     assert not any("experts.1" in name for name in load_file(work / "plain" / "stage-2" / "model.safetensors"))
 
 
+@pytest.mark.rare
 @pytest.mark.usefixtures("whole")
 def test_joint_training_says_that_it_keeps_videos_and_is_resumed_to_the_bit(
     work: Path, monkeypatch: pytest.MonkeyPatch
@@ -212,6 +213,7 @@ def test_joint_training_says_that_it_keeps_videos_and_is_resumed_to_the_bit(
     refused(command(work, "joint alone", "--resume", method="joint"), said, before=["note: joint keeps", "stage 1"])
 
 
+@pytest.mark.rare
 @pytest.mark.usefixtures("whole")
 def test_adapters_in_the_blocks_read_pixels_anew_each_epoch(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []

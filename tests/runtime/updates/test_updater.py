@@ -102,7 +102,9 @@ def told(one: Prediction) -> tuple[Any, ...]:
     return one.state, one.label, one.score, one.top, one.routing
 
 
-@pytest.mark.parametrize(("other_encoder", "swaps"), [(False, 20), (True, 100)], ids=["same encoder", "other encoder"])
+@pytest.mark.parametrize(
+    ("other_encoder", "swaps"), [(False, 20), pytest.param(True, 100, marks=pytest.mark.rare)], ids=["same", "other"]
+)
 def test_a_hundred_swaps_lose_no_frame_and_say_nothing_wrong(tmp_path: Path, other_encoder: bool, swaps: int) -> None:
     """Each prediction is the one that its bundle would have made, had it watched alone from the first frame on."""
     old = make_bundle(tmp_path / "watched", motion=MOTION)
