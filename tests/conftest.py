@@ -19,6 +19,7 @@ settings.load_profile("stpr")
 
 HERE: Final = Path(__file__).parent
 SLOW: Final = (  # folders and files that take more than some seconds: whole runs, exports, statistics over seeds
+    "architecture/test_import_rules.py",
     "end_to_end",
     "export/graphs",
     "export/package",
@@ -63,6 +64,7 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/model/scores/test_reliability.py",
     "runtime/sources/test_live.py",
     "runtime/sources/test_reasons.py",
+    "runtime/sources/test_relay.py",
     "runtime/sources/test_recorded.py",
     "runtime/sources/test_waiting.py",
     "train/report/test_needs.py",
