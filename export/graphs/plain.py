@@ -16,8 +16,8 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules import common
 
 FLOAT: Final = DataType.FLOAT
-# Those of onnxscript's rewrites that traced graphs need. Its default ones also compare every slice with every other, to
-# make a Split of them, which would take most of the time.
+# onnxscript's default rewrites, without those that no graph here can use (weights are inputs, so no batch norm is
+# fused), and without the one that compares all slices with each other, to make a Split of them, which takes longest.
 RULES: Final = (
     common.materialize_reshape_shape_rule,
     common.squeeze_reshape_1d_rule,

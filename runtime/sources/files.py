@@ -121,13 +121,20 @@ def open_file(path: Path, threads: int | None = None) -> RecordedSource:
     if not device.isOpened() and not path.stat().st_size:
         raise SourceError(f"{shown(path)} is empty; copy or record it again.")
     if not device.isOpened():
-        with path.open("rb") as file:
-            why = why_no_video(file)
-        unknown = "can't be decoded: it is damaged, truncated or not a video; copy or record it again"
-        raise SourceError(f"{shown(path)} {why or unknown}.")
+        raise SourceError(f"{shown(path)} {_why_closed(path)}.")
     if shows_memory(name):
         raise SourceError(f"{shown(path)} {WHY}.")
     return open_video(device, shown(path), seconds_shown(path))
+
+
+def _why_closed(path: Path) -> str:
+    """Why OpenCV can't open a file, to follow its name."""
+    try:
+        with path.open("rb") as file:
+            why = why_no_video(file)
+    except OSError as error:
+        return f"can't be read ({error.strerror}); check its permissions and the disk"
+    return why or "can't be decoded: it is damaged, truncated or not a video; copy or record it again"
 
 
 def open_video(

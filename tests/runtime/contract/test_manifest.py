@@ -32,7 +32,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
     stages = sorted(draw(st.lists(st.integers(1, 4), min_size=len(chosen), max_size=len(chosen))))
     ranks = {stage: rank for rank, stage in enumerate(sorted(set(stages)), start=1)}
     classes = tuple(
-        ClassEntry(name=name, stage=ranks[stage], moves=False) for name, stage in zip(chosen, stages, strict=True)
+        ClassEntry(name=name, stage=ranks[stage], moves=draw(st.booleans()))
+        for name, stage in zip(chosen, stages, strict=True)
     )
     return make_manifest(
         classes=classes,

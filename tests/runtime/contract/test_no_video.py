@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
+import os
 import re
 import shutil
 import subprocess
@@ -70,6 +72,17 @@ def test_what_it_is_instead_is_named(tmp_path: Path, make: Callable[[bytes], byt
     with pytest.raises(DataError, match=rf"clip\.mp4 .*{re.escape(words)}.*skip list") as training:
         VideoFile(file)
     assert "damaged" not in device.value.message + training.value.message
+
+
+def test_what_can_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"no video at all")
+
+    def refuse(*_: object, **__: object) -> None:  # root may read any file
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SourceError, match=r"clip\.mp4 can't be read \(Permission denied\); check its permissions"):
+        open_source(str(tmp_path / "clip.mp4"))
 
 
 @pytest.mark.skipif(FFMPEG is None, reason="FFmpeg's command is not installed")
