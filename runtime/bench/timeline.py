@@ -1,7 +1,7 @@
 """Draw the timeline of an untrimmed video: actions above, detected events below, half a minute per row.
 
     names of actions, on as many lines as needed
-    ███ told  ▒▒▒ missed                 actions
+    ███ found  ▒▒▒ missed                 actions
      ██ right  ██ false ─|               events: from start to end, and the time of the report
     names of events
 
@@ -136,9 +136,9 @@ def _rows(happened: Sequence[_Bar], reported: Sequence[_Bar], seconds: float) ->
 
 def _draw_key(canvas: Canvas, *, with_not_learnt: bool) -> None:
     """Draw the legend, at the right of the second line."""
-    key: list[tuple[str, Colour]] = [("told, right", RIGHT), ("missed", MISSED), ("false", WRONG)]
+    key: list[tuple[str, Colour]] = [("found, right", RIGHT), ("missed", MISSED), ("false", WRONG)]
     key += [("not learnt", NOT_LEARNT)] if with_not_learnt else []
-    caption = "when it was said"
+    caption = "when it was reported"
     x = WIDTH - RIGHT_EDGE - canvas.measure(caption, KEY)
     canvas.text(caption, (x, KEY_LINE), size=KEY, colour=SOFT)
     _draw_delay(canvas, x - 30, x - 10, KEY_LINE - 16, SOFT)
