@@ -53,9 +53,10 @@ class Combine(nn.Module):
 
         `outputs` is None without experts.
         """
-        logits, routing = self.head(features, features[:, :0] if outputs is None else outputs)
-        decision = (logits, routing, self.head.familiarity(features, logits))
-        return (*decision, self.head.evidence(features)) if self.gives_evidence else decision
+        clips = self.head.read(features)
+        logits, routing = self.head.combine(clips, features[:, :0] if outputs is None else outputs)
+        decision = (logits, routing, self.head.familiarity(clips, logits))
+        return (*decision, self.head.evidence(clips)) if self.gives_evidence else decision
 
 
 def decided(model: StPR) -> tuple[str, ...]:

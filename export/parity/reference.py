@@ -79,7 +79,8 @@ def join(batches: Sequence[Answers]) -> Answers:
 @one_thread()  # the head is cheap, and its rounding would depend on the number of threads
 def _head(model: StPR, features: Tensor) -> Answers:
     outputs, combiner = model.head.ask(features), model.head.combiner
-    logits, routing = combiner(features, outputs)
-    familiarity = combiner.familiarity(features, logits)
-    evidence = combiner.evidence(features) if combiner.gives_evidence else features[:, 0, :0]
+    clips = combiner.read(features)
+    logits, routing = combiner.combine(clips, outputs)
+    familiarity = combiner.familiarity(clips, logits)
+    evidence = combiner.evidence(clips) if combiner.gives_evidence else features[:, 0, :0]
     return Answers(*(tensor.numpy() for tensor in (features, outputs, logits, routing, familiarity, evidence)))

@@ -57,9 +57,10 @@ class StPR(nn.Module):
         """Evaluate test clips of one stage in one pass through the encoder."""
         features = self.encoder(inputs)
         unadapted = self.encoder.unadapted(inputs) if self.reads_unadapted else None
-        outputs = self.head.ask(features)
-        logits, routing = self.head.combiner(features, outputs, unadapted)
+        combiner, outputs = self.head.combiner, self.head.ask(features)
+        clips = combiner.read(features)
+        logits, routing = combiner.combine(clips, outputs, unadapted)
         right = torch.zeros_like(routing)
         right[:, min(stage, routing.shape[1]) - 1] = 1
-        oracle, _ = self.head.combiner(features, outputs, unadapted, given=right)
-        return Judgement(logits, routing, oracle, self.head.combiner.familiarity(features, logits))
+        oracle, _ = combiner.combine(clips, outputs, unadapted, given=right)
+        return Judgement(logits, routing, oracle, combiner.familiarity(clips, logits))

@@ -52,7 +52,7 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
     hold = scores.describe.held_still
     look = recognised_by_look(_alike(scores, features, held_still(features, hold)), labels, scores.classes)
     clips, whole, mostly = slid(features, _others(features, seed), hold)
-    pointed, length, cosines = scores.resemble(clips)
+    pointed, length, cosines = scores.resemble(scores.read(clips))
     best, meant = cosines.argmax(dim=1), labels.repeat(len(clips) // len(labels))
     counted = whole | ~((mostly > 1 - PART) & look[meant])
     right = (whole & (best == meant))[counted]
@@ -66,7 +66,7 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
 
 def _alike(scores: ClipStatistics, clips: Tensor, others: Tensor) -> Tensor:
     """Cosine similarity of clips `(n, T, D)` with `others` `(n, T, D)`, pair by pair: `(n,)`."""
-    return (scores.resemble(clips)[0] * scores.resemble(others)[0]) @ scores.shares
+    return (scores.resemble(scores.read(clips))[0] * scores.resemble(scores.read(others))[0]) @ scores.shares
 
 
 def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:
@@ -75,7 +75,7 @@ def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:
     if not isinstance(inputs, FrozenFeatures) or inputs.background is None or scores.wholeness is None:
         return None
     features = held.encoder(inputs.background.to(held.encoder.mean.device))
-    pointed, length, cosines = scores.resemble(features)
+    pointed, length, cosines = scores.resemble(scores.read(features))
     best = cosines.argmax(dim=1)
     numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best]
     return numbers[scores.describe.energy(features) > scores.wholeness.floors[best]]

@@ -77,12 +77,14 @@ def learn_threshold(model: StPR, held: StageClips, *, recall: float) -> float | 
     Random draws are added only if there are too few: they look less familiar than real clips, so they make the
     threshold too low.
     """
-    statistics, found = model.head.combiner.statistics, []
+    combiner, found = model.head.combiner, []
+    statistics = combiner.statistics
     few = len(held.inputs.labels) < FEWEST
     samples = held.samples(0, draws=few and statistics is not None and bool(statistics.settings.draws))
     for features in torch.split(samples.features, BATCH):
-        logits, _ = model.head(features)
-        found.append(model.head.combiner.familiarity(features, logits))
+        clips = combiner.read(features)
+        logits, _ = combiner.combine(clips, model.head.ask(features))
+        found.append(combiner.familiarity(clips, logits))
     return lower_bound(torch.cat(found).double().cpu().numpy(), recall)
 
 

@@ -28,7 +28,7 @@ def fit_trust(model: StPR, held: StageClips) -> None:
     if not isinstance(combiner, Mixture) or not len(model.head.experts):
         return
     features, offset = held.centre.features(), model.head.classes - len(held.classes)
-    scores = combiner.statistics.log_likelihoods(features)[:, offset:].double()
+    scores = combiner.statistics.log_likelihoods(combiner.read(features))[:, offset:].double()
     answers = combiner.expert_scores(model.head.ask(features))[:, offset:].double()
     labels = held.labels_from(offset)
 

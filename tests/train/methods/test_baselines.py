@@ -87,7 +87,7 @@ def test_closed_forms_do_not_know_the_order_of_stages(tables: dict[str, Any]) ->
         with torch.no_grad():
             # A posterior saturates, and would hide that two orders differ; what it was made of does not.
             statistics = model.head.combiner.statistics
-            scores = model(features)[0] if statistics is None else statistics.log_likelihoods(features)
+            scores = model(features)[0] if statistics is None else statistics.log_likelihoods(statistics.read(features))
             assert torch.equal(model(features)[0].argmax(dim=1), scores.argmax(dim=1))
         found.append(torch.empty_like(scores))
         found[-1][:, places] = scores
@@ -138,7 +138,7 @@ def test_lda_is_the_gaussian_posterior(parts: tuple[str, ...]) -> None:
     described = [(statistics.describe(clips).double().numpy(), labels.numpy()) for clips, labels in train]
     with torch.no_grad():
         logits, routing = model(features)
-        likelihoods = statistics.log_likelihoods(features)
+        likelihoods = statistics.log_likelihoods(statistics.read(features))
     posterior = slow_posterior(described, statistics.describe(features).double().numpy())
     np.testing.assert_allclose(torch.softmax(logits / 0.05, dim=1), posterior, atol=2e-3)  # the recipe's temperature
     assert torch.equal(logits.argmax(dim=1), likelihoods.argmax(dim=1))
@@ -166,7 +166,7 @@ def test_ranpac_is_the_ridge_regression_of_the_best_validation_error(parts: tupl
     assert scores.chosen.tolist() == pytest.approx([best, max(errors[best] / len(NAMES), SUREST)], rel=1e-6)
     features, _ = unseen()
     with torch.no_grad():
-        found = scores.log_likelihoods(features) * scores.chosen[1]
+        found = scores.log_likelihoods(scores.read(features)) * scores.chosen[1]
         points = scores.transform(scores.describe(features)).double().numpy()
         logits, routing = model(features)
     np.testing.assert_allclose(found, points @ solve(best) @ wanted, atol=1e-4)
@@ -197,7 +197,7 @@ def learn_probe(factor: float) -> Tensor:
     clips = [make_features(stage) for stage in (1, 2, 3)]
     features, labels = (torch.cat(column) for column in zip(*clips, strict=True))
     probe.update(Samples(factor * features, labels, torch.arange(len(labels))), 6)
-    return probe.log_likelihoods(factor * unseen()[0])
+    return probe.log_likelihoods(probe.read(factor * unseen()[0]))
 
 
 def test_lda_hears_the_posterior_alone_however_close_the_classes() -> None:
@@ -206,7 +206,7 @@ def test_lda_hears_the_posterior_alone_however_close_the_classes() -> None:
     assert statistics is not None
     many = 3 * torch.randn(5000, FRAMES, WIDTH, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        likelihoods = statistics.log_likelihoods(many)
+        likelihoods = statistics.log_likelihoods(statistics.read(many))
         assert torch.equal(model(many)[0].argmax(dim=1), likelihoods.argmax(dim=1))
 
 

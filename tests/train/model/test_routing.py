@@ -178,7 +178,7 @@ def test_statistics_do_not_depend_on_the_order_of_stages(likelihood: Literal["ga
         for part in parts:
             rows = labels[len(part)]
             statistics.update(Samples(part, rows, torch.arange(len(rows))), int(rows.max()) + 1)
-        return statistics.log_likelihoods(points)
+        return statistics.log_likelihoods(statistics.read(points))
 
     there, back = learnt(first, second), learnt(second, first)
     torch.testing.assert_close(there, back[:, [3, 4, 0, 1, 2]], rtol=1e-3, atol=1e-3)
@@ -191,7 +191,7 @@ def test_evidence_adds_the_posterior_mean_class_vector() -> None:
     with torch.no_grad():
         logits, _ = head(clips)
         assert head.combiner.statistics is not None
-        posterior = torch.softmax(head.combiner.statistics.log_likelihoods(clips), dim=1)
+        posterior = torch.softmax(head.combiner.statistics.log_likelihoods(head.combiner.read(clips)), dim=1)
     sure = posterior.amax(dim=1) > 0.999
     assert sure.sum() > 5
     assert torch.equal(logits[sure].argmax(dim=1), posterior[sure].argmax(dim=1))
@@ -217,10 +217,10 @@ def test_directions_are_compared_in_the_whitened_space_as_seen_from_the_middle_o
     seen, known = clips.mean(dim=1).double().numpy() - means.mean(axis=0), means - means.mean(axis=0)
     lengths = [np.sqrt(np.einsum("ns,st,nt->n", rows, inverse, rows)) for rows in (seen, known)]
     cosines = seen @ inverse @ known.T / lengths[0][:, None] / lengths[1]
-    found = statistics.log_likelihoods(clips)
+    found = statistics.log_likelihoods(statistics.read(clips))
     np.testing.assert_allclose(found, 7.0 * cosines, atol=7.0 * 2**-9)  # axes have eleven bits
     # Clips that a new place stretches away from that middle keep their likelihoods.
     view = statistics.views[0]
     assert isinstance(view, View)
     stretched = view.centre + 3.0 * (clips - view.centre)
-    torch.testing.assert_close(statistics.log_likelihoods(stretched), found, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(statistics.log_likelihoods(statistics.read(stretched)), found, rtol=2e-3, atol=2e-3)

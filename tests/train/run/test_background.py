@@ -134,7 +134,9 @@ def evidence(*, background: bool) -> tuple[float, float]:
     statistics = model.head.combiner.statistics
     assert isinstance(statistics, ClipStatistics)
     with torch.no_grad():
-        own, other = (statistics.evidence(clips).amax(dim=1).mean() for clips in (features, strange[20:]))
+        own, other = (
+            statistics.evidence(statistics.read(clips)).amax(dim=1).mean() for clips in (features, strange[20:])
+        )
     return float(own), float(other)
 
 

@@ -85,7 +85,10 @@ def shares_heard(monkeypatch: pytest.MonkeyPatch, *, look: float) -> tuple[float
     resting = torch.cat([whole[:, :half], whole[:, half : half + 1].expand(-1, FRAMES - half, -1)], dim=1)
     joint = torch.cat([whole[0::2, :half], whole[1::2, half:]], dim=1)
     with torch.no_grad():
-        told = [statistics.evidence(clips).amax(dim=1) > EventSettings().threshold for clips in (whole, resting, joint)]
+        told = [
+            statistics.evidence(statistics.read(clips)).amax(dim=1) > EventSettings().threshold
+            for clips in (whole, resting, joint)
+        ]
     return tuple(float(one.float().mean()) for one in told)  # type: ignore[return-value]
 
 

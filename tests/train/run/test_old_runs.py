@@ -47,9 +47,10 @@ def test_it_says_the_same_of_the_same_frames(run: Path, stage: int) -> None:
     with torch.no_grad():
         features = model.encoder(torch.from_numpy(frames()))
         logits, routing = model.head(features)
-        found = {"logits": logits, "routing": routing, "familiarity": combiner.familiarity(features, logits)}
+        clips = combiner.read(features)
+        found = {"logits": logits, "routing": routing, "familiarity": combiner.familiarity(clips, logits)}
         if combiner.gives_evidence:
-            found["evidence"] = combiner.evidence(features)
+            found["evidence"] = combiner.evidence(clips)
     if record.schema:
         assert found.keys() == said.keys()
     elif recipe.method == "streaming_lda":  # had the posterior at unit length for logits, and one idle expert

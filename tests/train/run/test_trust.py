@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods.build import build_model
 from stpr.train.model.combiners.mixture import Mixture
+from stpr.train.model.scores.reading import Reading
 from stpr.train.model.stpr import StPR
 from stpr.train.run.open_set_metrics import Floats
 from stpr.train.run.stage import learn_stage
@@ -81,8 +82,8 @@ def second_stage(skill: float, monkeypatch: pytest.MonkeyPatch) -> Mixture:
         noise[:, :2] = 1.0  # what the older expert says of its own classes has no part in this
         return noise + skill * F.pad(F.one_hot(labels, 2), (2, 0))
 
-    def scores(features: Tensor) -> Tensor:
-        return torch.randn(len(features), 4, generator=torch.Generator().manual_seed(1))
+    def scores(clips: Reading) -> Tensor:
+        return torch.randn(len(clips.features), 4, generator=torch.Generator().manual_seed(1))
 
     monkeypatch.setattr(combiner, "expert_scores", expert_scores)
     monkeypatch.setattr(combiner.statistics, "log_likelihoods", scores)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.runtime.contract.manifest import Score
+from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 
 
@@ -42,10 +43,20 @@ class Combiner(nn.Module):
         membership[-count:, owner] = 1
         self.membership = membership
 
+    def read(self, features: Tensor) -> Reading:
+        """Frame features of clips `(B, T, D)`, in the form that the methods below take."""
+        return Reading(features) if self.statistics is None else self.statistics.read(features)
+
     def forward(
         self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)` and routing `(B, E)` from frame features `(B, T, D)` and experts' outputs `(B, E, D)`.
+        """As `combine`, for frame features `(B, T, D)` that nothing else is computed of."""
+        return self.combine(self.read(features), outputs, unadapted, given)
+
+    def combine(
+        self, clips: Reading, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `(B, C)` and routing `(B, E)` of clips, given the experts' outputs `(B, E, D)`.
 
         `unadapted` are the features without adapters, if they differ; `given` `(B, E)` replaces the router's weights.
         """
@@ -78,10 +89,10 @@ class Combiner(nn.Module):
             return (False,) * self.classes
         return self.statistics.moving
 
-    def evidence(self, features: Tensor) -> Tensor:
-        """Log odds `(B, C)` of one whole action of each class in clips `(B, T, D)`; only if `gives_evidence`."""
+    def evidence(self, clips: Reading) -> Tensor:
+        """Log odds `(B, C)` of one whole action of each class; only if `gives_evidence`."""
         assert isinstance(self.statistics, ClipStatistics)
-        return self.statistics.evidence(features)
+        return self.statistics.evidence(clips)
 
     @property
     def score(self) -> Score:
@@ -90,8 +101,8 @@ class Combiner(nn.Module):
             return "cosine"
         return "likelihood_ratio"
 
-    def familiarity(self, features: Tensor, logits: Tensor) -> Tensor:
-        """How well clips `(B, T, D)` fit the classes learnt so far: `(B,)`; without statistics the largest logit."""
+    def familiarity(self, clips: Reading, logits: Tensor) -> Tensor:
+        """How well clips fit the classes learnt so far: `(B,)`; without statistics the largest logit."""
         if not isinstance(self.statistics, ClipStatistics):
             return logits.amax(dim=1)
-        return self.statistics.familiar(features)
+        return self.statistics.familiar(clips)

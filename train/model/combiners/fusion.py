@@ -9,6 +9,7 @@ from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.directions import unit
 from stpr.train.model.routing import RouterInputs, router_of
+from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import FusionSettings, RouterSettings
 
@@ -44,14 +45,12 @@ class Fusion(Combiner):
         if self.router.keeps_keys:
             self.keys = torch.cat([self.keys, blank])
 
-    def forward(
-        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    def combine(
+        self, clips: Reading, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logits `(B, C)` (cosines) and routing `(B, E)`."""
-        static = self.columns.appearance_of(features).mean(dim=1)
-        posterior = (
-            None if self.statistics is None else torch.softmax(self.statistics.log_likelihoods(features), dim=-1)
-        )
+        static = self.columns.appearance_of(clips.features).mean(dim=1)
+        posterior = None if self.statistics is None else torch.softmax(self.statistics.log_likelihoods(clips), dim=-1)
         inputs = RouterInputs(
             temporal=outputs - static[:, None],
             anchors=self.anchors,

@@ -8,6 +8,7 @@ from torch import Tensor
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.directions import unit
+from stpr.train.model.scores.reading import Reading
 
 
 class MeanFrame(Combiner):
@@ -25,11 +26,11 @@ class MeanFrame(Combiner):
         blank = self.class_vectors.new_zeros(count, self.class_vectors.shape[1])
         self.class_vectors = torch.cat([self.class_vectors, blank if vectors is None else vectors.to(blank)])
 
-    def forward(
-        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    def combine(
+        self, clips: Reading, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logits `(B, C)` (cosines) and routing `(B, 1)`."""
         del outputs, unadapted, given
-        static = self.columns.appearance_of(features).mean(dim=1)
+        static = self.columns.appearance_of(clips.features).mean(dim=1)
         logits = unit(static) @ unit(self.class_vectors).T
         return logits, torch.ones_like(logits[:, :1])

@@ -13,6 +13,7 @@ from torch import Tensor
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.directions import unit
+from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.statistics import ClipScores
 
 ELSEWHERE = 1e4  # nats by which classes of other stages are lowered
@@ -46,12 +47,12 @@ class Mixture(Combiner):
         self.class_vectors = torch.cat([self.class_vectors, blank if vectors is None else vectors.to(blank)])
         self.trust = torch.cat([self.trust, self.trust.new_zeros(self.membership.shape[1] - len(self.trust))])
 
-    def forward(
-        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    def combine(
+        self, clips: Reading, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logits `(B, C)` and routing `(B, E)`."""
         del unadapted
-        scores = self.statistics.log_likelihoods(features)
+        scores = self.statistics.log_likelihoods(clips)
         routing = self._of_stages(torch.log_softmax(scores, dim=-1)) if given is None else given.clamp_min(1e-30).log()
         if outputs.shape[1]:
             trust = (self.membership * self.trust).sum(dim=1)  # some engines don't support matrix-vector products

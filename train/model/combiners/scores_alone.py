@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.statistics import ClipScores
 
 
@@ -20,10 +21,10 @@ class ScoresAlone(Combiner):
         self.statistics: ClipScores
         self.temperature = temperature
 
-    def forward(
-        self, features: Tensor, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
+    def combine(
+        self, clips: Reading, outputs: Tensor, unadapted: Tensor | None = None, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits `(B, C)` and routing `(B, E)` of frame features `(B, T, D)`; without experts `outputs` is empty."""
+        """Logits `(B, C)` and routing `(B, E)`; without experts `outputs` is empty."""
         del outputs, unadapted, given
-        log_posterior = torch.log_softmax(self.statistics.log_likelihoods(features), dim=-1)
+        log_posterior = torch.log_softmax(self.statistics.log_likelihoods(clips), dim=-1)
         return self.temperature * log_posterior, log_posterior.exp() @ self.membership

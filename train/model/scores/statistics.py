@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from stpr.train.model.columns import Columns
+from stpr.train.model.directions import unit
 from stpr.train.model.scores.description import Description
 from stpr.train.model.scores.familiarity import Familiarity
 from stpr.train.model.scores.likeness import FEWEST_CLASSES, Likeness, likeness_to_other_classes
+from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.view import View
@@ -47,9 +49,13 @@ class ClipScores(nn.Module):
         """The input of the affine map for descriptions `(B, S)`; here the descriptions themselves."""
         return described
 
-    def log_likelihoods(self, features: Tensor) -> Tensor:
-        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
-        return (self.transform(self.describe(features)) - self.centre) @ self.weight.T + self.bias
+    def read(self, features: Tensor) -> Reading:
+        """What the methods below share of clips `(B, T, D)`, so that nothing is computed twice for a decision."""
+        return Reading(features, self.describe)
+
+    def log_likelihoods(self, clips: Reading) -> Tensor:
+        """Log p(clip | class) up to a constant per clip: `(B, C)`."""
+        return (self.transform(clips.described) - self.centre) @ self.weight.T + self.bias
 
     @property
     def decision_weights(self) -> dict[str, float]:
@@ -140,45 +146,35 @@ class ClipStatistics(ClipScores):
         """Whether familiarity is by direction (`Likeness`); with too few classes it is by distance."""
         return self.likeness is not None and self.classes >= FEWEST_CLASSES
 
-    def log_likelihoods(self, features: Tensor) -> Tensor:
-        """Log p(clip | class) up to a constant per clip: `(B, T, D)` -> `(B, C)`."""
+    def read(self, features: Tensor) -> Reading:
+        """See `ClipScores`."""
+        return Reading(features, self.describe, list(zip(self._views(), self.places, strict=True)))
+
+    def log_likelihoods(self, clips: Reading) -> Tensor:
+        """Log p(clip | class) up to a constant per clip: `(B, C)`."""
         if self.settings.likelihood == "gaussian":
-            return super().log_likelihoods(features)
-        pointed, _ = self.point(self.describe(features))
-        return self._weighted_cosines(pointed)
+            return super().log_likelihoods(clips)
+        return self._weighted_cosines(clips)
 
-    def point(self, described: Tensor) -> tuple[Tensor, Tensor]:
-        """Directions of descriptions `(B, S)`, normalised per view, and their distance from the centre `(B, 1)`."""
-        pointed, squares = [], []
-        for view, place in zip(self._views(), self.places, strict=True):
-            moved = view.whiten(view.in_units(described[:, place]))
-            length = moved.norm(dim=-1, keepdim=True)
-            pointed.append(moved / length.clamp_min(1e-12))
-            squares.append(length.square() * self.shares[place.start])
-        return torch.cat(pointed, dim=1), torch.stack(squares).sum(dim=0).sqrt()
+    def resemble(self, clips: Reading) -> tuple[Tensor, Tensor, Tensor]:
+        """Directions `(B, S)`, normalised per view; distances from the centre `(B, 1)`; mean cosines `(B, C)`."""
+        squares = [
+            length.square() * self.shares[place.start] for length, place in zip(clips.lengths, self.places, strict=True)
+        ]
+        length = torch.stack(squares).sum(dim=0).sqrt()
+        return torch.cat(clips.pointed, dim=1), length, self._weighted_cosines(clips) / self.concentrations.sum()
 
-    def resemble(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `point`, for clips `(B, T, D)`, and their mean cosines with the classes `(B, C)`."""
-        pointed, length = self.point(self.describe(features))
-        return pointed, length, self._weighted_cosines(pointed) / self.concentrations.sum()
-
-    def _weighted_cosines(self, pointed: Tensor) -> Tensor:
-        """Cosines `(B, C)` of directions `(B, S)` with the classes, summed over the views with their weights."""
-        views = enumerate(zip(self._views(), self.places, strict=True))
-        first, *others = (
-            self.concentrations[row] * (pointed[:, place] @ view.directions.T) for row, (view, place) in views
-        )
+    def _weighted_cosines(self, clips: Reading) -> Tensor:
+        """Cosines `(B, C)` with the classes, summed over the views with their weights."""
+        first, *others = (self.concentrations[row] * cosines for row, cosines in enumerate(clips.cosines))
         return sum(others, start=first)
 
-    def familiar(self, features: Tensor) -> Tensor:
-        """Familiarity of clips `(B, T, D)`: `(B,)`, by `Familiarity` or `Likeness`."""
-        described, views = self.describe(features), self._views()
-        seen = [view.in_units(described[:, place]) for view, place in zip(views, self.places, strict=True)]
+    def familiar(self, clips: Reading) -> Tensor:
+        """Familiarity `(B,)`, by `Familiarity` or `Likeness`."""
         if self.likeness is None or not self.knows_by_direction:
-            found: Tensor = self.familiarity(views, seen)
+            found: Tensor = self.familiarity(self._views(), clips.in_units)
             return found
-        moved = [view.whiten(part) for view, part in zip(views, seen, strict=True)]
-        alike: Tensor = self.likeness(moved, [view.directions for view in views], self._view_shares())
+        alike: Tensor = self.likeness(clips.whitened, clips.directions, self._view_shares())
         return alike
 
     def familiar_to_others(self, features: Tensor, label: int) -> Tensor:
@@ -196,16 +192,18 @@ class ClipStatistics(ClipScores):
         """Each view's share of the total weight: `(V,)`."""
         return self.shares[[place.start for place in self.places]]
 
-    def evidence(self, features: Tensor) -> Tensor:
-        """Log odds `(B, C)` that clips `(B, T, D)` show one whole action of each class."""
+    def evidence(self, clips: Reading) -> Tensor:
+        """Log odds `(B, C)` that clips show one whole action of each class."""
         assert self.wholeness is not None
-        found: Tensor = self.wholeness(self.measure(*self.resemble(features)), self.describe.energy(features))
+        found: Tensor = self.wholeness(self.measure(*self.resemble(clips)), self.describe.energy(clips.features))
         return found
 
     def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
         """What tells whole actions from fragments, of clips as `resemble` describes them: `Wholeness.measure`."""
         assert self.wholeness is not None
-        parts = self.point(self.wholeness.parts)[0] * self.shares
+        known, views = self.wholeness.parts, zip(self._views(), self.places, strict=True)
+        parts = torch.cat([unit(view.whiten(view.in_units(known[:, place]))) for view, place in views], dim=1)
+        parts = parts * self.shares
         return self.wholeness.measure(pointed @ parts.T, length, cosines)
 
     def class_place(self) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ def posterior(logits: Tensor) -> Tensor:
 
 def test_without_trust_the_scores_decide_alone() -> None:
     mixture, clips = filled(), features(7)
-    wanted = torch.softmax(mixture.statistics.log_likelihoods(clips).double(), dim=1)
+    wanted = torch.softmax(mixture.statistics.log_likelihoods(mixture.read(clips)).double(), dim=1)
     for given in (outputs(), outputs()[:, :0]):
         logits, routing = mixture(clips, given)
         torch.testing.assert_close(posterior(logits), wanted, atol=1e-6, rtol=1e-5)
@@ -61,7 +61,7 @@ def test_a_trusted_expert_speaks_among_its_own_classes_alone() -> None:
     mixture, clips, heard = filled(), features(7), outputs()
     mixture.trust = torch.tensor([3.0, 8.0, 5.0])
     logits, routing = mixture(clips, heard)
-    scores = mixture.statistics.log_likelihoods(clips).double()
+    scores = mixture.statistics.log_likelihoods(mixture.read(clips)).double()
     cosines = F.normalize(heard.double(), dim=-1) @ F.normalize(mixture.class_vectors.double(), dim=-1).T
     found = posterior(logits)
     for clip in range(len(clips)):

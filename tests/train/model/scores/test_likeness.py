@@ -76,21 +76,24 @@ def learnt(classes: int = 5) -> ClipStatistics:
 def test_a_shift_in_which_classes_do_not_differ_makes_no_stranger_but_a_new_class_is_one() -> None:
     statistics, moved = learnt(), torch.zeros(SIZE)
     moved[30:] = 3.0  # six deviations
-    same, shifted = (statistics.familiar(samples(by).features) for by in (0.0, moved))
+    same, shifted = (statistics.familiar(statistics.read(samples(by).features)) for by in (0.0, moved))
     new = torch.zeros(9, 2, SIZE)
     new[:, :, 7] = 6.0
-    assert shifted.median() > statistics.familiar(new).max() + 3
+    assert shifted.median() > statistics.familiar(statistics.read(new)).max() + 3
     assert same.median() >= shifted.median()
     by_distance = ClipStatistics(2, Columns(SIZE), StatisticsSettings(parts=("mean",), likelihood="cosine"))
     by_distance.update(samples(), 5)
-    assert by_distance.familiar(samples(moved).features).max() < by_distance.familiar(samples().features).min() - 10
+    assert (
+        by_distance.familiar(by_distance.read(samples(moved).features)).max()
+        < by_distance.familiar(by_distance.read(samples().features)).min() - 10
+    )
 
 
 def test_clips_of_a_class_left_out_look_as_if_it_had_never_been_learnt() -> None:
     statistics, taught = learnt(), samples()
     for label in range(5):
         own = taught.features[taught.labels == label]
-        assert statistics.familiar_to_others(own, label).max() < statistics.familiar(own).min()
+        assert statistics.familiar_to_others(own, label).max() < statistics.familiar(statistics.read(own)).min()
     means, clips = places(4), torch.randn(6, SIZE, dtype=torch.float64)
     found = likeness_to_other_classes([clips + 3], [means + 3], torch.ones(1, dtype=torch.float64))
     np.testing.assert_allclose(found, [slow(clip, means.numpy()) for clip in clips.numpy()], rtol=1e-9)

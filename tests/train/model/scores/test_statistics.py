@@ -123,11 +123,13 @@ def test_several_views_score_as_from_all_clips_at_once() -> None:
     found = learnt_views(*stages)
     wanted, weights = slow_views(stages, asked)
     np.testing.assert_allclose(found.concentrations, weights, rtol=5e-3, atol=0.02)
-    np.testing.assert_allclose(found.log_likelihoods(asked), wanted, rtol=0.01, atol=0.05)
+    np.testing.assert_allclose(found.log_likelihoods(found.read(asked)), wanted, rtol=0.01, atol=0.05)
     assert weights.max() > 2 * weights.min() > 0  # or they might as well be one number
     assert np.ptp(wanted) > 10
-    pointed, length, cosines = found.resemble(asked)
-    np.testing.assert_allclose(cosines * found.concentrations.sum(), found.log_likelihoods(asked), atol=1e-3)
+    pointed, length, cosines = found.resemble(found.read(asked))
+    np.testing.assert_allclose(
+        cosines * found.concentrations.sum(), found.log_likelihoods(found.read(asked)), atol=1e-3
+    )
     parts = [pointed[:, place].norm(dim=1) for place in found.describe.places]
     torch.testing.assert_close(torch.stack(parts), torch.ones(3, len(asked)))
     shares = found.concentrations / found.concentrations.sum()
@@ -143,8 +145,8 @@ def test_the_order_of_stages_does_not_matter() -> None:
     first, second, asked = moving_samples(0), moving_samples(1, classes=2), moving_samples(9).features
     one, other = learnt_views(first, second), learnt_views(second, first)
     torch.testing.assert_close(one.concentrations, other.concentrations, rtol=2e-3, atol=1e-2)
-    scores = other.log_likelihoods(asked)
-    torch.testing.assert_close(one.log_likelihoods(asked), scores[:, [2, 3, 4, 0, 1]], rtol=5e-3, atol=2e-2)
+    scores = other.log_likelihoods(other.read(asked))
+    torch.testing.assert_close(one.log_likelihoods(one.read(asked)), scores[:, [2, 3, 4, 0, 1]], rtol=5e-3, atol=2e-2)
 
 
 def test_the_order_of_clips_and_views_does_not_matter_but_a_clips_views_stay_in_one_half() -> None:
@@ -152,7 +154,9 @@ def test_the_order_of_clips_and_views_does_not_matter_but_a_clips_views_stay_in_
     turn = torch.from_numpy(np.random.default_rng(0).permutation(len(samples.labels)))
     shuffled = Samples(samples.features[turn], samples.labels[turn], samples.clips[turn])
     one, other = learnt_views(samples), learnt_views(shuffled)
-    torch.testing.assert_close(one.log_likelihoods(asked), other.log_likelihoods(asked), rtol=5e-3, atol=2e-2)
+    torch.testing.assert_close(
+        one.log_likelihoods(one.read(asked)), other.log_likelihoods(other.read(asked)), rtol=5e-3, atol=2e-2
+    )
     assert one.units.tolist() == [[[8.0, 4.0], [8.0, 4.0]]] * 3  # two views of each of four clips
 
 
@@ -164,8 +168,8 @@ def test_what_is_kept_makes_the_same_scores_again(stages: int) -> None:
     again.load_state_dict(found.state_dict())
     again.refresh()
     asked = moving_samples(9).features
-    assert torch.equal(found.log_likelihoods(asked), again.log_likelihoods(asked))
-    assert torch.equal(found.familiar(asked), again.familiar(asked))
+    assert torch.equal(found.log_likelihoods(found.read(asked)), again.log_likelihoods(again.read(asked)))
+    assert torch.equal(found.familiar(found.read(asked)), again.familiar(again.read(asked)))
     assert set(found.state_dict()) == {
         *("count", "units", "concentrations"),
         *(f"views.{view}.{name}" for view in range(3) for name in ("means", "scatter", "differences")),
