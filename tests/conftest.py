@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -132,6 +133,7 @@ RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/
     "train/report/test_run.py",
     "train/test_measure_first_session.py",
 )
+TIERS: Final = {"slow": SLOW, "rare": RARE}
 
 
 def pytest_configure() -> None:
@@ -144,15 +146,28 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of other tiers before they are imported, which takes longer than running some."""
+    chosen = config.getoption("markexpr")
+    left_out = [path for name, paths in TIERS.items() if f"not {name}" in chosen for path in paths]
+    return True if str(collection_path.relative_to(HERE)) in left_out else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of each tier, so that `-m` can choose among them, and run slow ones first: none is left alone."""
-    for name, paths in (("slow", SLOW), ("rare", RARE)):
-        marked = [HERE / path for path in paths]
-        assert all(path.exists() for path in marked), f"{name.upper()} in tests/conftest.py names what is not there"
+    for name, paths in TIERS.items():
+        marked = {str(HERE / path) for path in paths}
+        assert all(map(os.path.exists, marked)), f"{name.upper()} in tests/conftest.py names what is not there"
         for item in items:
-            if any(path == item.path or path in item.path.parents for path in marked):
+            if not marked.isdisjoint(_and_folders(str(item.path))):
                 item.add_marker(name)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@cache
+def _and_folders(file: str) -> list[str]:
+    """A file and the folders that it is in."""
+    return [file, *map(str, Path(file).parents)]
 
 
 @pytest.fixture(autouse=True)
