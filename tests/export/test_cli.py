@@ -27,6 +27,7 @@ def call(*arguments: str | float | Path, folder: Path, monkeypatch: pytest.Monke
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.rare  # exports four times; the next test exports once
 def test_the_newest_run_is_exported_and_what_must_be_shipped_is_said(
     run: Path, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_the_newest_run_is_the_one_whose_stage_was_written_last(tmp_path: Path) 
         newest_run(tmp_path / "old")
 
 
+@pytest.mark.rare  # exports four times
 def test_a_bundle_is_signed_with_the_key_that_keygen_made(
     run: Path, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_bundle_over_its_budget_is_refused_with_what_weighs_most(
     assert open_bundle(tmp_path / "out" / "by-chance" / "stage-1").digest == open_bundle(bundles[0]).digest
 
 
+@pytest.mark.rare  # exports four times
 def test_a_bundle_that_takes_longer_than_allowed_is_refused_before_the_proof(
     run: Path, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,7 @@ def test_onnxruntime_runs_each_gelu_of_the_head_as_one_node(exported: Exported, 
     assert (found["Gelu"] + found["BiasGelu"], found["Erf"]) == (layers, 0)
 
 
+@pytest.mark.rare  # traces a graph that test_motion proves
 def test_motion_is_plain_products_and_sums_that_every_engine_has() -> None:
     """Nothing that asks for shapes while it runs: small engines reject it, and TensorRT plans worse."""
     torch.manual_seed(0)

@@ -56,6 +56,7 @@ def test_a_bundle_holds_what_is_promised_and_nothing_else(bundles: list[Path]) -
     assert newest_bundle(bundle.path.parent.parent) == bundle.path
 
 
+@pytest.mark.rare  # exports twice more
 def test_a_bundle_is_the_same_bytes_whatever_the_number_of_threads(
     run: Path, bundles: list[Path], tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_half_precision_is_half_the_weights_and_combines_in_full(halved: Path, b
     assert allowed["logits"] <= 0.05
 
 
+@pytest.mark.rare  # traces a graph
 def test_clips_to_calibrate_int8_that_are_gone_are_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"int8 is calibrated on at least 48 training clips of the stage, but 96 of them are gone"

@@ -69,7 +69,9 @@ def test_a_name_that_is_none_of_the_commands_is_a_recipe() -> None:
 
 
 @pytest.mark.parametrize("dry", [[], pytest.param(["--dry-run"], marks=pytest.mark.rare)])
-@pytest.mark.parametrize(("change", "near"), [("method=spr", "stpr"), ("router.kind=row", "raw")])
+@pytest.mark.parametrize(
+    ("change", "near"), [("method=spr", "stpr"), pytest.param("router.kind=row", "raw", marks=pytest.mark.rare)]
+)
 def test_a_name_that_nobody_knows_is_refused_before_anything_is_written(
     change: str, near: str, dry: list[str], tmp_path: Path
 ) -> None:

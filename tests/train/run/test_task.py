@@ -74,6 +74,7 @@ def test_a_folder_is_learnt_as_one_stage_and_all_is_written_down(learnt: Path) -
     assert "name of a training file" not in said
 
 
+@pytest.mark.rare  # learns a folder; the next test learns two
 def test_a_folder_called_background_is_no_class(tmp_path: Path) -> None:
     videos = write_classes(tmp_path / "videos", "wave", "clap")
     (videos / "background").mkdir()
