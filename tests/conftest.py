@@ -94,6 +94,17 @@ SLOW: Final = (  # folders and files that take more than some seconds: whole run
     "train/report/test_page.py",
     "train/run/test_background.py",
     "train/run/test_open_set.py",
+    "runtime/bench/test_videos.py",
+    "runtime/contract/test_command.py",
+    "runtime/filters/test_watchdog.py",
+    "runtime/record/test_look.py",
+    "runtime/test_log.py",
+    "runtime/test_motions.py",
+    "train/datasets/test_motions_writer.py",
+    "train/learning/test_precision.py",
+    "train/run/test_calibration.py",
+    "train/run/test_clips.py",
+    "train/run/test_protocol.py",
 )
 RARE: Final = (  # takes minutes and rarely breaks: a tier of its own, `./tools/test --rare`, which CI runs as well
     "architecture/test_site.py",
