@@ -7,12 +7,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.train.learning.inputs import FrozenFeatures, PixelClips
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods.build import build_model
 from stpr.train.model.columns import Columns
+from stpr.train.model.scores.description import Description
 from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples, joined
 from stpr.train.model.scores.statistics import ClipStatistics
@@ -139,6 +141,28 @@ def test_several_views_score_as_from_all_clips_at_once() -> None:
     ]
     squares = torch.stack([one.square().sum(dim=1) for one in moved], dim=1) @ shares
     torch.testing.assert_close(length[:, 0], squares.sqrt(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_clip_is_described_once_for_all_that_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked, calls = learnt_views(moving_samples(0)), moving_samples(9).features, list[int]()
+    describe = Description.forward
+
+    def counted(self: Description, features: Tensor) -> Tensor:
+        calls.append(len(features))
+        return describe(self, features)
+
+    monkeypatch.setattr(Description, "forward", counted)
+    clips = found.read(asked)
+    assert not calls  # nor before it is needed
+    together = (found.log_likelihoods(clips), found.familiar(clips), *found.resemble(clips))
+    assert calls == [len(asked)]
+    alone = (
+        found.log_likelihoods(found.read(asked)),
+        found.familiar(found.read(asked)),
+        *found.resemble(found.read(asked)),
+    )
+    for one, other in zip(together, alone, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_order_of_stages_does_not_matter() -> None:
