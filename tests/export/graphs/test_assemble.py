@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,16 @@ def test_a_graph_is_opset_18_and_ir_10_without_einsum_functions_or_paths(exporte
     assert not any(attribute.name == "allowzero" for node in graph.graph.node for attribute in node.attribute)
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
     assert b".py" not in (exported.folder / f"{name}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("name", GraphName)
+def test_no_product_of_matrices_is_scaled_by_a_number_of_a_weight_file(exported: Exported, name: GraphName) -> None:
+    """onnxruntime-web fuses the two, and can't read the number there."""
+    graph = onnx.load(exported.folder / f"{name}.onnx", load_external_data=False).graph
+    outside = {tensor.name for tensor in graph.initializer if tensor.external_data and math.prod(tensor.dims) == 1}
+    products = {node.output[0] for node in graph.node if node.op_type == "MatMul"}
+    scaled = [node.name for node in graph.node if node.op_type in {"Mul", "Div"} and outside & {*node.input}]
+    assert not [node.name for node in graph.node if node.name in scaled and products & {*node.input}]
 
 
 @pytest.mark.parametrize("name", GraphName)

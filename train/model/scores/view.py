@@ -197,7 +197,8 @@ class View(nn.Module):
     def whiten(self, scaled: Tensor) -> Tensor:
         """Whiten clips `in_units` `(B, S)`."""
         if self.is_triangular:
-            return scaled @ (self.axes.to(scaled.dtype) - ZERO) * self.gain
+            # Not the product times `gain`: to fuse that, onnxruntime-web would need the scalar inside the graph.
+            return scaled @ ((self.axes.to(scaled.dtype) - ZERO) * self.gain)
         return self.turned(scaled, self.gain, self.more)
 
     def turned(self, scaled: Tensor, gain: Tensor, more: Tensor) -> Tensor:
