@@ -113,8 +113,8 @@ def test_no_product_of_matrices_is_scaled_by_a_number_of_a_weight_file(exported:
     graph = onnx.load(exported.folder / f"{name}.onnx", load_external_data=False).graph
     outside = {tensor.name for tensor in graph.initializer if tensor.external_data and math.prod(tensor.dims) == 1}
     products = {node.output[0] for node in graph.node if node.op_type == "MatMul"}
-    scaled = [node.name for node in graph.node if node.op_type in {"Mul", "Div"} and outside & {*node.input}]
-    assert not [node.name for node in graph.node if node.name in scaled and products & {*node.input}]
+    scales = [node for node in graph.node if node.op_type in {"Mul", "Div"} and products & {*node.input}]
+    assert not [node.name for node in scales if outside & {*node.input}]
 
 
 @pytest.mark.parametrize("name", GraphName)
