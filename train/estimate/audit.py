@@ -40,6 +40,7 @@ from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
 HORIZON: Final = 50  # number of stages up to which growth is projected
+NEW: Final = {"head.statistics.wholeness.background"}  # tensors that runs of earlier versions lack
 KEPT_AGAIN: Final = "train the stage again or put the file back"
 
 
@@ -181,7 +182,8 @@ def _unexplained(record: StageRecord, held: _StageFile, size: StageSize) -> list
             odd.append(f"{where} no setting explains the tensor {name} {shape}")
         elif (shape, held.bytes[name]) != (wanted, size.bytes[name]):
             odd.append(f"{where} {name} is {shape} in {held.bytes[name]:,} bytes; the settings explain {wanted}")
-    return odd + [f"{where} {name} is missing" for name in size.shapes if name not in held.shapes]
+    missing = [name for name in size.shapes if name not in held.shapes and name not in NEW]
+    return odd + [f"{where} {name} is missing" for name in missing]
 
 
 def _measured(record: StageRecord, held: _StageFile, size: StageSize) -> StageAudit:

@@ -19,8 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from stpr.train.methods import method_of
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.head import Head
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import UNKNOWN_KIND, kept_state, kind_of
+from stpr.train.run.events import GROUPS
 from stpr.train.settings.automatic import resolve
 from stpr.train.settings.recipe import Recipe
 
@@ -33,7 +35,8 @@ DEPENDS = {  # what the size of each kind of tensor depends on; letters as in `s
     "class vectors": "C x D: a row per class",
     "trust in experts": "a number per stage",
     "temperature": "two numbers",
-    "class statistics": "a row of S per class, and S x S; S by T, D and [statistics], or [ranpac] projection",
+    "class statistics": "a row of S per class, and S x S; S by T, D and [statistics], or [ranpac] projection; with"
+    f" [data] background {GROUPS} rows of S more",
     "memory": 'C x D: a row per class; with method = "ewc" a number per trained parameter',
     UNKNOWN_KIND: "unknown",
 }
@@ -68,6 +71,7 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
     for stage, count in enumerate(classes, start=1):
         with torch.device("meta"):
             method.grow(model, count)
+            _add_background(model, recipe)
             flops = head_flops(model.head).all
         state = kept_state(model)
         yield StageSize(
@@ -76,6 +80,13 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
             bytes={name: value.nbytes for name, value in state.items()},
             flops=flops,
         )
+
+
+def _add_background(model: StPR, recipe: Recipe) -> None:
+    """Make room for the means of background videos, whose number does not depend on the videos."""
+    statistics = model.head.combiner.statistics
+    if recipe.data.background and isinstance(statistics, ClipStatistics) and statistics.wholeness is not None:
+        statistics.wholeness.background = torch.zeros(GROUPS, statistics.size)
 
 
 def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, classes: Sequence[Sequence[str]]) -> list[int]:

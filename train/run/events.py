@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -11,17 +11,23 @@ from torch import Tensor
 
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
+from stpr.train.model.scores.groups import Groups, grouped
+from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
 from stpr.train.model.scores.wholeness import PART, Fragments, fragments, held_still, recognised_by_look, slid
 from stpr.train.run.open_set import FEWEST, lower_bound
 
 RECALL: Final = 0.99  # of a class's own clips; rejects stillness only, unfamiliar clips have their own threshold
+GROUPS: Final = 4  # means kept of the windows of background videos
 TINY: Final = 1e-12  # so that the logarithm is finite for clips without any motion
 
 
 @torch.no_grad()
 def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], classes: int, *, seed: int) -> None:
-    """Add the fragments of the newest stage to the scores, if they use fragments; `classes` counts all so far."""
+    """Add the fragments of the newest stage to the scores, if they use fragments; `classes` counts all so far.
+
+    Means of the background, if there is one, are replaced by those that the newest scores see.
+    """
     if not isinstance(scores, ClipStatistics) or scores.wholeness is None:
         return
     new = len(parts[0].classes)
@@ -34,6 +40,8 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     # Classes recognised by appearance may be still half of the time, but not all of it.
     scores.wholeness.update(described, labels, torch.where(look.cpu(), rested, moved), look)
     scores.refresh()
+    if (found := _background(scores, parts[0], seed)) is not None:
+        scores.wholeness.background = found.groups.means[torch.arange(GROUPS) % len(found.groups.means)]
 
 
 @torch.no_grad()
@@ -57,7 +65,8 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
     counted = whole | ~((mostly > 1 - PART) & look[meant])
     right = (whole & (best == meant))[counted]
     numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best][counted]
-    if (strange := _background(scores, held)) is not None:
+    if (found := _background(scores, held, seed)) is not None and found.moves:
+        strange = _measure_background(scores, found)
         numbers = torch.cat([numbers, strange])
         right = torch.cat([right, right.new_zeros(len(strange))])
     if min(int(right.sum()), int((~right).sum())) >= FEWEST:
@@ -69,16 +78,41 @@ def _alike(scores: ClipStatistics, clips: Tensor, others: Tensor) -> Tensor:
     return (scores.resemble(scores.read(clips))[0] * scores.resemble(scores.read(others))[0]) @ scores.shares
 
 
-def _background(scores: ClipStatistics, held: StageClips) -> Tensor | None:
-    """The four evidence inputs `(m, 4)` of background windows with enough motion for their most similar class."""
-    inputs = held.inputs
-    if not isinstance(inputs, FrozenFeatures) or inputs.background is None or scores.wholeness is None:
+class _Background(NamedTuple):
+    """Background windows `(m, T, D)`, whether each moves enough for its most similar class, and their groups."""
+
+    clips: Reading
+    moves: bool
+    groups: Groups
+
+
+def _background(scores: ClipStatistics, part: StageClips, seed: int) -> _Background | None:
+    """The windows that move enough for their most similar class; all if fewer than two do. None without background."""
+    inputs, wholeness = part.inputs, scores.wholeness
+    if not isinstance(inputs, FrozenFeatures) or inputs.background is None or wholeness is None:
         return None
-    features = held.encoder(inputs.background.to(held.encoder.mean.device))
-    pointed, length, cosines = scores.resemble(scores.read(features))
-    best = cosines.argmax(dim=1)
-    numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best]
-    return numbers[scores.describe.energy(features) > scores.wholeness.floors[best]]
+    features = part.encoder(inputs.background.to(part.encoder.mean.device))
+    best = scores.resemble(scores.read(features))[2].argmax(dim=1)
+    moving = scores.describe.energy(features) > wholeness.floors[best]
+    moves = int(moving.sum()) > 1
+    clips = scores.read(features[moving] if moves else features)
+    pointed = scores.resemble(clips)[0] * scores.shares.sqrt()  # whose products are the cosines of `resemble`
+    return _Background(clips, moves, grouped(clips.described, pointed, GROUPS, seed=seed))
+
+
+def _measure_background(scores: ClipStatistics, found: _Background) -> Tensor:
+    """The four evidence inputs `(m, 4)` of background windows that move.
+
+    Each is compared with the mean of its group without itself, which it would resemble for having a share in it.
+    """
+    assert scores.wholeness is not None
+    pointed, length, cosines = scores.resemble(found.clips)
+    own, rows = found.groups.own > 0, torch.arange(len(pointed))
+    unlike = scores.unlike(pointed)
+    halves, near = unlike[:, :-GROUPS], unlike[:, -GROUPS:][:, : own.shape[1]]
+    without = (pointed * scores.weighted_directions(found.groups.without)).sum(dim=1, keepdim=True)
+    unlike = torch.cat([halves, torch.where(own, without, near)], dim=1)
+    return scores.wholeness.measure(unlike, length, cosines)[rows, cosines.argmax(dim=1)]
 
 
 def energy_floors(energies: Tensor, labels: Tensor, classes: int) -> Tensor:

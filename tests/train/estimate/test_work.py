@@ -11,12 +11,16 @@ import torch
 
 from stpr.train.data.stages import Stage
 from stpr.train.data.videos import VideoFile
+from stpr.train.estimate.audit import audit
 from stpr.train.estimate.dry_run import dry_run
+from stpr.train.estimate.footprint import checkpoint_bytes
 from stpr.train.estimate.work import Clips, Work, work_of
 from stpr.train.learning import frozen_pass
 from stpr.train.learning.fit import Criterion
 from stpr.train.methods import METHODS
+from stpr.train.methods.build import build_model
 from stpr.train.model.backbone import Backbone
+from stpr.train.run.checkpoint import read_record
 from stpr.train.run.execute import execute
 from stpr.train.run.prepare import Request
 from stpr.train.run.progress import ShownProgress
@@ -141,6 +145,9 @@ def test_background_videos_are_foretold(
         assert foretold.preparation.frames > FRAMES * len(lengths)
         done = count_work(recipe, tmp_path / "run", monkeypatch, last=last, resume=resume)
         assert done == foretold.work
+    assert audit(tmp_path / "run").faults == ()
+    kept = read_record(tmp_path / "run", 3).kept
+    assert sum(tensor.bytes for tensor in kept) == checkpoint_bytes(recipe, build_model(recipe).encoder, STAGES)[-1]
 
 
 def test_a_background_that_a_run_would_refuse_is_a_problem(videos: Path, clip_folder: Path, tmp_path: Path) -> None:

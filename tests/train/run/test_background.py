@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from stpr.runtime.contract.errors import DataError, RecipeError
 from stpr.train.data.cache import FeatureCache
@@ -18,6 +19,7 @@ from stpr.train.methods.build import build_model
 from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.run.background import background_of
 from stpr.train.run.clips import VideoClips
+from stpr.train.run.events import GROUPS
 from stpr.train.run.progress import ShownProgress
 from stpr.train.run.stage import learn_stage
 from stpr.train.settings.recipe import Recipe
@@ -122,17 +124,28 @@ def test_a_covariance_without_an_inverse_is_one_line() -> None:
         learn_stage(build_model(settings), STAGES[0], make_inputs(1, clips=6), settings, make_fit(settings, 1))
 
 
-def evidence(*, background: bool) -> tuple[float, float]:
-    """Mean evidence of test clips, and of windows like the background: half of one class and half of another."""
-    settings = make_recipe(**EVENTS)
-    model, inputs = build_model(settings), make_inputs(1, clips=40)
+def strange_clips() -> Tensor:
+    """Clips that are half of one class and half of another."""
     features, labels = make_features(1, clips=40, split=2)
-    strange = (features[labels == 0] + features[labels == 1]) / 2 + 0.3 * torch.randn(40, FRAMES, features.shape[2])
-    if background:
-        inputs.background = strange[:20]
-    learn_stage(model, STAGES[0], inputs, settings, make_fit(settings, 1))
+    return (features[labels == 0] + features[labels == 1]) / 2 + 0.3 * torch.randn(40, FRAMES, features.shape[2])
+
+
+def learnt(background: Tensor | None, *stages: int, clips: int = 40) -> ClipStatistics:
+    settings = make_recipe(**EVENTS)
+    model = build_model(settings)
+    for stage in stages:
+        inputs = make_inputs(stage, clips=clips)
+        inputs.background = background
+        learn_stage(model, STAGES[stage - 1], inputs, settings, make_fit(settings, stage))
     statistics = model.head.combiner.statistics
     assert isinstance(statistics, ClipStatistics)
+    return statistics
+
+
+def evidence(*, background: bool) -> tuple[float, float]:
+    """Mean evidence of test clips, and of windows like the background."""
+    features, strange = make_features(1, clips=40, split=2)[0], strange_clips()
+    statistics = learnt(strange[:20] if background else None, 1)
     with torch.no_grad():
         own, other = (
             statistics.evidence(statistics.read(clips)).amax(dim=1).mean() for clips in (features, strange[20:])
@@ -146,3 +159,33 @@ def test_what_looks_like_the_background_is_no_action_and_actions_still_are() -> 
     assert silent < strange - 1
     assert taught - silent > own - strange
     assert taught > 0
+
+
+@pytest.mark.parametrize("stages", [(1,), (1, 2)])
+@pytest.mark.parametrize("clips", [40, 3])  # of three none is held out
+@pytest.mark.parametrize("windows", [1, 2, 40])
+def test_four_means_of_the_background_are_kept_whatever_there_is_of_it(
+    stages: tuple[int, ...], clips: int, windows: int
+) -> None:
+    torch.manual_seed(0)
+    strange = strange_clips()[:windows]
+    statistics = learnt(strange, *stages, clips=clips)
+    assert statistics.wholeness is not None
+    kept = statistics.wholeness.background
+    assert kept.shape == (GROUPS, statistics.size)
+    with torch.no_grad():
+        seen = statistics.read(strange)
+        near = statistics.unlike(statistics.resemble(seen)[0])
+    assert bool((near[:, -GROUPS:].amax(dim=1) >= near.amax(dim=1)).float().mean() > 0.9)  # like themselves
+    if windows > 1:  # a mean shows none of them
+        assert torch.cdist(seen.described, kept).min() > 0.1
+
+
+def test_a_background_in_which_nothing_moves_is_kept_and_teaches_nothing() -> None:
+    torch.manual_seed(0)
+    still = strange_clips()[:10, :1].expand(-1, FRAMES, -1)
+    plain, shown = learnt(None, 1), learnt(still, 1)
+    assert plain.wholeness is not None
+    assert shown.wholeness is not None
+    assert shown.wholeness.background.shape == (GROUPS, shown.size)
+    torch.testing.assert_close(shown.wholeness.bias, plain.wholeness.bias, atol=0.5, rtol=0.1)

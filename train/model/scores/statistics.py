@@ -201,10 +201,18 @@ class ClipStatistics(ClipScores):
     def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
         """What tells whole actions from fragments, of clips as `resemble` describes them: `Wholeness.measure`."""
         assert self.wholeness is not None
-        known, views = self.wholeness.parts, zip(self._views(), self.places, strict=True)
-        parts = torch.cat([unit(view.whiten(view.in_units(known[:, place]))) for view, place in views], dim=1)
-        parts = parts * self.shares
-        return self.wholeness.measure(pointed @ parts.T, length, cosines)
+        return self.wholeness.measure(self.unlike(pointed), length, cosines)
+
+    def unlike(self, pointed: Tensor) -> Tensor:
+        """Cosines `(B, P)` of clips, described by `resemble`, with the fragments of `Wholeness.parts`."""
+        assert self.wholeness is not None
+        return pointed @ self.weighted_directions(self.wholeness.parts).T
+
+    def weighted_directions(self, described: Tensor) -> Tensor:
+        """Directions `(P, S)` of descriptions `(P, S)`, normalised per view and multiplied by the view's share."""
+        views = zip(self._views(), self.places, strict=True)
+        parts = [unit(view.whiten(view.in_units(described[:, place]))) for view, place in views]
+        return torch.cat(parts, dim=1) * self.shares
 
     def class_place(self) -> tuple[Tensor, Tensor]:
         """The mean of the classes and the standard deviation within a class, per feature column `(D,)`.

@@ -2,7 +2,8 @@
 
 A live window that slides over an action shows the action coming, whole, and going; between two actions it shows the end
 of one and the start of another, or a pause. Such fragments are made from the training clips: half a clip joined to a
-still frame or to half of another clip. Mean fragments are directions like those of classes, but are never predicted.
+still frame or to half of another clip. Mean fragments are directions like those of classes, but are never predicted;
+nor are a few means of what moves in background videos.
 Four numbers distinguish whole actions from fragments, each group Gaussian with a shared covariance: closed form, no
 clip stored, and the same weights for all classes.
 
@@ -110,7 +111,8 @@ class Wholeness(nn.Module):
     """Cosines with classes and fragments -> evidence `(B, C)`: log odds of one whole action of each class.
 
     Stored: the mean description of each class's coming and going half `(C, 2, S)`, of still clips and of transitions
-    `(2, S)` with their clip counts, each class's minimum energy `(C,)`, and five weights. The rest is derived.
+    `(2, S)` with their clip counts, of groups of background windows `(K, S)`, each class's minimum energy `(C,)`, and
+    five weights. The rest is derived.
     """
 
     def __init__(self, size: int) -> None:
@@ -118,11 +120,13 @@ class Wholeness(nn.Module):
         self.halves: Tensor
         self.pauses: Tensor
         self.count: Tensor
+        self.background: Tensor
         self.weight: Tensor
         self.bias: Tensor
         self.register_buffer("halves", torch.zeros(0, 2, size))
         self.register_buffer("pauses", torch.zeros(2, size))
         self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("background", torch.zeros(0, size))
         self.floors: Tensor
         self.register_buffer("floors", torch.zeros(0))
         self.register_buffer("weight", torch.zeros(4))
@@ -163,8 +167,9 @@ class Wholeness(nn.Module):
 
     @property
     def parts(self) -> Tensor:
-        """The mean descriptions of fragments `(2 + 2C, S)`, those of stills and of transitions first."""
-        return torch.cat([self.pauses, self.halves.flatten(0, 1)])
+        """Mean descriptions `(2 + 2C + K, S)` of stills, of transitions, of halves, and of background windows."""
+        background = [self.background] if len(self.background) else []  # nothing empty in the graphs
+        return torch.cat([self.pauses, self.halves.flatten(0, 1), *background])
 
     def calibrate(self, numbers: Tensor, whole: Tensor) -> None:
         """Fit the weights to `measure`'s numbers `(m, 4)` for each clip's predicted class, as a linear discriminant.

@@ -100,8 +100,11 @@ def test_what_is_told_by_its_look_has_no_parts() -> None:
     assert wholeness.moving.tolist() == [False, True]
 
 
-def test_the_four_numbers_are_those_of_a_loop() -> None:
+@pytest.mark.parametrize("background", [0, 2])
+def test_the_four_numbers_are_those_of_a_loop(background: int) -> None:
     wholeness, whitened = filled(), torch.randn(4, 5)
+    wholeness.background = whitened[:background] + 0.1  # nearer than any half of a class
+    assert len(wholeness.parts) == 2 + 2 * 3 + background
     cosines = torch.rand(4, 3) * 2 - 1
     pointed, length = F.normalize(whitened, dim=-1), whitened.norm(dim=-1, keepdim=True)
     found = wholeness.measure(pointed @ F.normalize(wholeness.parts, dim=-1).T, length, cosines)
