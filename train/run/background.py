@@ -1,7 +1,7 @@
 """Background videos: the user's recordings without any of the actions, used to prevent false events.
 
 They need no labels and may have any length. Their windows are negative examples when the evidence for a whole action is
-fitted (`run/events.py`); only the five weights fitted there are stored.
+fitted (`run/events.py`); stored are the weights fitted there and a few means of windows that move.
 """
 
 from __future__ import annotations
