@@ -57,6 +57,11 @@ class Target:
     precision: Precision
     libraries: tuple[Library, ...]
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether quantised values must have a zero point of 0: TensorRT reads no others."""
+        return any(library.operators is not None for library in self.libraries)
+
 
 ONNXRUNTIME: Final = Library("onnxruntime 1.23", 23)  # the oldest version that stpr supports
 ORIN: Final = Library("TensorRT 10.3", 20, TENSORRT_10_3)

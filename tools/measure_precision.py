@@ -1,4 +1,7 @@
-"""Measure each precision: export and verify a stage in all of them, and time their encoders in interleaved rounds."""
+"""Measure each precision: export and verify a stage in all of them, and time their encoders in interleaved rounds.
+
+int8 is measured in both forms, for CPUs and for TensorRT.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -15,13 +19,18 @@ from stpr.export.in_turns import median_seconds
 from stpr.export.package.pipeline import export_stage
 from stpr.export.package.request import Options
 from stpr.export.parity.certificate import Certificate
-from stpr.export.precisions import PRECISIONS
+from stpr.export.precisions import PRECISIONS, SYMMETRIC
 from stpr.runtime.contract.bundle import PARITY, Bundle, open_bundle
 from stpr.runtime.contract.command import Command
 from stpr.runtime.contract.errors import StprError
-from stpr.runtime.contract.manifest import GraphName
+from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.runtime.engines import open_engine
 from stpr.runtime.engines.engine import EngineOptions
+
+FORMS: Final[dict[str, tuple[Precision, str | None]]] = {  # row -> precision and target
+    **{precision: (precision, None) for precision in PRECISIONS},
+    **{f"{precision} for TensorRT": (precision, "jetpack6") for precision in SYMMETRIC},
+}
 
 
 @click.command(cls=Command, extra="export")
@@ -39,23 +48,23 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
     work: dict[str, Callable[[], object]] = {}
     lines, failed = {}, []
     with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
-        for precision in PRECISIONS:
+        for name, (precision, target) in FORMS.items():
             try:
-                options = Options(precision=precision, clips=clips)
-                bundle = open_bundle(export_stage(run, stage, Path(folder), options=options))
+                options = Options(precision=precision, clips=clips, target=target)
+                bundle = open_bundle(export_stage(run, stage, Path(folder) / (target or "any"), options=options))
             except StprError as error:
-                failed.append(f"{precision}: {error.message}")
+                failed.append(f"{name}: {error.message}")
                 continue
-            lines[precision] = _figures(bundle)
-            frames = {name: given[0] for name, given in bundle.golden().feeds.items()}
+            lines[name] = _figures(bundle)
+            frames = {output: given[0] for output, given in bundle.golden().feeds.items()}
             opened = open_engine(engine, bundle.graph(GraphName.ENCODER), EngineOptions(threads=threads))
-            work[precision] = partial(opened.run, frames)
+            work[name] = partial(opened.run, frames)
         times = median_seconds(work, runs)
     click.echo("| precision | top-1 as PyTorch | routing as PyTorch | accuracy | known recall | MB | time |")
     click.echo("|---|---|---|---|---|---|---|")
-    for precision, figures in lines.items():
-        ratio = times[precision] / times[next(iter(times))]
-        click.echo(f"| {precision} | {' | '.join(figures)} | {1e3 * times[precision]:.1f} ms, {ratio:.2f} |")
+    for name, figures in lines.items():
+        ratio = times[name] / times[next(iter(times))]
+        click.echo(f"| {name} | {' | '.join(figures)} | {1e3 * times[name]:.1f} ms, {ratio:.2f} |")
     for reason in failed:
         click.echo(reason)
 

@@ -48,7 +48,7 @@ def export_stage(
         with step("write graphs and weights"):
             write_onnx(loaded.model, pieces, folder)
         with step(f"bring them to {precision}") if precision != "fp32" else nullcontext():
-            converted = convert(folder, precision, loaded.recipe, loaded.record)
+            converted = convert(folder, precision, loaded.recipe, loaded.record, symmetric=options.symmetric)
         if converted.verdict is not None:
             with step(f"{precision}: {converted.verdict}"):
                 pass

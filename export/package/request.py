@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stpr.export import CLIPS
 from stpr.export.package.budget import check_latency, latency_here
-from stpr.export.targets import check_target
+from stpr.export.targets import TARGETS, check_target
 from stpr.runtime.contract.errors import BundleError, CheckpointError
 from stpr.runtime.contract.manifest import GraphName, Precision
 from stpr.train.run.folder import RECIPE, RECORD
@@ -35,6 +35,11 @@ class Options:
     max_mb: float | None = None
     max_p95_ms: float | None = None
     target: str | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the target reads only quantised values whose zero point is 0."""
+        return self.target is not None and TARGETS[self.target].symmetric
 
     def check_ahead(self, folder: Path, files: Mapping[GraphName, str]) -> None:
         """Checks before the proof: raise BundleError for graphs too large, too slow or unsupported by the target."""

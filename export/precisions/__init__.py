@@ -21,7 +21,11 @@ PRECISIONS: Final[Mapping[Precision, str]] = {
 }
 
 
-def variant_of(precision: Precision) -> Variant:
-    """Import the variant of a precision."""
-    found: Variant = resolve_name(f"{__name__}.{PRECISIONS[precision]}")
+SYMMETRIC: Final[Mapping[Precision, str]] = {"int8": "int8_symmetric:VARIANT"}  # in its place for TensorRT
+
+
+def variant_of(precision: Precision, *, symmetric: bool = False) -> Variant:
+    """Import the variant of a precision; `symmetric`: in a form whose zero points are all 0, which TensorRT needs."""
+    name = SYMMETRIC.get(precision, PRECISIONS[precision]) if symmetric else PRECISIONS[precision]
+    found: Variant = resolve_name(f"{__name__}.{name}")
     return found

@@ -41,9 +41,14 @@ class Converted:
         return f"a frame takes {time:.2f} of the time that it takes in fp32 here{pays}"
 
 
-def convert(folder: Path, precision: Precision, recipe: Recipe, record: StageRecord) -> Converted:
-    """Write the traced graphs in `folder` in `precision`; raises ParityError if the files have other types."""
-    variant = variant_of(precision)
+def convert(
+    folder: Path, precision: Precision, recipe: Recipe, record: StageRecord, *, symmetric: bool = False
+) -> Converted:
+    """Write the traced graphs in `folder` in `precision`; raises ParityError if the files have other types.
+
+    `symmetric`: as `variant_of`.
+    """
+    variant = variant_of(precision, symmetric=symmetric)
     written = variant.write(folder, lambda: training_clips(recipe, record))
     layers, sizes = inspect(folder, written.files)
     refuse_other(precision, variant.kinds, layers)

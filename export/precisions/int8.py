@@ -1,23 +1,24 @@
 """int8: the encoder quantised for CPUs, activations u8, weights s8 per channel; head and motion stay float32.
 
-Uses onnxruntime's `quantize_static`, calibrated on training clips of the stage (percentile 99.999), after folding batch
-norms into convolutions. The mean shift of each feature over these clips is subtracted, since familiarity has a narrow
-range and a common shift makes all clips look unknown.
+The form for TensorRT is in `int8_symmetric.py`. Uses onnxruntime's `quantize_static`, calibrated on training clips of
+the stage (percentile 99.999), after folding batch norms into convolutions. The mean shift of each feature over these
+clips is subtracted, since familiarity has a narrow range and a common shift makes all clips look unknown.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import CalibrationDataReader
 
@@ -36,7 +37,8 @@ from stpr.runtime.engines import open_engine
 
 ENGINE: Final = "onnxruntime"
 PERCENTILE: Final = 99.999
-OPERATORS: Final = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu")
+CONV: Final = "Conv"
+OPERATORS: Final = (CONV, "Gemm", "MatMul", "Add", "Clip", "Relu")
 LIMITS: Final = Limits(margin=0.15, top1=0.99, routing=0.985, accuracy=0.005, recall=0.02, logits=0.10)
 SHIFTED: Final = "encoder/features/shifted"
 SHIFT: Final = "encoder/features/shift"
@@ -45,10 +47,24 @@ FOLDED: Final = "folded.onnx"
 QUANTISED: Final = "quantised.onnx"
 
 
-def write(folder: Path, training: Callable[[], Training]) -> Written:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What differs between the quantised encoders of CPUs and of TensorRT."""
+
+    activations: QuantType
+    options: Mapping[str, bool]  # of `quantize_static`
+    floats: int  # how many convolutions stay float32, from the first
+    float_sums: bool  # whether sums with a constant do
+    for_cpu: bool  # where the export measures whether it pays
+
+
+UNSIGNED: Final = Form(QuantType.QUInt8, {}, floats=0, float_sums=False, for_cpu=True)
+
+
+def write(folder: Path, training: Callable[[], Training], form: Form = UNSIGNED) -> Written:
     """Write encoder and clip graph; the frozen network's weights are identical at every stage, ranges are not."""
     given = training()
-    encoder = _quantised(folder, given)
+    encoder = _quantised(folder, given, form)
     clip = onnx.load(str(folder / FILES[GraphName.CLIP]), load_external_data=False)
     _exchange_encoder(clip, encoder)
     places = homes(folder / FILES[GraphName.CLIP])
@@ -64,6 +80,8 @@ def write(folder: Path, training: Callable[[], Training]) -> Written:
         return STAGE if changing else None
 
     files = save(folder, {GraphName.ENCODER: encoder, GraphName.CLIP: clip}, "int8", home)
+    if not form.for_cpu:
+        return Written({**FILES, **files}, given.record)
     ratio = _time(folder / FILES[GraphName.ENCODER], folder / files[GraphName.ENCODER], next(given.feeds()))
     return Written({**FILES, **files}, given.record, ratio)
 
@@ -82,7 +100,7 @@ def _traced(folder: Path) -> list[TensorProto]:
     return [tensor for tensor in model.graph.initializer if tensor.name in places]
 
 
-def _quantised(folder: Path, training: Training) -> ModelProto:
+def _quantised(folder: Path, training: Training, form: Form) -> ModelProto:
     """Quantise the encoder, without motion, with QuantizeLinear and DequantizeLinear nodes."""
     folded, target = folder / FOLDED, folder / QUANTISED
     try:
@@ -95,12 +113,12 @@ def _quantised(folder: Path, training: Training) -> ModelProto:
                 _Reader(training.feeds(), training.record.clips),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(OPERATORS),
-                nodes_to_exclude=sorted(seeing_motion(graph)),
+                nodes_to_exclude=sorted(_kept_in_float(graph, form)),
                 per_channel=True,
-                activation_type=QuantType.QUInt8,
+                activation_type=form.activations,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.Percentile,
-                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
+                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1, **form.options},
             )
         model = onnx.load(str(target))
         _subtract_shift(_mean_shift(folded, target, training.feeds()), model)
@@ -115,6 +133,14 @@ def _quantised(folder: Path, training: Training) -> ModelProto:
     model.ir_version, model.producer_name, model.producer_version = IR, "stpr", ""
     del model.metadata_props[:]
     return model
+
+
+def _kept_in_float(graph: GraphProto, form: Form) -> set[str]:
+    """Names of the nodes that are not quantised: motion, and what the form leaves in float32."""
+    motion, constants = seeing_motion(graph), {tensor.name for tensor in graph.initializer}
+    convolutions = [node.name for node in graph.node if node.op_type == CONV and node.name not in motion]
+    sums = [node.name for node in graph.node if node.op_type == "Add" and constants.intersection(node.input)]
+    return {*motion, *convolutions[: form.floats], *(sums if form.float_sums else [])}
 
 
 def _mean_shift(full: Path, quantised: Path, feeds: Iterator[dict[str, Array]]) -> Array:

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from stpr.export.graphs.assemble import IR
+from stpr.export.package.request import Options
 from stpr.export.targets import TARGETS, TENSORRT_8_5, TENSORRT_10_3, check_target
 from stpr.runtime.contract.errors import BundleError
 from stpr.runtime.contract.manifest import GraphName
@@ -32,6 +33,12 @@ def planted(folder: Path, kind: str, *, opset: int = 18, zero_point: np.dtype | 
 @pytest.mark.parametrize("target", sorted(TARGETS.keys() - {"jetpack5"}))
 def test_what_is_exported_suits_every_target_that_stpr_runs_on(bundles: list[Path], target: str) -> None:
     check_target(bundles[-1], FILES, target)
+
+
+def test_targets_with_tensorrt_get_zero_points_of_0() -> None:
+    symmetric = {name: Options(target=name).symmetric for name in TARGETS}
+    assert symmetric == {"jetpack5": True, "jetpack6": True, "jetpack7": True, "x86": False, "any": True}
+    assert not Options().symmetric
 
 
 def test_jetpack_5_is_told_all_that_it_lacks(bundles: list[Path]) -> None:

@@ -20,7 +20,7 @@ from stpr.export.parity.certificate import Calibration, Rate
 from stpr.export.parity.measurements import GOLDEN, Measurements, Where
 from stpr.export.parity.policy import ByMargin, Limits
 from stpr.export.parity.reference import answers
-from stpr.export.precisions import PRECISIONS, variant_of
+from stpr.export.precisions import PRECISIONS, SYMMETRIC, variant_of
 from stpr.export.precisions.convert import Converted
 from stpr.export.precisions.files import used_files
 from stpr.export.precisions.inspection import inspect, refuse_other
@@ -38,6 +38,7 @@ from tests.export.runs import VIEWS, write_run
 
 NARROW = 10  # at most, axes of the views and trained matrices, which every bundle keeps in half precision
 LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != "fp32"]
+FORMS = [(precision, False) for precision in PRECISIONS] + [(precision, True) for precision in SYMMETRIC]
 
 
 def network(kind: str) -> StPR:
@@ -70,16 +71,16 @@ def training(model: StPR) -> Training:
     return Training(frames, Calibration(clips=12, sha256="made up"))
 
 
-@pytest.mark.parametrize("precision", LOWER)
+@pytest.mark.parametrize(("precision", "symmetric"), FORMS[1:])
 def test_a_lower_precision_is_what_it_says_and_is_near_to_pytorch(
-    written: tuple[StPR, Path], precision: Precision, tmp_path: Path
+    written: tuple[StPR, Path], precision: Precision, symmetric: bool, tmp_path: Path
 ) -> None:
     model, traced = written
     folder = shutil.copytree(traced, tmp_path / "graphs")
-    variant = variant_of(precision)
+    variant = variant_of(precision, symmetric=symmetric)
     made = variant.write(folder, lambda: training(model))
     files = made.files
-    assert made.time is None if precision == "fp16" else 0 < (made.time or 0) < 100
+    assert made.time is None if precision == "fp16" or symmetric else 0 < (made.time or 0) < 100
     layers, sizes = inspect(folder, files)
     refuse_other(precision, variant.kinds, layers)
     assert layers.get("combine", {}).keys() <= {"float32"}
@@ -109,20 +110,24 @@ def test_a_lower_precision_is_what_it_says_and_is_near_to_pytorch(
         np.testing.assert_allclose(clip[output], value, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(value).max())))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_tensorrt_builds_what_is_meant_for_it(written: tuple[StPR, Path], precision: Precision, tmp_path: Path) -> None:
-    """All graphs in both floats, typed as they are; int8, which is for CPUs, is refused and not built as another."""
+@pytest.mark.parametrize(("precision", "symmetric"), FORMS)
+def test_tensorrt_builds_what_is_meant_for_it(
+    written: tuple[StPR, Path], precision: Precision, symmetric: bool, tmp_path: Path
+) -> None:
+    """All graphs typed as they are; int8 in the form for CPUs is refused and not built as another."""
     library = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX, which builds without a GPU, is not installed")
     folder = shutil.copytree(written[1], tmp_path / "graphs")
-    for name, file in variant_of(precision).write(folder, lambda: training(written[0])).files.items():
-        if precision == "int8" and name is not GraphName.HEAD:
+    variant = variant_of(precision, symmetric=symmetric)
+    for name, file in variant.write(folder, lambda: training(written[0])).files.items():
+        if precision == "int8" and not symmetric and name is not GraphName.HEAD:
             with pytest.raises(EngineError, match=r"-int8\.onnx can't run on tensorrt_rtx .*, which can't read it: "):
                 build_plan(folder / file, library=library, capability="SM86")
             continue
         built = build_plan(folder / file, library=library, capability="SM86")
         assert (built.types.get("HALF", 0) > NARROW) == (precision == "fp16")
         assert "FLOAT" in built.types  # what combines the experts, and motion
-        assert not {"BF16", "INT8"} & built.types.keys()
+        assert ("INT8" in built.types) == (precision == "int8" and name is not GraphName.HEAD)
+        assert "BF16" not in built.types
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +138,10 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(root, data=data, stages={"sizes": [2]}, backbone={"inner": "auto"}, **VIEWS)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_bundle_holds_its_own_check(whole_run: Path, precision: Precision, tmp_path: Path) -> None:
-    bundle = export_stage(whole_run, 1, tmp_path, options=Options(precision=precision, clips=4))
+@pytest.mark.parametrize(("precision", "symmetric"), FORMS)
+def test_a_bundle_holds_its_own_check(whole_run: Path, precision: Precision, symmetric: bool, tmp_path: Path) -> None:
+    target = "jetpack6" if symmetric else None  # which refuses other zero points
+    bundle = export_stage(whole_run, 1, tmp_path, options=Options(precision=precision, clips=4, target=target))
     lines = check_bundle(bundle, "onnxruntime", threads=1)
     assert all(line.holds for line in lines), lines
 
@@ -145,7 +151,10 @@ def _same(given: Training) -> Training:
 
 
 @pytest.mark.rare  # calibrates twice
-def test_the_frozen_network_is_the_same_int8_bytes_whatever_it_is_calibrated_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_frozen_network_is_the_same_int8_bytes_whatever_it_is_calibrated_on(
+    symmetric: bool, tmp_path: Path
+) -> None:
     model = network("mobilenet")
     found = []
     for clips in (3, 8):
@@ -158,7 +167,7 @@ def test_the_frozen_network_is_the_same_int8_bytes_whatever_it_is_calibrated_on(
                 yield {"frames": clip[:1]}
 
         given = Training(frames, Calibration(clips=clips, sha256=""))
-        variant_of("int8").write(folder, partial(_same, given))
+        variant_of("int8", symmetric=symmetric).write(folder, partial(_same, given))
         found.append({file.name: file.read_bytes() for file in (folder / "weights").glob("*-int8.bin")})
     assert found[0]["backbone-int8.bin"] == found[1]["backbone-int8.bin"]
     assert found[0]["projection-int8.bin"] == found[1]["projection-int8.bin"]
