@@ -2,7 +2,8 @@
 
 The form for TensorRT is in `int8_symmetric.py`. Uses onnxruntime's `quantize_static`, calibrated on training clips of
 the stage (percentile 99.999), after folding batch norms into convolutions. The mean shift of each feature over these
-clips is subtracted, since familiarity has a narrow range and a common shift makes all clips look unknown.
+clips is subtracted, since familiarity has a narrow range and a common shift makes all clips look unknown. A CPU without
+VNNI adds two products in 16 bits; they may overflow, and the proof refuses the bundle there.
 """
 
 from __future__ import annotations

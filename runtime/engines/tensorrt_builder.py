@@ -65,7 +65,11 @@ def build_plan(onnx: Path, *, library: Any, capability: str | None = None, timin
     if not parsed:
         faults = [parser.get_error(index) for index in range(parser.num_errors)]
         faulty = [f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}" for fault in faults]
-        raise EngineError(f"{onnx} can't run on {name_of(library)}, which can't read it: {words(faulty)}")
+        why = words(faulty).rstrip(".")
+        raise EngineError(
+            f"{onnx} can't run on {name_of(library)}, which can't read it: {why}; export the stage with --target any,"
+            " which checks graphs for TensorRT, or use --engine onnxruntime."
+        )
     config = new_config(builder, library)
     for batches in PROFILES if _free_inputs(network) else ():
         config.add_optimization_profile(_profile(builder, network, batches))
