@@ -188,6 +188,7 @@ def _stable(wanted: Answers, exact: Answers) -> Array:
 
 def _refuse_differences(judgement: Judgement, comparison: _Comparison) -> None:
     """Raise ParityError for the first part, from pixels to logits, that exceeds its tolerance."""
+    remedy = judgement.remedy or f"export again, or report this with {_told_versions()}"
     for one in sorted(judgement.differences, key=lambda one: PARTS.index(one.part.split()[0])):
         if not one.holds:
             # The experts are correct, or one of them would have been named before the head.
@@ -196,20 +197,19 @@ def _refuse_differences(judgement: Judgement, comparison: _Comparison) -> None:
             raise ParityError(
                 f"{part} does not do what PyTorch does: {one.output} off by {one.worst:.1e}, allowed"
                 f" {one.tolerance:.1e} (PyTorch's own noise {one.noise:.1e}){f', first in {first}' if first else ''};"
-                f" no bundle was written: export again, or report this with {_told_versions()}."
+                f" no bundle was written: {remedy}."
             )
     for choice in judgement.agreements:
         if not choice.holds:
             raise ParityError(
                 f"{choice.part} decides differently from PyTorch: {choice.decision} on {choice.disagreeing} of"
-                f" {choice.clips} clips ({choice.undecided} undecided); no bundle was written: report this with"
-                f" {_told_versions()}."
+                f" {choice.clips} clips ({choice.undecided} undecided); no bundle was written: {remedy}."
             )
     for rate in judgement.rates:
         if not rate.holds:
             raise ParityError(
                 f"{rate.what} falls from {rate.pytorch:.1%} to {rate.engine:.1%} on {rate.clips} clips, more than"
-                f" the {rate.loss:.1%} allowed; no bundle was written: export with --precision fp32."
+                f" the {rate.loss:.1%} allowed; no bundle was written: {remedy}."
             )
 
 

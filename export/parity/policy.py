@@ -15,11 +15,12 @@ DECISIONS: Final[Mapping[str, str]] = {"logits": "top-1", "routing": "routing"} 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All differences with tolerances, agreements, and rates."""
+    """All differences with tolerances, agreements, and rates; `remedy`: what to do if one does not hold, if known."""
 
     differences: tuple[Difference, ...]
     agreements: tuple[Agreement, ...]
     rates: tuple[Rate, ...] = ()
+    remedy: str = ""
 
 
 def difference(where: Where, one: Numbers, tolerance: float) -> Difference:
@@ -77,6 +78,7 @@ class ByMargin:
     """Clear decisions must agree, and rates may drop a little; tolerances for numbers follow from the measurements."""
 
     limits: Limits
+    remedy: str
 
     def judge(self, measured: Measurements) -> Judgement:
         """Judge; the only fixed numerical bound is on the golden clip's logits, which a device checks.
@@ -101,6 +103,7 @@ class ByMargin:
             tuple(differences),
             agreements(measured, dict.fromkeys(measured.choices, self.limits.margin)),
             rates(measured, self.limits),
+            self.remedy,
         )
 
 

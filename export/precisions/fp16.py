@@ -96,4 +96,6 @@ def _to(cast: onnx.NodeProto) -> int:
     return int(next(attribute.i for attribute in cast.attribute if attribute.name == "to"))
 
 
-VARIANT: Final = Variant(write, ByMargin(LIMITS), kinds={"encoder": "float16", "expert": "float16"})
+VARIANT: Final = Variant(
+    write, ByMargin(LIMITS, "export with --precision fp32"), kinds={"encoder": "float16", "expert": "float16"}
+)

@@ -22,4 +22,6 @@ SYMMETRIC: Final = Form(
     float_sums=True,  # TensorRT takes no quantised constant there
     for_cpu=False,
 )
-VARIANT: Final = Variant(partial(write, form=SYMMETRIC), ByMargin(LIMITS), kinds={"encoder": "int8"})
+VARIANT: Final = Variant(
+    partial(write, form=SYMMETRIC), ByMargin(LIMITS, "export with --precision fp16"), kinds={"encoder": "int8"}
+)

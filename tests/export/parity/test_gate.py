@@ -20,7 +20,7 @@ from stpr.export.parity.certificate import Certificate, summary
 from stpr.export.parity.clips import NamedClip
 from stpr.export.parity.gate import Question, prove
 from stpr.export.parity.measurements import Measurements
-from stpr.export.parity.policy import Judgement, Policy, agreements
+from stpr.export.parity.policy import ByMargin, Judgement, Limits, Policy, agreements
 from stpr.export.parity.reference import Reference
 from stpr.export.precisions.fp32 import SameNumbers
 from stpr.runtime.contract.errors import ParityError
@@ -165,3 +165,13 @@ def test_a_policy_may_judge_by_decisions_where_numbers_differ(model: StPR, graph
     nudge(graphs, "encoder/adapter.up.bias", 10.0)
     with pytest.raises(ParityError, match=r"^live decides differently from PyTorch: (top-1|routing) on \d+ of"):
         check(model, graphs, some_clips(8), ByDecision(margin=0.0))
+
+
+def test_a_refusal_ends_with_what_its_precision_suggests(model: StPR, graphs: Path) -> None:
+    nudge(graphs, "encoder/adapter.up.bias", 10.0)
+    with pytest.raises(
+        ParityError, match=r"no bundle was written: export again, or report this with stpr .*onnxruntime"
+    ):
+        check(model, graphs, some_clips(2))
+    with pytest.raises(ParityError, match=r"; no bundle was written: use another machine\.$"):
+        check(model, graphs, some_clips(2), ByMargin(Limits(), "use another machine"))

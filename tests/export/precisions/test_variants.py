@@ -226,7 +226,7 @@ def test_the_golden_clips_logits_have_a_bound_of_their_own() -> None:
     measured = Measurements()
     for part in ("clip", GOLDEN):
         measured.compare(Where(part, "logits"), np.array([[0.0, -1.5]]), np.array([[0.0, -2.0]]))
-    clip, golden = ByMargin(LIMITS).judge(measured).differences
+    clip, golden = ByMargin(LIMITS, "").judge(measured).differences
     assert clip.holds
     assert golden.tolerance == pytest.approx(0.2)
     assert not golden.holds
@@ -238,7 +238,7 @@ def test_a_device_is_allowed_of_the_golden_clip_what_real_clips_showed() -> None
     measured.compare(Where("clip", "familiarity"), np.array([-900.0, 1.0]), np.array([-922.0, 1.5]))  # random, real
     measured.real["familiarity"].add(np.array([1.0, 4.0]), np.array([1.5, 3.0]))
     measured.first["familiarity"].add(np.array([1.0]), np.array([1.5]))
-    clip, golden = ByMargin(LIMITS).judge(measured).differences
+    clip, golden = ByMargin(LIMITS, "").judge(measured).differences
     assert (golden.part, golden.output, golden.worst, golden.tolerance) == (GOLDEN, "familiarity", 0.5, 2.0)
     assert golden.relative_tolerance == pytest.approx(2.0 / 1.5)
     assert clip.relative_tolerance == pytest.approx(44.0 / 922.0)  # which the golden clip itself would not hold
@@ -249,7 +249,7 @@ def test_a_device_is_allowed_of_the_golden_clip_what_real_clips_showed() -> None
 def test_what_is_no_number_never_holds(bad: float) -> None:
     measured = Measurements()
     measured.compare(Where("clip", "features"), np.array([[bad]]), np.array([[1.0]]))
-    assert not ByMargin(LIMITS).judge(measured).differences[0].holds
+    assert not ByMargin(LIMITS, "").judge(measured).differences[0].holds
 
 
 @pytest.mark.parametrize(
