@@ -51,7 +51,7 @@ def main(  # noqa: PLR0913  (one parameter per option is click's way)
         for name, (precision, target) in FORMS.items():
             try:
                 options = Options(precision=precision, clips=clips, target=target)
-                bundle = open_bundle(export_stage(run, stage, Path(folder) / (target or "any"), options=options))
+                bundle = open_bundle(export_stage(run, stage, Path(folder, target or ""), options=options))
             except StprError as error:
                 failed.append(f"{name}: {error.message}")
                 continue

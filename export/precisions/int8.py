@@ -41,7 +41,7 @@ PERCENTILE: Final = 99.999
 CONV: Final = "Conv"
 OPERATORS: Final = (CONV, "Gemm", "MatMul", "Add", "Clip", "Relu")
 LIMITS: Final = Limits(margin=0.15, top1=0.99, routing=0.985, accuracy=0.005, recall=0.02, logits=0.10)
-REMEDY: Final = "export with --precision fp32, or on a CPU that has VNNI, since int8 overflows on others"
+REMEDY: Final = "export with --precision fp32; on a CPU without VNNI int8 may overflow and yet hold on one that has it"
 SHIFTED: Final = "encoder/features/shifted"
 SHIFT: Final = "encoder/features/shift"
 CALLS: Final = 40  # of each encoder, to see which is faster

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class Groups(NamedTuple):
-    """Means of the groups of n descriptions `(n, S)`; a group has at least two."""
+    """Means of the groups of n descriptions `(n, S)`; each is of at least two, if n is."""
 
     means: Tensor  # (K, S), at most as many as asked for
     own: Tensor  # (n, K) one-hot: the group of each description; zeros for one in no group
