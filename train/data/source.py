@@ -30,7 +30,7 @@ def skip_list(data: Dataset) -> SkipList:
 
 
 def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> Listed:
-    """Read the lists: all videos except skipped ones, sorted by path, whether or not the files exist.
+    """Read the lists: all videos but skipped ones, by path (clip2 before clip10), whether or not the files exist.
 
     Of learnt classes only existing test videos are included. Raises DataError for lists that can't be read or name a
     video twice, a name that is not UTF-8, a class without videos, and an unknown entry of the skip list.
@@ -39,7 +39,7 @@ def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> 
     for label, fault in listed.faults.items():
         if label not in old:
             raise DataError(fault)
-    videos = sorted(listed.videos, key=lambda video: video.path.parts)
+    videos = sorted(listed.videos, key=lambda video: video.place)
     _check_names(videos, data)
     skipped = skip.among([video.path for video in videos], listed.folder, learnt=old)
     videos = [video for video in videos if video.path not in skipped]

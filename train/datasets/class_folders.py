@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -77,7 +76,7 @@ def split_by_recording(videos: Sequence[Video]) -> tuple[list[Video], list[str]]
     DataError for a class with a single video.
     """
     classes: defaultdict[str, list[Video]] = defaultdict(list)
-    for video in sorted(videos, key=_in_order):
+    for video in sorted(videos, key=lambda video: (video.label, video.place)):
         classes[video.label].append(video)
     tested = {video for own in classes.values() for video in _tested(own)}
     parted = [replace(video, split="test" if video in tested else "train") for own in classes.values() for video in own]
@@ -114,9 +113,3 @@ def _tested(own: list[Video]) -> list[Video]:
         if len(tested) < wanted:
             tested += parts[place]
     return tested
-
-
-def _in_order(video: Video) -> tuple[str, list[int | str]]:
-    """Sort key: by class, then by name in natural order (clip2 before clip10)."""
-    parts = re.split(r"(\d+)", video.path.name)
-    return video.label, [int(part) if part.isdecimal() else part for part in parts]

@@ -34,7 +34,7 @@ class StageInputs(Protocol):
 
     @property
     def recordings(self) -> Tensor:
-        """`(n,)`, the index of the recording that each clip was cut from; a recording's clips are sorted by name."""
+        """`(n,)`, the index of the recording that each clip was cut from; a recording's clips are in their order."""
 
     @property
     def processes(self) -> Processes:

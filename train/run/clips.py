@@ -53,7 +53,7 @@ class VideoClips:
         self.background = background_of(self.recipe, self.span, self.cache)
 
     def of(self, stage: Stage, split: Split) -> list[Video]:
-        """The stage's videos of a split, sorted by path."""
+        """The stage's videos of a split, sorted by path (clip2 before clip10)."""
         return [video for video in self.videos if video.split == split and video.label in stage.classes]
 
     def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
