@@ -29,8 +29,9 @@ from stpr.train.model.combiners.scores_alone import ScoresAlone
 from stpr.train.model.encoder import FrameEncoder
 from stpr.train.model.head import Head
 from stpr.train.model.routing import router_of
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.samples import Samples
-from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.scores.wholeness import Fragments, fragments
 from stpr.train.model.stpr import StPR
 from stpr.train.settings.model import (

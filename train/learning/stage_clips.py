@@ -92,7 +92,11 @@ class StageClips:
         if draws == "together" and drawn:
             weights = torch.full((len(labels) * views,), 1 / len(drawn), device=labels.device)
             weights[: len(labels)] = 1
-        return Samples(torch.cat([features, *drawn]), labels.repeat(views), rows.repeat(views), weights)
+        random = rows.new_ones(len(rows) * views, dtype=torch.bool)
+        random[: len(rows)] = False
+        recordings = self.inputs.recordings.to(labels.device).repeat(views)
+        clips = rows.repeat(views)
+        return Samples(torch.cat([features, *drawn]), labels.repeat(views), clips, weights, random, recordings)
 
     def labels_from(self, offset: int) -> Tensor:
         """Labels `(n,)` counted from `offset`, on the encoder's device."""

@@ -13,7 +13,7 @@ from stpr.train.model.head import Head
 from stpr.train.model.routing import router_of
 from stpr.train.model.scores.probe import LinearProbe
 from stpr.train.model.scores.ridge import RidgeScores
-from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.settings.model import RouterSettings, StatisticsSettings
 from stpr.train.settings.recipe import Recipe
 
@@ -64,7 +64,7 @@ def logistic_scores(recipe: Recipe, columns: Columns) -> Head:
     return _scores_alone(recipe, columns, scores)
 
 
-def _scores_alone(recipe: Recipe, columns: Columns, scores: ClipScores) -> Head:
+def _scores_alone(recipe: Recipe, columns: Columns, scores: ClipStatistics | RidgeScores | LinearProbe) -> Head:
     combiner = ScoresAlone(scores, temperature=recipe.contrast.temperature)
     return Head(frames=recipe.sampling.frames, columns=columns, combiner=combiner, expert=None)
 

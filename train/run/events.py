@@ -11,9 +11,10 @@ from torch import Tensor
 
 from stpr.train.learning.inputs import FrozenFeatures
 from stpr.train.learning.stage_clips import StageClips
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.groups import Groups, grouped
 from stpr.train.model.scores.reading import Reading
-from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.scores.wholeness import PART, Fragments, fragments, held_still, recognised_by_look, slid
 from stpr.train.run.open_set import FEWEST, lower_bound
 

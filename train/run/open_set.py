@@ -18,8 +18,9 @@ from torch import Tensor
 
 from stpr.runtime.contract.manifest import UnknownSpec
 from stpr.train.learning.stage_clips import StageClips
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.samples import joined
-from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.stpr import StPR
 from stpr.train.run.evaluate import Predicted
 from stpr.train.run.open_set_metrics import Floats, Judged, UnknownFigures, figures_of

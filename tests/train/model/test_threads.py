@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from stpr.train.model.columns import Columns
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.ridge import RidgeScores
 from stpr.train.model.scores.samples import Samples
-from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.statistics import ClipStatistics
 from stpr.train.model.threads import one_thread
 from stpr.train.settings.model import RidgeSettings, StatisticsSettings
 

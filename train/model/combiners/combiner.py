@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.runtime.contract.manifest import Score
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.reading import Reading
-from stpr.train.model.scores.statistics import ClipScores, ClipStatistics
+from stpr.train.model.scores.statistics import ClipStatistics
 
 
 class Combiner(nn.Module):

@@ -9,8 +9,8 @@ from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.directions import unit
 from stpr.train.model.routing import RouterInputs, router_of
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.reading import Reading
-from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import FusionSettings, RouterSettings
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from stpr.train.model.columns import Columns
 from stpr.train.model.combiners.combiner import Combiner
 from stpr.train.model.directions import unit
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.reading import Reading
-from stpr.train.model.scores.statistics import ClipScores
 
 ELSEWHERE = 1e4  # nats by which classes of other stages are lowered
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from stpr.train.model.combiners.combiner import Combiner
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.reading import Reading
-from stpr.train.model.scores.statistics import ClipScores
 
 
 class ScoresAlone(Combiner):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stpr.train.model.columns import Columns
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.samples import Samples
-from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import ProbeSettings, StatisticsSettings
 
 MOST_STEPS: Final = 1000

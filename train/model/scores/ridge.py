@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from stpr.train.model.columns import Columns
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.samples import Samples
-from stpr.train.model.scores.statistics import ClipScores
 from stpr.train.settings.model import RidgeSettings, StatisticsSettings
 
 RIDGES = 10.0 ** torch.arange(-6.0, 2.1, 0.5, dtype=torch.float64)  # λ as shares of G's mean eigenvalue

@@ -1,10 +1,9 @@
 """Class scores from clip statistics: how well each class explains a clip.
 
-`ClipScores` is the base class. `ClipStatistics` uses a covariance shared by all stages: closed form, exemplar-free,
-comparable across stages. Descriptions are modelled as Gaussian per class with one within-class covariance (streaming
-LDA; method §12.1), or compared by direction after whitening; then each view of the clip (appearance, inner layers,
-motion, rhythm) has its own covariance and weight (method §13). Means and scatter are sums over clips, so their size
-does not depend on the number of clips.
+They use a covariance shared by all stages: closed form, exemplar-free, comparable across stages. Descriptions are
+modelled as Gaussian per class with one within-class covariance (streaming LDA; method §12.1), or compared by direction
+after whitening; then each view of the clip (appearance, inner layers, motion, rhythm) has its own covariance and weight
+(method §13). Means and scatter are sums over clips, so their size does not depend on the number of clips.
 """
 
 from __future__ import annotations
@@ -13,73 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from stpr.train.model.columns import Columns
-from stpr.train.model.directions import unit
-from stpr.train.model.scores.description import Description
+from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.familiarity import Familiarity
+from stpr.train.model.scores.halves import halved_by_recording
 from stpr.train.model.scores.likeness import FEWEST_CLASSES, Likeness, likeness_to_other_classes
 from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.view import View
 from stpr.train.model.scores.wholeness import Wholeness
-from stpr.train.model.threads import one_thread
 from stpr.train.settings.model import StatisticsSettings
-
-
-class ClipScores(nn.Module):
-    """Describes clips `(B, T, D)` by vectors `(B, S)` and scores every class seen so far by an affine map of them.
-
-    The map is relative to `centre`, since cancellation of large numbers would cost three digits of float32.
-    """
-
-    def __init__(self, frames: int, columns: Columns, settings: StatisticsSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.describe = Description(frames, columns, settings)
-        self.size = self.describe.size
-        self.centre: Tensor
-        self.weight: Tensor
-        self.bias: Tensor
-        # Derived by `refresh` from the stored statistics.
-        self.register_buffer("centre", torch.zeros(self.size), persistent=False)
-        self.register_buffer("weight", torch.zeros(0, self.size), persistent=False)
-        self.register_buffer("bias", torch.zeros(0), persistent=False)
-
-    def transform(self, described: Tensor) -> Tensor:
-        """The input of the affine map for descriptions `(B, S)`; here the descriptions themselves."""
-        return described
-
-    def read(self, features: Tensor) -> Reading:
-        """What the methods below share of clips `(B, T, D)`, so that nothing is computed twice for a decision."""
-        return Reading(features, self.describe)
-
-    def log_likelihoods(self, clips: Reading) -> Tensor:
-        """Log p(clip | class) up to a constant per clip: `(B, C)`."""
-        return (self.transform(clips.described) - self.centre) @ self.weight.T + self.bias
-
-    @property
-    def decision_weights(self) -> dict[str, float]:
-        """The learnt weight of each view by name; none here."""
-        return {}
-
-    def update(self, samples: Samples, classes: int) -> None:
-        """Add the `classes` new classes of a stage."""
-        raise NotImplementedError
-
-    def resize(self, classes: int) -> None:
-        """Resize every tensor for `classes` classes, without setting values."""
-        read = self.transform(self.weight.new_zeros(1, self.size)).shape[1]
-        self.centre, self.bias = self.weight.new_zeros(read), self.weight.new_zeros(classes)
-        self.weight = self.weight.new_zeros(classes, read)
-
-    def refresh(self) -> None:
-        """Derive the affine map from the stored statistics; bit-identical for any number of threads."""
-        with one_thread():
-            self._derive()
-
-    def _derive(self) -> None:
-        """Derive the map; called by `refresh`."""
-        raise NotImplementedError
 
 
 class ClipStatistics(ClipScores):
@@ -106,7 +48,7 @@ class ClipStatistics(ClipScores):
         self.units: Tensor
         self.concentrations: Tensor
         self.register_buffer("count", torch.zeros(()))
-        self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent clips of each class's two halves
+        self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent units of each class's two halves
         self.register_buffer("concentrations", torch.zeros(len(self.views)), persistent=self.learns_weights)
         self.familiarity = Familiarity([view.axes.shape[1] for view in self._views()], settings.unknown_shrinkage)
         self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
@@ -211,8 +153,7 @@ class ClipStatistics(ClipScores):
     def weighted_directions(self, described: Tensor) -> Tensor:
         """Directions `(P, S)` of descriptions `(P, S)`, normalised per view and multiplied by the view's share."""
         views = zip(self._views(), self.places, strict=True)
-        parts = [unit(view.whiten(view.in_units(described[:, place]))) for view, place in views]
-        return torch.cat(parts, dim=1) * self.shares
+        return torch.cat([view.pointed(described[:, place]) for view, place in views], dim=1) * self.shares
 
     def class_place(self) -> tuple[Tensor, Tensor]:
         """The mean of the classes and the standard deviation within a class, per feature column `(D,)`.
@@ -231,14 +172,14 @@ class ClipStatistics(ClipScores):
 
     def update(self, samples: Samples, classes: int) -> None:
         """Add the `classes` new classes of a stage."""
-        described, halves = self.describe(samples.features), _halves(samples, classes)
+        described, halves = self.describe(samples.features), halved_by_recording(samples, classes)
         for view, place in zip(self._views(), self.places, strict=True):
-            view.update(described[:, place], samples, halves, classes)
+            view.update(described[:, place], samples, halves.half, classes)
         self.count = self.count + (len(described) if samples.weights is None else samples.weights.sum())
         if self.learns_weights:
-            self.units = torch.cat([self.units, _units(samples, halves, classes).to(self.units)])
-            rows, clips = self.units.unbind(dim=2)
-            self.concentrations = weigh([view.halved(rows) for view in self._views()], clips).to(self.units)
+            self.units = torch.cat([self.units, torch.stack([halves.rows, halves.units], dim=2).to(self.units)])
+            rows, units = self.units.unbind(dim=2)
+            self.concentrations = weigh([view.halved(rows) for view in self._views()], units).to(self.units)
         self.refresh()
 
     def resize(self, classes: int) -> None:
@@ -283,24 +224,3 @@ class ClipStatistics(ClipScores):
         bias = -0.5 * (solved * means).sum(dim=1)
         self.weight = ((solved - solved.mean(dim=0)) / scale).float()
         self.bias = (bias - bias.mean()).float()
-
-
-def _halves(samples: Samples, classes: int) -> Tensor:
-    """Assign each row to a half of its class's clips `(m,)`: alternating by clip, with all views of a clip together."""
-    second = torch.zeros_like(samples.labels)
-    for label in range(classes):
-        rows = samples.labels == label
-        _, order = torch.unique(samples.clips[rows], return_inverse=True)
-        second[rows] = order % 2
-    return second
-
-
-def _units(samples: Samples, halves: Tensor, classes: int) -> Tensor:
-    """Weighted number of rows, and number of clips, in each half of each class: `(C, 2, 2)`."""
-    found = torch.zeros(classes, 2, 2)
-    for label in range(classes):
-        for half in (0, 1):
-            rows = (samples.labels == label) & (halves == half)
-            counted = rows if samples.weights is None else samples.weights[rows]
-            found[label, half] = torch.tensor([float(counted.sum()), float(len(torch.unique(samples.clips[rows])))])
-    return found

@@ -190,6 +190,10 @@ class View(nn.Module):
         """The directions `(C, S)` of the classes, whitened."""
         return unit(self.whiten(self.places))
 
+    def pointed(self, described: Tensor) -> Tensor:
+        """The directions `(B, S)` of descriptions from the centre of the classes, whitened."""
+        return unit(self.whiten(self.in_units(described)))
+
     def along(self, scaled: Tensor) -> Tensor:
         """The coordinates `(B, K)` of clips `in_units` along the axes."""
         return scaled @ self.axes.to(scaled.dtype)

@@ -99,7 +99,7 @@ def slow_views(stages: list[Samples], asked: torch.Tensor) -> tuple[np.ndarray, 
         rows.append(describe(samples.features).double().numpy())
         owners.append(samples.labels.numpy() + offset)
         order = [sorted(set(samples.clips[samples.labels == label].tolist())) for label in samples.labels.tolist()]
-        halves += [ids.index(clip) % 2 for ids, clip in zip(order, samples.clips.tolist(), strict=True)]
+        halves += [2 * ids.index(clip) // len(ids) for ids, clip in zip(order, samples.clips.tolist(), strict=True)]
         offset += len(set(samples.labels.tolist()))
     every, owner, half = np.concatenate(rows), np.concatenate(owners), np.array(halves)
     counts = np.array([[len(every[(owner == label) & (half == one)]) / 2 for one in (0, 1)] for label in range(offset)])
