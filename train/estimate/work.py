@@ -94,7 +94,14 @@ def _small(recipe: Recipe) -> Recipe:
         backbone=change(recipe.backbone, projection=_narrow(recipe.backbone.projection), inner="none"),
         sampling=change(recipe.sampling, motion=0),
         statistics=change(
-            views, parts=("mean",), rhythm=False, affine=False, inner=inner, motion=motion, concentration=1.0
+            views,
+            parts=("mean",),
+            inner=inner,
+            motion=motion,
+            rhythm=False,
+            affine=False,
+            near=False,
+            concentration=1.0,
         ),
         adapter=change(recipe.adapter, bottleneck=1),
         expert=change(recipe.expert, layers=1, heads=1, mlp_ratio=1, width=_narrow(recipe.expert.width)),

@@ -129,6 +129,9 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     # Fit means and covariance on the random training draws too, not only on centre views. true: each draw weighs as
     # much as a centre view; "together": all draws of a clip together do.
     draws: bool | Literal["together"] = False
+    # Give the last view of how clips look a second covariance, of centre views only, which has a say about clips that
+    # are like the training clips. Draws help with other people and places, and cost a little with the same.
+    near: bool = False
     likelihood: Literal["gaussian", "cosine"] = "gaussian"
     concentration: Positive | Literal["learnt"] = 64.0  # κ
     events: bool = False  # learn what fragments and pauses look like, so that a live run can detect events
@@ -155,7 +158,12 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 raise ValueError('[statistics] unknown = "direction" compares directions; set likelihood = "cosine"')
             if self.concentration == "learnt":
                 raise ValueError('[statistics] concentration = "learnt" weighs directions; set likelihood = "cosine"')
-        elif self.views > 1 and self.concentration != "learnt":
+        if self.near and (self.concentration != "learnt" or not self.draws or not (self.parts or self.inner.parts)):
+            raise ValueError(
+                "[statistics] near = true is a second view of how clips look, without draws; set concentration ="
+                ' "learnt", draws, and parts or inner.parts'
+            )
+        if self.likelihood == "cosine" and self.views > 1 and self.concentration != "learnt":
             raise ValueError(
                 f"[statistics] has {self.views} views, and one concentration can't weight them; set"
                 ' concentration = "learnt"'

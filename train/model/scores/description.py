@@ -88,6 +88,16 @@ class Description(nn.Module):
             found.append((columns, slice(first, first + width)))
         return found
 
+    @property
+    def last_look(self) -> tuple[slice, Section]:
+        """The last section that describes how clips look, and its slice in the description."""
+        looks = [
+            (place, section)
+            for place, section in zip(self.places, self.sections, strict=True)
+            if section.columns in ("appearance", "inner")
+        ]
+        return looks[-1]
+
     def energy(self, features: Tensor) -> Tensor:
         """The motion energy of clips `(B, T, D)`: `(B,)`, not negative.
 

@@ -16,6 +16,7 @@ from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.familiarity import Familiarity
 from stpr.train.model.scores.halves import halved_by_recording
 from stpr.train.model.scores.likeness import FEWEST_CLASSES, Likeness, likeness_to_other_classes
+from stpr.train.model.scores.near import Near
 from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.reliability import weigh
 from stpr.train.model.scores.samples import Samples
@@ -53,6 +54,10 @@ class ClipStatistics(ClipScores):
         self.familiarity = Familiarity([view.axes.shape[1] for view in self._views()], settings.unknown_shrinkage)
         self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
         self.wholeness = Wholeness(self.size) if settings.events else None
+        self.near_place, self.near = slice(0), None
+        if settings.near:
+            self.near_place, section = self.describe.last_look
+            self.near = Near(self.near_place.stop - self.near_place.start, section.shrinkage)
         self.shares: Tensor
         self.register_buffer("shares", torch.zeros(self.size), persistent=False)  # of all weight, by column
 
@@ -65,7 +70,8 @@ class ClipStatistics(ClipScores):
         if not self.learns_weights:
             return {}
         names = [section.name or section.columns for section in self.describe.sections]
-        return dict(zip(names, self.concentrations.tolist(), strict=True))
+        weights = dict(zip(names, self.concentrations.tolist(), strict=True))
+        return weights if self.near is None else {**weights, "near": float(self.near.concentration)}
 
     @property
     def tells_events(self) -> bool:
@@ -96,7 +102,11 @@ class ClipStatistics(ClipScores):
         """Log p(clip | class) up to a constant per clip: `(B, C)`."""
         if self.settings.likelihood == "gaussian":
             return super().log_likelihoods(clips)
-        return self._weighted_cosines(clips)
+        scores = self._weighted_cosines(clips)
+        if self.near is None:
+            return scores
+        decided: Tensor = self.near(clips.described[:, self.near_place], scores)
+        return decided
 
     def resemble(self, clips: Reading) -> tuple[Tensor, Tensor, Tensor]:
         """Directions `(B, S)`, normalised per view; distances from the centre `(B, 1)`; mean cosines `(B, C)`."""
@@ -180,6 +190,8 @@ class ClipStatistics(ClipScores):
             self.units = torch.cat([self.units, torch.stack([halves.rows, halves.units], dim=2).to(self.units)])
             rows, units = self.units.unbind(dim=2)
             self.concentrations = weigh([view.halved(rows) for view in self._views()], units).to(self.units)
+        if self.near is not None:
+            self.near.update(described[:, self.near_place], samples, classes)
         self.refresh()
 
     def resize(self, classes: int) -> None:
@@ -188,6 +200,8 @@ class ClipStatistics(ClipScores):
         for view in self._views():
             view.resize(classes, triangular=self.likeness is not None and classes >= FEWEST_CLASSES)
         self.units = self.units.new_zeros(classes if self.learns_weights else 0, 2, 2)
+        if self.near is not None:
+            self.near.resize(classes)
         if self.wholeness is not None:
             self.wholeness.resize(classes)
         self.familiarity.resize(classes)
@@ -214,6 +228,8 @@ class ClipStatistics(ClipScores):
         self.shares = torch.cat([shares[row].expand(view.size) for row, view in enumerate(views)])
         if self.likeness is not None:
             self.likeness.refresh([view.directions for view in views])
+        if self.near is not None:
+            self.near.refresh()
 
     def _compare_distances(self, view: View, covariance: Tensor) -> None:
         """Linear discriminants relative to the mean of the classes, without the common term."""
