@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.combiners.mixture import Mixture
-from stpr.train.model.scores.reliability import PRIOR, UNKNOWN
+from stpr.train.model.scores.reliability import UNKNOWN
 from stpr.train.model.stpr import StPR
 from stpr.train.run.open_set_metrics import Floats
 
 Losses: TypeAlias = Callable[[float], Floats]  # trust -> loss of each held-out clip `(n,)`
 
+PRIOR: Final = 1e-3  # weight of the L2 regularisation, relative to the cross-entropy
 MOST: Final = 100.0  # upper limit, nats for a cosine of 1
 SURE: Final = 1.64  # standard errors by which the loss must improve: one-sided test at 5 %
 

@@ -1,4 +1,4 @@
-"""Learn the weight of each view from how well two halves of the training clips agree, without storing clips.
+"""Learn the weight of each view from how well it does with the other half of the training clips, without storing clips.
 
 Artificial test clips for one half are made from the other: a class's mean in the other half, shifted by the difference
 between the halves of another class. Classified by the first half's means, they show how well a view generalises; a
@@ -18,7 +18,7 @@ from torch import Tensor
 from stpr.train.model.directions import unit
 
 UNKNOWN: Final = 10.0  # the weight of each view if there are too few classes or clips to learn it
-PRIOR: Final = 1e-3  # weight of the L2 regularisation, relative to the cross-entropy
+PRIOR: Final = 10.0  # the L2 regularisation counts like the cross-entropy of so many independent clips
 MOST_PROBES: Final = 64  # most classes whose differences are added to a class's mean
 
 
@@ -37,7 +37,7 @@ def weigh(views: Sequence[tuple[Tensor, Tensor]], units: Tensor) -> Tensor:
     counts = units[usable].double()
     spread = 1 / (1 / counts).sum(dim=1).sqrt()  # of one clip, from that of a difference of two means
     cosines = torch.stack([_probe(halves[:, usable], apart[usable] * spread[:, None]) for halves, apart in views])
-    return _fit(cosines)
+    return _fit(cosines, PRIOR / float(counts.sum()))
 
 
 def _probe(halves: Tensor, steps: Tensor) -> Tensor:
@@ -65,8 +65,11 @@ def _spread(classes: int, own: int) -> Tensor:
     return others[torch.arange(0, len(others), every).long()]
 
 
-def _fit(cosines: Tensor) -> Tensor:
-    """Weights `(V,)` that minimise the cross-entropy of cosines `(V, rows, C)`, the right class first; convex."""
+def _fit(cosines: Tensor, regularised: float) -> Tensor:
+    """Weights `(V,)` that minimise the cross-entropy of cosines `(V, rows, C)`, the right class first; convex.
+
+    Few clips show little, so their views share the weight: `regularised` is that of its square, in units of UNKNOWN.
+    """
     from scipy.optimize import minimize  # imported late: slow to load, and other methods don't need it
 
     values = cosines.cpu().numpy()
@@ -81,7 +84,7 @@ def _fit(cosines: Tensor) -> Tensor:
         total = powers.sum(axis=1, keepdims=True)
         entropy = (top + np.log(total))[:, 0] - weights @ own
         slope = (values * (powers / total)).sum(axis=2).mean(axis=1) - own.mean(axis=1)
-        prior = PRIOR * weights / UNKNOWN**2
+        prior = regularised * weights / UNKNOWN**2
         return float(entropy.mean() + prior @ weights / 2), slope + prior
 
     start = np.full(len(values), UNKNOWN)

