@@ -17,7 +17,7 @@ TOP = 3
 STILL = -60.0  # evidence below this: less motion than in any clip of the most likely class
 # Evidence below this: a window of a class that moves shows little of it, as when nobody acts. Chosen on streams of
 # training actors (METHOD.md, "Events on untrimmed videos"); events need more.
-FAINTEST = -3.0
+FAINTEST = -2.0
 # The last four are set if the picture is useless, so a decision would be meaningless (filters/watchdog).
 State: TypeAlias = Literal["known", "unknown", "warming_up", "frozen", "black", "damaged", "slow"]
 
