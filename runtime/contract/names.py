@@ -44,6 +44,12 @@ def local_path(address: str) -> Path:
     return Path(os.fsdecode(unquote_to_bytes(os.fsencode(f"/{rest.partition('/')[2]}"))))
 
 
+def in_order(path: Path) -> list[int | str]:
+    """Sort key: a path with its numbers by value, so that clip2 is before clip10; a folder's files stay together."""
+    parts = re.split(r"(\d+)", "\0".join(path.parts))
+    return [int(part) if part.isdecimal() else part for part in parts]
+
+
 def is_text(name: str) -> bool:
     """Whether a name from the file system is valid UTF-8."""
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from stpr.runtime.contract.errors import SourceError
 from stpr.runtime.contract.interlaced import WHY, shows_memory
 from stpr.runtime.contract.mp4 import ALL_HIDDEN, frames_shown, seconds_shown, shows_none
-from stpr.runtime.contract.names import openable, shown
+from stpr.runtime.contract.names import in_order, openable, shown
 from stpr.runtime.contract.no_video import why_no_video
 from stpr.runtime.contract.preprocess import Image
 from stpr.runtime.sources.capture import read_rgb
@@ -170,7 +169,7 @@ def open_folder(path: Path) -> RecordedSource:
     An image that can't be decoded is logged, counted and skipped; its place in time stays empty.
     """
     try:
-        files = sorted(filter(_is_picture, path.iterdir()), key=_natural)
+        files = sorted(filter(_is_picture, path.iterdir()), key=in_order)
     except OSError as error:
         raise SourceError(f"{shown(path)} can't be listed ({error.strerror}); check its permissions.") from error
     if not files:
@@ -276,8 +275,3 @@ def _read_image(file: Path) -> Image | None:
         log.warning("%s can't be read and is skipped: %s.", shown(file), " ".join(fault.split()).rstrip("."))
         return None
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _natural(file: Path) -> list[tuple[int, str]]:
-    parts = re.findall(r"\d+|\D+", file.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

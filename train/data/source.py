@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from stpr.runtime.contract.errors import DataError, RecipeError
+from stpr.runtime.contract.names import in_order
 from stpr.train.data.overlap import check_overlap
 from stpr.train.data.stages import Stage, check_learnt, check_videos, explicit_stages, split_stages
 from stpr.train.datasets.annotations import Video, alike, check_label, check_name, some
@@ -39,7 +40,7 @@ def read_lists(data: Dataset, learnt: Learnt = (), skip: SkipList = NOTHING) -> 
     for label, fault in listed.faults.items():
         if label not in old:
             raise DataError(fault)
-    videos = sorted(listed.videos, key=lambda video: video.place)
+    videos = sorted(listed.videos, key=lambda video: in_order(video.path))
     _check_names(videos, data)
     skipped = skip.among([video.path for video in videos], listed.folder, learnt=old)
     videos = [video for video in videos if video.path not in skipped]

@@ -36,12 +36,6 @@ class Video:
         stem = re.sub(r"\d+$", "", self.path.stem)
         return f"{self.path.parent}/{stem}"
 
-    @property
-    def place(self) -> list[int | str]:
-        """Sort key: by path, numbers by their value, so that clip2 is before clip10 as it was filmed."""
-        parts = re.split(r"(\d+)", "\0".join(self.path.parts))  # whatever a name has, the end of a folder's is first
-        return [int(part) if part.isdecimal() else part for part in parts]
-
 
 def composed(name: str) -> str:
     """A name in composed Unicode (NFC): macOS writes é as two code points, other systems as one."""

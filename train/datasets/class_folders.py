@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.names import in_order
 from stpr.train.datasets.annotations import SPLITS, Video, check_label, check_name, some
 from stpr.train.datasets.folder import Folder, class_folders, class_videos, meant_splits, visible
 
@@ -76,7 +77,7 @@ def split_by_recording(videos: Sequence[Video]) -> tuple[list[Video], list[str]]
     DataError for a class with a single video.
     """
     classes: defaultdict[str, list[Video]] = defaultdict(list)
-    for video in sorted(videos, key=lambda video: (video.label, video.place)):
+    for video in sorted(videos, key=lambda video: (video.label, in_order(video.path))):
         classes[video.label].append(video)
     tested = {video for own in classes.values() for video in _tested(own)}
     parted = [replace(video, split="test" if video in tested else "train") for own in classes.values() for video in own]

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from stpr.runtime.contract.names import in_order
 from stpr.train.datasets.annotations import Video
 
 
-def test_videos_are_in_the_order_in_which_they_were_filmed() -> None:
+def test_clips_are_in_the_order_in_which_they_were_filmed() -> None:
     names = ["b/1.mp4", "a/clip10.mp4", "a/clip2.mp4", "a/take2_1.mp4", "a/take10_1.mp4", "a/take2_10.mp4", "a/x.mp4"]
-    videos = sorted((Video(Path(name), "a", "train") for name in names), key=lambda video: video.place)
-    assert [str(video.path) for video in videos] == [
+    assert [str(path) for path in sorted(map(Path, names), key=in_order)] == [
         *("a/clip2.mp4", "a/clip10.mp4", "a/take2_1.mp4", "a/take2_10.mp4", "a/take10_1.mp4", "a/x.mp4", "b/1.mp4")
     ]
 

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from stpr.runtime.contract.errors import DataError
+from stpr.runtime.contract.names import in_order
 from stpr.train.data.source import read_lists, read_stages, read_videos
 from stpr.train.datasets.annotations import SPLITS, Video
 from stpr.train.datasets.dataset import Dataset, Listed
@@ -259,7 +260,7 @@ def read(data: Dataset, learnt: Sequence[tuple[str, ...]] = ()) -> list[Video]:
 def test_a_benchmark_is_read_and_a_missing_video_named(tree: Any, tmp_path: Path) -> None:
     data = tree(tmp_path)
     videos = place_videos(data)
-    assert read(data) == videos == sorted(videos, key=lambda one: one.place)
+    assert read(data) == videos == sorted(videos, key=lambda one: in_order(one.path))
     gone = videos[1]
     gone.path.unlink()
     name = gone.path.relative_to(tmp_path / data.videos)
