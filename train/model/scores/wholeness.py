@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 WHOLE, PART = 1 / 8, 3 / 8  # missing share up to which a clip counts as whole, and from which it is a fragment
 PENALTY: Final = 1e4  # nats for a clip without motion; applied continuously, so that rounding has no effect
+DOUBT: Final = 20.0  # nats per unit of cosine by which a clip resembles a fragment more than the class
 LOOK: Final = 0.5  # mean cosine of clips with their middle frames, from which a class is recognised by appearance
 RIDGE: Final = 1e-6  # relative to the variance of the four numbers, which may vanish for few clips
 
@@ -202,6 +203,11 @@ class Wholeness(nn.Module):
         return torch.stack([*columns, length.clamp_min(1e-12).log() + 0 * cosines], dim=-1)
 
     def forward(self, numbers: Tensor, energies: Tensor) -> Tensor:
-        """Evidence `(B, C)` from `measure`'s numbers; very low for a class whose minimum energy exceeds the clips'."""
+        """Evidence `(B, C)` from `measure`'s numbers `(B, C, 4)` and the clips' motion energies `(B,)`.
+
+        Reduced for a class recognised by how it moves where a fragment resembles the clip more, which few clips to fit
+        the weights to often don't show; very low for a class whose minimum energy exceeds the clips'.
+        """
+        fragment = F.relu(-numbers[..., 1]) * self.moving.to(numbers)
         missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
-        return numbers @ self.weight + self.bias - PENALTY * missing
+        return numbers @ self.weight + self.bias - DOUBT * fragment - PENALTY * missing

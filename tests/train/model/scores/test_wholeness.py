@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stpr.train.model.scores.wholeness import (
+    DOUBT,
     LOOK,
     PART,
     PENALTY,
@@ -120,12 +121,19 @@ def test_the_four_numbers_are_those_of_a_loop(background: int) -> None:
                 float(whitened[clip].norm().log()),
             ]
             assert found[clip, label].tolist() == pytest.approx(numbers, abs=1e-5)
-    wanted = (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5
+    wanted = (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5 - DOUBT * (-found[..., 1]).clamp_min(0)
     torch.testing.assert_close(wholeness(found, torch.full((4,), 0.2)), wanted)
     wholeness.floors = torch.tensor([0.1, 0.2, 0.4])
     still = wholeness(found, torch.full((4,), 0.2))
     torch.testing.assert_close(still[:, :2], wanted[:, :2])
     torch.testing.assert_close(still[:, 2], wanted[:, 2] - PENALTY / 2)
+
+
+def test_a_class_told_by_its_look_is_not_doubted_for_resembling_a_fragment() -> None:
+    wholeness, numbers = filled(classes=2), torch.tensor([[[0.1, -0.3, 0.2, 1.0]] * 2])
+    wholeness.halves[1, 1] = wholeness.halves[1, 0]
+    moves, stays = wholeness(numbers, torch.ones(1))[0].tolist()
+    assert stays - moves == pytest.approx(0.3 * DOUBT)
 
 
 def test_one_class_alone_has_no_rival_but_minus_one() -> None:
