@@ -11,13 +11,12 @@ from torch.nn import functional as F
 
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.model.combiners.mixture import Mixture
-from stpr.train.model.scores.reliability import UNKNOWN
+from stpr.train.model.scores.reliability import PRIOR, UNKNOWN
 from stpr.train.model.stpr import StPR
 from stpr.train.run.open_set_metrics import Floats
 
 Losses: TypeAlias = Callable[[float], Floats]  # trust -> loss of each held-out clip `(n,)`
 
-PRIOR: Final = 1e-3  # weight of the L2 regularisation, relative to the cross-entropy
 MOST: Final = 100.0  # upper limit, nats for a cosine of 1
 SURE: Final = 1.64  # standard errors by which the loss must improve: one-sided test at 5 %
 
@@ -41,11 +40,14 @@ def fit_trust(model: StPR, held: StageClips) -> None:
 
 
 def significant_trust(losses: Losses) -> float:
-    """The trust that minimises the mean loss (convex); 0 unless it reduces the loss by SURE standard errors."""
+    """The trust that minimises the loss (convex); 0 unless it reduces the loss by SURE standard errors.
+
+    Held-out clips show the people who were filmed, and few clips show little: regularised like the weights of views.
+    """
     from scipy.optimize import minimize_scalar  # imported late: slow to load, and not every run needs it
 
     def cost(trust: float) -> float:
-        return float(losses(trust).mean()) + PRIOR * (trust / UNKNOWN) ** 2 / 2
+        return float(losses(trust).sum()) + PRIOR * (trust / UNKNOWN) ** 2 / 2
 
     found = minimize_scalar(cost, bounds=(0.0, MOST), method="bounded")
     gained = losses(0.0) - losses(float(found.x))

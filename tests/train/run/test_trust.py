@@ -12,6 +12,7 @@ from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods.build import build_model
 from stpr.train.model.combiners.mixture import Mixture
 from stpr.train.model.scores.reading import Reading
+from stpr.train.model.scores.reliability import PRIOR, UNKNOWN
 from stpr.train.model.stpr import StPR
 from stpr.train.run.open_set_metrics import Floats
 from stpr.train.run.stage import learn_stage
@@ -42,9 +43,11 @@ def cosines(skill: float, seed: int) -> Tensor:
 def test_an_expert_that_is_right_where_scores_are_unsure_is_trusted_by_what_serves_best() -> None:
     losses = losses_of(unsure(0), cosines(0.5, 1))
     found = significant_trust(losses)
-    costs = {trust: losses(trust).mean() for trust in np.linspace(0, MOST, 1001)}
+    costs = {trust: losses(trust).sum() + PRIOR * (trust / UNKNOWN) ** 2 / 2 for trust in np.linspace(0, MOST, 1001)}
     assert found == pytest.approx(min(costs, key=lambda trust: costs[trust]), abs=0.5)
     assert found > 2
+    more = significant_trust(lambda trust: np.tile(losses(trust), 10))
+    assert more > found + 0.1  # of few clips, much of the gain may be chance
 
 
 def test_a_noisy_expert_is_hardly_ever_trusted() -> None:
