@@ -35,24 +35,34 @@ def held_out(labels: Tensor, recordings: Tensor, share: float, *, seed: int) -> 
     """Choose the clips to hold out, as a mask `(n,)`: `share` of each class, at least one, leaving at least FEWEST.
 
     Clips next to a training clip in the same recording are too similar to it. So whole recordings are held out if a
-    class has SEVERAL, else the end of each recording; clips without an order are chosen at random.
+    class has SEVERAL, up to one in so many clips, else the end of each; clips without an order are chosen at random.
     """
     held = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
     for label in sorted(set(labels.tolist())):
         rows = torch.nonzero(labels == label)[:, 0]
         count = min(max(1, round(share * len(rows))), len(rows) - FEWEST) if share > 0 else 0
-        held[_strangest(rows, recordings[rows], generator)[: max(0, count)]] = True
+        if count > 0:
+            parts = [rows[recordings[rows] == recording] for recording in torch.unique(recordings[rows])]
+            held[_whole(parts, count, generator) if len(parts) >= SEVERAL else _ends(parts, count)] = True
     return held
 
 
-def _strangest(rows: Tensor, recordings: Tensor, generator: torch.Generator) -> Tensor:
-    """Sort the rows of a class `(n,)` by how early they should be held out."""
-    parts = [rows[recordings == recording].flip(0) for recording in torch.unique(recordings)]
-    if len(parts) >= SEVERAL:
-        return torch.cat([parts[place] for place in torch.randperm(len(parts), generator=generator)])
-    depths = torch.cat([torch.arange(len(part)) / len(part) for part in parts])
-    return torch.cat(parts)[depths.argsort(stable=True)]
+def _whole(parts: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """The rows of random recordings: about `count`, more rather than a part of one."""
+    size, chosen = sum(map(len, parts)), list[int]()
+    most = max(count, min(size // SEVERAL, size - FEWEST))
+    for place in torch.randperm(len(parts), generator=generator).tolist():
+        if len(chosen) < count and len(chosen) + len(parts[place]) <= most:
+            chosen += parts[place].tolist()
+    return torch.tensor(chosen)
+
+
+def _ends(parts: Sequence[Tensor], count: int) -> Tensor:
+    """`count` rows, the last ones of each recording."""
+    backwards = [part.flip(0) for part in parts]
+    depths = torch.cat([torch.arange(len(part)) / len(part) for part in backwards])
+    return torch.cat(backwards)[depths.argsort(stable=True)][:count]
 
 
 def fit_whole_stage(statistics: ClipScores, parts: Sequence[StageClips], offset: int) -> None:

@@ -17,6 +17,7 @@ from stpr.train.model.stpr import StPR
 from stpr.train.run.evaluate import predict
 from stpr.train.run.open_set import (
     FEWEST,
+    SEVERAL,
     held_out,
     lower_bound,
     measure,
@@ -61,8 +62,15 @@ def test_a_share_of_each_class_is_held_out_and_enough_is_left(sizes: list[int], 
     recordings = torch.randint(1 + seed % 7, labels.shape, generator=torch.Generator().manual_seed(seed))
     held = held_out(labels, recordings, share, seed=seed)
     for label, size in enumerate(sizes):
-        count = int(held[labels == label].sum())
-        assert count == min(max(1, round(share * size)), max(0, size - FEWEST))
+        own = labels == label
+        count, wanted = int(held[own].sum()), min(max(1, round(share * size)), max(0, size - FEWEST))
+        parts = [held[own & (recordings == recording)] for recording in recordings[own].unique()]
+        if wanted and len(parts) >= SEVERAL:
+            assert all(part.all() or not part.any() for part in parts)
+            assert 1 <= count <= max(wanted, size // SEVERAL)
+            assert count >= wanted or all(count + len(part) > size // SEVERAL for part in parts if not part.any())
+        else:
+            assert count == wanted
     assert torch.equal(held, held_out(labels, recordings, share, seed=seed))
 
 
@@ -76,6 +84,15 @@ def test_whole_recordings_are_held_out_where_there_are_several() -> None:
     labels, recordings = torch.zeros(100, dtype=torch.long), torch.arange(100) // 10
     held = held_out(labels, recordings, 0.2, seed=0)
     assert sorted(torch.bincount(recordings[held], minlength=10).tolist()) == [0] * 8 + [10] * 2
+
+
+def test_a_recording_is_held_out_whole_if_that_is_more_than_was_asked_for() -> None:
+    labels, recordings = torch.zeros(40, dtype=torch.long), torch.arange(40) // 10
+    held = held_out(labels, recordings, 0.1, seed=0)
+    assert sorted(torch.bincount(recordings[held], minlength=4).tolist()) == [0, 0, 0, 10]
+    large = torch.where(recordings == 3, 2, recordings)  # of half of the clips: never
+    for seed in range(20):
+        assert not held_out(labels, torch.where(large == 0, torch.arange(40) % 3 + 5, large), 0.1, seed=seed)[20:].any()
 
 
 def test_the_end_of_each_recording_is_held_out_where_there_are_few() -> None:
