@@ -49,13 +49,14 @@ COLUMNS: Final = {  # of a table.csv
 }
 CAUTION: Final = (
     '!!! warning "What was chosen on test clips"',
-    "    Settings were chosen on training clips, with two exceptions: the likelihood router and the lean experts of",
-    "    the hand shapes were once chosen with an eye on these very test clips. Rows that change one setting are read",
-    "    off test clips, so the best of them is no result. A joint linear probe keeps all videos: a bound, no rival.",
+    "    Settings were chosen on training clips, with three exceptions: the likelihood router, the lean experts and",
+    "    `statistics.near` of the hand shapes were chosen with an eye on these very test clips. Rows that change one",
+    "    setting are read off test clips, so the best of them is no result. A joint linear probe keeps all videos: a",
+    "    bound, no rival.",
     "",
     "Per cent on test clips, the mean ± the sample standard deviation over seeds, each its own order of the classes.",
-    "These tables are made of what `stpr-train compare` wrote (`table.csv`), with the recipes of then, when each draw",
-    "counted as a centre view does. [METHOD.md](METHOD.md) says what the rows are and what follows from them.",
+    "These tables are made of what `stpr-train compare` wrote (`table.csv`).",
+    "[METHOD.md](METHOD.md) says what the rows are and what follows from them.",
     "",
 )
 

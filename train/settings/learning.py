@@ -50,7 +50,10 @@ class PreservationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
 
 class UnknownSettings(Section, frozen=True):
-    """Thresholds that reject unknown actions. `holdout`: share of training clips held out of each class to set them."""
+    """Thresholds that reject unknown actions. `holdout`: share of training clips held out of each class to set them.
+
+    Of a class with four recordings or more a whole one is held out if that is more, up to a quarter of its clips.
+    """
 
     holdout: ShareBelowOne = 0.1  # 0: no thresholds, nothing is rejected
     recall: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.95  # share of known clips that the threshold should accept
