@@ -241,6 +241,7 @@ def _observe(statistics: ClipScores, head: Head) -> None:
         )
         wholeness.update(described, labels, torch.full((CLASSES,), 1e-3), torch.zeros(CLASSES, dtype=torch.bool))
         wholeness.weight, wholeness.bias = torch.randn(4), torch.randn(())
+        wholeness.doubt = torch.rand(1)
         wholeness.background = described.still[:4] + described.between[:4]
         statistics.refresh()
 

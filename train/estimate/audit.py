@@ -40,7 +40,7 @@ from stpr.train.settings.load import read_resolved
 from stpr.train.settings.recipe import Recipe
 
 HORIZON: Final = 50  # number of stages up to which growth is projected
-NEW: Final = {"head.statistics.wholeness.background"}  # tensors that runs of earlier versions lack
+NEW: Final = {f"head.statistics.wholeness.{name}" for name in ("background", "doubt")}  # earlier versions lack them
 KEPT_AGAIN: Final = "train the stage again or put the file back"
 
 

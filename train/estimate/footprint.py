@@ -71,7 +71,7 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
     for stage, count in enumerate(classes, start=1):
         with torch.device("meta"):
             method.grow(model, count)
-            _add_background(model, recipe)
+            _make_room(model, recipe)
             flops = head_flops(model.head).all
         state = kept_state(model)
         yield StageSize(
@@ -82,11 +82,13 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
         )
 
 
-def _add_background(model: StPR, recipe: Recipe) -> None:
-    """Make room for the means of background videos, whose number does not depend on the videos."""
+def _make_room(model: StPR, recipe: Recipe) -> None:
+    """Make room for what evidence has once it is fitted; the means of background videos don't depend on the videos."""
     statistics = model.head.combiner.statistics
-    if recipe.data.background and isinstance(statistics, ClipStatistics) and statistics.wholeness is not None:
-        statistics.wholeness.background = torch.zeros(GROUPS, statistics.size)
+    if isinstance(statistics, ClipStatistics) and (wholeness := statistics.wholeness):
+        wholeness.doubt = torch.zeros(1)
+        if recipe.data.background:
+            wholeness.background = torch.zeros(GROUPS, statistics.size)
 
 
 def checkpoint_bytes(recipe: Recipe, encoder: FrameEncoder, classes: Sequence[Sequence[str]]) -> list[int]:

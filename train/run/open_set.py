@@ -35,7 +35,8 @@ def held_out(labels: Tensor, recordings: Tensor, share: float, *, seed: int) -> 
     """Choose the clips to hold out, as a mask `(n,)`: `share` of each class, at least one, leaving at least FEWEST.
 
     Clips next to a training clip in the same recording are too similar to it. So whole recordings are held out if a
-    class has SEVERAL, up to one in so many clips, else the end of each; clips without an order are chosen at random.
+    class has SEVERAL, even if they are more than that share, up to 1/SEVERAL of the class; else the end of each. Clips
+    without an order are chosen at random.
     """
     held = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)

@@ -112,8 +112,8 @@ class Wholeness(nn.Module):
     """Cosines with classes and fragments -> evidence `(B, C)`: log odds of one whole action of each class.
 
     Stored: the mean description of each class's coming and going half `(C, 2, S)`, of still clips and of transitions
-    `(2, S)` with their clip counts, of groups of background windows `(K, S)`, each class's minimum energy `(C,)`, and
-    five weights. The rest is derived.
+    `(2, S)` with their clip counts, of groups of background windows `(K, S)`, each class's minimum energy `(C,)`, five
+    fitted weights, and how much a more similar fragment counts. The rest is derived.
     """
 
     def __init__(self, size: int) -> None:
@@ -124,6 +124,7 @@ class Wholeness(nn.Module):
         self.background: Tensor
         self.weight: Tensor
         self.bias: Tensor
+        self.doubt: Tensor
         self.register_buffer("halves", torch.zeros(0, 2, size))
         self.register_buffer("pauses", torch.zeros(2, size))
         self.register_buffer("count", torch.zeros(()))
@@ -132,6 +133,7 @@ class Wholeness(nn.Module):
         self.register_buffer("floors", torch.zeros(0))
         self.register_buffer("weight", torch.zeros(4))
         self.register_buffer("bias", torch.zeros(()))
+        self.register_buffer("doubt", torch.zeros(0))  # (1,) from the first stage on; empty in earlier runs
 
     @property
     def is_calibrated(self) -> bool:
@@ -155,6 +157,7 @@ class Wholeness(nn.Module):
         total = self.count + len(labels)
         self.pauses = (self.pauses * self.count + new * len(labels)) / total
         self.count = total
+        self.doubt = total.new_tensor([DOUBT])
 
     def resize(self, classes: int) -> None:
         """Resize the stored tensors for `classes` classes, without setting values."""
@@ -208,6 +211,8 @@ class Wholeness(nn.Module):
         Reduced for a class recognised by how it moves where a fragment resembles the clip more, which few clips to fit
         the weights to often don't show; very low for a class whose minimum energy exceeds the clips'.
         """
-        fragment = F.relu(-numbers[..., 1]) * self.moving.to(numbers)
         missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
-        return numbers @ self.weight + self.bias - DOUBT * fragment - PENALTY * missing
+        evidence = numbers @ self.weight + self.bias - PENALTY * missing
+        if not len(self.doubt):
+            return evidence
+        return evidence - self.doubt * self.moving.to(numbers) * F.relu(-numbers[..., 1])

@@ -65,6 +65,7 @@ def filled(classes: int = 3, size: int = 5) -> Wholeness:
     wholeness.halves, wholeness.pauses = torch.randn(classes, 2, size), torch.randn(2, size)
     wholeness.count, wholeness.floors = torch.tensor(4.0), torch.zeros(classes)
     wholeness.weight, wholeness.bias = torch.tensor([1.0, 2.0, 3.0, -1.0]), torch.tensor(0.5)
+    wholeness.doubt = torch.tensor([DOUBT])
     return wholeness
 
 
@@ -85,6 +86,7 @@ def test_stages_add_up_and_old_halves_stay() -> None:
     assert wholeness.count == 10
     again = Wholeness(D)
     again.resize(4)
+    again.doubt = torch.zeros(1)  # a checkpoint is restored by the sizes in its file; older ones have none
     again.load_state_dict(wholeness.state_dict())
 
 
@@ -134,6 +136,8 @@ def test_a_class_told_by_its_look_is_not_doubted_for_resembling_a_fragment() -> 
     wholeness.halves[1, 1] = wholeness.halves[1, 0]
     moves, stays = wholeness(numbers, torch.ones(1))[0].tolist()
     assert stays - moves == pytest.approx(0.3 * DOUBT)
+    wholeness.doubt = torch.zeros(0)  # as in runs of earlier versions
+    assert wholeness(numbers, torch.ones(1))[0].tolist() == [stays, stays]
 
 
 def test_one_class_alone_has_no_rival_but_minus_one() -> None:
