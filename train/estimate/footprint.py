@@ -83,7 +83,7 @@ def stage_sizes(encoder: FrameEncoder, recipe: Recipe, classes: Sequence[int]) -
 
 
 def _make_room(model: StPR, recipe: Recipe) -> None:
-    """Make room for what evidence has once it is fitted; the means of background videos don't depend on the videos."""
+    """Make room for what evidence has from stage 1 on; the number of background means depends on no video."""
     statistics = model.head.combiner.statistics
     if isinstance(statistics, ClipStatistics) and (wholeness := statistics.wholeness):
         wholeness.doubt = torch.zeros(1)
