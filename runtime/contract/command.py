@@ -81,7 +81,21 @@ class Command(click.Command):
             if word == "" or re.fullmatch(r"--[\w-]+=", word):
                 name = word.rstrip("=") or (before if before.startswith("-") else "an argument")
                 raise click.UsageError(f"{name} is empty; is it a variable that is not set?", ctx)
-        return super().parse_args(ctx, args)
+        strict, ctx.allow_extra_args = not ctx.allow_extra_args, True
+        rest = super().parse_args(ctx, args)
+        if strict and ctx.args:
+            raise click.UsageError(self._unexpected(ctx.args[0]), ctx)
+        return rest
+
+    def _unexpected(self, word: str) -> str:
+        """Where a command has options alone, name a bundle's, else the first one that takes a text."""
+        takes = [option for option in self.params if isinstance(option, click.Option) and not option.is_flag]
+        texts = [max(option.opts, key=len) for option in takes if not isinstance(option.type, click.IntRange)]
+        if not texts or any(isinstance(param, click.Argument) for param in self.params):
+            return f"unexpected argument {shown(word)}."
+        bundle = "--bundle" in texts and (Path(word) / "manifest.json").is_file()
+        name = "--bundle" if bundle else texts[0]
+        return f"unexpected argument {shown(word)}; a value follows its option, such as {name} {shown(word)}."
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run with `one_line_errors`; a command in a group leaves that to the group, which knows the extra."""

@@ -76,6 +76,31 @@ def test_what_is_empty_is_no_value(words: list[str], name: str) -> None:
     assert f"Error: {name} is empty; is it a variable that is not set?" in result.output
 
 
+def test_a_word_without_its_option_is_told_the_option(tmp_path: Path) -> None:
+    @click.command(cls=Command)
+    @click.option("--camera", type=click.IntRange(min=0))
+    @click.option("--source")
+    @click.option("--bundle", type=click.Path(path_type=Path))
+    @click.option("--headless", is_flag=True)
+    def main(**_: object) -> None:
+        raise AssertionError
+
+    @click.command(cls=Command)
+    @click.argument("run")
+    @click.option("--out")
+    def named(**_: object) -> None:
+        raise AssertionError
+
+    (tmp_path / "manifest.json").touch()
+    film = CliRunner().invoke(main, ["--headless", "film.mp4"])
+    assert film.exit_code == 2
+    expected = "Error: unexpected argument film.mp4; a value follows its option, such as --source film.mp4.\n"
+    assert film.output.endswith(expected)
+    bundle = CliRunner().invoke(main, [str(tmp_path)])
+    assert bundle.output.endswith(f"such as --bundle {tmp_path}.\n")
+    assert CliRunner().invoke(named, ["a", "x"]).output.endswith("Error: unexpected argument x.\n")
+
+
 def test_a_package_that_is_not_installed_is_one_line_with_the_extra() -> None:
     done = on_a_device("stpr-export", "--stage", "1")
     assert done.returncode == 2
