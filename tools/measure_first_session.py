@@ -219,6 +219,8 @@ def main(recipe: str, data: str | None, changes: tuple[str, ...], holds: tuple[f
         backbone = prepared.model.encoder.backbone
         if not backbone.inner or not hasattr(backbone.network, "layer"):
             raise RecipeError("this measures a MobileNetV2 with inner layers: set backbone.source and backbone.inner.")
+        if backbone.correlated:
+            raise RecipeError("this measures inner layers alone: add --set 'backbone.correlations=[]'.")
         if (first := how.pop("first")) > max(backbone.inner):
             raise RecipeError(
                 f"--first {first}: no inner layer ({list(backbone.inner)}) would change; take a lower one."

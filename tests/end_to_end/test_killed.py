@@ -69,7 +69,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = root.parent / "own.toml"
     file.write_text(
         f'name = "own"\n[data]\nkind = "folder"\nroot = "{root}"\n[stages]\nclasses = [["jump"], ["wave"]]\n'
-        '[backbone]\nsource = "tiny"\n[class_vectors]\nkind = "prototypes"\n[adapter]\nplace = "feature"\n'
+        '[backbone]\nsource = "tiny"\ninner = [0]\ncorrelations = [1]\naxes = 6\n[statistics.inner]\nparts = ["mean"]\n'
+        '[router]\nkind = "likelihood"\n[class_vectors]\nkind = "prototypes"\n[adapter]\nplace = "feature"\n'
         "[sampling]\nframes = 4\ndraws = 2\n[expert]\nlayers = 1\ndropout = 0.5\n"
         "[optimizer]\nbatch = 1\nepochs_first = 6\nepochs_later = 6\n"
     )

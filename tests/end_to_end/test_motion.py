@@ -24,7 +24,7 @@ from stpr.train.run.checkpoint import load_stage
 from stpr.train.run.folder import recipe_file
 from stpr.train.settings.load import read_resolved
 from tests.export.models import feeds
-from tests.export.runs import STAGES, VIEWS, write_run
+from tests.export.runs import INNER, STAGES, VIEWS, write_run
 from tests.factories import make_video
 from tests.runtime.runs import ONE, Listening
 
@@ -32,7 +32,7 @@ from tests.runtime.runs import ONE, Listening
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
-    return write_run(tmp_path_factory.mktemp("work"), backbone={"inner": "auto"}, **VIEWS)
+    return write_run(tmp_path_factory.mktemp("work"), backbone=INNER, **VIEWS)
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def write_set(root: Path) -> Path:
     recipe = root.parent / "own.toml"
     recipe.write_text(
         f'name = "own"\n[data]\nkind = "folder"\nroot = "{root}"\n[stages]\nclasses = [["jump"], ["wave"]]\n'
-        '[backbone]\nsource = "tiny"\n[class_vectors]\nkind = "prototypes"\n'
+        '[backbone]\nsource = "tiny"\ncorrelations = [1]\naxes = 6\n[class_vectors]\nkind = "prototypes"\n'
         '[adapter]\nplace = "blocks"\n[contrast]\ntemperature = 0.5\n'
         "[preservation]\nweight = 1.0\n[sampling]\nframes = 4\ndraws = 1\n"
         "[expert]\nlayers = 1\n[optimizer]\nepochs_first = 2\nepochs_later = 2\nbatch = 2\n"

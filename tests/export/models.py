@@ -53,11 +53,21 @@ RouterKind = Literal["raw", "softmax", "top1", "equal", "likelihood", "clip_key"
 
 
 def random_backbone(kind: Kind, inner: Inner = "none") -> Backbone:
-    """A CLIP, MobileNetV2 or ViT of a few thousand weights."""
+    """A CLIP, MobileNetV2 or ViT of a few thousand weights; with inner layers, channels of one are correlated too."""
     spec = PreprocessSpec(
         height=SIDE, width=SIDE, resize="stretch", crop_fraction=1.0, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25)
     )
-    return Backbone(_randomise(_network(kind)), spec, source=kind, inner=inner)
+    backbone = Backbone(_randomise(_network(kind)), spec, source=kind, inner=inner)
+    if inner != "none":
+        backbone.correlate((1,), 5)
+        randomise_axes(backbone)
+    return backbone
+
+
+def randomise_axes(backbone: Backbone) -> None:
+    """What learning the axes does."""
+    for axes in backbone.axes:
+        axes.copy_(torch.linalg.qr(torch.randn_like(axes))[0])
 
 
 def save_backbone(folder: Path) -> str:

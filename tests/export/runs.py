@@ -18,7 +18,7 @@ from stpr.train.model.stpr import StPR
 from stpr.train.run.checkpoint import BackboneRecord, StageRecord, save_stage
 from stpr.train.run.folder import PREDICTIONS, RECIPE
 from stpr.train.settings.load import parse_recipe, write_recipe
-from tests.export.models import add_random_stage, save_backbone
+from tests.export.models import add_random_stage, randomise_axes, save_backbone
 
 STAGES = 3
 TABLES: dict[str, Any] = {
@@ -29,6 +29,7 @@ TABLES: dict[str, Any] = {
     "adapter": {"place": "feature", "bottleneck": 4},
     "expert": {"layers": 1, "mlp_ratio": 2},
 }
+INNER: dict[str, Any] = {"inner": "auto", "correlations": [1], "axes": 5}  # of [backbone]
 VIEWS: dict[str, Any] = {  # motion and inner layers seen, several views believed, events told
     "sampling": {"frames": 4, "motion": 4},
     "statistics": {
@@ -56,6 +57,7 @@ def write_run(root: Path, **tables: Any) -> Path:
     write_recipe(recipe, folder / RECIPE)
     torch.manual_seed(0)
     model = build_model(recipe)
+    randomise_axes(model.encoder.backbone)
     stages: list[tuple[str, ...]] = []
     for stage in range(len(recipe.stages.sizes)):
         stages.append(tuple(CLASSES[2 * stage : 2 * stage + 2]))

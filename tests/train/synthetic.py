@@ -108,6 +108,8 @@ def learn(recipe: Recipe, *, stages: int = 3, clips: int = 12) -> Iterator[tuple
         if stage == 1 or method_of(recipe).keeps_videos:
             torch.manual_seed(recipe.seed)
             model = build_model(recipe)
+            for axes in model.encoder.backbone.axes:  # there are no pictures to learn them from
+                axes.copy_(torch.linalg.qr(torch.randn_like(axes))[0])
         made.features = widened(made.features, model.encoder.frozen_width)
         inputs: FrozenFeatures | PixelClips = made
         if method_of(recipe).keeps_videos:

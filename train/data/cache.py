@@ -48,6 +48,7 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     augment: Augment | None  # None without draws, as is the seed
     seed: int | None
     windows: float | None = None  # None is omitted, so the names of older entries stay valid
+    correlations: str | None = None  # digest of the correlated hidden states and their axes
 
 
 def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:

@@ -28,6 +28,7 @@ from stpr.train.settings.recipe import Recipe
 
 DEPENDS = {  # what the size of each kind of tensor depends on; letters as in `stpr.train.model`
     "projection": "W x D: the frozen network and [backbone] projection",
+    "axes of channels": "C x K per hidden state of [backbone] correlations: its channels and [backbone] axes",
     "adapter": "the frozen network and [adapter]",
     "expert": 'T, D and [expert]; one per stage with method = "stpr", else one',
     "anchors": "C x D: a row per class",

@@ -18,7 +18,7 @@ from stpr.train.data.stages import Stage
 from stpr.train.datasets.annotations import Video
 from stpr.train.estimate.network import WIDTH, counting_backbone
 from stpr.train.learning.fit import Criterion, Terms
-from stpr.train.learning.inputs import FrozenFeatures, Inputs, PixelClips
+from stpr.train.learning.inputs import FrozenFeatures, Inputs, PixelClips, spaced
 from stpr.train.learning.stage_clips import StageClips
 from stpr.train.methods import method_of
 from stpr.train.methods.build import build_model
@@ -78,6 +78,7 @@ def work_of(recipe: Recipe, stages: Sequence[Stage], clips: Sequence[Clips], *, 
         method.grow(model, len(stage.classes))
     plan = Plan(small, tuple(stages), last, build)
     source = _CountedSource(small, stages, clips, counter)
+    source.axes_to_learn = bool(recipe.backbone.correlations) and (not behind or method.keeps_videos)
     for _ in learn_stages(plan, model, source, lambda stage: _CountedTraining(plan, stage, counter), [None] * behind):
         done.append(counter.work)
         counter.work = Work()
@@ -91,7 +92,7 @@ def _small(recipe: Recipe) -> Recipe:
     inner, motion = change(views.inner, parts=(), views=1), change(views.motion, parts=())
     return change(
         recipe,
-        backbone=change(recipe.backbone, projection=_narrow(recipe.backbone.projection), inner="none"),
+        backbone=change(recipe.backbone, projection=_narrow(recipe.backbone.projection), inner="none", correlations=()),
         sampling=change(recipe.sampling, motion=0),
         statistics=change(
             views,
@@ -138,6 +139,7 @@ class _CountedSource:
         self.recipe, self.clips, self.counter = recipe, clips, counter
         self.sizes = [len(stage.classes) for stage in stages]
         self.tests: dict[int, Inputs] = {}
+        self.axes_to_learn = False
 
     def train(self, encoder: FrameEncoder, stage: Stage) -> Inputs:
         """See `ClipSource`."""
@@ -152,10 +154,13 @@ class _CountedSource:
 
     def _inputs(self, encoder: FrameEncoder, stage: Stage, count: int, draws: int) -> Inputs:
         earlier = sum(self.sizes[: stage.index - 1])
-        labels = earlier + torch.arange(count) % len(stage.classes)
+        labels, frames = earlier + torch.arange(count) % len(stage.classes), self.recipe.sampling.frames
+        if self.axes_to_learn:
+            seen = len(spaced(range(count)))
+            self.counter.add(decoded=seen, encoded=seen * frames)
+            self.axes_to_learn = False
         if encoder.upstream_trains:
             return _NumberedClips(self.recipe, labels, encoder, self.counter)
-        frames = self.recipe.sampling.frames
         self.counter.add(decoded=count, encoded=count * (1 + draws) * frames)
         return FrozenFeatures(torch.randn(count, 1 + draws, frames, WIDTH), labels)
 

@@ -1,4 +1,7 @@
-"""Encode videos with the frozen backbone: each is decoded and encoded once, unless the cache has its features."""
+"""Encode videos with the frozen backbone: each is decoded and encoded once, unless the cache has its features.
+
+Before the first stage's, a few are looked through to learn the axes between which channels are correlated.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from stpr.train.data.cache import Encoding, FeatureCache
 from stpr.train.data.clips import Clip, load_ahead
 from stpr.train.data.videos import check_all
 from stpr.train.learning.frozen_pass import frozen_pass
-from stpr.train.learning.inputs import FrozenFeatures, PixelClips
+from stpr.train.learning.inputs import FrozenFeatures, PixelClips, spaced
 from stpr.train.model.encoder import FrameEncoder
+from stpr.train.model.threads import one_thread
 from stpr.train.settings.learning import SamplingSettings
 
 Advance: TypeAlias = Callable[[int], None]  # called after every clip with the number done
@@ -49,6 +53,29 @@ def encode_frozen(
     return FrozenFeatures(processes.join(features, total), clips.labels, processes, clips.recordings)
 
 
+@torch.no_grad()
+def learn_axes(encoder: FrameEncoder, clips: PixelClips, advance: Callable[[int, int], None]) -> None:
+    """Fit the encoder's axes to evenly spaced clips; `advance` is called with the number done and of all.
+
+    Clips that can't be read are left out, since encoding the stage reports them all. On one thread, so that axes are
+    the same on any number of cores.
+    """
+    videos, backbone = spaced(clips.videos), encoder.backbone
+    sums = [axes.new_zeros(len(axes), len(axes), dtype=torch.float64) for axes in backbone.axes]
+    with one_thread():
+        for done, video in enumerate(videos, start=1):
+            try:
+                pixels = torch.from_numpy(clips.views(video.path, draws=0, seed=clips.seed)[0])
+            except DataError:
+                continue
+            pictures, _ = encoder.pixels.split(pixels.to(encoder.mean.device))
+            found = backbone.covariances(encoder.normalised(pictures))
+            if all(covariance.isfinite().all() for covariance in found):
+                sums = [before + covariance for before, covariance in zip(sums, found, strict=True)]
+            advance(done, len(videos))
+        backbone.fit_axes(sums)
+
+
 def encoding(
     encoder: FrameEncoder,
     sampling: SamplingSettings,
@@ -63,6 +90,7 @@ def encoding(
         preprocess=encoder.pixels.picture,
         motion=encoder.pixels.motion,
         inner=encoder.backbone.inner,
+        correlations=encoder.backbone.axes_digest(),
         frames=sampling.frames,
         width=encoder.frozen_width,
         draws=draws,

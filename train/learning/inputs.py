@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from stpr.train.data.pixels import PixelSpec
 from stpr.train.datasets.annotations import Video
 from stpr.train.learning.distributed import ALONE, Processes
 from stpr.train.settings.learning import SamplingSettings
+
+FEW: Final = 64  # clips to learn axes of channels from; each has several frames with dozens of positions
+Item = TypeVar("Item")
 
 
 class StageInputs(Protocol):
@@ -56,6 +59,11 @@ class StageInputs(Protocol):
 def shuffled(count: int, *, seed: int) -> Tensor:
     """A permutation that depends only on the seed."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def spaced(clips: Sequence[Item]) -> Sequence[Item]:
+    """Evenly spaced clips, at most `FEW`."""
+    return clips[:: max(1, -(-len(clips) // FEW))]
 
 
 class FrozenFeatures:

@@ -21,6 +21,8 @@ def settle(recipe: Recipe) -> tuple[Recipe, list[str]]:
 def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
     """Build a recipe's network, before its first stage; raises RecipeError for incompatible settings."""
     backbone = backbone or load_backbone(recipe.backbone.source, recipe.backbone.inner)
+    if recipe.backbone.correlations:
+        backbone.correlate(recipe.backbone.correlations, recipe.backbone.axes)
     recipe, _ = resolve(recipe, backbone.traits)
     method, projection = method_of(recipe), recipe.backbone.projection
     assert projection != "auto"

@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATIO
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
+from stpr.train.model.correlations import Correlations
 from stpr.train.model.hub import cached_only, fetched_elsewhere
 from stpr.train.model.processor import read_processor
 from stpr.train.settings.automatic import BackboneTraits
@@ -29,7 +30,8 @@ TINY_FOLDER = Path(__file__).parent / "tiny"
 class Backbone(nn.Module):
     """A frozen network of `transformers` that turns normalised pixels `(N, 3, H, W)` into features `(N, W)`.
 
-    With `inner` layers (method §13.1) their means and standard deviations over the picture `(N, I)` are appended.
+    With `inner` layers (method §13.1) their means and standard deviations over the picture `(N, I)` are appended, and
+    after `correlate` the correlations of channels.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Backbone(nn.Module):
         self._has_cls = any(name.endswith("cls_token") for name, _ in network.named_parameters())
         self.inner: tuple[int, ...] = ()
         self.layer_widths: tuple[int, ...] = ()  # columns of each inner layer
+        self.correlated: tuple[int, ...] = ()  # hidden states whose channels are correlated
+        self.correlations = nn.ModuleList()
         blank = torch.zeros(1, 3, spec.height, spec.width)
         try:
             with torch.no_grad():
                 self.width = int(self(blank).shape[1])
-                self.inner, self.layer_widths = self._layers(inner, blank)
+                self.inner, self.layer_widths = self._layers(inner)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(
                 f"[backbone] source {source!r} gives no feature vector for a picture of {spec.height}x{spec.width}"
@@ -66,21 +70,72 @@ class Backbone(nn.Module):
         """
         if self.swaps:
             pixels = pixels[:, [2, 1, 0]]
-        output = self.network(pixels, output_hidden_states=True) if self.inner else self.network(pixels)
+        deep = bool(self.inner or self.correlated)
+        output = self.network(pixels, output_hidden_states=True) if deep else self.network(pixels)
         embeds = getattr(output, "image_embeds", None)
         pooled: Tensor = output.pooler_output if embeds is None else embeds
         if pooled is None and self._has_cls:
             pooled = output.last_hidden_state[:, 0]
         pooled = pooled.flatten(1)  # (N, W)
-        if not self.inner:
+        if not deep:
             return pooled
-        return torch.cat([pooled, *(spread(output.hidden_states[layer]) for layer in self.inner)], dim=1)
+        states = output.hidden_states
+        correlated = (part(states[layer]) for layer, part in zip(self.correlated, self.correlations, strict=True))
+        return torch.cat([pooled, *(spread(states[layer]) for layer in self.inner), *correlated], dim=1)
 
-    def _layers(self, inner: Inner, blank: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def correlate(self, layers: tuple[int, ...], axes: int) -> None:
+        """Append correlations between `axes` directions of the channels of these hidden states, once axes are learnt.
+
+        Raises RecipeError for a missing hidden state.
+        """
+        states = self._states()
+        if layers and max(layers) >= len(states):
+            raise RecipeError(
+                f"[backbone] correlations: {self.source} has {len(states)} hidden states, numbered from 0, so"
+                f" {list(layers)} can't be taken; name others, or none: [backbone] correlations = []."
+            )
+        self.correlated = layers
+        self.correlations = nn.ModuleList(Correlations(_channels(states[layer]), axes) for layer in layers)
+
+    @property
+    def correlated_widths(self) -> tuple[int, ...]:
+        """Columns of each hidden state whose channels are correlated."""
+        return tuple(part.width for part in self._parts())
+
+    @property
+    def axes(self) -> list[Tensor]:
+        """The axes `(C, K)` of each correlated hidden state; zeros before they are learnt."""
+        return [part.axes for part in self._parts()]
+
+    def axes_digest(self) -> str | None:
+        """SHA-256 of the correlated hidden states and their axes; None without any."""
+        if not self.correlated:
+            return None
+        digest = hashlib.sha256(repr(self.correlated).encode())
+        for axes in self.axes:
+            digest.update(axes.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def covariances(self, pixels: Tensor) -> list[Tensor]:
+        """The covariance of channels `(C, C)` of each correlated hidden state, averaged over pixels `(N, 3, H, W)`."""
+        if self.swaps:
+            pixels = pixels[:, [2, 1, 0]]
+        states = self.network(pixels, output_hidden_states=True).hidden_states
+        return [part.covariance(states[layer]) for layer, part in zip(self.correlated, self._parts(), strict=True)]
+
+    def fit_axes(self, covariances: list[Tensor]) -> None:
+        """Learn the axes from mean covariances."""
+        for part, covariance in zip(self._parts(), covariances, strict=True):
+            part.fit(covariance)
+
+    def _parts(self) -> list[Correlations]:
+        return list(self.correlations)  # type: ignore[arg-type]  # of nothing else
+
+    def _layers(self, inner: Inner) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Resolve `inner` to numbers of hidden states; also their columns. Raises RecipeError for a missing one."""
         if inner == "none":
             return (), ()
-        states = getattr(self.network(blank, output_hidden_states=True), "hidden_states", None) or ()
+        states = self._states()
         found = by_depth(inner, len(states)) if isinstance(inner, str) else tuple(inner)
         if not found or max(found) >= len(states):
             raise RecipeError(
@@ -88,6 +143,12 @@ class Backbone(nn.Module):
                 f' {list(found) or inner} can\'t be taken; name others, or set inner = "none".'
             )
         return found, tuple(spread(states[layer]).shape[1] for layer in found)
+
+    @torch.no_grad()
+    def _states(self) -> tuple[Tensor, ...]:
+        """The hidden states of a blank picture; none if the network shows none."""
+        blank = torch.zeros(1, 3, self.spec.height, self.spec.width)
+        return getattr(self.network(blank, output_hidden_states=True), "hidden_states", None) or ()
 
     @property
     def inner_width(self) -> int:
@@ -131,6 +192,11 @@ def by_depth(inner: Literal["auto", "pairs"], states: int) -> tuple[int, ...]:
     if inner == "auto" or len(found) % 2 == 0:
         return found
     return found[:-1] or (max(0, found[0] - 1), found[0])
+
+
+def _channels(state: Tensor) -> int:
+    """C of a hidden state `(N, C, h, w)` or `(N, t, C)`."""
+    return state.shape[1] if state.ndim == 4 else state.shape[2]
 
 
 def spread(state: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -18,11 +19,12 @@ class Columns:
     appearance: int  # the paper's V^s: adapted, read by experts, compared with class vectors
     layers: tuple[int, ...] = ()  # of each inner layer
     pairs: int = 0  # motion pairs per frame, 0 without motion
+    correlated: tuple[int, ...] = ()  # of the correlations of each hidden state; among the inner columns, after layers
 
     @property
     def inner(self) -> int:
-        """The width of all inner layers."""
-        return sum(self.layers)
+        """The width of all inner layers and correlations."""
+        return sum(self.layers) + sum(self.correlated)
 
     @property
     def width(self) -> int:
@@ -48,9 +50,17 @@ class Columns:
                 f" a multiple of {count} layers in [backbone] inner, or set views = 1."
             )
         each = len(self.layers) // count
-        ends = [0, *accumulate(sum(self.layers[start : start + each]) for start in range(0, len(self.layers), each))]
-        return [slice(start, stop) for start, stop in pairwise(ends)]
+        return _slices(0, [sum(self.layers[start : start + each]) for start in range(0, len(self.layers), each)])
+
+    def correlated_shares(self) -> list[slice]:
+        """The slice of the inner columns for the correlations of each hidden state."""
+        return _slices(sum(self.layers), self.correlated)
 
     def motion_of(self, features: Tensor) -> Tensor:
         """`(…, D)` -> `(…, motion)`."""
         return features[..., self.appearance + self.inner :]
+
+
+def _slices(first: int, widths: Sequence[int]) -> list[slice]:
+    """Neighbouring slices of these widths, from `first` on."""
+    return [slice(start, stop) for start, stop in pairwise(accumulate(widths, initial=first))]

@@ -68,7 +68,8 @@ class FrameEncoder(nn.Module):
                 f" {backbone.source}; use at most that many, or 0 to keep them all."
             )
         width = projection or backbone.width
-        self.columns = Columns(width, backbone.layer_widths, motion.pairs if motion else 0)
+        pairs = motion.pairs if motion else 0
+        self.columns = Columns(width, backbone.layer_widths, pairs, backbone.correlated_widths)
         self.pixels = PixelSpec(backbone.spec, motion)
         self.motion = Motion(motion) if motion else None
         self.projection = Projection(backbone.width, projection) if projection else nn.Identity()
@@ -98,9 +99,12 @@ class FrameEncoder(nn.Module):
 
     def see(self, frames: Tensor, greys: Tensor | None) -> Tensor:
         """Pictures `(N, H, W, 3)` uint8 and, with motion, pairs `(N, K, 2, s, s)` uint8 -> frozen features `(N, F)`."""
-        normalised = (frames.float() / 255 - self.mean) / self.std
-        features: Tensor = self.backbone(normalised.permute(0, 3, 1, 2))
+        features: Tensor = self.backbone(self.normalised(frames))
         return features if self.motion is None else torch.cat([features, self.motion(greys)], dim=1)
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """Pictures `(N, H, W, 3)` uint8 as the backbone takes them: `(N, 3, H, W)`."""
+        return ((frames.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
 
     def forward(self, inputs: Tensor, greys: Tensor | None = None) -> Tensor:
         """Pixels of frames or frozen features -> frame features `(…, D)`; with `greys`, inputs of `see` -> `(N, D)`."""

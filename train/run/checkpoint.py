@@ -41,6 +41,7 @@ SCHEMA = 2  # of stage.json
 MEND = "restore the recipe that the run was started with."
 KINDS = {  # prefix of a stored tensor's name -> its kind
     "encoder.projection": "projection",
+    "encoder.backbone.correlations": "axes of channels",
     "encoder": "adapter",
     "head.experts": "expert",
     "head.anchors": "anchors",
@@ -115,8 +116,8 @@ def kept_state(model: StPR) -> dict[str, Tensor]:
 
 
 def is_kept(name: str) -> bool:
-    """Whether a tensor of the model's state is saved: all except the frozen backbone's."""
-    return not name.startswith("encoder.backbone") or ".adapter." in name
+    """Whether a tensor of the model's state is saved: all except the frozen network's."""
+    return not name.startswith("encoder.backbone.network") or ".adapter." in name
 
 
 def stored_name(name: str) -> str:

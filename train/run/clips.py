@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from stpr.train.data.cache import FeatureCache
 from stpr.train.data.stages import Stage, check_videos
 from stpr.train.datasets.annotations import Split, Video
 from stpr.train.learning.distributed import Processes
-from stpr.train.learning.encode import encode_frozen
+from stpr.train.learning.encode import encode_frozen, learn_axes
 from stpr.train.learning.frozen_pass import frozen_pass
 from stpr.train.learning.inputs import Inputs, PixelClips
 from stpr.train.model.encoder import FrameEncoder
@@ -46,6 +47,7 @@ class VideoClips:
     learnt: Learnt = field(default_factory=Learnt)  # clips that were trained on, in earlier sessions too
     background: Background | None = field(init=False)
     _tests: dict[int, Inputs] = field(default_factory=dict)
+    _axes: list[Tensor] = field(default_factory=list)  # learnt from the first clips that are asked for
     _noted: str = ""
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class VideoClips:
         labels = torch.tensor([places[video.label] for video in videos])
         sampling, seed = self.recipe.sampling, self.recipe.seed
         clips = PixelClips(videos, labels, spec=encoder.pixels, sampling=sampling, seed=seed, processes=self.processes)
+        self._fit_axes(encoder, clips)
         if encoder.upstream_trains:
             return clips
         what, quick = f"stage {stage.index} {split}", frozen_pass(encoder)
@@ -96,3 +99,14 @@ class VideoClips:
         if split == "train" and self.background is not None:
             encoded.background = self.background.encoded(encoder, sampling, self.progress)
         return encoded
+
+    def _fit_axes(self, encoder: FrameEncoder, clips: PixelClips) -> None:
+        """Give an encoder without axes those of the run's first clips: a method may begin each stage with a new one."""
+        axes = encoder.backbone.axes
+        if any(each.any() for each in axes):
+            return
+        if axes and not self._axes:
+            learn_axes(encoder, clips, lambda done, count: self.progress.encoding("axes of channels", done, count))
+            self._axes = [each.clone() for each in axes]
+        for empty, learnt in zip(axes, self._axes, strict=True):
+            empty.copy_(learnt)

@@ -18,11 +18,21 @@ class BackboneSettings(Section, frozen=True):
     `inner`: hidden states of the network, numbered from 0 as in `transformers`, whose mean and standard deviation over
     the picture are added to the frame feature; "auto" takes those at two thirds and three quarters of the depth,
     "pairs" four (two in a shallow network), for [statistics] inner.views = 2.
+
+    `correlations`: hidden states whose channels' correlations over the picture are added too, between `axes` principal
+    directions that are learnt from frames of the first stage. Each is a view of its own, described as inner layers are.
     """
 
     source: str
     projection: CountOrNone | Literal["auto"] = "auto"
     inner: Literal["none", "auto", "pairs"] | tuple[CountOrNone, ...] = "none"
+    correlations: tuple[CountOrNone, ...] = ()
+    axes: Count = 40
+
+    def __post_init__(self) -> None:
+        """Reject a single axis, which correlates with no other."""
+        if self.axes < 2:
+            raise ValueError(f"[backbone] axes = {self.axes} has no other axis to correlate with; take 2 or more")
 
 
 class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,7 +126,7 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     parts: tuple[Part, ...] = ("mean", "difference", "deviation")
     shrinkage: Share = 0.1
-    inner: InnerSettings = InnerSettings()  # the view of [backbone] inner
+    inner: InnerSettings = InnerSettings()  # the views of [backbone] inner and correlations
     motion: ViewSettings = ViewSettings()  # the view of [sampling] motion
     # Shrinkage for the familiarity, which separates known from unknown. High by default: in directions where few
     # training clips hardly vary, every new clip looks unusual. If random draws show how clips vary, low is far better.

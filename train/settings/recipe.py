@@ -100,6 +100,11 @@ class Recipe(Section, frozen=True):
         statistics, pairs = self.statistics, self.sampling.motion
         if statistics.inner.parts and self.backbone.inner == "none":
             raise ValueError('[statistics] inner describes inner layers; name some in [backbone] inner, or "auto"')
+        if self.backbone.correlations and statistics.likelihood == "cosine" and statistics.concentration != "learnt":
+            raise ValueError(
+                "[backbone] correlations are a view of their own, and one concentration can't weight several; set"
+                ' [statistics] concentration = "learnt"'
+            )
         if (statistics.motion.parts or statistics.rhythm or statistics.affine) and not pairs:
             raise ValueError("[statistics] motion, rhythm and affine describe motion; set [sampling] motion, such as 4")
         if statistics.rhythm and self.sampling.frames * pairs <= max(RHYTHM_LAGS):

@@ -25,7 +25,8 @@ def test_a_place_is_the_middle_of_the_classes_where_looks_are_described_and_neve
     assert (deviation[:looks] > 0).all()
     assert not deviation[looks:].any()
     means = [view.get_buffer("means").mean(dim=0) for view in statistics.views]
-    expected = torch.cat([mean[: len(mean) // 2] for mean in means[:3]])  # appearance, and two views of inner layers
+    order = [0, 2, 3, 1]  # of columns: appearance, two views of inner layers, correlations, which are described before
+    expected = torch.cat([means[view][: len(means[view]) // 2] for view in order])
     np.testing.assert_allclose(middle[:looks], expected, rtol=1e-6)
 
 

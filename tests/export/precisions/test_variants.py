@@ -34,7 +34,7 @@ from stpr.runtime.engines.engine import EngineOptions
 from stpr.runtime.engines.tensorrt_builder import build_plan
 from stpr.train.model.stpr import StPR
 from tests.export.models import MOTION, feeds, head_settings, random_backbone, random_model, views_settings
-from tests.export.runs import VIEWS, write_run
+from tests.export.runs import INNER, VIEWS, write_run
 
 NARROW = 10  # at most, axes of the views and trained matrices, which every bundle keeps in half precision
 LOWER: list[Precision] = [precision for precision in PRECISIONS if precision != "fp32"]
@@ -136,7 +136,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with as many training clips as int8 asks for, and all outputs."""
     root = tmp_path_factory.mktemp("whole")
     data = {"kind": "motions", "root": str(root / "data"), "train_per_class": 24, "test_per_class": 2}
-    return write_run(root, data=data, stages={"sizes": [2]}, backbone={"inner": "auto"}, **VIEWS)
+    return write_run(root, data=data, stages={"sizes": [2]}, backbone=INNER, **VIEWS)
 
 
 @pytest.mark.parametrize(("precision", "symmetric"), FORMS)

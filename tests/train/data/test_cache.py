@@ -97,6 +97,7 @@ def test_features_are_the_same_without_a_cache_with_a_cold_a_warm_and_a_half_fil
         {"augment": None},
         {"seed": 1},
         {"windows": 0.5},
+        {"correlations": "abc"},
     ],
 )
 def test_other_settings_are_another_entry(tmp_path: Path, video: Path, changes: dict[str, Any]) -> None:
@@ -106,8 +107,8 @@ def test_other_settings_are_another_entry(tmp_path: Path, video: Path, changes: 
 
 
 def test_every_setting_of_an_encoding_counts() -> None:
-    names = {"backbone", "preprocess", "motion", "inner", "frames", "width", "draws", "augment", "seed", "windows"}
-    assert set(Encoding.__struct_fields__) == names
+    names = "backbone preprocess motion inner frames width draws augment seed windows correlations"
+    assert set(Encoding.__struct_fields__) == set(names.split())
 
 
 def test_content_and_what_seeds_the_draws_name_an_entry(tmp_path: Path, video: Path) -> None:

@@ -50,7 +50,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"backbone": {"source": "tiny", "projection": 16}, "expert": {"input": "residual"}},
 ]
 VIEWS: dict[str, Any] = {
-    "backbone": {"source": "tiny", "inner": "auto", "projection": 16},
+    "backbone": {"source": "tiny", "inner": "auto", "projection": 16, "correlations": [0, 1], "axes": 5},
     "sampling": {"motion": 3},
     "statistics": {
         "inner": {"parts": ["mean"]},

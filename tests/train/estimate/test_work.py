@@ -52,6 +52,7 @@ def count_work(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch, **req
     """A real run, watched where videos are opened, where frames enter the network and where steps are taken."""
     seen = {"decoded": 0, "encoded": 0, "learnt": 0}
     opened, forward, called = VideoFile.__enter__, Backbone.forward, Criterion.__call__
+    covariances = Backbone.covariances
 
     def open_video(self: VideoFile) -> VideoFile:
         seen["decoded"] += 1
@@ -61,6 +62,10 @@ def count_work(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch, **req
         if not torch.is_grad_enabled() and len(pixels) > 1:  # a single one tries the network, once per load
             seen["encoded"] += len(pixels)
         return forward(self, pixels)
+
+    def for_axes(self: Backbone, pixels: torch.Tensor) -> list[torch.Tensor]:
+        seen["encoded"] += len(pixels)
+        return covariances(self, pixels)
 
     depth = 0
 
@@ -76,6 +81,7 @@ def count_work(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch, **req
     with monkeypatch.context() as patched:
         patched.setattr(VideoFile, "__enter__", open_video)
         patched.setattr(Backbone, "forward", encode)
+        patched.setattr(Backbone, "covariances", for_axes)
         patched.setattr(frozen_pass, "MOST_BYTES", 0)  # where frames enter another engine nobody counts them
         patched.setattr(Criterion, "__call__", call)
         execute(recipe, Request(out=out, **request), ShownProgress(quiet=True))
@@ -93,9 +99,9 @@ CASES: dict[str, dict[str, Any]] = {
         "backbone": {"projection": 8},
     },
     "keys of the frozen network": {**BLOCKS, "router": {"kind": "clip_key"}},
-    "motion, inner layers and posteriors": {
+    "motion, inner layers, correlations and posteriors": {
         **BLOCKS,
-        "backbone": {"inner": "auto"},
+        "backbone": {"inner": "auto", "correlations": [1], "axes": 4},
         "sampling": {"frames": FRAMES, "motion": 2},
         "statistics": {
             "inner": {"parts": ["mean"]},
@@ -108,6 +114,7 @@ CASES: dict[str, dict[str, Any]] = {
     "no experts": {**BLOCKS, "fusion": {"kind": "posteriors"}, "expert": {"layers": 0}},
     "no held-out clips": {**BLOCKS, "unknown": {"holdout": 0.0}},
     **{method: {**BLOCKS, "method": method} for method in METHODS if method != "stpr"},
+    "correlations, all videos kept": {"method": "joint", **BLOCKS, "backbone": {"correlations": [0, 1]}},
 }
 
 

@@ -104,6 +104,35 @@ def test_inner_layers_are_means_and_deviations_of_hidden_states(
     assert found[:, plain.width :].std(dim=0).max() > 1e-3
 
 
+@pytest.mark.parametrize("folder", KINDS, indirect=True)
+def test_correlations_come_after_the_inner_layers(folder: Path) -> None:
+    backbone, plain = load_backbone(str(folder), (1,)), load_backbone(str(folder), (1,))
+    pixels = torch.randn(3, 3, backbone.spec.height, backbone.spec.width)
+    backbone.correlate((2, 1), 4)
+    assert not any(axes.any() for axes in backbone.axes)
+    blank = backbone.axes_digest()
+    with torch.no_grad():
+        backbone.fit_axes(backbone.covariances(pixels))
+        found = backbone(pixels)
+        torch.testing.assert_close(found[:, : plain.width + plain.inner_width], plain(pixels))
+    seen, start = own_states(folder, pixels), plain.width + plain.inner_width
+    for layer, axes, width in zip((2, 1), backbone.axes, backbone.correlated_widths, strict=True):
+        kept = axes.shape[1]
+        for row, places in zip(found, seen[layer], strict=True):
+            wanted = torch.corrcoef((places @ axes).T)[tuple(torch.tril_indices(kept, kept, -1))]
+            torch.testing.assert_close(row[start : start + width], wanted, atol=2e-3, rtol=2e-3)
+        start += width
+    assert found.shape[1] == start
+    assert (backbone.digest(), plain.axes_digest()) == (plain.digest(), None)
+    assert len({blank, backbone.axes_digest(), plain.axes_digest()}) == 3
+
+
+def test_a_missing_hidden_state_is_named(mobilenet_folder: Path) -> None:
+    backbone = load_backbone(str(mobilenet_folder))
+    with pytest.raises(RecipeError, match=r"correlations: .* has 16 hidden states, .* \[16\] can.t be"):
+        backbone.correlate((16,), 4)
+
+
 @pytest.mark.parametrize("states", range(2, 50))
 def test_pairs_of_layers_are_an_even_number_of_distinct_ones(states: int) -> None:
     found = by_depth("pairs", states)

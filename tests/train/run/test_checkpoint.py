@@ -49,7 +49,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "old": {"preservation": {"classes": "old"}, **ADAPTED},
     **{method: {"method": method, **ADAPTED} for method in METHODS if method != "stpr"},
     "projection, views, motion and trust": {
-        "backbone": {"source": "tiny", "inner": [0, 1], "projection": 16},
+        "backbone": {"source": "tiny", "inner": [0, 1], "projection": 16, "correlations": [0], "axes": 6},
         "sampling": {"motion": 3},
         "statistics": {
             "inner": {"parts": ["mean"], "views": 2},
@@ -143,7 +143,8 @@ def test_the_record_lists_every_tensor_and_none_is_the_backbones(name: str, tmp_
     saved = {id(value) for key, value in model.named_parameters() if key in tensors}
     assert frozen
     assert saved.isdisjoint(frozen)
-    assert not any("backbone" in key and ".adapter." not in key for key in tensors)
+    assert not any("backbone.network" in key and ".adapter." not in key for key in tensors)
+    assert ("axes of channels" in {kept.kind for kept in record.kept}) is ("views" in name)
     kinds = {kept.kind for kept in record.kept}
     recipe, routed = make_recipe(**VARIANTS[name]), isinstance(model.head.combiner, Fusion)
     method, router = recipe.method, recipe.router

@@ -109,3 +109,37 @@ def test_why_pytorch_encodes_is_said_once(root: Path, monkeypatch: pytest.Monkey
         clips.train(encoder, stage)
     assert len(told.notes) == 1
     assert told.notes[0].startswith("frames are encoded by PyTorch: ")
+
+
+CORRELATED = {"backbone": {"source": "tiny", "correlations": [0, 1], "axes": 4}}
+
+
+def test_axes_are_learnt_from_the_first_clips_and_kept(root: Path, tmp_path: Path) -> None:
+    recipe, told = recipe_of(root, **CORRELATED), Told()
+    clips, encoder = clips_of(recipe, told, FeatureCache(tmp_path)), build_model(recipe).encoder
+    assert not any(axes.any() for axes in encoder.backbone.axes)
+    first = clips.train(encoder, FIRST)
+    axes = [each.clone() for each in encoder.backbone.axes]
+    clips.train(encoder, SECOND)
+    another = build_model(recipe).encoder  # as a method that begins anew with each stage
+    clips.test(another, SECOND)
+    for now, of_another, before in zip(encoder.backbone.axes, another.backbone.axes, axes, strict=True):
+        assert (now.equal(before), of_another.equal(before), bool(before.any())) == (True, True, True)
+    assert [what for what, _ in told.passes].count("axes of channels") == 1
+    again, fresh = clips_of(recipe, Told(), FeatureCache(tmp_path)), build_model(recipe).encoder
+    cached = again.train(fresh, FIRST)
+    assert isinstance(first, FrozenFeatures)
+    assert isinstance(cached, FrozenFeatures)
+    assert cached.features.equal(first.features)
+    assert again.cache is not None
+    assert (again.cache.served, again.cache.added) == (TRAIN, 0)  # the same axes to the bit
+
+
+def test_a_clip_that_can_not_be_read_is_reported_by_the_encoding(tmp_path: Path) -> None:
+    root = write_videos(tmp_path / "set")
+    broken = sorted((root / "train" / "jump").iterdir())[0]
+    broken.write_bytes(b"no video")
+    recipe = recipe_of(root, **CORRELATED)
+    encoder = build_model(recipe).encoder
+    with pytest.raises(DataError, match=broken.name):
+        clips_of(recipe, Told()).train(encoder, FIRST)

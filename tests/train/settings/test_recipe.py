@@ -136,6 +136,14 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
             '[statistics] has 2 views, and one concentration can\'t weight them; set concentration = "learnt"',
         ),
         (
+            {"backbone": {"source": "tiny", "correlations": [1], "axes": 1}},
+            "[backbone] axes = 1 has no other axis to correlate with; take 2 or more",
+        ),
+        (
+            {"backbone": {"source": "tiny", "correlations": [1]}, "statistics": {**VIEWS, "concentration": 64.0}},
+            "one concentration can't weight several",
+        ),
+        (
             {"statistics": {**VIEWS, "inner": {"parts": ["mean"]}}},
             '[statistics] inner describes inner layers; name some in [backbone] inner, or "auto"',
         ),

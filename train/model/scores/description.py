@@ -55,6 +55,7 @@ class Description(nn.Module):
         self.register_buffer("affine_fit", affine_fit(), persistent=False)
         every = (
             Section("appearance", settings.parts, settings.shrinkage),
+            *_correlations(columns, settings.inner),
             *_inner(columns, settings.inner),
             Section("motion", settings.motion.parts, settings.motion.shrinkage),
         )
@@ -174,6 +175,16 @@ def _inner(columns: Columns, settings: InnerSettings) -> list[Section]:
     """The views of the inner layers, if any. Raises RecipeError if the layers can't be divided evenly among them."""
     shares = columns.inner_shares(settings.views) if settings.parts else []
     names = ["inner"] if len(shares) == 1 else [f"inner {number}" for number in range(1, len(shares) + 1)]
+    return [
+        Section("inner", settings.parts, settings.shrinkage, share, name)
+        for share, name in zip(shares, names, strict=True)
+    ]
+
+
+def _correlations(columns: Columns, settings: InnerSettings) -> list[Section]:
+    """A view for each hidden state whose channels are correlated, described as inner layers are."""
+    shares = columns.correlated_shares() if settings.parts else []
+    names = ["correlations"] if len(shares) == 1 else [f"correlations {number + 1}" for number in range(len(shares))]
     return [
         Section("inner", settings.parts, settings.shrinkage, share, name)
         for share, name in zip(shares, names, strict=True)
