@@ -19,6 +19,7 @@ from stpr.train.run.folder import report_folder
 
 SHADES: Final = (
     LINES[4],
+    "#2a9d8f",
     LINES[3],
     LINES[0],
     LINES[2],
