@@ -68,10 +68,8 @@ class Backbone(nn.Module):
 
         Of a transformer without a pooler it is the CLS token.
         """
-        if self.swaps:
-            pixels = pixels[:, [2, 1, 0]]
         deep = bool(self.inner or self.correlated)
-        output = self.network(pixels, output_hidden_states=True) if deep else self.network(pixels)
+        output = self._output(pixels, deep=deep)
         embeds = getattr(output, "image_embeds", None)
         pooled: Tensor = output.pooler_output if embeds is None else embeds
         if pooled is None and self._has_cls:
@@ -82,6 +80,12 @@ class Backbone(nn.Module):
         states = output.hidden_states
         correlated = (part(states[layer]) for layer, part in zip(self.correlated, self.correlations, strict=True))
         return torch.cat([pooled, *(spread(states[layer]) for layer in self.inner), *correlated], dim=1)
+
+    def _output(self, pixels: Tensor, *, deep: bool) -> Any:
+        """What the network gives, with hidden states if `deep`."""
+        if self.swaps:
+            pixels = pixels[:, [2, 1, 0]]
+        return self.network(pixels, output_hidden_states=True) if deep else self.network(pixels)
 
     def correlate(self, layers: tuple[int, ...], axes: int) -> None:
         """Append correlations between `axes` directions of the channels of these hidden states, once axes are learnt.
@@ -118,9 +122,7 @@ class Backbone(nn.Module):
 
     def covariances(self, pixels: Tensor) -> list[Tensor]:
         """The covariance of channels `(C, C)` of each correlated hidden state, averaged over pixels `(N, 3, H, W)`."""
-        if self.swaps:
-            pixels = pixels[:, [2, 1, 0]]
-        states = self.network(pixels, output_hidden_states=True).hidden_states
+        states = self._output(pixels, deep=True).hidden_states
         return [part.covariance(states[layer]) for layer, part in zip(self.correlated, self._parts(), strict=True)]
 
     def fit_axes(self, covariances: list[Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Final, Literal
@@ -53,10 +54,13 @@ class Description(nn.Module):
         self.register_buffer("cosines", cosine_terms(frames), persistent=False)
         self.affine_fit: Tensor
         self.register_buffer("affine_fit", affine_fit(), persistent=False)
+        inner: list[Section] = []
+        if settings.inner.parts:  # correlations first: the last look is that of the inner layers
+            inner += _views("correlations", columns.correlated_shares(), settings.inner)
+            inner += _views("inner", columns.inner_shares(settings.inner.views), settings.inner)
         every = (
             Section("appearance", settings.parts, settings.shrinkage),
-            *_correlations(columns, settings.inner),
-            *_inner(columns, settings.inner),
+            *inner,
             Section("motion", settings.motion.parts, settings.motion.shrinkage),
         )
         self.sections = [section for section in every if section.parts]
@@ -171,21 +175,10 @@ class Description(nn.Module):
         return torch.cat([moved.mean(dim=1), (self.cosines @ moved).flatten(1), products.flatten(1)], dim=1)
 
 
-def _inner(columns: Columns, settings: InnerSettings) -> list[Section]:
-    """The views of the inner layers, if any. Raises RecipeError if the layers can't be divided evenly among them."""
-    shares = columns.inner_shares(settings.views) if settings.parts else []
-    names = ["inner"] if len(shares) == 1 else [f"inner {number}" for number in range(1, len(shares) + 1)]
+def _views(name: str, shares: Sequence[slice], settings: InnerSettings) -> list[Section]:
+    """A view for each share of the inner columns, numbered where there are several."""
+    names = [name] if len(shares) == 1 else [f"{name} {number + 1}" for number in range(len(shares))]
     return [
-        Section("inner", settings.parts, settings.shrinkage, share, name)
-        for share, name in zip(shares, names, strict=True)
-    ]
-
-
-def _correlations(columns: Columns, settings: InnerSettings) -> list[Section]:
-    """A view for each hidden state whose channels are correlated, described as inner layers are."""
-    shares = columns.correlated_shares() if settings.parts else []
-    names = ["correlations"] if len(shares) == 1 else [f"correlations {number + 1}" for number in range(len(shares))]
-    return [
-        Section("inner", settings.parts, settings.shrinkage, share, name)
-        for share, name in zip(shares, names, strict=True)
+        Section("inner", settings.parts, settings.shrinkage, share, each)
+        for share, each in zip(shares, names, strict=True)
     ]
