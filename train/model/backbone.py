@@ -94,10 +94,7 @@ class Backbone(nn.Module):
         """
         states = self._states()
         if layers and max(layers) >= len(states):
-            raise RecipeError(
-                f"[backbone] correlations: {self.source} has {len(states)} hidden states, numbered from 0, so"
-                f" {list(layers)} can't be taken; name others, or none: [backbone] correlations = []."
-            )
+            raise self._missing("correlations", layers, none="[]", states=len(states))
         self.correlated = layers
         self.correlations = nn.ModuleList(Correlations(_channels(states[layer]), axes) for layer in layers)
 
@@ -140,11 +137,16 @@ class Backbone(nn.Module):
         states = self._states()
         found = by_depth(inner, len(states)) if isinstance(inner, str) else tuple(inner)
         if not found or max(found) >= len(states):
-            raise RecipeError(
-                f"[backbone] inner: {self.source} has {len(states)} hidden states, numbered from 0, so"
-                f' {list(found) or inner} can\'t be taken; name others, or set inner = "none".'
-            )
+            raise self._missing("inner", found or inner, none='"none"', states=len(states))
         return found, tuple(spread(states[layer]).shape[1] for layer in found)
+
+    def _missing(self, key: str, asked: tuple[int, ...] | str, *, none: str, states: int) -> RecipeError:
+        """A hidden state was asked for that the network doesn't have."""
+        what = asked if isinstance(asked, str) else list(asked)
+        return RecipeError(
+            f"[backbone] {key}: {self.source} has {states} hidden states, numbered from 0, so {what} can't be taken;"
+            f" name others, or set {key} = {none}."
+        )
 
     @torch.no_grad()
     def _states(self) -> tuple[Tensor, ...]:
