@@ -21,8 +21,8 @@ from stpr.train.settings.automatic import BackboneTraits
 
 TINY = "tiny"
 Inner: TypeAlias = Literal["none", "auto", "pairs"] | tuple[int, ...]
-# Shares of the depth. Of a MobileNetV2's 16 hidden states: 10 and 12; the pairs 9 and 14, 11 and 12.
-BY_DEPTH: Final = {"auto": (0.63, 0.75), "pairs": (0.56, 0.875, 0.69, 0.75)}
+# Shares of the depth. Of a MobileNetV2's 16 hidden states: 10 and 12; the pairs 9 and 14, 11 and 12; 11 and 12.
+BY_DEPTH: Final = {"auto": (0.63, 0.75), "pairs": (0.56, 0.875, 0.69, 0.75), "correlated": (0.69, 0.75)}
 LARGEST: Final = 1e8  # a weight; variances of batch norms behind unscaled pixels reach 1e6
 TINY_FOLDER = Path(__file__).parent / "tiny"
 
@@ -87,16 +87,17 @@ class Backbone(nn.Module):
             pixels = pixels[:, [2, 1, 0]]
         return self.network(pixels, output_hidden_states=True) if deep else self.network(pixels)
 
-    def correlate(self, layers: tuple[int, ...], axes: int) -> None:
+    def correlate(self, layers: Literal["auto"] | tuple[int, ...], axes: int) -> None:
         """Append correlations between `axes` directions of the channels of these hidden states, once axes are learnt.
 
         Raises RecipeError for a missing hidden state.
         """
         states = self._states()
-        if layers and max(layers) >= len(states):
-            raise self._missing("correlations", layers, none="[]", states=len(states))
-        self.correlated = layers
-        self.correlations = nn.ModuleList(Correlations(_channels(states[layer]), axes) for layer in layers)
+        found = by_depth("correlated", len(states)) if layers == "auto" else layers
+        if found and max(found) >= len(states):
+            raise self._missing("correlations", found if states else layers, none="[]", states=len(states))
+        self.correlated = found
+        self.correlations = nn.ModuleList(Correlations(_channels(states[layer]), axes) for layer in found)
 
     @property
     def correlated_widths(self) -> tuple[int, ...]:
@@ -189,11 +190,11 @@ class Backbone(nn.Module):
         return digest.hexdigest()
 
 
-def by_depth(inner: Literal["auto", "pairs"], states: int) -> tuple[int, ...]:
-    """The hidden states of "auto" or "pairs"; a shallow network has fewer, still an even number for "pairs"."""
+def by_depth(which: Literal["auto", "pairs", "correlated"], states: int) -> tuple[int, ...]:
+    """Hidden states at shares of the depth; a shallow network has fewer, still an even number for "pairs"."""
     last = max(0, states - 1)
-    found = tuple(dict.fromkeys(min(last, round(share * states)) for share in BY_DEPTH[inner]))
-    if inner == "auto" or len(found) % 2 == 0:
+    found = tuple(dict.fromkeys(min(last, round(share * states)) for share in BY_DEPTH[which]))
+    if which != "pairs" or len(found) % 2 == 0:
         return found
     return found[:-1] or (max(0, found[0] - 1), found[0])
 

@@ -21,12 +21,13 @@ class BackboneSettings(Section, frozen=True):
 
     `correlations`: hidden states whose channels' correlations over the picture are added too, between `axes` principal
     directions that are learnt from frames of the first stage. Each is a view of its own, described as inner layers are.
+    "auto" takes those at seven tenths and three quarters of the depth.
     """
 
     source: str
     projection: CountOrNone | Literal["auto"] = "auto"
     inner: Literal["none", "auto", "pairs"] | tuple[CountOrNone, ...] = "none"
-    correlations: tuple[CountOrNone, ...] = ()
+    correlations: Literal["auto"] | tuple[CountOrNone, ...] = ()
     axes: Count = 40
 
     def __post_init__(self) -> None:

@@ -141,6 +141,15 @@ def test_pairs_of_layers_are_an_even_number_of_distinct_ones(states: int) -> Non
     assert len(found) == 4 or states < 18
 
 
+@pytest.mark.parametrize(("folder", "found"), [("clip", (2,)), ("mobilenet", (11, 12))], indirect=["folder"])
+def test_correlations_are_found_by_depth(folder: Path, found: tuple[int, ...]) -> None:
+    by_number, backbone = load_backbone(str(folder)), load_backbone(str(folder))
+    by_number.correlate(found, 4)
+    backbone.correlate("auto", 4)
+    assert backbone.axes_digest() == by_number.axes_digest()
+    assert backbone.correlated_widths == by_number.correlated_widths == (6,) * len(found)
+
+
 @pytest.mark.parametrize(("folder", "states"), [("clip", 3), ("mobilenet", 16)], indirect=["folder"])
 @pytest.mark.parametrize("inner", [(99,), (0, 99)])
 def test_an_inner_layer_that_is_not_there_is_told(folder: Path, states: int, inner: tuple[int, ...]) -> None:
