@@ -6,7 +6,7 @@ import difflib
 import re
 import types
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -16,6 +16,7 @@ Kind = TypeVar("Kind")
 
 KINDS = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
 KINDS |= {"array": "a list", "object": "a table of settings"}
+OF_MSGSPEC: Final[Mapping[Any, str]] = {int: "int", float: "float", bool: "bool", tuple: "array"}  # names in errors
 RENAMED = {"distractors": "random_negatives", "letter": "paper"}  # old names of recipe keys and comparison rows
 PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<place>[^`]*)`)?$", re.DOTALL)
 
@@ -29,9 +30,11 @@ def in_recipe_terms(message: str, tables: dict[str, Any], root: type[msgspec.Str
         known = _keys(_types_at(root, path), _at(tables, path))
         return f"{_table(path)}has no key {unknown[1]!r}{nearest(unknown[1], known)}; it knows {', '.join(known)}"
     if missing := re.match(r"Object missing required field `(.*)`", what):
-        return f"{_table(path)}lacks the key {missing[1]!r}{_choice(_types_at(root, [*path, missing[1]]))}; add it"
+        words = _words(_types_at(root, [*path, missing[1]]))
+        choice = f" ({', '.join(words)})" if words else ""
+        return f"{_table(path)}lacks the key {missing[1]!r}{choice}; add it"
     if what.startswith("Invalid"):
-        return f"{_key(path)}must be{_choice(_types_at(root, path), 'one of ')}, not {_found(tables, path)}"
+        return f"{_key(path)}must be{_accepted(_types_at(root, path))}, not {_found(tables, path)}"
     if expected := re.match(r"Expected `(?P<kinds>[^`]*)`(?P<more>[^,]*)", what):
         kinds = " or ".join(KINDS.get(kind, kind) for kind in expected["kinds"].split(" | "))
         return f"{_key(path)}must be {kinds}{expected['more']}, not {_found(tables, path)}"
@@ -65,12 +68,17 @@ def _key(path: list[str]) -> str:
     return f"{_table(section)}{inside}{'.'.join(named)}: " if named else ""
 
 
-def _choice(kinds: list[Any], before: str = "") -> str:
-    """List the allowed values if they are few."""
-    words = [repr(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    if not words:
-        return ""
-    return f" {before}{', '.join(words)}" if before else f" ({', '.join(words)})"
+def _words(kinds: list[Any]) -> list[str]:
+    """The words that are allowed, if only certain ones are."""
+    return [repr(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+
+
+def _accepted(kinds: list[Any]) -> str:
+    """What a key accepts: words, and values of any other kind."""
+    words = _words(kinds)
+    others = [KINDS[name] for kind in kinds if (name := OF_MSGSPEC.get(get_origin(kind) or kind))]
+    listed = f"one of {', '.join(words)}" if len(words) > 1 else "".join(words)
+    return f" {' or '.join([listed, *others])}"
 
 
 def _found(tables: Any, path: list[str]) -> str:

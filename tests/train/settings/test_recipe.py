@@ -182,7 +182,15 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
         ({"statistics": {"motion": {"prts": []}}}, "[statistics.motion] has no key 'prts' (did you mean 'parts'?)"),
         (
             {"backbone": {"source": "tiny", "inner": "all"}},
-            "[backbone] inner: must be one of 'none', 'auto', 'pairs', not 'all'",
+            "[backbone] inner: must be one of 'none', 'auto', 'pairs' or a list, not 'all'",
+        ),
+        (
+            {"backbone": {"source": "tiny", "correlations": "pairs"}},
+            "[backbone] correlations: must be 'auto' or a list, not 'pairs'",
+        ),
+        (
+            {"backbone": {"source": "tiny", "projection": "wide"}},
+            "[backbone] projection: must be 'auto' or an integer, not 'wide'",
         ),
         ({"backbone": {"source": "tiny", "inner": [-1]}}, "[backbone] each entry of inner: must be an integer >= 0"),
         ({"sampling": {"motion": -1}}, "[sampling] motion: must be an integer >= 0, not -1"),
