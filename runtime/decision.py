@@ -14,6 +14,7 @@ from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.contract.preprocess import Array
 
 TOP = 3
+SELDOM = frozenset({"evidence", "span", "age_ms"})  # keys of a line that are left out where they have no value
 STILL = -60.0  # evidence below this: less motion than in any clip of the most likely class
 # Evidence below this: a window of a class that moves shows little of it, as when nobody acts. Chosen on streams of
 # training actors (METHOD.md, "Events on untrimmed videos"); events need more.
@@ -44,6 +45,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     # Log odds of one whole action of the most likely class, if the bundle supports events; reduced if the familiarity
     # is below its threshold.
     evidence: float | None = None
+    span: float | None = None  # seconds that the window of this evidence covers, of several that are judged
 
 
 class Prediction(Decision, frozen=True, kw_only=True):
@@ -60,7 +62,7 @@ class Prediction(Decision, frozen=True, kw_only=True):
     def line(self) -> dict[str, object]:
         """The content of a line of `--json`, flat, in a stable order."""
         line = {"time": self.time, "frame": self.frame} | msgspec.structs.asdict(self)
-        return {key: found for key, found in line.items() if found is not None or key not in {"evidence", "age_ms"}}
+        return {key: found for key, found in line.items() if found is not None or key not in SELDOM}
 
 
 WARMING_UP = Decision()
@@ -93,15 +95,18 @@ def decide(
     return Decision(label=top[0][0], score=top[0][1], top=top, routing=weights, state="known", evidence=odds)
 
 
-def strongest(decisions: Sequence[Decision]) -> Decision:
-    """Choose among decisions for several spans at one moment the one with the highest evidence; the first without any.
+def strongest(decisions: Sequence[Decision], spans: Sequence[float]) -> Decision:
+    """Choose among decisions for several spans (seconds) the one with the highest evidence; the first without any.
 
     The maximum over several spans is higher by chance, so evidence is reduced by half the logarithm of their number.
     """
-    best = max(decisions, key=lambda decision: -math.inf if decision.evidence is None else decision.evidence)
+    odds = [-math.inf if decision.evidence is None else decision.evidence for decision in decisions]
+    index = odds.index(max(odds))
+    best = decisions[index]
     if best.evidence is None:
         return best
-    return msgspec.structs.replace(best, evidence=round(best.evidence - 0.5 * math.log(len(decisions)), 4))
+    evidence = round(best.evidence - 0.5 * math.log(len(decisions)), 4)
+    return msgspec.structs.replace(best, evidence=evidence, span=round(spans[index], 6))
 
 
 def _lacking(manifest: Manifest, best: int, familiarity: float) -> float:

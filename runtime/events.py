@@ -55,13 +55,17 @@ class Moment:
     label: str | None = None
     stage: int = 0
     evidence: float = -math.inf
+    span: float | None = None  # seconds of the window
     nearest: str | None = None  # the second most likely class
     margin: float | None = None  # score of the label minus that of the second
     routing: dict[str, float] | None = None
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="start", omit_defaults=True):
-    """An action was recognised; `frame` and times are those of the first moment that supports it."""
+    """An action was recognised; `frame` and times are those of the first moment that supports it.
+
+    The whole action was seen in the `span` seconds up to `peak_time`.
+    """
 
     id: int
     label: str
@@ -73,11 +77,18 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="s
     nearest: str | None = None
     margin: float | None = None
     routing: dict[str, float] | None = None
+    span: float | None = None
+    peak_frame: int
+    peak_time: str
+    peak_media_time: float | None = None
     source: str = ""  # name of the camera, set by the session
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end", omit_defaults=True):
-    """The action has ended; `frame` and times are those of the last moment that supports it."""
+    """The action has ended; `frame` and times are those of the last moment that supports it.
+
+    The whole action was seen best in the `span` seconds up to `peak_time`, by all moments until now.
+    """
 
     id: int
     label: str
@@ -88,6 +99,10 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end
     start_frame: int
     start_time: str
     peak: float  # the highest score
+    peak_frame: int
+    peak_time: str
+    peak_media_time: float | None = None
+    span: float | None = None
     media_time: float | None = None
     start_media_time: float | None = None
     source: str = ""
@@ -194,6 +209,10 @@ def _start_of(run: _Run) -> Start:
         nearest=peak.nearest,
         margin=None if peak.margin is None else round(peak.margin, 6),
         routing=peak.routing,
+        span=peak.span,
+        peak_frame=peak.frame,
+        peak_time=peak.time,
+        peak_media_time=peak.media_time,
     )
 
 
@@ -212,6 +231,10 @@ def _end_of(run: _Run) -> End:
         start_time=first.time,
         start_media_time=first.media_time,
         peak=share(peak.evidence),
+        peak_frame=peak.frame,
+        peak_time=peak.time,
+        peak_media_time=peak.media_time,
+        span=peak.span,
     )
 
 

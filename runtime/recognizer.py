@@ -81,6 +81,9 @@ def _decide(wanted: Sequence[Shot]) -> dict[Session, Decision]:
         windows = [session.clips() for session in full]
         judged = iter(model.judge(np.concatenate(windows)))
         decisions.update(
-            {session: strongest([*islice(judged, len(own))]) for session, own in zip(full, windows, strict=True)}
+            {
+                session: strongest([*islice(judged, len(own))], session.window.spans)
+                for session, own in zip(full, windows, strict=True)
+            }
         )
     return decisions

@@ -39,6 +39,7 @@ class DetectedEvent(NamedTuple):
     reported: float
     label: str
     end: float | None = None  # its last moment, if known
+    whole: tuple[float, float] | None = None  # the window in which the whole action was seen, if known
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,12 +70,14 @@ class EventFigures(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Metrics of event detection.
 
     `still`: share of `still_windows` (windows without any action) classified as an action. Actions of classes not
-    learnt are counted only in `not_learnt`; events during them are false.
+    learnt are counted only in `not_learnt`; events during them are false. `overlap`: by how much actions and the
+    windows in which they were seen whole overlap, the mean of intersection over union of the right events.
     """
 
     minutes: float
     false_a_minute: float
     delay: Delay | None
+    overlap: float | None = None
     still: float | None
     still_windows: int
     not_learnt: int
@@ -178,12 +181,14 @@ def figures(streams: Sequence[Stream], *, tolerance: float, not_learnt: Collecti
     swaps = Counter(chain(*(_confusions(*video, tolerance) for video in zip(streams, taken, strict=True))))
     learnt = sum(action.label not in not_learnt for action in actions)
     delays = [event.reported - action.end for event, action in pairs]
+    overlaps = [_overlap(action, event.whole) for event, action in pairs if event.whole is not None]
     windows = sum(stream.still_windows for stream in streams)
     return EventFigures(
         **_scores(learnt, len(events), len(pairs)),
         minutes=seconds / 60,
         false_a_minute=60 * (len(events) - len(pairs)) / seconds,
         delay=Delay(median=float(np.median(delays)), p95=float(np.quantile(delays, 0.95))) if delays else None,
+        overlap=float(np.mean(overlaps)) if overlaps else None,
         still=_share(sum(stream.still_called for stream in streams), windows),
         still_windows=windows,
         not_learnt=len(actions) - learnt,
@@ -212,6 +217,12 @@ def _confusions(stream: Stream, taken: Sequence[Action | None], tolerance: float
             missed.remove(about)
             swaps.append((about.label, event.label))
     return swaps
+
+
+def _overlap(action: Action, seen: tuple[float, float]) -> float:
+    """Intersection over union of two intervals."""
+    common = min(action.end, seen[1]) - max(action.start, seen[0])
+    return max(0.0, common) / (max(action.end, seen[1]) - min(action.start, seen[0]))
 
 
 def _scores(actions: int, events: int, right: int) -> dict[str, Any]:

@@ -84,6 +84,11 @@ class FeatureWindow:
             raise ValueError(f"the window holds {len(self._features)} of {self._clip.frames} frame features.")
         return clips_of_spans(np.stack(self._features), self._slots, self._clip.frames)
 
+    @property
+    def spans(self) -> tuple[float, ...]:
+        """The seconds that each of `as_clips` covers."""
+        return tuple(count * self._clip.period for count in self._slots if count <= len(self._features))
+
     def reset(self) -> None:
         """Empty the window, after a change of scene or a reconnect."""
         self._features.clear()

@@ -21,7 +21,7 @@ from stpr.runtime.untrimmed import ClassFigures, EventFigures, Scores
 SCHEMA: Final = 1
 ALL: Final = "all"
 SCORES: Final = ("actions", "events", "right", "precision", "recall", "F1")
-VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "still")
+VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "overlap", "still")
 SEEDS: Final = ("over seeds", "F1", "false/min", "still")
 WAIT: Final = ("wait", *SCORES, "false/min", "delay p50", "p95")
 CLASS: Final = ("class", *SCORES, "confused with")
@@ -153,7 +153,7 @@ def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
     if len(rows) > 1:
         rows.append(_video_row(ALL, found))
     seeds = [_seeds_row(kind, spread) for kind, spread in report.seeds.items()]
-    waits = [_video_row(f"{wait} s", figures)[:-1] for wait, figures in report.waits.items()]
+    waits = [_video_row(f"{wait} s", figures)[: len(WAIT)] for wait, figures in report.waits.items()]
     classes = [_class_row(label, figures, report.not_learnt) for label, figures in found.classes.items()]
     return [
         *_table(VIDEO, rows),
@@ -164,6 +164,7 @@ def _events_lines(report: BenchReport, found: EventFigures) -> list[str]:
         "",
         f"An event is right if it starts within its action or {report.tolerance:g} s after; each action counts once."
         " Delay: from the action's end until the event was reported, in seconds.",
+        "Overlap: of the action and the window in which it was seen whole, intersection over union.",
         "Still: the share of windows without any action that are classified as one. Confused with: the labels that were"
         " reported instead of an action.",
         "",
@@ -184,7 +185,14 @@ def _cost_line(cost: Cost) -> str:
 
 def _video_row(name: str, found: EventFigures) -> list[str]:
     delays = ("-", "-") if found.delay is None else (f"{found.delay.median:.2f}", f"{found.delay.p95:.2f}")
-    return [name, *_scores(found), f"{found.false_a_minute:.2f}", *delays, _text(found.still, ".1%")]
+    return [
+        name,
+        *_scores(found),
+        f"{found.false_a_minute:.2f}",
+        *delays,
+        _text(found.overlap, ".2f"),
+        _text(found.still, ".1%"),
+    ]
 
 
 def _seeds_row(kind: str, found: Spreads) -> list[str]:

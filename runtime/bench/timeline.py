@@ -2,7 +2,7 @@
 
     names of actions, on as many lines as needed
     ███ found  ▒▒▒ missed                 actions
-     ██ right  ██ false ─|               events: from start to end, and the time of the report
+     ██ right  ██ false ─|               events: where the action was seen whole, and the time of the report
     names of events
 
 An action or event that continues in the next row is named in the first.
@@ -113,8 +113,7 @@ def _happened(actions: Sequence[Action], taken: Sequence[Action | None], not_lea
 def _reported(events: Sequence[DetectedEvent], taken: Sequence[Action | None]) -> list[_Bar]:
     return [
         _Bar(
-            event.start,
-            event.reported if event.end is None else event.end,
+            *(event.whole or (event.start, event.reported if event.end is None else event.end)),
             plain(event.label),
             WRONG if action is None else RIGHT,
             event.reported,

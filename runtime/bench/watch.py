@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from stpr.runtime.bench.parts import Parts
 from stpr.runtime.bench.videos import Video
-from stpr.runtime.events import End, EventSettings, Start
+from stpr.runtime.events import End, Event, EventSettings, Start
 from stpr.runtime.filters.events import Events
 from stpr.runtime.model import Model
 from stpr.runtime.recognizer import run_all
@@ -97,9 +97,9 @@ class _Notes:
         for event in result.events:
             about = self.seconds if event.media_time is None else event.media_time
             if isinstance(event, Start):
-                self.detected[event.id] = DetectedEvent(about, self.seconds, event.label)
+                self.detected[event.id] = DetectedEvent(about, self.seconds, event.label, whole=_whole(event))
             elif isinstance(event, End):
-                self.detected[event.id] = self.detected[event.id]._replace(end=about)
+                self.detected[event.id] = self.detected[event.id]._replace(end=about, whole=_whole(event))
         if result.prediction is not None and result.prediction.state != "warming_up":
             self.latencies.append(result.prediction.latency_ms)
         if result.prediction is not None and self._is_still():
@@ -113,3 +113,10 @@ class _Notes:
         """Whether no action overlaps the current window."""
         begin = self.seconds - LONGEST * self.span
         return all(action.end < begin or action.start > self.seconds for action in self.actions)
+
+
+def _whole(event: Event) -> tuple[float, float] | None:
+    """The seconds of the video in which the whole action was seen; None for a source without positions."""
+    if event.peak_media_time is None or event.span is None:
+        return None
+    return max(0.0, event.peak_media_time - event.span), event.peak_media_time

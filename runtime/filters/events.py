@@ -59,6 +59,7 @@ class Events:
             stage=self._stages[label],
             evidence=-math.inf if prediction.evidence is None else prediction.evidence,
             nearest=others[0][0] if others else None,
+            span=prediction.span,
             margin=score - others[0][1] if others else None,
             routing=prediction.routing,
         )

@@ -90,7 +90,7 @@ class Shadow:
         return time.monotonic() - self._seen_at[session] > AWAY_SPANS * session.model.manifest.clip.span_seconds
 
     def _judge(self, beside: Session) -> Decision:
-        return strongest(self.candidate.model.judge(beside.clips()))
+        return strongest(self.candidate.model.judge(beside.clips()), beside.window.spans)
 
 
 def _decided(decision: Decision | Prediction | None) -> bool:

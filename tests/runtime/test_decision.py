@@ -47,7 +47,9 @@ def test_temperature_is_the_manifests() -> None:
 
 def test_warming_up_says_nothing() -> None:
     plain = msgspec.to_builtins(WARMING_UP)
-    assert plain == {"label": None, "score": 0.0, "top": (), "routing": {}, "state": "warming_up", "evidence": None}
+    assert plain == {
+        "label": None, "score": 0.0, "top": (), "routing": {}, "state": "warming_up", "evidence": None, "span": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -110,9 +112,10 @@ def test_a_class_that_moves_needs_evidence_for_its_label(evidence: float, state:
 
 def test_the_loudest_span_speaks_and_pays_for_its_chances() -> None:
     spans = [Decision(label=label, evidence=evidence) for label, evidence in [("a", 1.0), ("b", 3.0), ("c", -2.0)]]
-    assert strongest(spans) == Decision(label="b", evidence=round(3.0 - 0.5 * math.log(3), 4))
-    assert strongest(spans[:1]) == spans[0]
+    found = strongest(spans, (2.0, 1.75, 2.25))
+    assert found == Decision(label="b", evidence=round(3.0 - 0.5 * math.log(3), 4), span=1.75)
+    assert strongest(spans[:1], (2.0,)) == Decision(label="a", evidence=1.0, span=2.0)
 
 
 def test_without_evidence_the_clips_own_span_speaks() -> None:
-    assert strongest([Decision(label="a"), Decision(label="b")]) == Decision(label="a")
+    assert strongest([Decision(label="a"), Decision(label="b")], (2.0, 1.75)) == Decision(label="a")

@@ -19,7 +19,8 @@ QUICK = EventSettings(threshold=0.0, fade=-1.0, wait=0.5, linger=0.25, apart=0.8
 def moment(step: int, label: str | None = "wave", evidence: float = 2.0, **changes: Any) -> Moment:
     """One of four moments a second."""
     fields: dict[str, Any] = {"label": label, "evidence": evidence, "stage": {"wave": 1, "jump": 2}.get(label or "", 0)}
-    return Moment(at=step / 4, frame=4 * step, time=f"t{step}", media_time=step / 4, **(fields | changes))
+    fields |= {"at": step / 4, "frame": 4 * step, "time": f"t{step}", "media_time": step / 4, "span": 1.75}
+    return Moment(**(fields | changes))
 
 
 def decode(moments: list[Moment], settings: EventSettings = QUICK) -> list[Event]:
@@ -38,11 +39,20 @@ def told(events: list[Event]) -> list[tuple[str, int, str, int]]:
 
 def test_an_action_is_one_start_and_one_end() -> None:
     start, end = decode(rise("wave", 10))
-    assert start == Start(id=1, label="wave", stage=1, score=share(3.0), frame=32, time="t8", media_time=2.0)
+    peak: dict[str, Any] = {"peak_frame": 40, "peak_time": "t10", "peak_media_time": 2.5, "span": 1.75}
+    assert start == Start(id=1, label="wave", stage=1, score=share(3.0), frame=32, time="t8", media_time=2.0, **peak)
     assert end == End(
         id=1, label="wave", stage=1, score=share(0.0), frame=48, time="t12", media_time=3.0,
-        start_frame=32, start_time="t8", start_media_time=2.0, peak=share(3.0),
+        start_frame=32, start_time="t8", start_media_time=2.0, peak=share(3.0), **peak,
     )  # fmt: skip
+
+
+def test_the_window_that_showed_most_says_where_the_action_was() -> None:
+    evidence = {10: 1.0, 12: 3.0, 14: 2.0, 15: 4.0}
+    moments = [moment(step, evidence=odds, span=step / 6) for step, odds in evidence.items()]
+    start, end = decode(moments, EventSettings(threshold=0.0, fade=-1.0, wait=0.5, linger=1.0))
+    assert (start.peak_frame, start.span) == (48, 2.0)  # what was known when the start was reported
+    assert (end.peak_frame, end.peak_time, end.peak_media_time, end.span) == (60, "t15", 3.75, 2.5)
 
 
 def test_a_start_is_said_once_nothing_louder_came_for_a_while() -> None:
@@ -107,6 +117,7 @@ def test_after_a_hole_everything_begins_anew() -> None:
 def test_lines_are_what_was_promised() -> None:
     lines = [msgspec.json.decode(msgspec.json.encode(event)) for event in decode(rise("wave", 10))]
     common = {"event", "id", "label", "stage", "score", "frame", "time", "media_time"}
+    common |= {"span", "peak_frame", "peak_time", "peak_media_time"}
     assert [line["event"] for line in lines] == ["start", "end"]
     assert set(lines[0]) == common
     assert set(lines[1]) == common | {"start_frame", "start_time", "start_media_time", "peak"}

@@ -114,6 +114,15 @@ def test_figures_of_a_case_worked_by_hand() -> None:
     }
 
 
+def test_overlap_is_that_of_right_events_with_the_window_that_showed_them_whole() -> None:
+    actions = [Action(10, 12, "wave"), Action(20, 22, "wave"), Action(30, 32, "wave"), Action(40, 42, "wave")]
+    seen = [(10.0, 12.0), (21.0, 23.0), (35.0, 37.0), None]  # wholly, one second of three, not at all, unknown
+    events = [DetectedEvent(one.end, one.end, "wave", whole=at) for one, at in zip(actions, seen, strict=True)]
+    events += [DetectedEvent(50, 50, "wave", whole=(40.0, 42.0))]  # false, so it doesn't count
+    assert figures([Stream(60.0, actions, events)], tolerance=2.2).overlap == pytest.approx((1 + 1 / 3 + 0) / 3)
+    assert figures([Stream(60.0, actions, [])], tolerance=2.2).overlap is None
+
+
 def test_delays_have_a_median_and_a_95th_percentile() -> None:
     actions = [Action(10.0 * index, 10.0 * index + 2, "wave") for index in range(21)]
     events = [DetectedEvent(action.start + 1, action.end + index / 10, "wave") for index, action in enumerate(actions)]

@@ -70,10 +70,11 @@ def test_columns_stand_under_each_other_whatever_their_names() -> None:
             "delay",
             "p50",
             "p95",
+            "overlap",
             "still",
         )
     ]
-    assert table[1].split() == ["a", "2", "1", "1", "1.000", "0.500", "0.667", "0.00", "0.50", "0.50", "10.0%"]
+    assert table[1].split() == ["a", "2", "1", "1", "1.000", "0.500", "0.667", "0.00", "0.50", "0.50", "-", "10.0%"]
     assert table[3].split()[:4] == ["all", "4", "2", "2"]
     assert max(map(len, lines[lines.index("") + 1 : -5])) < 120
     assert any("…" in line for line in lines)
@@ -82,7 +83,7 @@ def test_columns_stand_under_each_other_whatever_their_names() -> None:
 def test_one_video_needs_no_sum() -> None:
     lines = report_lines(make_report(a=Stream(60.0, [], [])))
     assert not any(line.startswith("all") for line in lines)
-    assert lines[1].split() == ["a", "0", "0", "0", "-", "-", "-", "0.00", "-", "-", "-"]
+    assert lines[1].split() == ["a", "0", "0", "0", "-", "-", "-", "0.00", "-", "-", "-", "-"]
 
 
 def test_seeds_are_told_by_mean_and_deviation() -> None:

@@ -57,6 +57,12 @@ def test_told_missed_and_not_learnt_actions_and_false_events_look_different() ->
     assert told[-1] == pytest.approx((29, 30), abs=0.1)  # it goes on in the next row
 
 
+def test_an_event_is_drawn_where_its_action_was_seen() -> None:
+    event = DetectedEvent(24, 25, "jump", 24.5, whole=(21.5, 23.5))
+    picture = draw(STREAM._replace(events=[event]))
+    assert spans(picture, WRONG) == [pytest.approx((21.5, 23.5), abs=0.1)]
+
+
 def test_an_action_across_two_rows_is_in_both_and_named_once() -> None:
     first, second = _Row(0.0, [bar(29, 32)], []), _Row(30.0, [bar(29, 32)], [])
     assert len(first.names(first.happened)) == 1

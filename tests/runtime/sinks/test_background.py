@@ -89,7 +89,8 @@ def test_predictions_are_dropped_before_events_and_that_is_told_where_it_lasts(
     valve = threading.Event()
     sink = Slow(lambda _: valve.wait())
     queue = behind(sink)
-    event = Start(id=1, label="wave", stage=1, score=0.9, frame=0, time="2026-01-01T00:00:00+00:00")
+    then = "2026-01-01T00:00:00+00:00"
+    event = Start(id=1, label="wave", stage=1, score=0.9, frame=0, time=then, peak_frame=0, peak_time=then)
     for index in range(COUNT):
         result = make_result(index, source=CAMERA)
         queue.write(replace(result, events=(event,)) if index in {20, 30} else result)

@@ -34,13 +34,14 @@ def play(sink: Clips, seconds: float, events: dict[float, Start | End], name: st
 
 
 def start(number: int, label: str = "wave") -> Start:
-    return Start(id=number, label=label, stage=1, score=0.9, frame=0, time=TIME)
+    return Start(id=number, label=label, stage=1, score=0.9, frame=0, time=TIME, peak_frame=0, peak_time=TIME)
 
 
 def end(number: int) -> End:
     return End(
-        id=number, label="wave", stage=1, score=0.9, frame=0, time=TIME, start_frame=0, start_time=TIME, peak=0.9
-    )
+        id=number, label="wave", stage=1, score=0.9, frame=0, time=TIME, start_frame=0, start_time=TIME, peak=0.9,
+        peak_frame=0, peak_time=TIME,
+    )  # fmt: skip
 
 
 def seconds_shown(path: Path) -> tuple[float, float, float]:

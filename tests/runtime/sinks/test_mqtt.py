@@ -153,7 +153,8 @@ def seen(index: int = 0, label: str | None = "wave") -> Result:
 
 
 def event(number: int) -> Result:
-    start = Start(id=number, label="wave", stage=1, score=0.9, frame=0, time="2026-01-01T00:00:00+00:00")
+    time = "2026-01-01T00:00:00+00:00"
+    start = Start(id=number, label="wave", stage=1, score=0.9, frame=0, time=time, peak_frame=0, peak_time=time)
     return dataclasses.replace(make_result(said=False, source=CAMERA), events=(start,))
 
 

@@ -128,7 +128,7 @@ def test_events_add_a_strip_over_the_whole_width_and_bundles_without_them_have_n
 def test_an_overlay_remembers_what_went_on_before() -> None:
     image, overlay = np.zeros((480, 480, 3), np.uint8), Overlay()
     prediction = msgspec.structs.replace(make_prediction(), evidence=2.0)
-    start = Start(id=1, label="turn", stage=3, score=0.9, frame=7, time=prediction.time)
+    start = Start(id=1, label="turn", stage=3, score=0.9, frame=7, time=prediction.time, peak_frame=7, peak_time="")
     source = Origin("camera 0", is_live=True)
     overlay.draw(Result(Frame(image, 7, 100.0, source), prediction, 30.0, events=(start,), latest=prediction))
     later = msgspec.structs.replace(prediction, time="2026-01-01T00:00:10.000+00:00")

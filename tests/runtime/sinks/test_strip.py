@@ -33,7 +33,10 @@ def result(at: float, events: Sequence[Event] = (), *, source: Origin = FILE) ->
 
 
 def start(at: float, *, stage: int = 1, media: bool = True, label: str = "wave") -> Start:
-    return Start(id=1, label=label, stage=stage, score=0.9, frame=0, time=clock(at), media_time=at if media else None)
+    return Start(
+        id=1, label=label, stage=stage, score=0.9, frame=0, time=clock(at), media_time=at if media else None,
+        peak_frame=0, peak_time=clock(at),
+    )  # fmt: skip
 
 
 def end(begun: float, at: float, *, stage: int = 1, media: bool = True) -> End:
@@ -47,6 +50,8 @@ def end(begun: float, at: float, *, stage: int = 1, media: bool = True) -> End:
         start_frame=0,
         start_time=clock(begun),
         peak=0.9,
+        peak_frame=0,
+        peak_time=clock(at),
         media_time=at if media else None,
         start_media_time=begun if media else None,
     )

@@ -103,7 +103,8 @@ def opened(url: str, **changes: Any) -> Webhook:
 
 
 def event(number: int) -> Result:
-    start = Start(id=number, label="wåve", stage=1, score=0.9, frame=5, time="2026-01-01T00:00:00+00:00")
+    time = "2026-01-01T00:00:00+00:00"
+    start = Start(id=number, label="wåve", stage=1, score=0.9, frame=5, time=time, peak_frame=5, peak_time=time)
     return dataclasses.replace(make_result(said=False, source=CAMERA), events=(start,))
 
 
@@ -127,7 +128,7 @@ def test_events_alone_are_posted_in_order_with_the_header_of_a_file(tmp_path: Pa
     assert (headers["Authorization"], headers["Content-Type"]) == ("Bearer s3cret", "application/json")
     assert line == {
         "source": "camera 0", "event": "start", "id": 0, "label": "wåve", "stage": 1, "score": 0.9, "frame": 5,
-        "time": "2026-01-01T00:00:00+00:00",
+        "time": "2026-01-01T00:00:00+00:00", "peak_frame": 5, "peak_time": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     assert sinks.counts["webhook"] == Counts(written=3, dropped=0, failed=0)
 
