@@ -22,7 +22,7 @@ SCHEMA: Final = 1
 ALL: Final = "all"
 SCORES: Final = ("actions", "events", "right", "precision", "recall", "F1")
 VIDEO: Final = ("video", *SCORES, "false/min", "delay p50", "p95", "overlap", "still")
-SEEDS: Final = ("over seeds", "F1", "false/min", "still")
+SEEDS: Final = ("over seeds", "F1", "false/min", "overlap", "still")
 WAIT: Final = ("wait", *SCORES, "false/min", "delay p50", "p95")
 CLASS: Final = ("class", *SCORES, "confused with")
 PART: Final = ("ms of one call", "p50", "p95", "p99")
@@ -68,6 +68,7 @@ class Spreads(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     f1: Spread | None
     false_a_minute: Spread | None
+    overlap: Spread | None = None
     still: Spread | None
 
 
@@ -98,6 +99,7 @@ def spreads(videos: Mapping[str, EventFigures]) -> dict[str, Spreads]:
         kind: Spreads(
             f1=_spread([found.f1 for found in seeds]),
             false_a_minute=_spread([found.false_a_minute for found in seeds]),
+            overlap=_spread([found.overlap for found in seeds]),
             still=_spread([found.still for found in seeds]),
         )
         for kind, seeds in kinds.items()
@@ -196,7 +198,7 @@ def _video_row(name: str, found: EventFigures) -> list[str]:
 
 
 def _seeds_row(kind: str, found: Spreads) -> list[str]:
-    shares = ((found.f1, ".3f"), (found.false_a_minute, ".2f"), (found.still, ".1%"))
+    shares = ((found.f1, ".3f"), (found.false_a_minute, ".2f"), (found.overlap, ".2f"), (found.still, ".1%"))
     return [kind, *("-" if one is None else f"{one.mean:{form}} ± {one.deviation:{form}}" for one, form in shares)]
 
 

@@ -112,6 +112,7 @@ def test_a_bundle_is_judged_on_a_video_that_nobody_cut(road: Path) -> None:
     assert figures["all"]["actions"] == 20
     assert figures["all"]["f1"] >= 0.8
     assert figures["all"]["false_a_minute"] <= 2
+    assert figures["all"]["overlap"] >= 0.7
     assert (road / "judged" / "idle.png").is_file()
 
 

@@ -97,7 +97,7 @@ def test_seeds_are_told_by_mean_and_deviation() -> None:
     assert found.keys() == {"a"}
     lines = report_lines(msgspec.structs.replace(report, seeds=found))
     (row,) = (line for line in lines if line.startswith("a  "))
-    assert row.split() == ["a", "0.750", "±", "0.354", "0.50", "±", "0.71", "-"]
+    assert row.split() == ["a", "0.750", "±", "0.354", "0.50", "±", "0.71", "-", "-"]
 
 
 def test_what_a_class_was_confused_with_most_comes_first() -> None:
