@@ -6,6 +6,8 @@ hold the same values. Only the main process writes files and prints.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -137,7 +139,10 @@ ALONE = Processes()
 
 @contextmanager
 def launched() -> Iterator[Processes]:
-    """Set up the processes that `accelerate launch` started, or a single one, with its device."""
+    """Set up the processes that `accelerate launch` started, or a single one, with its device.
+
+    Several processes wait for each other at the end of the block, and end there.
+    """
     state = accelerate.PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available())
     processes = Processes(state.process_index, state.num_processes, state.device)
     try:
@@ -147,8 +152,11 @@ def launched() -> Iterator[Processes]:
             raise
         raise SystemExit(StprError.exit_code) from None  # the main process prints it
     if processes.count > 1:
-        # A thread of the group that has still a tensor to let go of while Python ends would abort the process (seen in
-        # one of thirty runs under load). Once all have met, none has.
         with suppress(RuntimeError):  # the main process has failed meanwhile, and says why
             state.wait_for_everyone()
         state.destroy_process_group()
+        # A wrapped model leaves threads of its group behind (torch 2.13), and one that needs Python while Python ends
+        # aborts the process: one of thirty runs under load, whose launcher then also stops the main process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
