@@ -78,7 +78,7 @@ def _accepted(kinds: list[Any]) -> str:
     words = _words(kinds)
     others = [KINDS[name] for kind in kinds if (name := OF_MSGSPEC.get(get_origin(kind) or kind))]
     listed = f"one of {', '.join(words)}" if len(words) > 1 else "".join(words)
-    return f" {' or '.join([listed, *others])}"
+    return f" {' or '.join(filter(None, [listed, *others]))}"
 
 
 def _found(tables: Any, path: list[str]) -> str:
