@@ -36,7 +36,7 @@ CAMERA = (480, 640, 3)
 def main(recipe: str, changes: tuple[str, ...], rows: tuple[str, ...], runs: int) -> None:
     """Time one frame of RECIPE's encoder and of each variant's on one CPU thread of onnxruntime, in turns."""
     work: dict[str, Callable[[], object]] = {}
-    variants = [Row(recipe, ()), *choose_rows(rows)]
+    variants = [Row("recipe", ()), *choose_rows(rows)]
     with tempfile.TemporaryDirectory() as temporary:
         for row in variants:
             folder = Path(temporary) / row.name
@@ -45,7 +45,7 @@ def main(recipe: str, changes: tuple[str, ...], rows: tuple[str, ...], runs: int
             settings = load_recipe(recipe, changes=(*changes, *row.changes, "method=nearest_mean"), root=None)
             work |= _frame(row.name, settings, folder)
         times = median_seconds(work, runs)
-    first = times[recipe]
+    first = times["recipe"]
     for name, seconds in times.items():
         click.echo(f"{name:<28} {1e3 * seconds:7.2f} ms {seconds / first:7.3f} times")
 

@@ -94,8 +94,8 @@ class Backbone(nn.Module):
         """
         states = self._states()
         found = by_depth("correlated", len(states)) if layers == "auto" else layers
-        if found and max(found) >= len(states):
-            raise self._missing("correlations", found if states else layers, none="[]", states=len(states))
+        if (layers and not found) or max(found, default=-1) >= len(states):
+            raise self._missing("correlations", found or layers, none="[]", states=len(states))
         self.correlated = found
         self.correlations = nn.ModuleList(Correlations(_channels(states[layer]), axes) for layer in found)
 
@@ -192,7 +192,9 @@ class Backbone(nn.Module):
 
 def by_depth(which: Literal["auto", "pairs", "correlated"], states: int) -> tuple[int, ...]:
     """Hidden states at shares of the depth; a shallow network has fewer, still an even number for "pairs"."""
-    last = max(0, states - 1)
+    if not states:
+        return ()
+    last = states - 1
     found = tuple(dict.fromkeys(min(last, round(share * states)) for share in BY_DEPTH[which]))
     if which != "pairs" or len(found) % 2 == 0:
         return found

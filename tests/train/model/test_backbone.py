@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from stpr.runtime.contract.errors import RecipeError
 from stpr.runtime.contract.preprocess import PreprocessSpec
@@ -148,6 +150,28 @@ def test_correlations_are_found_by_depth(folder: Path, found: tuple[int, ...]) -
     backbone.correlate("auto", 4)
     assert backbone.axes_digest() == by_number.axes_digest()
     assert backbone.correlated_widths == by_number.correlated_widths == (6,) * len(found)
+
+
+class Pooled(nn.Module):
+    """A network that shows no hidden states."""
+
+    def forward(self, pixels: torch.Tensor, *, output_hidden_states: bool = False) -> SimpleNamespace:
+        del output_hidden_states
+        return SimpleNamespace(pooler_output=pixels.mean(dim=(2, 3)))
+
+
+def test_a_network_without_hidden_states_is_told() -> None:
+    spec = load_backbone("tiny").spec
+    said = (
+        r"^\[backbone\] {}: pooled has 0 hidden states, numbered from 0, so auto can't be taken; name others, or set "
+    )
+    with pytest.raises(RecipeError, match=said.format("inner") + 'inner = "none"'):
+        Backbone(Pooled(), spec, source="pooled", inner="auto")
+    backbone = Backbone(Pooled(), spec, source="pooled")
+    with pytest.raises(RecipeError, match=said.format("correlations") + r"correlations = \[\]"):
+        backbone.correlate("auto", 4)
+    backbone.correlate((), 4)
+    assert backbone.correlated == ()
 
 
 @pytest.mark.parametrize(("folder", "states"), [("clip", 3), ("mobilenet", 16)], indirect=["folder"])
