@@ -19,4 +19,5 @@ class Result:
     began: bool = False  # a new window begins; earlier frames no longer count
     ended: bool = False  # the source has ended; nothing follows
     events: tuple[Event, ...] = ()  # set by the filter `events`
+    truth: str | None = None  # the class that the newest prediction should name, set by the filter `truth`
     latest: Prediction | None = None  # the newest of its source, set by the filter `latest`

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from stpr.runtime.contract.manifest import Manifest
 from stpr.runtime.filters.events import Events
 from stpr.runtime.filters.latest import Latest
+from stpr.runtime.filters.truth import Truth
 from stpr.runtime.filters.watchdog import Watchdog
 from stpr.runtime.result import Result
 from stpr.runtime.settings import Settings
@@ -30,6 +31,7 @@ class Follower(Protocol):
 FILTERS: Mapping[str, Callable[[Settings, Manifest], Filter]] = {
     "watchdog": lambda _, manifest: Watchdog(manifest),  # first, so that rejected results cause no events
     "events": lambda settings, manifest: Events(manifest, settings.events),
+    "truth": lambda _, manifest: Truth(manifest),
     "latest": lambda *_: Latest(),  # last, so that it holds the predictions after the other filters
 }
 

@@ -84,7 +84,7 @@ def _camera(board: Board, camera: Camera) -> dict[str, Any]:
         "unreadable": camera.source.skipped,
         "latency_ms": None if latency is None else dict(zip(("p50", "p95", "p99"), latency, strict=True)),
         "latest": None if latest is None else latest.line(),
-        "truth": None if newest is None else newest.frame.label,
+        "truth": None if newest is None else newest.truth,
         "labels": [_stretch(one) for one in labels],
         "events": [
             _stretch(one) | {"clip": board.shelf.clip_of(one.label, camera.session.origin.name, one.begin)}

@@ -35,14 +35,14 @@ class Overlay:
     def draw(self, result: Result) -> Image:
         """Return a new RGB picture, at least 480 pixels on its shorter side.
 
-        If the frame's true label is known, the prediction is marked as right or wrong.
+        If the true class is known, the prediction is marked as right or wrong.
         """
         self._strip.see(result)
         picture, prediction = _enlarged(result.frame.image), result.latest
         unit = min(picture.shape[:2]) / SMALLEST_SIDE
         width, floor = picture.shape[1] / unit - 2 * MARGIN, picture.shape[0] / unit - MARGIN
         upper = _card(picture, unit, top=MARGIN, height=LABEL_HEIGHT)
-        _draw_label(upper, prediction, truth=result.frame.label, fps=result.fps)
+        _draw_label(upper, prediction, truth=result.truth, fps=result.fps)
         if self._strip.tells_events:
             floor -= STRIP_HEIGHT
             strip = _card(picture, unit, top=floor, height=STRIP_HEIGHT, width=width)

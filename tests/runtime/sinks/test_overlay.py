@@ -34,8 +34,8 @@ def make_prediction(stages: int = 3, label: str = "wave", score: float = 0.75, b
 
 def draw(image: Image, prediction: Prediction | None, *, truth: str | None, fps: float) -> Image:
     """The picture of a source's first result."""
-    frame = Frame(image, 0, 0.0, Origin("camera 0", is_live=True), truth)
-    return Overlay().draw(Result(frame, prediction, fps, latest=prediction))
+    frame = Frame(image, 0, 0.0, Origin("camera 0", is_live=True))
+    return Overlay().draw(Result(frame, prediction, fps, truth=truth, latest=prediction))
 
 
 def has(picture: Image, colour: tuple[int, int, int]) -> int:
