@@ -15,7 +15,7 @@ from stpr.train.model.scores.class_scores import ClipScores
 from stpr.train.model.scores.groups import Groups, grouped
 from stpr.train.model.scores.reading import Reading
 from stpr.train.model.scores.statistics import ClipStatistics
-from stpr.train.model.scores.wholeness import PART, Fragments, fragments, held_still, recognised_by_look, slid
+from stpr.train.model.scores.wholeness import Fragments, fragments, recognised_by_look, slid
 from stpr.train.run.open_set import FEWEST, lower_bound
 
 RECALL: Final = 0.99  # of a class's own clips; rejects stillness only, unfamiliar clips have their own threshold
@@ -38,6 +38,8 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     described = Fragments(*(scores.describe(part) for part in made))
     moved, rested = (energy_floors(scores.describe.energy(part), labels, new) for part in (features, made.coming))
     look = recognised_by_look(_alike(scores, features, made.still), labels, new)
+    if not scores.describe.looks():
+        look = torch.zeros_like(look)
     # Classes recognised by appearance may be still half of the time, but not all of it.
     scores.wholeness.update(described, labels, torch.where(look.cpu(), rested, moved), look)
     scores.refresh()
@@ -49,9 +51,9 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
 def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores, *, seed: int) -> None:
     """Fit the evidence (log odds of a whole action against a fragment) on clips that the scores were not trained on.
 
-    For classes recognised by appearance, fragments that look almost the same count as neither. Background windows count
-    as fragments, since none shows a whole action. The weights are written to `target`, the same scores before the
-    stage; with too few clips it keeps its weights.
+    Classes recognised by appearance need no weights, so their windows count only if there are too few others.
+    Background windows count as fragments, since none shows a whole action. The weights are written to `target`, the
+    same scores before the stage; with too few clips it keeps its weights.
     """
     if not isinstance(scores, ClipStatistics) or not isinstance(target, ClipStatistics):
         return
@@ -59,19 +61,20 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
         return
     features, labels = held.centre.features(), held.labels_from(0)
     hold = scores.describe.held_still
-    look = recognised_by_look(_alike(scores, features, held_still(features, hold)), labels, scores.classes)
-    clips, whole, mostly = slid(features, _others(features, seed), hold)
+    clips, whole = slid(features, _others(features, seed), hold)
     pointed, length, cosines = scores.resemble(scores.read(clips))
     best, meant = cosines.argmax(dim=1), labels.repeat(len(clips) // len(labels))
-    counted = whole | ~((mostly > 1 - PART) & look[meant])
-    right = (whole & (best == meant))[counted]
-    numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best][counted]
+    right = whole & (best == meant)
+    numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best]
     if (found := _background(scores, held, seed)) is not None and found.moves:
-        strange = _measure_background(scores, found)
-        numbers = torch.cat([numbers, strange])
+        strange, classes = _measure_background(scores, found)
+        numbers, best = torch.cat([numbers, strange]), torch.cat([best, classes])
         right = torch.cat([right, right.new_zeros(len(strange))])
-    if min(int(right.sum()), int((~right).sum())) >= FEWEST:
-        target.wholeness.calibrate(numbers, right)
+    moves = scores.wholeness.moving[best]
+    for chosen in (moves, torch.ones_like(moves)):
+        if min(int(right[chosen].sum()), int((~right)[chosen].sum())) >= FEWEST:
+            target.wholeness.calibrate(numbers[chosen], right[chosen])
+            return
 
 
 def _alike(scores: ClipStatistics, clips: Tensor, others: Tensor) -> Tensor:
@@ -101,8 +104,8 @@ def _background(scores: ClipStatistics, part: StageClips, seed: int) -> _Backgro
     return _Background(clips, moves, grouped(clips.described, pointed, GROUPS, seed=seed))
 
 
-def _measure_background(scores: ClipStatistics, found: _Background) -> Tensor:
-    """The four evidence inputs `(m, 4)` of background windows that move.
+def _measure_background(scores: ClipStatistics, found: _Background) -> tuple[Tensor, Tensor]:
+    """The four evidence inputs `(m, 4)` of background windows that move, and their most similar classes `(m,)`.
 
     Each is compared with the mean of its group without itself, which it would resemble for having a share in it.
     """
@@ -113,7 +116,8 @@ def _measure_background(scores: ClipStatistics, found: _Background) -> Tensor:
     halves, near = unlike[:, :-GROUPS], unlike[:, -GROUPS:][:, : own.shape[1]]
     without = (pointed * scores.weighted_directions(found.groups.without)).sum(dim=1, keepdim=True)
     unlike = torch.cat([halves, torch.where(own, without, near)], dim=1)
-    return scores.wholeness.measure(unlike, length, cosines)[rows, cosines.argmax(dim=1)]
+    best = cosines.argmax(dim=1)
+    return scores.wholeness.measure(unlike, length, cosines)[rows, best], best
 
 
 def energy_floors(energies: Tensor, labels: Tensor, classes: int) -> Tensor:

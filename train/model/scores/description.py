@@ -93,6 +93,19 @@ class Description(nn.Module):
             found.append((columns, slice(first, first + width)))
         return found
 
+    def halves(self, features: Tensor, described: Tensor) -> tuple[int, Tensor, Tensor]:
+        """The last view whose clip mean is described, as its number and descriptions `(B, S)` of two half clips.
+
+        They are those of the whole clips, with the mean of their first or last half of the frames.
+        """
+        columns, mean = self.looks()[-1]
+        row = next(row for row, place in enumerate(self.places) if place.start <= mean.start < place.stop)
+        look, place, half = features[..., columns], self.places[row], self.frames // 2
+        before, behind = described[:, place.start : mean.start], described[:, mean.stop : place.stop]
+        parts = (look[:, :half].mean(dim=1), look[:, -half:].mean(dim=1))
+        first, last = (torch.cat([before, part, behind], dim=1) for part in parts)
+        return row, first, last
+
     @property
     def last_look(self) -> tuple[slice, Section]:
         """The last section that describes how clips look, and its slice in the description."""

@@ -147,8 +147,20 @@ class ClipStatistics(ClipScores):
     def evidence(self, clips: Reading) -> Tensor:
         """Log odds `(B, C)` that clips show one whole action of each class."""
         assert self.wholeness is not None
-        found: Tensor = self.wholeness(self.measure(*self.resemble(clips)), self.describe.energy(clips.features))
+        numbers, energies = self.measure(*self.resemble(clips)), self.describe.energy(clips.features)
+        found: Tensor = self.wholeness(numbers, energies, self.alike(clips))
         return found
+
+    def alike(self, clips: Reading) -> Tensor | None:
+        """Cosine `(B,)` of how the first and the last half of clips look, in the last view that describes it.
+
+        None if no view does.
+        """
+        if not self.describe.looks():
+            return None
+        row, first, last = self.describe.halves(clips.features, clips.described)
+        view = self._views()[row]
+        return (view.pointed(first) * view.pointed(last)).sum(dim=1)
 
     def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
         """What tells whole actions from fragments, of clips as `resemble` describes them: `Wholeness.measure`."""

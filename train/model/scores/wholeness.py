@@ -8,7 +8,9 @@ Four numbers distinguish whole actions from fragments, each group Gaussian with 
 clip stored, and the same weights for all classes.
 
 Classes recognised by appearance (such as hand shapes) have no such halves: a still frame points in the same direction
-as the clip, so half a clip joined to a still frame still shows the class.
+as the clip, so half a clip joined to a still frame still shows the class. What tells their fragments is that one half
+of the clip looks different from the other. The margins of the four numbers would miss another person, to whom classes
+look more alike, and need no weights fitted to few clips here.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ WHOLE, PART = 1 / 8, 3 / 8  # missing share up to which a clip counts as whole, 
 PENALTY: Final = 1e4  # nats for a clip without motion; applied continuously, so that rounding has no effect
 DOUBT: Final = 20.0  # nats per unit of cosine by which a clip resembles a fragment more than the class
 LOOK: Final = 0.5  # mean cosine of clips with their middle frames, from which a class is recognised by appearance
+# The cosine of how a clip's halves look from which it shows one look, and nats per unit below it. Halves of two classes
+# are at right angles on average, those of one clip at 0.4 to 0.8, whoever shows it.
+ALIKE: Final = 0.5
+UNLIKE: Final = 8.0
 RIDGE: Final = 1e-6  # relative to the variance of the four numbers, which may vanish for few clips
 
 
@@ -51,7 +57,6 @@ class Slid(NamedTuple):
 
     clips: Tensor
     whole: Tensor  # (m,) whether it shows one whole action
-    mostly: Tensor  # (m,) the largest share of the time that shows one clip, moving or still
 
 
 def slid(features: Tensor, others: Tensor, hold: Hold) -> Slid:
@@ -61,24 +66,19 @@ def slid(features: Tensor, others: Tensor, hold: Hold) -> Slid:
     n the clips as stills.
     """
     count, frames = features.shape[:2]
-    clips, whole, mostly = [features, held_still(features, hold)], [True, False], [1.0, 1.0]
+    clips, whole = [features, held_still(features, hold)], [True, False]
     for missing in range(1, frames):
         coming, going, joined, cut = _shifted(features, others, missing, hold)
-        share = max(missing, frames - missing) / frames
         clips.append(cut)
         whole.append(False)
-        mostly.append(share)
         if missing / frames <= WHOLE or missing / frames >= PART:
             clips += [going, joined]
             whole += [missing / frames <= WHOLE] * 2
-            mostly += [1.0, share]
         shown = missing / frames  # `coming` shows the first `missing` frames
         if shown >= 1 - WHOLE or shown <= 1 - PART:
             clips.append(coming)
             whole.append(shown >= 1 - WHOLE)
-            mostly.append(1.0)
-    marks = (torch.tensor(mark, device=features.device).repeat_interleave(count) for mark in (whole, mostly))
-    return Slid(torch.cat(clips), *marks)
+    return Slid(torch.cat(clips), torch.tensor(whole, device=features.device).repeat_interleave(count))
 
 
 def held_still(features: Tensor, hold: Hold) -> Tensor:
@@ -205,14 +205,18 @@ class Wholeness(nn.Module):
         # Broadcast by a sum: an expand would need a shape computation, which some engines run on the CPU.
         return torch.stack([*columns, length.clamp_min(1e-12).log() + 0 * cosines], dim=-1)
 
-    def forward(self, numbers: Tensor, energies: Tensor) -> Tensor:
-        """Evidence `(B, C)` from `measure`'s numbers `(B, C, 4)` and the clips' motion energies `(B,)`.
+    def forward(self, numbers: Tensor, energies: Tensor, alike: Tensor | None) -> Tensor:
+        """Evidence `(B, C)` from `measure`'s numbers `(B, C, 4)`, the clips' motion energies `(B,)` and halves.
 
-        Reduced for a class recognised by how it moves where a fragment resembles the clip more, which few clips to fit
-        the weights to often don't show; very low for a class whose minimum energy exceeds the clips'.
+        For a class recognised by how it moves it is reduced where a fragment resembles the clip more, which few clips
+        to fit the weights to often don't show. For one recognised by appearance it depends on how `alike` `(B,)` the
+        clips' halves look (None: no class is). Very low for a class whose minimum energy exceeds the clips'.
         """
         missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
-        evidence = numbers @ self.weight + self.bias - PENALTY * missing
-        if not len(self.doubt):
-            return evidence
-        return evidence - self.doubt * self.moving.to(numbers) * F.relu(-numbers[..., 1])
+        moves = numbers @ self.weight + self.bias
+        if len(self.doubt):
+            moves = moves - self.doubt * F.relu(-numbers[..., 1])
+        if alike is not None:
+            looks = UNLIKE * (alike.clamp_max(ALIKE) - ALIKE / 2)
+            moves = torch.where(self.moving, moves, looks[:, None])
+        return moves - PENALTY * missing

@@ -164,3 +164,20 @@ def test_columns_stand_in_their_order() -> None:
     assert torch.equal(torch.cat(parts), features)
     assert Columns(6).appearance_of(features[:6]).shape == (6,)
     assert len(Columns(6).motion_of(features[:6])) == len(Columns(6).inner_of(features[:6])) == 0
+
+
+@pytest.mark.parametrize("parts", [("mean",), ("deviation", "mean", "change")])
+def test_half_clips_are_described_by_their_own_mean_and_all_else_of_the_clip(parts: tuple[Part, ...]) -> None:
+    describe = Description(FRAMES, LAYERS, StatisticsSettings(inner=InnerSettings(parts=parts)))
+    features = torch.randn(3, FRAMES, LAYERS.width, generator=torch.Generator().manual_seed(0))
+    whole = describe(features)
+    row, first, last = describe.halves(features, whole)
+    assert row == len(describe.sections) - 1
+    place, looks = describe.places[row], LAYERS.inner_of(features)
+    start = parts.index("mean") * looks.shape[2]
+    mean = slice(start, start + looks.shape[2])
+    torch.testing.assert_close(first[:, mean], looks[:, :2].mean(dim=1))  # of five frames the middle one is in no half
+    torch.testing.assert_close(last[:, mean], looks[:, 3:].mean(dim=1))
+    for half in (first, last):
+        half[:, mean] = whole[:, place][:, mean]
+        assert torch.equal(half, whole[:, place])

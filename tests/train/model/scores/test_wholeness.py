@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stpr.train.model.scores.wholeness import (
+    ALIKE,
     DOUBT,
     LOOK,
     PART,
@@ -39,10 +40,8 @@ def test_fragments_are_halves_pauses_and_joints() -> None:
 
 
 def test_a_window_that_slides_sees_wholes_and_parts_and_nothing_doubtful() -> None:
-    clips, whole, mostly = slid(numbered(1), numbered(1, start=5), as_they_are)
-    assert len(clips) == len(whole) == len(mostly)
-    own = [sum(frame < 10 for frame in clip) / T for clip in clips.flatten(1).tolist()]
-    assert [max(share, 1 - share) for share in own] == mostly.tolist()
+    clips, whole = slid(numbered(1), numbered(1, start=5), as_they_are)
+    assert len(clips) == len(whole)
     assert clips[1].flatten().tolist() == [4] * T  # held still, behind the clip as it is
     for clip, is_whole in zip(clips.flatten(1).tolist(), whole.tolist(), strict=True):
         shown = len({frame for frame in clip if frame < 10})  # of the clip itself
@@ -52,8 +51,8 @@ def test_a_window_that_slides_sees_wholes_and_parts_and_nothing_doubtful() -> No
 
 
 def test_a_slide_is_made_of_each_clip_alike() -> None:
-    one, same, _ = slid(numbered(1), numbered(1, start=5), as_they_are)
-    two, both, _ = slid(numbered(2), numbered(2, start=5), as_they_are)
+    one, same = slid(numbered(1), numbered(1, start=5), as_they_are)
+    two, both = slid(numbered(2), numbered(2, start=5), as_they_are)
     assert len(two) == 2 * len(one)
     assert both.sum() == 2 * same.sum()
     assert {tuple(clip) for clip in one[:, :, 0].tolist()} <= {tuple(clip) for clip in two[:, :, 0].tolist()}
@@ -124,20 +123,30 @@ def test_the_four_numbers_are_those_of_a_loop(background: int) -> None:
             ]
             assert found[clip, label].tolist() == pytest.approx(numbers, abs=1e-5)
     wanted = (found * torch.tensor([1.0, 2.0, 3.0, -1.0])).sum(dim=-1) + 0.5 - DOUBT * (-found[..., 1]).clamp_min(0)
-    torch.testing.assert_close(wholeness(found, torch.full((4,), 0.2)), wanted)
+    torch.testing.assert_close(wholeness(found, torch.full((4,), 0.2), None), wanted)
     wholeness.floors = torch.tensor([0.1, 0.2, 0.4])
-    still = wholeness(found, torch.full((4,), 0.2))
+    still = wholeness(found, torch.full((4,), 0.2), None)
     torch.testing.assert_close(still[:, :2], wanted[:, :2])
     torch.testing.assert_close(still[:, 2], wanted[:, 2] - PENALTY / 2)
 
 
-def test_a_class_told_by_its_look_is_not_doubted_for_resembling_a_fragment() -> None:
-    wholeness, numbers = filled(classes=2), torch.tensor([[[0.1, -0.3, 0.2, 1.0]] * 2])
+def test_a_class_told_by_its_look_is_heard_by_how_alike_the_halves_look() -> None:
+    wholeness, numbers = filled(classes=2), torch.tensor([[[0.1, -0.3, 0.2, 1.0]] * 2] * 4)
     wholeness.halves[1, 1] = wholeness.halves[1, 0]
-    moves, stays = wholeness(numbers, torch.ones(1))[0].tolist()
-    assert stays - moves == pytest.approx(0.3 * DOUBT)
-    wholeness.doubt = torch.zeros(0)  # as in runs of earlier versions
-    assert wholeness(numbers, torch.ones(1))[0].tolist() == [stays, stays]
+    found = wholeness(numbers, torch.ones(4), torch.tensor([-1.0, 0.0, ALIKE, 0.9]))
+    assert found[:, 0].tolist() == wholeness(numbers, torch.ones(4), None)[:, 0].tolist()
+    assert found[:, 1].tolist() == pytest.approx([-10, -2, 2, 2])
+    margins = numbers + torch.randn(numbers.shape)
+    assert (
+        wholeness(margins, torch.ones(4), torch.tensor([-1.0, 0.0, ALIKE, 0.9]))[:, 1].tolist() == found[:, 1].tolist()
+    )
+
+
+def test_of_earlier_runs_no_class_is_doubted_for_resembling_a_fragment() -> None:
+    wholeness, numbers = filled(classes=2), torch.tensor([[[0.1, -0.3, 0.2, 1.0]] * 2])
+    now = wholeness(numbers, torch.ones(1), None)
+    wholeness.doubt = torch.zeros(0)
+    torch.testing.assert_close(wholeness(numbers, torch.ones(1), None), now + 0.3 * DOUBT)
 
 
 def test_one_class_alone_has_no_rival_but_minus_one() -> None:
