@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from stpr.runtime.contract.errors import ContractError
+
+SAME: Final = 0.5  # nats below the highest evidence up to which a window shows the whole action as well
+SLIDE: Final = 0.2  # of a span: by how much a window may slide off an action and still be such
 
 
 class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,17 +115,48 @@ Event: TypeAlias = Start | End
 
 
 @dataclass(slots=True)
+class _Whole:
+    """The windows that show a whole action: the highest, and those about as high, which slide over a longer one."""
+
+    slide: float  # SLIDE in seconds
+    first: Moment
+    newest: list[Moment]  # of the last SLIDE, oldest first, and one before
+
+    def see(self, moment: Moment, highest: float) -> None:
+        """Add a moment of the action, whose highest evidence until now is `highest`."""
+        least = highest - SAME
+        if moment.evidence < least:
+            return
+        self.newest.append(moment)
+        if self.first.evidence < least:
+            self.newest = [one for one in self.newest if one.evidence >= least]
+            self.first = self.newest[0]
+        while len(self.newest) > 1 and self.newest[1].at <= moment.at - self.slide:
+            del self.newest[0]
+
+    def found(self) -> tuple[Moment, float | None]:
+        """The moment up to which the whole action was seen, and the seconds before it that show it."""
+        lasted = self.newest[-1].at - self.first.at
+        late = min(lasted / 2, self.slide)  # by how much the newest window has slid off the action
+        *_, end = (one for one in self.newest if one.at <= self.newest[-1].at - late)
+        if lasted <= 2 * self.slide or self.first.span is None:
+            return end, end.span
+        return end, round(end.at - (self.first.at - self.first.span) - self.slide, 6)
+
+
+@dataclass(slots=True)
 class _Run:
-    """A run of moments with one label: first, highest and last."""
+    """A run of moments with one label: first, highest and last, and where the whole action was."""
 
     first: Moment
     peak: Moment
     last: Moment
+    whole: _Whole
     id: int = 0
 
 
 class EventDecoder:
-    """Consumes moments and returns events as soon as they are due. Memory: two runs, for any length of stream."""
+    """Consumes moments and returns events as soon as they are due. Memory: two runs of a few moments."""
 
     def __init__(self, span: float, settings: EventSettings) -> None:
         """`span`: the length of a clip in seconds."""
@@ -169,7 +203,7 @@ class EventDecoder:
         if moment.at - self._peak_at < self._settings.apart * self._span:
             return
         if self._next is None or moment.evidence > self._next.peak.evidence:
-            self._next = _Run(moment, moment, moment)
+            self._next = _Run(moment, moment, moment, _Whole(SLIDE * self._span, moment, [moment]))
 
     def _is_due(self, run: _Run, now: float) -> bool:
         """Whether the run's peak has passed, or the run has lasted longer than a span."""
@@ -193,10 +227,12 @@ def _extend(run: _Run, moment: Moment) -> None:
     run.last = moment
     if moment.evidence > run.peak.evidence:
         run.peak = moment
+    run.whole.see(moment, run.peak.evidence)
 
 
 def _start_of(run: _Run) -> Start:
     first, peak = run.first, run.peak
+    end, span = run.whole.found()
     assert peak.label is not None
     return Start(
         id=run.id,
@@ -209,15 +245,16 @@ def _start_of(run: _Run) -> Start:
         nearest=peak.nearest,
         margin=None if peak.margin is None else round(peak.margin, 6),
         routing=peak.routing,
-        span=peak.span,
-        peak_frame=peak.frame,
-        peak_time=peak.time,
-        peak_media_time=peak.media_time,
+        span=span,
+        peak_frame=end.frame,
+        peak_time=end.time,
+        peak_media_time=end.media_time,
     )
 
 
 def _end_of(run: _Run) -> End:
     first, peak, last = run.first, run.peak, run.last
+    end, span = run.whole.found()
     assert peak.label is not None
     return End(
         id=run.id,
@@ -231,10 +268,10 @@ def _end_of(run: _Run) -> End:
         start_time=first.time,
         start_media_time=first.media_time,
         peak=share(peak.evidence),
-        peak_frame=peak.frame,
-        peak_time=peak.time,
-        peak_media_time=peak.media_time,
-        span=peak.span,
+        peak_frame=end.frame,
+        peak_time=end.time,
+        peak_media_time=end.media_time,
+        span=span,
     )
 
 

@@ -5,12 +5,13 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import ContractError
-from stpr.runtime.events import End, Event, EventDecoder, EventSettings, Moment, Start, share
+from stpr.runtime.events import SLIDE, End, Event, EventDecoder, EventSettings, Moment, Start, share
 
 SPAN = 2.0
 QUICK = EventSettings(threshold=0.0, fade=-1.0, wait=0.5, linger=0.25, apart=0.875)
@@ -53,6 +54,29 @@ def test_the_window_that_showed_most_says_where_the_action_was() -> None:
     start, end = decode(moments, EventSettings(threshold=0.0, fade=-1.0, wait=0.5, linger=1.0))
     assert (start.peak_frame, start.span) == (48, 2.0)  # what was known when the start was reported
     assert (end.peak_frame, end.peak_time, end.peak_media_time, end.span) == (60, "t15", 3.75, 2.5)
+
+
+def held(steps: int, *, start: int = 100) -> list[Moment]:
+    """A shape that is held for a window and `steps` moments more, in noise and with a fade on both sides."""
+    noise = np.random.default_rng(0).uniform(-0.4, 0.0, steps + 1)
+    fade = (-3.0, -1.0, 1.0)
+    odds = [*fade, *(2.0 + noise), *reversed(fade)]
+    return [moment(start + step - len(fade), evidence=one) for step, one in enumerate(odds)]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 8, 40, 4000])
+def test_what_is_held_longer_than_a_window_lasts_as_long_as_its_windows_slide_over_it(steps: int) -> None:
+    *_, end = decode(held(steps))
+    assert isinstance(end, End)
+    assert end.span is not None
+    assert end.peak_media_time is not None
+    # Windows of 1.75 s show it from step 100 on, and have slid off it by up to a slide on either side.
+    slack = min(steps / 8, SLIDE * SPAN)
+    first, last = 25 - 1.75 + slack, 25 + steps / 4 - slack
+    assert end.peak_media_time - end.span == pytest.approx(first, abs=0.26)
+    assert end.peak_media_time == pytest.approx(last, abs=0.26)
+    assert end.peak_frame == 16 * end.peak_media_time
+    assert end.peak <= share(2.0)
 
 
 def test_a_start_is_said_once_nothing_louder_came_for_a_while() -> None:
