@@ -191,9 +191,9 @@ def _place(parts: list[Part], poses: Floats, size: int, shifts: NDArray[np.int64
     return placed
 
 
-def write_video(path: Path, frames: Iterable[Image]) -> None:
-    """Compress RGB frames `(SIZE, SIZE, 3)` to MPEG-4 at FPS. Raises DataError where OpenCV can't."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
+def write_video(path: Path, frames: Iterable[Image], *, size: tuple[int, int] = (SIZE, SIZE), fps: float = FPS) -> None:
+    """Compress RGB frames `(H, W, 3)` of a size (W, H) to MPEG-4. Raises DataError where OpenCV can't."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
     if not writer.isOpened():
         raise DataError(f"{path} can't be written: this OpenCV has no MPEG-4 encoder; install opencv-python-headless.")
     for frame in frames:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from itertools import groupby, islice
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,3 +151,14 @@ def test_the_stream_plays_whole_actions_with_their_labels(fps: float, shortest: 
     again = list(islice(motions.stream(7, fps), 5))
     assert all((one[0] == two[0]).all() and one[1] == two[1] for one, two in zip(pairs, again, strict=False))
     assert next(motions.stream(8, fps))[0].tobytes() != pairs[0][0].tobytes()
+
+
+def test_a_video_has_the_size_and_rate_it_was_written_with(tmp_path: Path) -> None:
+    frames = np.zeros((3, 48, 64, 3), np.uint8)
+    frames[1] = (200, 0, 0)
+    motions.write_video(tmp_path / "a.mp4", frames, size=(64, 48), fps=30.0)
+    video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert video.get(cv2.CAP_PROP_FPS) == 30
+    read = np.stack([video.read()[1] for _ in range(3)])
+    assert read.shape == frames.shape
+    np.testing.assert_allclose(read[..., ::-1].mean(axis=(1, 2)), frames.mean(axis=(1, 2)), atol=12)
