@@ -1,8 +1,9 @@
 """Evaluate events on untrimmed videos: read annotations, match events to actions, compute metrics.
 
-An event is right if its label is right and it starts between the action's start and `tolerance` after its end; each
-action matches at most one event, all other events are false (method §13.3). If an action is missed and a false event
-starts in its time, the action was confused with that label. Pure functions of seconds and labels.
+An event is right if its label is right and it starts between the action's start (EARLY before it, to be exact) and
+`tolerance` after its end; each action matches at most one event, all other events are false (method §13.3). If an
+action is missed and a false event starts in its time, the action was confused with that label. Pure functions of
+seconds and labels.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from stpr.runtime.contract.errors import DataError
 
 COLUMNS: Final = ("file", "start", "end", "label")
 TOLERANCE_SPANS: Final = 1.1  # tolerance in clip lengths after an action's end, while a window still shows part of it
+EARLY: Final = 0.05  # seconds before an action's start; times are rounded, and a frame lasts until the next one
 
 
 class Action(NamedTuple):
@@ -158,7 +160,7 @@ def match(actions: Sequence[Action], events: Sequence[DetectedEvent], *, toleran
     taken: list[Action | None] = [None] * len(events)
     for index in sorted(range(len(events)), key=lambda index: events[index].start):
         event = events[index]
-        fits = (a for a in free if a.label == event.label and a.start <= event.start <= a.end + tolerance)
+        fits = (a for a in free if a.label == event.label and _is_about(event, a, tolerance))
         action = next(fits, None)
         if action is not None:
             taken[index] = action
@@ -212,11 +214,16 @@ def _confusions(stream: Stream, taken: Sequence[Action | None], tolerance: float
     missed = sorted((Counter(stream.actions) - recognised).elements(), key=lambda action: action.end)
     swaps = []
     for event in sorted((e for e, action in zip(stream.events, taken, strict=True) if action is None)):
-        about = next((a for a in missed if a.start <= event.start <= a.end + tolerance), None)
+        about = next((a for a in missed if _is_about(event, a, tolerance)), None)
         if about is not None:
             missed.remove(about)
             swaps.append((about.label, event.label))
     return swaps
+
+
+def _is_about(event: DetectedEvent, action: Action, tolerance: float) -> bool:
+    """Whether an event starts in an action, or up to `tolerance` seconds after its end."""
+    return action.start - EARLY <= event.start <= action.end + tolerance
 
 
 def _overlap(action: Action, seen: tuple[float, float]) -> float:

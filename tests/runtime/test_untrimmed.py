@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stpr.runtime.contract.errors import DataError
 from stpr.runtime.untrimmed import (
+    EARLY,
     Action,
     ClassFigures,
     Delay,
@@ -80,7 +81,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("events", "right"),
     [
         ([heard(10.0)], [True]),  # at the very start
-        ([heard(9.99)], [False]),
+        ([heard(9.96)], [True]),  # a frame before, which lasts until it
+        ([heard(9.94)], [False]),
         ([heard(14.2)], [True]),  # 2.2 s after the end
         ([heard(14.21)], [False]),
         ([heard(11.0, "jump")], [False]),
@@ -196,7 +198,9 @@ def test_no_other_matching_makes_more_events_right(
     slots: list[Action | None] = [*actions, *([None] * len(events))]
     most = max(
         sum(
-            action is not None and action.label == event.label and action.start <= event.start <= action.end + 2.2
+            action is not None
+            and action.label == event.label
+            and action.start - EARLY <= event.start <= action.end + 2.2
             for event, action in zip(events, order, strict=False)
         )
         for order in permutations(slots, len(events))
