@@ -8,9 +8,9 @@ Four numbers distinguish whole actions from fragments, each group Gaussian with 
 clip stored, and the same weights for all classes.
 
 Classes recognised by appearance (such as hand shapes) have no such halves: a still frame points in the same direction
-as the clip, so half a clip joined to a still frame still shows the class. What tells their fragments is that one half
-of the clip looks different from the other. The margins of the four numbers would miss another person, to whom classes
-look more alike, and need no weights fitted to few clips here.
+as the clip, so half a clip joined to a still frame still shows the class. They are told
+from their fragments by how alike the two halves of a clip look. That holds for another person too, while margins
+between classes shrink, and it needs no weights fitted to few clips.
 """
 
 from __future__ import annotations
@@ -208,15 +208,15 @@ class Wholeness(nn.Module):
     def forward(self, numbers: Tensor, energies: Tensor, alike: Tensor | None) -> Tensor:
         """Evidence `(B, C)` from `measure`'s numbers `(B, C, 4)`, the clips' motion energies `(B,)` and halves.
 
-        For a class recognised by how it moves it is reduced where a fragment resembles the clip more, which few clips
-        to fit the weights to often don't show. For one recognised by appearance it depends on how `alike` `(B,)` the
-        clips' halves look (None: no class is). Very low for a class whose minimum energy exceeds the clips'.
+        For a class recognised by appearance it depends on how `alike` `(B,)` the clips' halves look (None: no class
+        is). Reduced where a fragment or background resembles the clip more than the class does, which few clips to fit
+        the weights to often don't show; very low for a class whose minimum energy exceeds the clips'.
         """
         missing = F.relu(1 - energies[:, None] / self.floors.clamp_min(1e-6))
-        moves = numbers @ self.weight + self.bias
-        if len(self.doubt):
-            moves = moves - self.doubt * F.relu(-numbers[..., 1])
+        evidence = numbers @ self.weight + self.bias
         if alike is not None:
             looks = UNLIKE * (alike.clamp_max(ALIKE) - ALIKE / 2)
-            moves = torch.where(self.moving, moves, looks[:, None])
-        return moves - PENALTY * missing
+            evidence = torch.where(self.moving, evidence, looks[:, None])
+        if len(self.doubt):
+            evidence = evidence - self.doubt * F.relu(-numbers[..., 1])
+        return evidence - PENALTY * missing

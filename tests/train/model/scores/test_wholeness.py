@@ -131,15 +131,16 @@ def test_the_four_numbers_are_those_of_a_loop(background: int) -> None:
 
 
 def test_a_class_told_by_its_look_is_heard_by_how_alike_the_halves_look() -> None:
-    wholeness, numbers = filled(classes=2), torch.tensor([[[0.1, -0.3, 0.2, 1.0]] * 2] * 4)
+    wholeness, numbers = filled(classes=2), torch.tensor([[[0.1, 0.3, 0.2, 1.0]] * 2] * 4)
     wholeness.halves[1, 1] = wholeness.halves[1, 0]
-    found = wholeness(numbers, torch.ones(4), torch.tensor([-1.0, 0.0, ALIKE, 0.9]))
+    alike = torch.tensor([-1.0, 0.0, ALIKE, 0.9])
+    found = wholeness(numbers, torch.ones(4), alike)
     assert found[:, 0].tolist() == wholeness(numbers, torch.ones(4), None)[:, 0].tolist()
     assert found[:, 1].tolist() == pytest.approx([-10, -2, 2, 2])
-    margins = numbers + torch.randn(numbers.shape)
-    assert (
-        wholeness(margins, torch.ones(4), torch.tensor([-1.0, 0.0, ALIKE, 0.9]))[:, 1].tolist() == found[:, 1].tolist()
-    )
+    others = numbers + torch.rand(numbers.shape)
+    assert wholeness(others, torch.ones(4), alike)[:, 1].tolist() == found[:, 1].tolist()
+    numbers[..., 1] = -0.1  # background, or a fragment, resembles the clips more
+    assert wholeness(numbers, torch.ones(4), alike)[:, 1].tolist() == pytest.approx([-12, -4, 0, 0])
 
 
 def test_of_earlier_runs_no_class_is_doubted_for_resembling_a_fragment() -> None:
