@@ -38,7 +38,7 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     described = Fragments(*(scores.describe(part) for part in made))
     moved, rested = (energy_floors(scores.describe.energy(part), labels, new) for part in (features, made.coming))
     look = recognised_by_look(_alike(scores, features, made.still), labels, new)
-    if not scores.describe.looks():
+    if not scores.describe.looks:
         look = torch.zeros_like(look)
     # Classes recognised by appearance may be still half of the time, but not all of it.
     scores.wholeness.update(described, labels, torch.where(look.cpu(), rested, moved), look)

@@ -72,13 +72,14 @@ class Description(nn.Module):
         ends = [0, *accumulate(self._section(blank, section).shape[1] for section in self.sections)]
         self.places = [slice(start, stop) for start, stop in pairwise(ends)]  # slice of each section in the description
         self.size = ends[-1]
+        # Slices of frame-feature columns (without motion) whose clip mean is described, and of that mean in it.
+        self.looks = self._find_looks()
 
     def forward(self, features: Tensor) -> Tensor:
         """The sections' descriptions, concatenated: `(B, S)`."""
         return torch.cat([self._section(features, section) for section in self.sections], dim=1)
 
-    def looks(self) -> list[tuple[slice, slice]]:
-        """Slices of frame-feature columns (without motion) whose clip mean is described, and its slice in it."""
+    def _find_looks(self) -> list[tuple[slice, slice]]:
         found, start = [], self.columns.appearance
         blank = torch.zeros(1, self.frames, self.columns.width)
         for section, place in zip(self.sections, self.places, strict=True):
@@ -98,7 +99,7 @@ class Description(nn.Module):
 
         They are those of the whole clips, with the mean of their first or last half of the frames.
         """
-        columns, mean = self.looks()[-1]
+        columns, mean = self.looks[-1]
         row = next(row for row, place in enumerate(self.places) if place.start <= mean.start < place.stop)
         look, place, half = features[..., columns], self.places[row], self.frames // 2
         before, behind = described[:, place.start : mean.start], described[:, mean.stop : place.stop]

@@ -156,7 +156,7 @@ class ClipStatistics(ClipScores):
 
         None if no view does.
         """
-        if not self.describe.looks():
+        if not self.describe.looks:
             return None
         row, first, last = self.describe.halves(clips.features, clips.described)
         view = self._views()[row]
@@ -187,7 +187,7 @@ class ClipStatistics(ClipScores):
         variances = torch.cat([view.covariance(counts).diagonal() for view in self._views()])
         middle = means.new_zeros(self.describe.columns.width)
         deviation = torch.zeros_like(middle)
-        for columns, place in self.describe.looks():
+        for columns, place in self.describe.looks:
             middle[columns] = means[place]
             deviation[columns] = variances[place].clamp_min(0).sqrt().to(deviation)
         return middle, deviation

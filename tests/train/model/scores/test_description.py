@@ -59,7 +59,7 @@ def test_inner_layers_are_shared_out_in_their_order() -> None:
     first, second = features[..., 6:10], features[..., 10:14]
     wanted = [described(part, ("mean", "deviation")) for part in (first, second)]
     torch.testing.assert_close(both(features)[:, 6:], torch.cat(wanted, dim=1))
-    assert both.looks() == [(slice(0, 6), slice(0, 6)), (slice(6, 10), slice(6, 10)), (slice(10, 14), slice(14, 18))]
+    assert both.looks == [(slice(0, 6), slice(0, 6)), (slice(6, 10), slice(6, 10)), (slice(10, 14), slice(14, 18))]
 
 
 @pytest.mark.parametrize("columns", [LAYERS, COLUMNS])
