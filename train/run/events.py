@@ -37,7 +37,7 @@ def learn_fragments(scores: ClipScores | None, parts: Sequence[StageClips], clas
     made = fragments(features, _others(features, seed), scores.describe.held_still)
     described = Fragments(*(scores.describe(part) for part in made))
     moved, rested = (energy_floors(scores.describe.energy(part), labels, new) for part in (features, made.coming))
-    look = recognised_by_look(_alike(scores, features, made.still), labels, new)
+    look = recognised_by_look(_more_alike(scores, features, described.still), labels, new)
     if not scores.describe.looks:
         look = torch.zeros_like(look)
     # Classes recognised by appearance may be still half of the time, but not all of it.
@@ -77,9 +77,12 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
             return
 
 
-def _alike(scores: ClipStatistics, clips: Tensor, others: Tensor) -> Tensor:
-    """Cosine similarity of clips `(n, T, D)` with `others` `(n, T, D)`, pair by pair: `(n,)`."""
-    return (scores.resemble(scores.read(clips))[0] * scores.resemble(scores.read(others))[0]) @ scores.shares
+def _more_alike(scores: ClipStatistics, clips: Tensor, still: Tensor) -> Tensor:
+    """By how much clips `(n, T, D)` resemble their own stills, described `(n, S)`, more than the mean still: `(n,)`."""
+    assert scores.wholeness is not None
+    pointed = scores.resemble(scores.read(clips))[0]
+    own, mean = (scores.weighted_directions(part) for part in (still, scores.wholeness.mean_still(still)[None]))
+    return (pointed * (own - mean)).sum(dim=1)
 
 
 class _Background(NamedTuple):

@@ -114,3 +114,28 @@ def test_what_is_told_by_its_look_is_heard_whoever_shows_it(monkeypatch: pytest.
     assert heard.joint < 0.05
     by_motion = shares_heard(monkeypatch, look=2.0)
     assert by_motion.whole < heard.whole - 0.3
+
+
+def test_a_class_that_hardly_moves_is_not_told_by_its_look() -> None:
+    """Stills of all classes resemble the class that moves least, but its own no more than the others'."""
+    settings = make_recipe(**{**EVENTS, "statistics": {**EVENTS["statistics"], "parts": ["mean", "deviation"]}})
+    width = make_features(1, clips=2)[0].shape[2]
+    rng, labels = torch.Generator().manual_seed(0), torch.arange(120) % 3
+    much = torch.tensor([0.2, 1.0, 2.0])[labels][:, None, None]
+    swings = torch.tensor([1.0, -1.0]).repeat(FRAMES // 2)[:, None]
+    views = [
+        torch.randn(120, 1, width, generator=rng) * 0.3
+        + much * swings * (0.5 + torch.rand(120, FRAMES, width, generator=rng))
+        for _ in range(3)
+    ]
+    model = build_model(settings)
+    learn_stage(
+        model,
+        ("slow", "fast", "wild"),
+        FrozenFeatures(torch.stack(views, dim=1), labels),
+        settings,
+        make_fit(settings, 1),
+    )
+    statistics = model.head.combiner.statistics
+    assert isinstance(statistics, ClipStatistics)
+    assert statistics.moving == (True, True, True)

@@ -25,7 +25,9 @@ from torch.nn import functional as F
 WHOLE, PART = 1 / 8, 3 / 8  # missing share up to which a clip counts as whole, and from which it is a fragment
 PENALTY: Final = 1e4  # nats for a clip without motion; applied continuously, so that rounding has no effect
 DOUBT: Final = 20.0  # nats per unit of cosine by which a clip resembles a fragment more than the class
-LOOK: Final = 0.5  # mean cosine of clips with their middle frames, from which a class is recognised by appearance
+# By how much the mean cosine of a class's clips with their own middle frames exceeds that with the mean of all stills
+# if it is recognised by appearance. Of hand shapes it is 0.66 to 0.95, of movements up to 0.2.
+LOOK: Final = 0.4
 # The cosine of how a clip's halves look from which it shows one look, and nats per unit below it. Halves of two classes
 # are at right angles on average, those of one clip at 0.4 to 0.8, whoever shows it.
 ALIKE: Final = 0.5
@@ -90,7 +92,8 @@ def held_still(features: Tensor, hold: Hold) -> Tensor:
 def recognised_by_look(alike: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Which classes `(c,)` are recognised by appearance, from one still frame; False for classes without a clip.
 
-    `alike` `(n,)` is the cosine of each clip with its still version, `labels` `(n,)` count from 0.
+    `alike` `(n,)` is by how much more each clip resembles its still version than stills of all classes; those all
+    resemble the class that moves least. `labels` `(n,)` count from 0.
     """
     own = F.one_hot(labels, classes).to(alike)
     return alike @ own > LOOK * own.sum(dim=0).clamp_min(1)
@@ -140,6 +143,10 @@ class Wholeness(nn.Module):
         """Whether there have been enough held-out clips to fit the weights; without them there is no evidence."""
         return bool(self.weight.any())
 
+    def mean_still(self, still: Tensor) -> Tensor:
+        """The mean description `(S,)` of stills, of all classes so far and those `(n, S)` of a new stage."""
+        return (self.pauses[0] * self.count + still.sum(dim=0)) / (self.count + len(still))
+
     def update(self, described: Fragments, labels: Tensor, floors: Tensor, look: Tensor) -> None:
         """Add a stage's classes: the fragments' descriptions `(n, S)`, `labels` `(n,)` from 0 within the stage.
 
@@ -153,9 +160,9 @@ class Wholeness(nn.Module):
         halves = torch.stack([share @ described.coming, share @ described.going], dim=1)
         halves[look] = described.between.mean(dim=0)
         self.halves = torch.cat([self.halves, halves])
-        new = torch.stack([described.still.mean(dim=0), described.between.mean(dim=0)])
         total = self.count + len(labels)
-        self.pauses = (self.pauses * self.count + new * len(labels)) / total
+        between = (self.pauses[1] * self.count + described.between.mean(dim=0) * len(labels)) / total
+        self.pauses = torch.stack([self.mean_still(described.still), between])
         self.count = total
         self.doubt = total.new_tensor([DOUBT])
 
