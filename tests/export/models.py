@@ -188,6 +188,8 @@ def views_settings() -> HeadForm:
         motion=each,
         rhythm=True,
         affine=True,
+        relative_motion=True,
+        mirror=True,
         likelihood="cosine",
         concentration="learnt",
         unknown="direction",

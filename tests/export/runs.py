@@ -37,6 +37,8 @@ VIEWS: dict[str, Any] = {  # motion and inner layers seen, several views believe
         "motion": {"parts": ["mean", "change"]},
         "rhythm": True,
         "affine": True,
+        "relative_motion": True,
+        "mirror": True,
         "likelihood": "cosine",
         "concentration": "learnt",
         "events": True,

@@ -27,6 +27,9 @@ FAINT: Final = 1e-4  # squared pixels: energy of flow that is ignored
 NEAR: Final = 0.1  # minimum spread of the moving region, relative to half a picture
 CELL_SPREAD: Final = 0.8  # size of a cell around the moving region, in spreads
 AFFINE: Final = 6  # numbers of an affine motion
+MIRRORED_AFFINE: Final = (-1.0, 1.0, 1.0, -1.0, 1.0, -1.0)  # their signs in a mirror
+REST: Final = 0.15  # RMS of maps of a clip, below which hardly anything moves
+TYPICAL: Final = 0.3  # the same where somebody moves
 SMALL: Final = 1e-4  # below it a root is nearly a line, so that rounding is not enlarged
 
 
@@ -119,6 +122,28 @@ def steadiest_speed(motion: Tensor) -> Tensor:
     net = torch.cat([right - left, down - up], dim=-1)
     lasting = ((net[:, 1:] + net[:, :-1]) / 2).square().mean(dim=1)  # (B, 2 cells)
     return (lasting[:, :cells] + lasting[:, cells:]).amax(dim=1).sqrt()
+
+
+def relative_motion(motion: Tensor) -> Tensor:
+    """Motion features of clips `(B, T, M)` with maps relative to how much moves in the clip; the signals as they are.
+
+    So somebody who is farther away or slower moves alike.
+    """
+    maps = []
+    for part in (motion[..., : MAPS // 2], motion[..., MAPS // 2 : MAPS]):
+        power = part.square().mean(dim=(1, 2), keepdim=True)
+        level = (power.square() + REST**4).sqrt().sqrt()  # nearly the larger of both RMS
+        maps.append(part * (TYPICAL / level))
+    return torch.cat([*maps, motion[..., MAPS:]], dim=-1)
+
+
+def mirrored_motion() -> tuple[Tensor, Tensor]:
+    """The order and signs `(MAPS + SIGNALS,)` that turn maps, and mean signals of the pairs, into those of a mirror."""
+    maps = torch.arange(MAPS).reshape(2, DIRECTIONS, CELLS, CELLS)  # grid and around what moves; right, down, left, up
+    order = torch.cat([maps[:, [2, 1, 0, 3]].flip(dims=(3,)).flatten(), torch.arange(MAPS, MAPS + SIGNALS)])
+    signs = torch.ones(MAPS + SIGNALS)
+    signs[MAPS] = -1  # the mean flow in x
+    return order, signs
 
 
 def affine_motion(motion: Tensor, fit: Tensor) -> Tensor:

@@ -136,6 +136,8 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     # better for people who were filmed for training, direction also holds for people who were not.
     unknown: Literal["distance", "direction"] = "distance"
     rhythm: bool = False  # add a view of how the four motion signals repeat over time
+    relative_motion: bool = False  # compare motion relative to how much moves: the same from farther away
+    mirror: bool = False  # a movement and its mirror image are of one class, unless two classes are each other's
     affine: bool = False  # add a view of how the moving region shifts, grows, turns and shears over time
     # Fit means and covariance on the random training draws too, not only on centre views. true: each draw weighs as
     # much as a centre view; "together": all draws of a clip together do.
@@ -169,11 +171,17 @@ class StatisticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 raise ValueError('[statistics] unknown = "direction" compares directions; set likelihood = "cosine"')
             if self.concentration == "learnt":
                 raise ValueError('[statistics] concentration = "learnt" weighs directions; set likelihood = "cosine"')
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Reject settings that need learnt weights of views."""
         if self.near and (self.concentration != "learnt" or not self.draws or not (self.parts or self.inner.parts)):
             raise ValueError(
                 "[statistics] near = true is a second view of how clips look, without draws; set concentration ="
                 ' "learnt", draws, and parts or inner.parts'
             )
+        if self.mirror and self.concentration != "learnt":
+            raise ValueError('[statistics] mirror = true compares halves of the clips; set concentration = "learnt"')
         if self.likelihood == "cosine" and self.views > 1 and self.concentration != "learnt":
             raise ValueError(
                 f"[statistics] has {self.views} views, and one concentration can't weight them; set"

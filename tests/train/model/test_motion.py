@@ -20,11 +20,13 @@ from stpr.train.model.motion import (
     RIDGE,
     SIGNALS,
     STRIDE,
+    TYPICAL,
     WINDOW,
     Motion,
     affine_fit,
     affine_motion,
     motion_width,
+    relative_motion,
     soft_root,
     steadiest_speed,
 )
@@ -280,3 +282,16 @@ def test_a_soft_root_is_a_root_whose_slope_at_0_is_finite() -> None:
     found = soft_root(torch.tensor([-4.0, -0.25, 0.0, 1e-9, 1.0]))
     assert found.tolist() == pytest.approx([-2, -0.5, 0, 1e-7, 1], abs=1e-4)
     assert float(found[3]) == pytest.approx(1e-7, rel=1e-3)
+
+
+def test_relative_motion_is_alike_from_farther_away_and_faint_while_nothing_moves() -> None:
+    rng = torch.Generator().manual_seed(0)
+    near = 0.4 * torch.randn(3, 6, MAPS + 2 * SIGNALS, generator=rng)
+    far, still = near / 2, near / 40
+    seen, farther, resting = (relative_motion(clips) for clips in (near, far, still))
+    torch.testing.assert_close(farther[..., :MAPS], seen[..., :MAPS], rtol=0.1, atol=0)
+    assert torch.equal(farther[..., MAPS:], far[..., MAPS:])  # signals stay as they are
+    for part in (slice(0, MAPS // 2), slice(MAPS // 2, MAPS)):
+        assert seen[..., part].square().mean(dim=(1, 2)).sqrt().tolist() == pytest.approx([TYPICAL] * 3, rel=0.02)
+        assert float(resting[..., part].square().mean().sqrt()) < 0.1 * TYPICAL
+    assert torch.equal(relative_motion(torch.zeros(1, 6, MAPS)), torch.zeros(1, 6, MAPS))

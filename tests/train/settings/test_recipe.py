@@ -132,6 +132,10 @@ def test_a_renamed_key_is_answered_with_its_new_name() -> None:
             '[statistics] concentration = "learnt" weighs directions; set likelihood = "cosine"',
         ),
         (
+            {"statistics": {"mirror": True}},
+            '[statistics] mirror = true compares halves of the clips; set concentration = "learnt"',
+        ),
+        (
             {"statistics": {**VIEWS, "inner": {"parts": ["mean"]}, "concentration": 64.0}},
             '[statistics] has 2 views, and one concentration can\'t weight them; set concentration = "learnt"',
         ),

@@ -12,7 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from stpr.train.model.columns import Columns
-from stpr.train.model.motion import MAPS, SIGNALS, affine_fit, affine_motion, soft_root, steadiest_speed
+from stpr.train.model.motion import (
+    AFFINE,
+    MAPS,
+    MIRRORED_AFFINE,
+    SIGNALS,
+    affine_fit,
+    affine_motion,
+    mirrored_motion,
+    relative_motion,
+    soft_root,
+    steadiest_speed,
+)
+from stpr.train.model.scores.mirror import Mirror, joined
 from stpr.train.settings.model import RHYTHM_LAGS, InnerSettings, Part, StatisticsSettings
 
 COSINES: Final = 4
@@ -63,6 +75,7 @@ class Description(nn.Module):
             *inner,
             Section("motion", settings.motion.parts, settings.motion.shrinkage),
         )
+        self.relative = settings.relative_motion
         self.sections = [section for section in every if section.parts]
         if settings.rhythm:
             self.sections.append(Section("rhythm", (), RHYTHM_SHRINKAGE))
@@ -72,6 +85,7 @@ class Description(nn.Module):
         ends = [0, *accumulate(self._section(blank, section).shape[1] for section in self.sections)]
         self.places = [slice(start, stop) for start, stop in pairwise(ends)]  # slice of each section in the description
         self.size = ends[-1]
+        self.mirrors = [self._mirror(section) for section in self.sections]  # None: unknown, or as it is
         # Slices of frame-feature columns (without motion) whose clip mean is described, and of that mean in it.
         self.looks = self._find_looks()
 
@@ -147,6 +161,18 @@ class Description(nn.Module):
             return self._parts(columns.appearance_of(features), section.parts)
         return self._parts(columns.inner_of(features)[..., section.share], section.parts)
 
+    def _mirror(self, section: Section) -> Mirror | None:
+        """How the section's description changes if the pictures are mirrored: known of motion, not of looks."""
+        if section.columns == "affine":
+            moved = Mirror(torch.arange(AFFINE), torch.tensor(MIRRORED_AFFINE))
+            lasting = moved.unsigned().repeated(self.frames // 2 + 1)
+            return joined([moved, moved.repeated(len(self.cosines)), lasting])
+        if section.columns != "motion":
+            return None
+        moved = Mirror(*mirrored_motion())
+        signed = {"mean": 1, "difference": 1, "cosines": len(self.cosines)}
+        return joined([moved.repeated(signed[part]) if part in signed else moved.unsigned() for part in section.parts])
+
     def _parts(self, features: Tensor, parts: tuple[Part, ...]) -> Tensor:
         static = features.mean(dim=1)
         residual = features - static[:, None]
@@ -162,9 +188,13 @@ class Description(nn.Module):
         }
         return torch.cat([describe[name]() for name in parts], dim=1)
 
+    def _moved(self, features: Tensor) -> Tensor:
+        motion = self.columns.motion_of(features)
+        return relative_motion(motion) if self.relative else motion
+
     def _motion(self, features: Tensor) -> Tensor:
         """Motion maps, and the signals averaged over a frame's pairs: `(B, T, MAPS + SIGNALS)`."""
-        motion = self.columns.motion_of(features)
+        motion = self._moved(features)
         signals = motion[..., MAPS:].reshape(-1, self.frames, self.columns.pairs, SIGNALS).mean(dim=2)
         return torch.cat([motion[..., :MAPS], signals], dim=-1)
 
@@ -182,7 +212,7 @@ class Description(nn.Module):
         The latter is the mean product of moments up to half a clip apart: positive if it goes on, negative if it comes
         back.
         """
-        moved = affine_motion(self.columns.motion_of(features), self.affine_fit)  # (B, T, AFFINE)
+        moved = affine_motion(self._moved(features), self.affine_fit)  # (B, T, AFFINE)
         lags = range(1, self.frames // 2 + 1)
         lasting = [moved.square(), *(moved[:, lag:] * moved[:, :-lag] for lag in lags)]
         products = torch.stack([soft_root(each.mean(dim=1)) for each in lasting], dim=1)

@@ -42,15 +42,21 @@ class ClipStatistics(ClipScores):
                     section.shrinkage,
                     in_halves=self.learns_weights,
                     rounding=section.rounding,
+                    mirror=mirror if settings.mirror else None,
                 )
-                for place, section in zip(self.places, self.describe.sections, strict=True)
+                for place, section, mirror in zip(
+                    self.places, self.describe.sections, self.describe.mirrors, strict=True
+                )
             )
         self.count: Tensor
         self.units: Tensor
+        self.symmetric: Tensor
         self.concentrations: Tensor
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("units", torch.zeros(0, 2, 2))  # rows and independent units of each class's two halves
         self.register_buffer("concentrations", torch.zeros(len(self.views)), persistent=self.learns_weights)
+        # Classes (C,) that are their own mirror images.
+        self.register_buffer("symmetric", torch.zeros(0, dtype=torch.bool), persistent=settings.mirror)
         self.familiarity = Familiarity([view.axes.shape[1] for view in self._views()], settings.unknown_shrinkage)
         self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
         self.wholeness = Wholeness(self.size) if settings.events else None
@@ -137,7 +143,7 @@ class ClipStatistics(ClipScores):
         described, views = self.describe(features), self._views()
         others = torch.arange(self.classes) != label
         moved = [view.whitened(described[:, place]) for view, place in zip(views, self.places, strict=True)]
-        places = [view.whitened(view.means[others]) for view in views]
+        places = [view.whitened(view.known[others]) for view in views]
         return likeness_to_other_classes(moved, places, self._view_shares().to(moved[0]))
 
     def _view_shares(self) -> Tensor:
@@ -201,14 +207,35 @@ class ClipStatistics(ClipScores):
         if self.learns_weights:
             self.units = torch.cat([self.units, torch.stack([halves.rows, halves.units], dim=2).to(self.units)])
             rows, units = self.units.unbind(dim=2)
+            if self.settings.mirror:
+                self.symmetric = self._find_symmetric(rows)
+                self._share_symmetric()
             self.concentrations = weigh([view.halved(rows) for view in self._views()], units).to(self.units)
         if self.near is not None:
             self.near.update(described[:, self.near_place], samples, classes)
         self.refresh()
 
+    def _find_symmetric(self, rows: Tensor) -> Tensor:
+        """Which classes `(C,)` look most like themselves in a mirror, and are no other class's mirror image.
+
+        `rows` `(C, 2)` are counts per half. Compared by the views that a mirror changes, without mirrored clips.
+        """
+        alike = torch.zeros(self.classes, self.classes, dtype=torch.float64, device=rows.device)  # mirrored, as it is
+        for view in self._views():
+            if view.mirror is not None:
+                alike = alike + view.alike_in_mirror(rows)
+        own = torch.arange(self.classes, device=rows.device)
+        return (alike.argmax(dim=1) == own) & (alike.argmax(dim=0) == own)
+
+    def _share_symmetric(self) -> None:
+        for view in self._views():
+            view.symmetric = self.symmetric
+
     def resize(self, classes: int) -> None:
         """Resize every tensor for `classes` classes, without setting values."""
         super().resize(classes)
+        if self.settings.mirror:
+            self.symmetric = self.symmetric.new_zeros(classes)
         for view in self._views():
             view.resize(classes, triangular=self.likeness is not None and classes >= FEWEST_CLASSES)
         self.units = self.units.new_zeros(classes if self.learns_weights else 0, 2, 2)
@@ -223,6 +250,8 @@ class ClipStatistics(ClipScores):
     def _derive(self) -> None:
         """Compute from means and scatter the map of `log_likelihoods`, up to a term common to all classes."""
         views = self._views()
+        if self.settings.mirror:
+            self._share_symmetric()
         counts = self.units[:, :, 0] if self.learns_weights else self.count
         if self.settings.likelihood == "gaussian":
             covariance = views[0].covariance(counts)

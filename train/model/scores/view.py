@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.train.model.directions import unit
+from stpr.train.model.scores.mirror import Mirror
 from stpr.train.model.scores.samples import Samples
 
 # How many axes of a covariance are told apart where two functions of it are needed, which no one triangle gives: the
@@ -49,17 +51,27 @@ class View(nn.Module):
     If its weight is learnt, the scatter is around the means of two halves of each class's clips, and the differences of
     these means `(C, S)` are stored too; the scatter around class means follows from both. Dimensions that vary by less
     than `rounding` over all clips and classes (motion features of still clips) are rounding noise and are ignored.
+    With a `mirror`, every clip counts twice, the second time as in a mirror: of its own class if that is `symmetric`.
     """
 
-    def __init__(self, size: int, shrinkage: float, *, in_halves: bool, rounding: float = 1e-6) -> None:
+    def __init__(
+        self, size: int, shrinkage: float, *, in_halves: bool, rounding: float = 1e-6, mirror: Mirror | None = None
+    ) -> None:
         super().__init__()
         self.size, self.shrinkage, self.in_halves, self.rounding = size, shrinkage, in_halves, rounding
+        self.mirror = mirror
         self.means: Tensor
         self.scatter: Tensor
         self.differences: Tensor
         self.register_buffer("means", torch.zeros(0, size))
         self.register_buffer("scatter", torch.zeros(size, size))
         self.register_buffer("differences", torch.zeros(0, size))
+        self.symmetric: Tensor
+        self.known: Tensor
+        self.register_buffer("symmetric", torch.zeros(0, dtype=torch.bool), persistent=False)  # (C,)
+        self.register_buffer(
+            "known", torch.zeros(0, size), persistent=False
+        )  # (C, S) means that clips are compared with
         self.centre: Tensor
         self.units: Tensor
         self.axes: Tensor
@@ -100,6 +112,7 @@ class View(nn.Module):
     def resize(self, classes: int, *, triangular: bool = False) -> None:
         """Resize every tensor for `classes` classes, without setting values; `triangular`: as `refresh_triangular`."""
         self.means = self.means.new_zeros(classes, self.size)
+        self.known, self.symmetric = self.means, torch.zeros(classes, dtype=torch.bool, device=self.means.device)
         self.differences = self.means.new_zeros(classes if self.in_halves else 0, self.size)
         self.is_triangular = triangular
         self.axes = self.axes.new_zeros(self.size, self.size if triangular else min(self.size, AXES))
@@ -110,7 +123,28 @@ class View(nn.Module):
         if self.in_halves:
             apart = self._apart(counts)
             scatter = scatter + apart.T @ apart
-        return scatter / max(1.0, float(counts.sum()) - len(self.means))
+        rows = float(counts.sum())
+        if self.mirror is not None:
+            scatter, rows = self._mirrored(scatter, [(self.means.double(), counts.sum(dim=1))]), 2 * rows
+        return scatter / max(1.0, rows - len(self.means))
+
+    def _mirrored(self, scatter: Tensor, groups: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """The scatter with mirrored clips, around the means with these.
+
+        `groups`: means `(C, S)` around which clips of each class scatter, and how many `(C,)` do.
+        """
+        assert self.mirror is not None
+        scatter = scatter + self.mirror.scatter(scatter)
+        for means, counts in groups:
+            apart = (means - self.mirror(means)) * (self.symmetric * counts.double() / 2).sqrt()[:, None]
+            scatter = scatter + apart.T @ apart
+        return scatter
+
+    def _with_mirrored(self, described: Tensor) -> Tensor:
+        """Means `(…, C, S)` of classes, or of parts of them, with those of mirrored clips."""
+        if self.mirror is None:
+            return described
+        return described.lerp(self.mirror(described), self.symmetric[:, None].to(described) / 2)
 
     def _apart(self, counts: Tensor) -> Tensor:
         """Rows `(C, S)` whose outer products add up to scatter around class means minus scatter around half means."""
@@ -127,7 +161,7 @@ class View(nn.Module):
     def _scale(self, covariance: Tensor) -> Tensor:
         """Standard deviations `(S,)` within classes; infinite for ignored dimensions."""
         within = covariance.diagonal()
-        total = (within + self.means.double().var(dim=0, correction=0)).sqrt()
+        total = (within + self._with_mirrored(self.means.double()).var(dim=0, correction=0)).sqrt()
         return within.clamp_min(1e-12).sqrt().masked_fill(total < self.rounding, math.inf)
 
     def whitened_by(self, covariance: Tensor) -> Tensor:
@@ -164,7 +198,8 @@ class View(nn.Module):
     def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Set centre and units; returns the variances `(S,)` and axes `(S, S)` of the correlation, the largest last."""
         scale = self._scale(covariance)
-        self.centre, self.units = self.means.mean(dim=0), (1 / scale).float()
+        self.known = self._with_mirrored(self.means)
+        self.centre, self.units = self.known.mean(dim=0), (1 / scale).float()
         variances, axes = torch.linalg.eigh(covariance / scale / scale[:, None])
         return variances.clamp_min(0), axes
 
@@ -183,7 +218,7 @@ class View(nn.Module):
         Derived where it is used, as `directions`: means never change once they are learnt, so a stage's update brings
         those of new classes only, and engines compute what follows from them once, when they load a graph.
         """
-        return self.in_units(self.means)
+        return self.in_units(self.known)
 
     @property
     def directions(self) -> Tensor:
@@ -215,6 +250,14 @@ class View(nn.Module):
         """Centre descriptions `(B, S)` on the classes and whiten them, in float64."""
         return self.whiten(self.in_units(described)).double()
 
+    def alike_in_mirror(self, counts: Tensor) -> Tensor:
+        """Cosines `(C, C)` of mirrored class means with class means, whitened without mirrored clips."""
+        assert self.mirror is not None
+        means, self.symmetric = self.means.double(), torch.zeros(len(self.means), dtype=torch.bool)
+        whitening = self.whitened_by(self.covariance(counts))
+        moved, known = (unit((part - means.mean(dim=0)) @ whitening) for part in (self.mirror(means), means))
+        return moved @ known.T
+
     def halved(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Centred means of the halves `(2, C, S)` and their differences `(C, S)`, whitened by the scatter in halves.
 
@@ -224,6 +267,10 @@ class View(nn.Module):
         first, second = counts.double().unbind(dim=1)
         share = (second / (first + second))[:, None]
         differences, means = self.differences.double(), self.means.double()
-        whitening = self.whitened_by(self.scatter.double() / max(1.0, float(counts.sum()) - 2 * len(means)))
         halves = torch.stack([means + share * differences, means - (1 - share) * differences])
+        scatter, rows = self.scatter.double(), float(counts.sum())
+        if self.mirror is not None:
+            scatter, rows = self._mirrored(scatter, list(zip(halves, (first, second), strict=True))), 2 * rows
+        whitening = self.whitened_by(scatter / max(1.0, rows - 2 * len(means)))
+        halves, differences = self._with_mirrored(halves), self._with_mirrored(differences)
         return (halves - halves.mean(dim=1, keepdim=True)) @ whitening, differences @ whitening

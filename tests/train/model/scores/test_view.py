@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stpr.train.model.scores.mirror import Mirror
 from stpr.train.model.scores.samples import Samples
 from stpr.train.model.scores.view import ZERO, View
 
@@ -70,6 +71,33 @@ def test_halves_are_those_of_the_clips_themselves_whitened_by_their_own_scatter(
     whitening = whitening_of(around.T @ around / (len(around) - 2 * len(rows)))
     halves, apart = view.halved(counts)
     np.testing.assert_allclose(halves, (means - means.mean(axis=1, keepdims=True)) @ whitening, atol=1e-4)
+    np.testing.assert_allclose(apart, (means[0] - means[1]) @ whitening, atol=1e-4)
+
+
+def test_with_a_mirror_every_clip_counts_twice_of_its_class_if_that_is_symmetric() -> None:
+    mirror = Mirror(torch.tensor([1, 0, 2, 4, 3]), torch.tensor([1.0, 1.0, -1.0, -1.0, -1.0]))
+    view, counts, rows = filled(in_halves=True)
+    view.mirror, view.symmetric = mirror, torch.tensor([True, False, True, True, False, True])
+    groups, halves = [], []
+    for pair, symmetric in zip(rows, view.symmetric.tolist(), strict=True):
+        images = [np.asarray(mirror(torch.from_numpy(half))) for half in pair]
+        if symmetric:
+            both = [np.concatenate(one) for one in zip(pair, images, strict=True)]
+            groups.append([np.concatenate(both)])
+            halves.append(both)
+        else:  # its mirror image is of no class, but clips vary alike around it
+            groups.append([np.concatenate(pair), np.concatenate(images)])
+            halves.append([*pair, *images])
+    around = np.concatenate([one - one.mean(axis=0) for group in groups for one in group])
+    found = view.covariance(counts)
+    np.testing.assert_allclose(found, around.T @ around / (len(around) - len(rows)), rtol=1e-4, atol=1e-4)
+    view.refresh(found)
+    np.testing.assert_allclose(view.known, [group[0].mean(axis=0) for group in groups], rtol=1e-4, atol=1e-5)
+    around = np.concatenate([one - one.mean(axis=0) for parts in halves for one in parts])
+    whitening = whitening_of(around.T @ around / (len(around) - 2 * len(rows)))
+    means = np.array([[parts[half].mean(axis=0) for parts in halves] for half in (0, 1)])
+    seen, apart = view.halved(counts)
+    np.testing.assert_allclose(seen, (means - means.mean(axis=1, keepdims=True)) @ whitening, atol=1e-4)
     np.testing.assert_allclose(apart, (means[0] - means[1]) @ whitening, atol=1e-4)
 
 
