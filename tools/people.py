@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import cv2
@@ -141,8 +141,11 @@ class Scene:
     tint: Floats  # (2, 3), RGB of light from everywhere and from there
 
     @classmethod
-    def around(cls, points: Floats, rng: np.random.Generator) -> Scene:
-        """Draw a scene; the camera is so far away that a person with points `(F, V, 3)` has a random size."""
+    def around(cls, points: Floats, rng: np.random.Generator, *, far: float = 1.0) -> Scene:
+        """Draw a scene; the camera is so far away that a person with points `(F, V, 3)` has a random size.
+
+        `far`: or that many times as far.
+        """
         low, (azimuth, height, warm) = rng.uniform(0.05, 0.44), rng.uniform((-1.8, 0.8, -0.1), (1.8, 1.3, 0.1))
         away = np.array([np.cos(low), np.sin(low), 0])
         axes = np.array([(0, 0, -1), (np.sin(low), -np.cos(low), 0), -away])
@@ -155,7 +158,7 @@ class Scene:
             seen = (scene.project(points)[0] - MARGIN) / FRAME
             size = np.percentile(np.ptp(seen, axis=1) * (0.75, 1), 90, axis=0).max() / share
             distance *= float(max(size, 2 * np.abs(seen - 0.5).max())) ** 0.5  # half a step, which does not swing
-        return scene
+        return replace(scene, camera=centre + far * (scene.camera - centre))
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
         """Pixels `(…, 2)` of the supersampled frame with its margin, and depths `(…)` in metres."""

@@ -3,7 +3,8 @@
 The movements are motion capture from the wheel pybullet, one motion per class. Each recording has a person (build,
 clothes, speed, reach, left or right) and a place (room or yard, direction of the camera, light) of its own, and
 recordings of test/ never occur in train/. People stay around one spot: they walk and run as on a treadmill. In
-streams/, more people stand, act and stand again; stpr-bench evaluates a bundle on its events.csv.
+streams/, more people stand, act and stand again (stpr-bench evaluates a bundle on its events.csv), and in background/
+others stand.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 import cv2
@@ -37,6 +38,7 @@ TESTED: Final = (8, 2)  # recordings and clips of each
 FRAMES: Final = 60
 FPS: Final = 30.0
 PAUSE: Final = (2.0, 4.0)  # seconds in which a person of a stream stands
+POSTURES: Final = 6  # of a person in background/
 CHANGE: Final = 15  # frames from standing to an action, and back
 COLUMNS: Final = (1, 3, 4, 4, 4, 4, 1, 4, 4, 1, 4, 1, 4, 4, 1)  # of a motion: duration, root's place, a turn per joint
 
@@ -46,50 +48,62 @@ COLUMNS: Final = (1, 3, 4, 4, 4, 4, 1, 4, 4, 1, 4, 1, 4, 4, 1)  # of a motion: d
 @click.option("--recordings", default=8, show_default=True, help="Of each class in train/.")
 @click.option("--clips", default=4, show_default=True, help="Of each recording.")
 @click.option("--streams", default=0, show_default=True, help="Untrimmed videos, each of one person and all actions.")
+@click.option("--background", default=0, show_default=True, help="Videos of people who only stand.")
 @click.option("--light", default=1.0, show_default=True, help="A factor; below 1, recordings differ in it.")
-def main(out: Path, recordings: int, clips: int, streams: int, light: float) -> None:
-    """Write OUT/train and OUT/test with a folder for each of the ten actions, and OUT/streams."""
+@click.option("--far", default=1.0, show_default=True, help="How far from the camera people of test/ are, a factor.")
+def main(  # noqa: PLR0913
+    out: Path, recordings: int, clips: int, streams: int, background: int, light: float, far: float
+) -> None:
+    """Write OUT/train and OUT/test with a folder for each of the ten actions, OUT/streams and OUT/background."""
     if out.exists():
         raise click.UsageError(f"{out} exists; name a new folder.")
     wheel = find_spec("pybullet_data")
     if wheel is None or wheel.origin is None:
         raise click.UsageError("the motions are in the wheel pybullet, which is missing; install pybullet.")
     motions = Path(wheel.origin).parent / "data/motions"
-    parts: tuple[tuple[Split, int, int], ...] = (("train", recordings, clips), ("test", *TESTED))
-    for (split, takes, each), label in product(parts, CLASSES):
-        (out / split / label).mkdir(parents=True, exist_ok=True)
+    parts: tuple[tuple[Split, int, int, View], ...] = (
+        ("train", recordings, clips, View(light)),
+        ("test", *TESTED, View(light, far)),
+    )
+    for (split, takes, each, view), label in product(parts, CLASSES):
         for take in range(takes):
-            for clip, frames in enumerate(film(motions, (split, label, take), each, light)):
-                path = out / split / label / f"{label}_{take + 1}_{clip + 1}.mp4"
-                write_video(path, frames, size=(WIDE, HIGH), fps=FPS)
+            for clip, frames in enumerate(film(motions, (split, label, take), each, view)):
+                _write(out / split / label / f"{label}_{take + 1}_{clip + 1}.mp4", frames)
+    if streams:
+        _write_streams(out / "streams", motions, streams, View(light))
+    for number in range(1, background + 1):
+        _write(out / "background" / f"{number}.mp4", film_background(number, View(light)))
+
+
+def _write_streams(folder: Path, motions: Path, count: int, view: View) -> None:
     rows: list[tuple[str, str, str, str]] = []
-    for number in range(streams):
-        frames, actions = film_stream(motions, ("streams", number), light)
-        path = out / "streams" / f"{number + 1}.mp4"
-        path.parent.mkdir(exist_ok=True)
-        write_video(path, frames, size=(WIDE, HIGH), fps=FPS)
-        rows += [(path.name, f"{start / FPS:.3f}", f"{end / FPS:.3f}", label) for start, end, label in actions]
-    if rows:
-        with (out / "streams/events.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("file", "start", "end", "label"), *rows])
+    for number in range(1, count + 1):
+        frames, actions = film_stream(motions, number, view)
+        _write(folder / f"{number}.mp4", frames)
+        rows += [(f"{number}.mp4", f"{start / FPS:.3f}", f"{end / FPS:.3f}", label) for start, end, label in actions]
+    with (folder / "events.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("file", "start", "end", "label"), *rows])
 
 
-def film(motions: Path, recording: tuple[str, str, int], clips: int, light: float) -> Iterator[Iterator[Image]]:
+def _write(path: Path, frames: Iterator[Image]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, frames, size=(WIDE, HIGH), fps=FPS)
+
+
+def film(motions: Path, recording: tuple[str, str, int], clips: int, view: View) -> Iterator[Iterator[Image]]:
     """The clips of a recording (split, class, number): FRAMES frames `(HIGH, WIDE, 3)` each, RGB."""
     rng = keyed_rng("people", *recording)
     person, heading = Person.draw(rng), _heading(rng)
     takes = [keyed_rng("people", *recording, clip) for clip in range(clips)]
     acts = [person.posed(_act(motions, recording[1], person, FRAMES, take), take) @ heading for take in takes]
-    place = Place.around(np.concatenate(acts), light, rng)
+    place = Place.around(np.concatenate(acts), view, rng)
     for points, take in zip(acts, takes, strict=True):
         yield place.film(person, points, take)
 
 
-def film_stream(
-    motions: Path, recording: tuple[str, int], light: float
-) -> tuple[Iterator[Image], list[tuple[int, int, str]]]:
+def film_stream(motions: Path, number: int, view: View) -> tuple[Iterator[Image], list[tuple[int, int, str]]]:
     """A person who stands, does each action once, and stands in between: frames, and actions' first and last frames."""
-    rng = keyed_rng("people", *recording)
+    rng = keyed_rng("people", "streams", number)
     person, heading = Person.draw(rng), _heading(rng)
     moves, actions = _stand(round(FPS * rng.uniform(*PAUSE)), rng), []
     for label in rng.permutation(CLASSES).tolist():
@@ -98,12 +112,30 @@ def film_stream(
         actions.append((start, len(moves.places) - CHANGE // 2, label))
         moves = _joined(moves, _stand(2 * CHANGE + round(FPS * rng.uniform(*PAUSE)), rng))
     points = person.posed(moves, rng) @ heading
-    return Place.around(points, light, rng).film(person, points, rng), actions
+    return Place.around(points, view, rng).film(person, points, rng), actions
+
+
+def film_background(number: int, view: View) -> Iterator[Image]:
+    """A person who stands, in one posture after the other."""
+    rng = keyed_rng("people", "background", number)
+    person, heading = Person.draw(rng), _heading(rng)
+    moves = _stand(round(FPS * PAUSE[1]), rng)
+    for _ in range(POSTURES - 1):
+        moves = _joined(moves, _stand(round(FPS * PAUSE[1]), rng))
+    points = person.posed(moves, rng) @ heading
+    return Place.around(points, view, rng).film(person, points, rng)
 
 
 def _heading(rng: np.random.Generator) -> Floats:
     """Turns points `(…, 3)` of a person who looks at the camera so that they look up to 70 degrees past it."""
     return np.asarray(Rotation.from_euler("y", rng.uniform(-70, 70), degrees=True).as_matrix().T)
+
+
+class View(NamedTuple):
+    """How a recording is seen."""
+
+    light: float  # a factor; below 1, recordings differ in it
+    far: float = 1.0  # distance from the camera, a factor
 
 
 @dataclass(frozen=True)
@@ -116,12 +148,13 @@ class Place:
     grain: float  # deviation of the camera's noise
 
     @classmethod
-    def around(cls, points: Floats, light: float, rng: np.random.Generator) -> Place:
+    def around(cls, points: Floats, view: View, rng: np.random.Generator) -> Place:
         """Draw a place whose camera sees all points `(F, V, 3)` of a person."""
-        scene = Scene.around(points[::4], rng)
+        scene = Scene.around(points[::4], rng, far=view.far)
         empty = backdrop(scene, rng)
-        level, grain = (1.0, rng.uniform(1, 2.5)) if light == 1 else (light * rng.uniform(0.7, 1.4), rng.uniform(2, 5))
-        return cls(scene, empty, level, grain)
+        if view.light == 1:
+            return cls(scene, empty, level=1.0, grain=rng.uniform(1, 2.5))
+        return cls(scene, empty, level=view.light * rng.uniform(0.7, 1.4), grain=rng.uniform(2, 5))
 
     def film(self, person: Person, points: Floats, rng: np.random.Generator) -> Iterator[Image]:
         """Frames `(HIGH, WIDE, 3)`, RGB, of a person with points `(F, V, 3)`."""

@@ -102,6 +102,7 @@ def write_report(run: Path, others: Mapping[str, Metrics] | None = None) -> Path
             if one is not None
         ],
         decision_weights_headings=("view or expert", "weight"),
+        one_sided=metrics.one_sided,
         decision_weights=[(name, f"{weight:.1f}") for name, weight in metrics.decision_weights.items()],
         stages=[(stage, ", ".join(classes)) for stage, classes in enumerate(metrics.stages, start=1)],
         made_with=_made_with(metrics),

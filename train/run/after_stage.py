@@ -77,6 +77,9 @@ def metrics_after(finished: Finished, plan: Plan, origin: Origin, before: Metric
         calibration=[*(before.calibration if before else []), calibration],
         tested=[origin.tested.get(stage.index, "") for stage in learnt],
         decision_weights=finished.model.head.combiner.decision_weights,
+        one_sided=None
+        if (symmetric := finished.model.head.combiner.symmetric) is None
+        else [name for name, both in zip(classes, symmetric, strict=True) if not both],
         routing_accuracy=routing_accuracy(tested.routing, tested.stages),
         oracle_accuracy=seen_accuracy(tested.labels, tested.oracle) if several else None,
     )

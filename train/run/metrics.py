@@ -62,6 +62,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # The learnt weight of each view of the statistics and of each stage's expert in the decision, in nats for a cosine
     # of 1.
     decision_weights: dict[str, float] = {}
+    # Classes whose movement a mirror turns into that of another; None if mirror images don't count.
+    one_sided: list[str] | None = None
     # After the last stage, on the available test clips; None if there is no choice between experts.
     routing_accuracy: float | None = None  # share of clips with the largest weight on the expert of their class's stage
     oracle_accuracy: float | None = None  # accuracy among all classes if only that expert were used

@@ -344,6 +344,17 @@ def test_what_decides_and_how_true_scores_are_is_said_where_it_is_learnt(tmp_pat
     assert "| 2 | 12.3 % | 0.4 % |\n" in text
     rows = "| appearance | 13.8 |\n| motion | 0.0 |\n| expert of stage 1 | 2.0 |\n| expert of stage 2 | 0.0 |\n"
     assert rows in text
+    assert "mirror" not in text
+    for one_sided, told in (
+        ([], "The mirror image of a movement counts as the same movement.\n"),
+        (
+            ["left_turn", "b|c"],
+            "the same movement, but not for left_turn, b\\|c: in a mirror, each looks like another class.\n",
+        ),
+    ):
+        mirrored = msgspec.structs.replace(metrics, one_sided=one_sided)
+        text = (write_report(save(tmp_path, f"mirrored {len(one_sided)}", mirrored)).parent / "report.md").read_text()
+        assert told in text
     plain = (write_report(save(tmp_path, "without", made_up([2, 1]))).parent / "report.md").read_text()
     assert "## Scores" not in plain
     assert "## Weights of views and experts" not in plain

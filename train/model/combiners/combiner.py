@@ -90,6 +90,13 @@ class Combiner(nn.Module):
             return (False,) * self.classes
         return self.statistics.moving
 
+    @property
+    def symmetric(self) -> tuple[bool, ...] | None:
+        """Of which classes, in logit order, mirror images count as well; None if they never do."""
+        if not isinstance(self.statistics, ClipStatistics) or not self.statistics.settings.mirror:
+            return None
+        return tuple(self.statistics.symmetric.tolist())
+
     def evidence(self, clips: Reading) -> Tensor:
         """Log odds `(B, C)` of one whole action of each class; only if `gives_evidence`."""
         assert isinstance(self.statistics, ClipStatistics)
