@@ -98,6 +98,7 @@ class View(nn.Module):
             one_hot = one_hot * weights[:, None].to(described)
         means = (one_hot.T @ described) / one_hot.sum(dim=0)[:, None]
         self.means = torch.cat([self.means, means])
+        self.symmetric = torch.zeros(len(self.means), dtype=torch.bool, device=means.device)  # to be found anew
         around = means[labels]
         if self.in_halves:
             parts = [one_hot * (halves == half)[:, None].to(one_hot) for half in (0, 1)]
@@ -251,9 +252,12 @@ class View(nn.Module):
         return self.whiten(self.in_units(described)).double()
 
     def alike_in_mirror(self, counts: Tensor) -> Tensor:
-        """Cosines `(C, C)` of mirrored class means with class means, whitened without mirrored clips."""
+        """Cosines `(C, C)` of mirrored class means with class means, whitened as if no class was symmetric.
+
+        To be called after `update`, before `symmetric` is set.
+        """
         assert self.mirror is not None
-        means, self.symmetric = self.means.double(), torch.zeros(len(self.means), dtype=torch.bool)
+        means = self.means.double()
         whitening = self.whitened_by(self.covariance(counts))
         moved, known = (unit((part - means.mean(dim=0)) @ whitening) for part in (self.mirror(means), means))
         return moved @ known.T
