@@ -102,6 +102,7 @@ def _small(recipe: Recipe) -> Recipe:
             rhythm=False,
             affine=False,
             near=False,
+            mirror=False,
             concentration=1.0,
         ),
         adapter=change(recipe.adapter, bottleneck=1),

@@ -72,5 +72,11 @@ def _scores_alone(recipe: Recipe, columns: Columns, scores: ClipStatistics | Rid
 def _by_distance(recipe: Recipe) -> StatisticsSettings:
     """Statistics settings of a baseline in its usual form (Gaussian), whatever the recipe's router uses."""
     return msgspec.structs.replace(
-        recipe.statistics, likelihood="gaussian", concentration=1.0, events=False, unknown="distance", near=False
+        recipe.statistics,
+        likelihood="gaussian",
+        concentration=1.0,
+        events=False,
+        unknown="distance",
+        near=False,
+        mirror=False,
     )

@@ -292,3 +292,24 @@ def test_a_method_of_one_expert_without_layers_is_refused_before_any_work(method
     with pytest.raises(RecipeError, match=rf'layers = 0 leaves method = "{method}" nothing to learn'):
         check_names(recipe)
     check_names(make_recipe(method="stpr", expert={"layers": 0}, fusion={"kind": "posteriors"}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_baseline_is_built_whatever_our_statistics_are_asked_to_do(method: str) -> None:
+    ours: dict[str, Any] = {
+        "parts": ["mean"],
+        "motion": {"parts": ["mean"]},
+        "rhythm": True,
+        "affine": True,
+        "relative_motion": True,
+        "mirror": True,
+        "near": True,
+        "draws": True,
+        "likelihood": "cosine",
+        "concentration": "learnt",
+        "unknown": "direction",
+        "events": True,
+    }
+    motion, posteriors = {"motion": 4}, {"kind": "posteriors"}
+    model = build_model(make_recipe(method=method, sampling=motion, statistics=ours, fusion=posteriors))
+    assert isinstance(model, StPR)
