@@ -62,10 +62,11 @@ def fit_evidence(scores: ClipScores | None, held: StageClips, target: ClipScores
     features, labels = held.centre.features(), held.labels_from(0)
     hold = scores.describe.held_still
     clips, whole = slid(features, _others(features, seed), hold)
-    pointed, length, cosines = scores.resemble(scores.read(clips))
+    read = scores.read(clips)
+    cosines = scores.resemble(read)[2]
     best, meant = cosines.argmax(dim=1), labels.repeat(len(clips) // len(labels))
     right = whole & (best == meant)
-    numbers = scores.measure(pointed, length, cosines)[torch.arange(len(best)), best]
+    numbers = scores.measure(read)[torch.arange(len(best)), best]
     if (found := _background(scores, held, seed)) is not None and found.moves:
         strange, classes = _measure_background(scores, found)
         numbers, best = torch.cat([numbers, strange]), torch.cat([best, classes])
@@ -108,7 +109,7 @@ def _background(scores: ClipStatistics, part: StageClips, seed: int) -> _Backgro
 
 
 def _measure_background(scores: ClipStatistics, found: _Background) -> tuple[Tensor, Tensor]:
-    """The four evidence inputs `(m, 4)` of background windows that move, and their most similar classes `(m,)`.
+    """The evidence inputs `(m, N)` of background windows that move, and their most similar classes `(m,)`.
 
     Each is compared with the mean of its group without itself, which it would resemble for having a share in it.
     """
@@ -120,7 +121,8 @@ def _measure_background(scores: ClipStatistics, found: _Background) -> tuple[Ten
     without = (pointed * scores.weighted_directions(found.groups.without)).sum(dim=1, keepdim=True)
     unlike = torch.cat([halves, torch.where(own, without, near)], dim=1)
     best = cosines.argmax(dim=1)
-    return scores.wholeness.measure(unlike, length, cosines)[rows, best], best
+    balance = scores.describe.balance(found.clips.features)
+    return scores.wholeness.measure(unlike, length, cosines, balance)[rows, best], best
 
 
 def energy_floors(energies: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -30,6 +30,7 @@ from stpr.train.settings.model import RHYTHM_LAGS, InnerSettings, Part, Statisti
 COSINES: Final = 4
 RHYTHM_SHRINKAGE: Final = 0.1
 AFFINE_SHRINKAGE: Final = 0.7
+FAINT: Final = 1e-3  # mean square of motion maps that is ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Description(nn.Module):
             *inner,
             Section("motion", settings.motion.parts, settings.motion.shrinkage),
         )
-        self.relative = settings.relative_motion
+        self.relative = settings.relative_motion and bool(columns.pairs)
         self.sections = [section for section in every if section.parts]
         if settings.rhythm:
             self.sections.append(Section("rhythm", (), RHYTHM_SHRINKAGE))
@@ -141,6 +142,18 @@ class Description(nn.Module):
             return steadiest_speed(self.columns.motion_of(features))
         seen = self.columns.appearance_of(features)
         return (seen - seen.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2)).sqrt()
+
+    def balance(self, features: Tensor) -> Tensor | None:
+        """The log ratio `(B,)` of how much moves in the half of a clip `(T, D)` where less does to that in the other.
+
+        None where motion is not described relative to how much moves.
+        """
+        if not self.relative:
+            return None
+        power = self.columns.motion_of(features)[..., :MAPS].square().mean(dim=-1)  # (B, T)
+        half = self.frames // 2
+        first, last = ((part.mean(dim=1) + FAINT).log() for part in (power[:, :half], power[:, -half:]))
+        return -(first - last).abs()
 
     def held_still(self, features: Tensor) -> Tensor:
         """Replace the motion columns of frame features `(…, D)` by those of a still picture."""

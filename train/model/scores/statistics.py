@@ -59,7 +59,7 @@ class ClipStatistics(ClipScores):
         self.register_buffer("symmetric", torch.zeros(0, dtype=torch.bool), persistent=settings.mirror)
         self.familiarity = Familiarity([view.axes.shape[1] for view in self._views()], settings.unknown_shrinkage)
         self.likeness = Likeness(len(self.views)) if settings.unknown == "direction" else None
-        self.wholeness = Wholeness(self.size) if settings.events else None
+        self.wholeness = Wholeness(self.size, 5 if self.describe.relative else 4) if settings.events else None
         self.near_place, self.near = slice(0), None
         if settings.near:
             self.near_place, section = self.describe.last_look
@@ -153,7 +153,7 @@ class ClipStatistics(ClipScores):
     def evidence(self, clips: Reading) -> Tensor:
         """Log odds `(B, C)` that clips show one whole action of each class."""
         assert self.wholeness is not None
-        numbers, energies = self.measure(*self.resemble(clips)), self.describe.energy(clips.features)
+        numbers, energies = self.measure(clips), self.describe.energy(clips.features)
         found: Tensor = self.wholeness(numbers, energies, self.alike(clips))
         return found
 
@@ -168,10 +168,11 @@ class ClipStatistics(ClipScores):
         view = self._views()[row]
         return (view.pointed(first) * view.pointed(last)).sum(dim=1)
 
-    def measure(self, pointed: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
-        """What tells whole actions from fragments, of clips as `resemble` describes them: `Wholeness.measure`."""
+    def measure(self, clips: Reading) -> Tensor:
+        """What tells whole actions from fragments: `Wholeness.measure`."""
         assert self.wholeness is not None
-        return self.wholeness.measure(self.unlike(pointed), length, cosines)
+        pointed, length, cosines = self.resemble(clips)
+        return self.wholeness.measure(self.unlike(pointed), length, cosines, self.describe.balance(clips.features))
 
     def unlike(self, pointed: Tensor) -> Tensor:
         """Cosines `(B, P)` of clips, described by `resemble`, with the fragments of `Wholeness.parts`."""

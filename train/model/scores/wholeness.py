@@ -5,7 +5,8 @@ of one and the start of another, or a pause. Such fragments are made from the tr
 still frame or to half of another clip. Mean fragments are directions like those of classes, but are never predicted;
 nor are a few means of what moves in background videos.
 Four numbers distinguish whole actions from fragments, each group Gaussian with a shared covariance: closed form, no
-clip stored, and the same weights for all classes.
+clip stored, and the same weights for all classes. Where motion is described relative to how much moves, half an action
+looks like more than half of one; a fifth number says how alike the two halves of a clip move in amount.
 
 Classes recognised by appearance (such as hand shapes) have no such halves: a still frame points in the same direction
 as the clip, so half a clip joined to a still frame still shows the class. They are told
@@ -32,7 +33,7 @@ LOOK: Final = 0.4
 # are at right angles on average, those of one clip at 0.4 to 0.8, whoever shows it.
 ALIKE: Final = 0.5
 UNLIKE: Final = 8.0
-RIDGE: Final = 1e-6  # relative to the variance of the four numbers, which may vanish for few clips
+RIDGE: Final = 1e-6  # relative to the variance of the numbers, which may vanish for few clips
 
 
 Hold: TypeAlias = Callable[[Tensor], Tensor]  # frame features -> the same without motion
@@ -119,7 +120,7 @@ class Wholeness(nn.Module):
     fitted weights, and how much a more similar fragment counts. The rest is derived.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, numbers: int = 4) -> None:
         super().__init__()
         self.halves: Tensor
         self.pauses: Tensor
@@ -134,7 +135,7 @@ class Wholeness(nn.Module):
         self.register_buffer("background", torch.zeros(0, size))
         self.floors: Tensor
         self.register_buffer("floors", torch.zeros(0))
-        self.register_buffer("weight", torch.zeros(4))
+        self.register_buffer("weight", torch.zeros(numbers))
         self.register_buffer("bias", torch.zeros(()))
         self.register_buffer("doubt", torch.zeros(0))  # (1,) from the first stage on; empty in earlier runs
 
@@ -183,7 +184,7 @@ class Wholeness(nn.Module):
         return torch.cat([self.pauses, self.halves.flatten(0, 1), *background])
 
     def calibrate(self, numbers: Tensor, whole: Tensor) -> None:
-        """Fit the weights to `measure`'s numbers `(m, 4)` for each clip's predicted class, as a linear discriminant.
+        """Fit the weights to `measure`'s numbers `(m, N)` for each clip's predicted class, as a linear discriminant.
 
         `whole` `(m,)` marks clips that show one whole action and are classified correctly. Replaces the weights of the
         previous stage, which were fitted with fewer classes.
@@ -192,17 +193,17 @@ class Wholeness(nn.Module):
         means = [group.mean(dim=0) for group in groups]
         centred = torch.cat([group - mean for group, mean in zip(groups, means, strict=True)])
         covariance = centred.T @ centred / len(centred)
-        covariance = covariance + RIDGE * covariance.diagonal().mean() * torch.eye(4).to(covariance)
+        covariance = covariance + RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
         weight = torch.linalg.solve(covariance, means[0] - means[1])
         self.weight = weight.float()
         odds = torch.log(torch.tensor(len(groups[0]) / len(groups[1]), dtype=torch.float64))
         self.bias = (odds - weight @ (means[0] + means[1]) / 2).float()
 
-    def measure(self, unlike: Tensor, length: Tensor, cosines: Tensor) -> Tensor:
-        """The four numbers per class `(B, C, 4)`, from cosines with `parts` and classes, and lengths `(B, 1)`.
+    def measure(self, unlike: Tensor, length: Tensor, cosines: Tensor, balance: Tensor | None = None) -> Tensor:
+        """The numbers per class `(B, C, N)`, from cosines with `parts` and classes, and lengths `(B, 1)`.
 
-        The cosine's margin over the best other class, over the best fragment, and over transitions; and the log length
-        of the description.
+        The cosine's margin over the best other class, over the best fragment, and over transitions; the log length of
+        the description; and the `balance` `(B,)` of the clips' halves, if there is one.
         """
         best = cosines.amax(dim=1, keepdim=True)
         # The best other class; for the best class itself this is the second best.
@@ -210,10 +211,13 @@ class Wholeness(nn.Module):
         rival = torch.where(cosines == best, second, best)
         columns = (cosines - rival, cosines - unlike.amax(dim=1, keepdim=True), cosines - unlike[:, 1:2])
         # Broadcast by a sum: an expand would need a shape computation, which some engines run on the CPU.
-        return torch.stack([*columns, length.clamp_min(1e-12).log() + 0 * cosines], dim=-1)
+        whole = [length.clamp_min(1e-12).log() + 0 * cosines]
+        if balance is not None:
+            whole.append(balance[:, None] + 0 * cosines)
+        return torch.stack([*columns, *whole], dim=-1)
 
     def forward(self, numbers: Tensor, energies: Tensor, alike: Tensor | None) -> Tensor:
-        """Evidence `(B, C)` from `measure`'s numbers `(B, C, 4)`, the clips' motion energies `(B,)` and halves.
+        """Evidence `(B, C)` from `measure`'s numbers `(B, C, N)`, the clips' motion energies `(B,)` and halves.
 
         For a class recognised by appearance it depends on how `alike` `(B,)` the clips' halves look (None: no class
         is). Reduced where a fragment or background resembles the clip more than the class does, which few clips to fit

@@ -181,3 +181,20 @@ def test_half_clips_are_described_by_their_own_mean_and_all_else_of_the_clip(par
     for half in (first, last):
         half[:, mean] = whole[:, place][:, mean]
         assert torch.equal(half, whole[:, place])
+
+
+def test_halves_are_in_balance_if_as_much_moves_in_both_whatever_it_is() -> None:
+    relative = StatisticsSettings(
+        motion=ViewSettings(parts=("mean",)), relative_motion=True, likelihood="cosine", concentration="learnt"
+    )
+    describe, moving = Description(4, COLUMNS, relative), torch.zeros(3, 4, COLUMNS.width)
+    moving[:, :, 10 : 10 + MAPS] = torch.tensor([[1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 0.5, 0.5], [0.0, 0.0, 2.0, 2.0]])[
+        ..., None
+    ]
+    found = describe.balance(torch.cat([moving, moving.flip(dims=(1,))]))
+    assert found is not None
+    wanted = [0.0, np.log(0.25), np.log(1e-3 / 4)]
+    assert found.tolist() == pytest.approx([*wanted, *wanted], abs=0.01)
+    assert Description(4, COLUMNS, ALL).balance(moving) is None
+    without_motion = StatisticsSettings(relative_motion=True)
+    assert Description(4, Columns(6), without_motion).balance(torch.zeros(1, 4, 6)) is None
