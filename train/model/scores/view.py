@@ -68,10 +68,9 @@ class View(nn.Module):
         self.register_buffer("differences", torch.zeros(0, size))
         self.symmetric: Tensor
         self.known: Tensor
-        self.register_buffer("symmetric", torch.zeros(0, dtype=torch.bool), persistent=False)  # (C,)
-        self.register_buffer(
-            "known", torch.zeros(0, size), persistent=False
-        )  # (C, S) means that clips are compared with
+        # Classes (C,) whose mirrored clips are of them, too, and the means (C, S) that clips are compared with.
+        self.register_buffer("symmetric", torch.zeros(0, dtype=torch.bool), persistent=False)
+        self.register_buffer("known", torch.zeros(0, size), persistent=False)
         self.centre: Tensor
         self.units: Tensor
         self.axes: Tensor
