@@ -252,7 +252,7 @@ def _observe(statistics: ClipScores, head: Head) -> None:
             *(statistics.describe(part) for part in fragments(clips, clips.flip(0), lambda part: part))
         )
         wholeness.update(described, labels, torch.full((CLASSES,), 1e-3), torch.zeros(CLASSES, dtype=torch.bool))
-        wholeness.weight, wholeness.bias = torch.randn(4), torch.randn(())
+        wholeness.weight, wholeness.bias = torch.randn(len(wholeness.weight)), torch.randn(())
         wholeness.doubt = torch.rand(1)
         wholeness.background = described.still[:4] + described.between[:4]
         statistics.refresh()
