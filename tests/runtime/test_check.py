@@ -16,7 +16,7 @@ from stpr.runtime.contract.motion import MotionSpec
 from tests.factories import MOTION, make_bundle, make_parity
 
 
-def replace_golden(bundle: Path, **changes: float) -> None:
+def replace_golden(bundle: Path, **changes: float | np.ndarray) -> None:
     """A golden clip on which other values are said to be right, in a bundle whose digests hold."""
     with np.load(bundle / GOLDEN) as arrays:
         changed = {key: arrays[key] + np.asarray(changes.get(key, 0), arrays[key].dtype) for key in arrays.files}
@@ -85,6 +85,24 @@ def test_a_golden_clip_that_moved_otherwise_is_noticed(tmp_path: Path) -> None:
     replace_golden(bundle, greys=9)
     failing = {line.what for line in check_bundle(bundle, "onnxruntime", threads=1) if not line.holds}
     assert {"encoder: features", "head: logits", "clip: logits"} <= failing
+
+
+@pytest.mark.parametrize(("margin", "found"), [(1e-4, "{}, as close as {}"), (0.1, "{} instead of {}")])
+def test_another_first_choice_holds_only_where_the_tolerance_leaves_it_open(
+    tmp_path: Path, margin: float, found: str
+) -> None:
+    tolerances = dict.fromkeys(("features", "logits", "routing", "familiarity"), 1e-3)
+    bundle = make_bundle(tmp_path, parity={"fp32": make_parity(tolerances=tolerances)})
+    names = read_manifest((bundle / MANIFEST).read_bytes(), "manifest").manifest.class_names
+    with np.load(bundle / GOLDEN) as arrays:
+        logits = arrays["logits"]
+    second, best = np.argsort(logits[0])[-2:]
+    change = np.zeros_like(logits)
+    change[0, second] = logits[0, best] - logits[0, second] + margin
+    replace_golden(bundle, logits=change)  # so the second is said to be right
+    tops = [line for line in check_bundle(bundle, "onnxruntime", threads=1) if line.what.endswith("top-1")]
+    assert [line.found for line in tops] == [found.format(names[best], names[second])] * 2
+    assert all(line.holds == ("close" in found) for line in tops)
 
 
 def test_each_output_has_its_own_tolerance(tmp_path: Path) -> None:
