@@ -20,6 +20,7 @@ from stpr.train.model.motion import (
     affine_fit,
     affine_motion,
     mirrored_motion,
+    motion_width,
     relative_motion,
     soft_root,
     steadiest_speed,
@@ -92,6 +93,9 @@ class Description(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """The sections' descriptions, concatenated: `(B, S)`."""
+        if self.relative:
+            start = self.columns.width - motion_width(self.columns.pairs)
+            features = torch.cat([features[..., :start], relative_motion(features[..., start:])], dim=-1)
         return torch.cat([self._section(features, section) for section in self.sections], dim=1)
 
     def _find_looks(self) -> list[tuple[slice, slice]]:
@@ -201,13 +205,9 @@ class Description(nn.Module):
         }
         return torch.cat([describe[name]() for name in parts], dim=1)
 
-    def _moved(self, features: Tensor) -> Tensor:
-        motion = self.columns.motion_of(features)
-        return relative_motion(motion) if self.relative else motion
-
     def _motion(self, features: Tensor) -> Tensor:
         """Motion maps, and the signals averaged over a frame's pairs: `(B, T, MAPS + SIGNALS)`."""
-        motion = self._moved(features)
+        motion = self.columns.motion_of(features)
         signals = motion[..., MAPS:].reshape(-1, self.frames, self.columns.pairs, SIGNALS).mean(dim=2)
         return torch.cat([motion[..., :MAPS], signals], dim=-1)
 
@@ -225,7 +225,7 @@ class Description(nn.Module):
         The latter is the mean product of moments up to half a clip apart: positive if it goes on, negative if it comes
         back.
         """
-        moved = affine_motion(self._moved(features), self.affine_fit)  # (B, T, AFFINE)
+        moved = affine_motion(self.columns.motion_of(features), self.affine_fit)  # (B, T, AFFINE)
         lags = range(1, self.frames // 2 + 1)
         lasting = [moved.square(), *(moved[:, lag:] * moved[:, :-lag] for lag in lags)]
         products = torch.stack([soft_root(each.mean(dim=1)) for each in lasting], dim=1)
