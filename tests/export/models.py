@@ -152,7 +152,7 @@ def random_model(
 ) -> StPR:
     """A network after `stages` stages of two classes each."""
     adapter = AdapterSettings(place=place, bottleneck=4, scale=0.5)
-    encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=projection, motion=motion)
+    encoder = FrameEncoder(backbone=backbone, adapter=adapter, projection=projection, motion=motion, flow="fine")
     head = (settings or head_settings("raw")).build(frames, encoder.columns)
     model = StPR(encoder=encoder, head=head)
     _randomise(encoder.projection)

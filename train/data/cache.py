@@ -23,7 +23,7 @@ from stpr.runtime.contract.motion import MotionSpec
 from stpr.runtime.contract.preprocess import PreprocessSpec
 from stpr.train.data.clips import draw_name
 from stpr.train.data.videos import content_digest, reading
-from stpr.train.settings.learning import Augment
+from stpr.train.settings.learning import Augment, Flow
 from stpr.train.settings.recipe import Recipe
 
 SCHEMA: Final = 1  # increment whenever a code change changes the features for the same settings
@@ -49,6 +49,7 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: int | None
     windows: float | None = None  # None is omitted, so the names of older entries stay valid
     correlations: str | None = None  # digest of the correlated hidden states and their axes
+    flow: Flow = "coarse"
 
 
 def open_cache(folder: Path, recipe: Recipe) -> FeatureCache:

@@ -89,6 +89,7 @@ def encoding(
         backbone=encoder.backbone.digest(),
         preprocess=encoder.pixels.picture,
         motion=encoder.pixels.motion,
+        flow=sampling.flow if encoder.pixels.motion else "coarse",
         inner=encoder.backbone.inner,
         correlations=encoder.backbone.axes_digest(),
         frames=sampling.frames,

@@ -27,7 +27,11 @@ def build_model(recipe: Recipe, backbone: Backbone | None = None) -> StPR:
     method, projection = method_of(recipe), recipe.backbone.projection
     assert projection != "auto"
     encoder = FrameEncoder(
-        backbone=backbone, adapter=recipe.adapter, projection=projection, motion=motion_of(recipe.sampling)
+        backbone=backbone,
+        adapter=recipe.adapter,
+        projection=projection,
+        motion=motion_of(recipe.sampling),
+        flow=recipe.sampling.flow,
     )
     return StPR(encoder=encoder, head=method.head(recipe, encoder.columns), memory=method.memory(recipe))
 

@@ -14,6 +14,7 @@ from stpr.train.model.adapters import Adapter, insert_adapters, without_adapters
 from stpr.train.model.backbone import Backbone
 from stpr.train.model.columns import Columns
 from stpr.train.model.motion import Motion
+from stpr.train.settings.learning import Flow
 from stpr.train.settings.model import AdapterSettings
 
 FRAMES_AT_ONCE: Final = 4  # on a CPU, so that activations fit its caches; 72 took 2.6 times as long
@@ -57,7 +58,13 @@ class FrameEncoder(nn.Module):
     """
 
     def __init__(
-        self, *, backbone: Backbone, adapter: AdapterSettings, projection: int, motion: MotionSpec | None = None
+        self,
+        *,
+        backbone: Backbone,
+        adapter: AdapterSettings,
+        projection: int,
+        motion: MotionSpec | None = None,
+        flow: Flow = "coarse",
     ) -> None:
         super().__init__()
         assert adapter.place != "auto"
@@ -71,7 +78,7 @@ class FrameEncoder(nn.Module):
         pairs = motion.pairs if motion else 0
         self.columns = Columns(width, backbone.layer_widths, pairs, backbone.correlated_widths)
         self.pixels = PixelSpec(backbone.spec, motion)
-        self.motion = Motion(motion) if motion else None
+        self.motion = Motion(motion, flow) if motion else None
         self.projection = Projection(backbone.width, projection) if projection else nn.Identity()
         self.adapter = Adapter(width, adapter) if adapter.place == "feature" else None
         if adapter.place == "blocks":

@@ -8,29 +8,47 @@ pairs of greys ─▶ logarithm ─▶ slopes ─▶ least squares ─▶ flow m
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stpr.runtime.contract.motion import MotionSpec
+from stpr.train.settings.learning import Flow
 
 DIRECTIONS: Final = 4
 CELLS: Final = 3  # to a side
 SIGNALS: Final = 4  # per pair: mean flow in x and y, weighted by its energy; mean and RMS speed
 MAPS: Final = 2 * DIRECTIONS * CELLS**2  # columns before the signals
 BLUR: Final = 0.8  # pixels
-WINDOW, STRIDE = 11, 2  # size of a window with constant flow, and distance between windows, in pixels
-RIDGE: Final = 1e-4  # regularisation, so that there is no flow without contrast
+STRIDE: Final = 2  # pixels between windows
 FAINT: Final = 1e-4  # squared pixels: energy of flow that is ignored
-NEAR: Final = 0.1  # minimum spread of the moving region, relative to half a picture
 CELL_SPREAD: Final = 0.8  # size of a cell around the moving region, in spreads
 AFFINE: Final = 6  # numbers of an affine motion
 MIRRORED_AFFINE: Final = (-1.0, 1.0, 1.0, -1.0, 1.0, -1.0)  # their signs in a mirror
 REST: Final = 0.15  # RMS of maps of a clip, below which hardly anything moves
 TYPICAL: Final = 0.3  # the same where somebody moves
 SMALL: Final = 1e-4  # below it a root is nearly a line, so that rounding is not enlarged
+
+
+class Windows(NamedTuple):
+    """Windows of constant flow, and how sure a flow must be."""
+
+    size: int  # pixels
+    near: float  # minimum spread of the moving region, relative to half a picture
+    ridge: float  # weight of the prior flow, so that there is no flow without contrast
+    # With the camera's noise (below) the ridge grows by these multiples of it: where noise hides what one window sees,
+    # its flow is that of a wider one, and where it hides that, too, there is none. 0: no noise, no wider window.
+    noise: float = 0.0
+    wide_noise: float = 0.0
+    wide: int = 0  # windows to a side of a wider one
+
+
+WINDOWS: Final[dict[Flow, Windows]] = {
+    "coarse": Windows(size=11, near=0.1, ridge=1e-4),
+    "fine": Windows(size=5, near=0.05, ridge=1e-5, noise=20.0, wide_noise=3.0, wide=7),
+}
 
 
 def motion_width(pairs: int) -> int:
@@ -44,11 +62,10 @@ class Motion(nn.Module):
     Maps are means over the pairs; the signals of all pairs follow one after the other. All are signed square roots.
     """
 
-    def __init__(self, spec: MotionSpec) -> None:
+    def __init__(self, spec: MotionSpec, flow: Flow = "coarse") -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.windows = spec, WINDOWS[flow]
         places = (spec.side - 6 - 1) // STRIDE + 1  # the 7-tap derivative loses 6 pixels
-        self.middle = places * places // 2 + 1  # rank of the median among the largest
         angle = torch.arange(DIRECTIONS, dtype=torch.float64) * 2 * math.pi / DIRECTIONS
         compass = torch.stack([angle.cos(), angle.sin()], dim=1).round(decimals=12)
         self.slopes: Tensor
@@ -87,24 +104,26 @@ class Motion(nn.Module):
 
         Regularised Lucas-Kanade: least-squares flow per window, a 2x2 system each.
         """
+        size, wide = self.windows.size, self.windows.wide
         slope = F.conv2d(light, self.slopes)
         x, y, time = slope[:, 0:1], slope[:, 1:2], slope[:, 2:3]
-        products = torch.cat([x * x, y * y, x * y, x * time, y * time], dim=1)
-        means = F.avg_pool2d(products, (WINDOW, 1), (STRIDE, 1), (WINDOW // 2, 0))
-        means = F.avg_pool2d(means, (1, WINDOW), (1, STRIDE), (0, WINDOW // 2))
-        xx, yy, xy, xt, yt = (means[:, row : row + 1] for row in range(5))
-        xx, yy = xx + RIDGE, yy + RIDGE
-        determinant = xx * yy - xy * xy
-        moved = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
-        largest = torch.topk(moved.flatten(2), self.middle, dim=2).values
-        return moved - largest[:, :, self.middle - 1 :][..., None]
+        products = [x * x, y * y, x * y, x * time, y * time, *([time * time] if wide else [])]
+        means = _pooled(torch.cat(products, dim=1), size, STRIDE)
+        if wide:
+            # Of most windows only noise differs from one picture to the next.
+            noise = _median(means[:, 5:, ::2, ::2])
+            around = _solved(_pooled(means[:, :5], wide), self.windows.ridge + self.windows.wide_noise * noise)
+            moved = _solved(means, self.windows.ridge + self.windows.noise * noise, around)
+        else:
+            moved = _solved(means, self.windows.ridge)
+        return moved - _median(moved)
 
     def _around(self, mass: Tensor, total: Tensor) -> Tensor:
         """Weights `(n, CELLS, L)` of cells around the mean position of moving mass `(n, L)`, sized by its spread."""
         total = total + FAINT
         centre = (mass * self.line).mean(dim=1, keepdim=True) / total
         variance = (mass * (self.line - centre).square()).mean(dim=1, keepdim=True) / total
-        place = ((self.line - centre) / (variance + NEAR**2).sqrt())[:, None]
+        place = ((self.line - centre) / (variance + self.windows.near**2).sqrt())[:, None]
         weight = torch.exp((place - self.offsets).square() * (-0.5 / CELL_SPREAD**2))
         return weight / (weight.sum(dim=2, keepdim=True) + 1e-3)
 
@@ -187,6 +206,28 @@ def _cells(length: int) -> Tensor:
     low = torch.arange(length, dtype=torch.float64)
     part = (torch.minimum(edges[1:, None], low + 1) - torch.maximum(edges[:-1, None], low)).clamp_min(0)
     return part / part.sum(dim=1, keepdim=True)
+
+
+def _pooled(maps: Tensor, size: int, stride: int = 1) -> Tensor:
+    """Means of maps `(n, C, s, s)` over windows, of which those at the border have zeros outside."""
+    rows = F.avg_pool2d(maps, (size, 1), (stride, 1), (size // 2, 0))
+    return F.avg_pool2d(rows, (1, size), (1, stride), (0, size // 2))
+
+
+def _solved(means: Tensor, ridge: float | Tensor, prior: Tensor | None = None) -> Tensor:
+    """Least squares plus ridge * |flow - prior|^2 from mean products of slopes `(n, 5, L, L)`: flow `(n, 2, L, L)`."""
+    xx, yy, xy, xt, yt = (means[:, row : row + 1] for row in range(5))
+    xx, yy = xx + ridge, yy + ridge
+    if prior is not None:
+        xt, yt = xt - ridge * prior[:, :1], yt - ridge * prior[:, 1:]
+    determinant = xx * yy - xy * xy
+    return torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
+
+
+def _median(maps: Tensor) -> Tensor:
+    """The median over places of maps `(n, C, L, L)`, of two in the middle the smaller: `(n, C, 1, 1)`."""
+    middle = maps.shape[2] * maps.shape[3] // 2 + 1  # its rank among the largest
+    return torch.topk(maps.flatten(2), middle, dim=2).values[:, :, middle - 1 :][..., None]
 
 
 def _signed_root(x: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from stpr.train.settings.bounds import Count, CountOrNone, NotNegative, Positive, Share, ShareBelowOne
 from stpr.train.settings.section import Section
+
+Flow: TypeAlias = Literal["coarse", "fine"]
 
 
 class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,6 +27,7 @@ class SamplingSettings(Section, frozen=True):
     draws: CountOrNone = 4
     augment: Augment = Augment(multi_scale_crop=True, flip=True)
     motion: CountOrNone = 0  # pairs of small grey pictures before each frame, input of the optical flow; 0: none
+    flow: Flow = "coarse"  # windows of optical flow: "coarse", or "fine" for somebody small or far away, in any light
     workers: Count = 2  # threads that decode videos in advance
 
 

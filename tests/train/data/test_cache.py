@@ -98,6 +98,7 @@ def test_features_are_the_same_without_a_cache_with_a_cold_a_warm_and_a_half_fil
         {"seed": 1},
         {"windows": 0.5},
         {"correlations": "abc"},
+        {"flow": "fine"},
     ],
 )
 def test_other_settings_are_another_entry(tmp_path: Path, video: Path, changes: dict[str, Any]) -> None:
@@ -107,7 +108,7 @@ def test_other_settings_are_another_entry(tmp_path: Path, video: Path, changes: 
 
 
 def test_every_setting_of_an_encoding_counts() -> None:
-    names = "backbone preprocess motion inner frames width draws augment seed windows correlations"
+    names = "backbone preprocess motion inner frames width draws augment seed windows correlations flow"
     assert set(Encoding.__struct_fields__) == set(names.split())
 
 

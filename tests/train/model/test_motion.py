@@ -16,13 +16,12 @@ from stpr.train.model.motion import (
     CELLS,
     FAINT,
     MAPS,
-    NEAR,
-    RIDGE,
     SIGNALS,
     STRIDE,
     TYPICAL,
-    WINDOW,
+    WINDOWS,
     Motion,
+    Windows,
     affine_fit,
     affine_motion,
     motion_width,
@@ -30,6 +29,7 @@ from stpr.train.model.motion import (
     soft_root,
     steadiest_speed,
 )
+from stpr.train.settings.learning import Flow
 
 Floats = npt.NDArray[np.float64]
 SIDE, EDGE, RIGHT, DOWN = 64, 20, (1, 0), (0, 1)
@@ -59,9 +59,9 @@ def light(greys: npt.NDArray[np.uint8]) -> Floats:
     return np.log(greys / 4 + 1) / np.log(1 + 255 / 4)
 
 
-def motion_of(greys: npt.NDArray[np.uint8]) -> torch.Tensor:
+def motion_of(greys: npt.NDArray[np.uint8], flow: Flow = "coarse") -> torch.Tensor:
     """Features of one frame's pairs `(K, 2, s, s)`."""
-    module = Motion(MotionSpec(pairs=len(greys), side=greys.shape[-1], seconds=0.1))
+    module = Motion(MotionSpec(pairs=len(greys), side=greys.shape[-1], seconds=0.1), flow)
     found: torch.Tensor = module(torch.from_numpy(greys)[None])
     assert found.shape == (1, motion_width(len(greys)))
     return found[0]
@@ -70,7 +70,22 @@ def motion_of(greys: npt.NDArray[np.uint8]) -> torch.Tensor:
 # The slow reference.
 
 
-def slow_flow(pair: npt.NDArray[np.uint8]) -> Floats:
+def slow_solution(squares: Floats, ridge: float, prior: Floats) -> Floats:
+    """The flow of least squares and ridge * |flow - prior|^2, from a matrix of slopes in x, y and time."""
+    return np.asarray(np.linalg.solve(squares[:2, :2] + ridge * np.eye(2), ridge * prior - squares[:2, 2]))
+
+
+def slow_prior(means: Floats, row: int, column: int, noise: float, windows: Windows) -> Floats:
+    """The flow of the windows around one, none where they are not looked at."""
+    nothing = np.zeros(2)
+    if not windows.wide:
+        return nothing
+    reach = windows.wide // 2
+    around = means[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+    return slow_solution(around.sum(axis=(0, 1)) / windows.wide**2, windows.ridge + windows.wide_noise * noise, nothing)
+
+
+def slow_flow(pair: npt.NDArray[np.uint8], windows: Windows) -> Floats:
     """Flow `(2, L, L)` of a pair, one window at a time, each a least-squares problem of its own."""
     tap = np.exp(-0.5 * (np.arange(-2, 3) / BLUR) ** 2)
     smooth = [
@@ -81,14 +96,22 @@ def slow_flow(pair: npt.NDArray[np.uint8]) -> Floats:
     across = ((np.roll(mean, -1, 1) - np.roll(mean, 1, 1)) / 2)[inner, inner]
     down = ((np.roll(mean, -1, 0) - np.roll(mean, 1, 0)) / 2)[inner, inner]
     change = (smooth[1] - smooth[0])[inner, inner]
+    slopes = np.stack([across, down, change])
     places = range(0, across.shape[0], STRIDE)
+
+    def squares(*at: int) -> Floats:
+        rows, columns = (slice(max(0, one - windows.size // 2), one + windows.size // 2 + 1) for one in at)
+        near = slopes[:, rows, columns].reshape(3, -1)
+        return np.asarray(near @ near.T / windows.size**2)
+
+    means = np.array([[squares(top, left) for left in places] for top in places])
+    noises = np.sort(means[::2, ::2, 2, 2], axis=None)
+    noise = noises[(len(noises) - 1) // 2]
     flow = np.zeros((2, len(places), len(places)))
-    for row, top in enumerate(places):
-        for column, left in enumerate(places):
-            near = tuple(slice(max(0, at - WINDOW // 2), at + WINDOW // 2 + 1) for at in (top, left))
-            slopes = np.stack([across[near].ravel(), down[near].ravel()], axis=1) / WINDOW
-            squares = slopes.T @ slopes + RIDGE * np.eye(2)
-            flow[:, row, column] = np.linalg.solve(squares, -slopes.T @ change[near].ravel() / WINDOW)
+    for row, column in np.ndindex(*flow.shape[1:]):
+        flow[:, row, column] = slow_solution(
+            means[row, column], windows.ridge + windows.noise * noise, slow_prior(means, row, column, noise, windows)
+        )
     ordered = np.sort(flow.reshape(2, -1), axis=1)
     return flow - ordered[:, (ordered.shape[1] - 1) // 2][:, None, None]
 
@@ -100,24 +123,24 @@ def slow_cells(positive: Floats) -> Floats:
     return fine.reshape(CELLS, length, CELLS, length).mean(axis=(1, 3))
 
 
-def slow_weights(mass: Floats) -> Floats:
+def slow_weights(mass: Floats, windows: Windows) -> Floats:
     """Weights `(3, L)` of places to either side of the middle of what moves."""
     at, total = np.linspace(-1, 1, len(mass)), mass.mean() + FAINT
     centre = (mass * at).mean() / total
-    spread = np.sqrt((mass * (at - centre) ** 2).mean() / total + NEAR**2)
+    spread = np.sqrt((mass * (at - centre) ** 2).mean() / total + windows.near**2)
     weights = np.stack(
         [np.exp(-0.5 * ((at - centre) / spread - offset) ** 2 / CELL_SPREAD**2) for offset in (-1, 0, 1)]
     )
     return np.asarray(weights / (weights.sum(axis=1, keepdims=True) + 1e-3))
 
 
-def slow_motion(pairs: npt.NDArray[np.uint8]) -> Floats:
+def slow_motion(pairs: npt.NDArray[np.uint8], windows: Windows) -> Floats:
     maps, signals = [], []
     for pair in pairs:
-        flow = slow_flow(pair)
+        flow = slow_flow(pair, windows)
         power = (flow**2).sum(axis=0)
         ways = [np.maximum(way[0] * flow[0] + way[1] * flow[1], 0) for way in WAYS]
-        rows, columns = slow_weights(power.mean(axis=1)), slow_weights(power.mean(axis=0))
+        rows, columns = slow_weights(power.mean(axis=1), windows), slow_weights(power.mean(axis=0), windows)
         maps.append(np.ravel([slow_cells(way) for way in ways] + [rows @ way @ columns.T for way in ways]))
         drift = [(one * power).mean() / (power.mean() + FAINT) for one in flow]
         signals.append([*drift, np.sqrt(power).mean(), np.sqrt(power.mean())])
@@ -125,32 +148,49 @@ def slow_motion(pairs: npt.NDArray[np.uint8]) -> Floats:
     return np.concatenate([rooted[0].mean(axis=0), rooted[1].ravel()])
 
 
+@pytest.mark.parametrize("flow", WINDOWS)
 @pytest.mark.parametrize(
     ("seed", "side", "pairs"), [(0, 64, 1), (1, 64, 4), (2, 16, 2), (3, 33, 3), (4, 48, 2), (5, 50, 1)]
 )
-def test_it_is_lucas_kanade_in_every_window(seed: int, side: int, pairs: int) -> None:
+def test_it_is_lucas_kanade_in_every_window(seed: int, side: int, pairs: int, flow: Flow) -> None:
     rng = np.random.default_rng(seed)
     pictures = [texture(int(rng.integers(1000)), side) for _ in range(2)]
     steps = rng.uniform(-1.5, 1.5, (pairs, 2, 2))
     greys = [[ndimage.shift(pictures[half], step, mode="nearest") for half, step in enumerate(pair)] for pair in steps]
     greys = [[before, 0.7 * before + 0.3 * after + 2 * rng.normal(size=before.shape)] for before, after in greys]
     shown = np.clip(greys, 0, 255).astype(np.uint8)
-    module = Motion(MotionSpec(pairs=pairs, side=side, seconds=0.1)).double()
+    module, windows = Motion(MotionSpec(pairs=pairs, side=side, seconds=0.1), flow).double(), WINDOWS[flow]
     found = module.flow(torch.from_numpy(light(shown)))
-    np.testing.assert_allclose(found, np.stack([slow_flow(pair) for pair in shown]), atol=1e-5)
-    wanted = slow_motion(shown)
+    np.testing.assert_allclose(found, np.stack([slow_flow(pair, windows) for pair in shown]), atol=1e-5)
+    wanted = slow_motion(shown, windows)
     np.testing.assert_allclose(module(torch.from_numpy(shown)[None])[0], wanted, atol=1e-4)
-    np.testing.assert_allclose(motion_of(shown), wanted, atol=2e-3)  # in single precision
-    assert np.ptp(wanted[:MAPS]) > 0.1
+    np.testing.assert_allclose(motion_of(shown, flow), wanted, atol=2e-3)  # in single precision
+    assert np.ptp(wanted[:MAPS]) > 0.05
 
 
+@pytest.mark.parametrize("flow", WINDOWS)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_shift_by_a_pixel_reads_about_one_where_most_stands_still(way: tuple[int, int]) -> None:
-    pair = moving_patch(way)
-    flow = Motion(MotionSpec(pairs=1, side=SIDE, seconds=0.1)).flow(torch.from_numpy(light(pair)).float()[None])[0]
-    middle, corner = flow[:, 11:17, 11:17].mean(dim=(1, 2)), flow[:, :3, :3]
+def test_a_shift_by_a_pixel_reads_about_one_where_most_stands_still(way: tuple[int, int], flow: Flow) -> None:
+    module = Motion(MotionSpec(pairs=1, side=SIDE, seconds=0.1), flow)
+    found = module.flow(torch.from_numpy(light(moving_patch(way))).float()[None])[0]
+    middle, corner = found[:, 11:17, 11:17].mean(dim=(1, 2)), found[:, :3, :3]
     np.testing.assert_allclose(middle, way, atol=0.15)
     np.testing.assert_allclose(corner, 0, atol=0.02)
+
+
+@pytest.mark.parametrize(("noise", "grey"), [(2.0, 1.0), (2.0, 0.15), (5.0, 1.0), (5.0, 0.4)])
+def test_fine_flow_is_what_moves_and_not_the_cameras_noise(noise: float, grey: float) -> None:
+    """Also where it is dark: the same noise is more of the same light."""
+    rng, module = np.random.default_rng(0), Motion(MotionSpec(pairs=1, side=SIDE, seconds=0.1), "fine")
+
+    def flow(pair: npt.NDArray[np.uint8]) -> torch.Tensor:
+        seen = np.clip(grey * pair + noise * rng.normal(size=pair.shape), 0, 255).round()
+        return module.flow(torch.from_numpy(light(seen.astype(np.uint8))).float()[None])[0]
+
+    still = flow(np.stack([shifted((0, 0))] * 2).astype(np.uint8)).norm(dim=0)
+    moved = flow(moving_patch(RIGHT)).norm(dim=0)[11:17, 11:17]
+    assert still.mean() < 0.25
+    assert moved.mean() > 3 * still.mean()
 
 
 def test_directions_stand_in_the_order_right_down_left_up() -> None:
