@@ -2,9 +2,9 @@
 
 The movements are motion capture from the wheel pybullet, one motion per class. Each recording has a person (build,
 clothes, speed, reach, left or right) and a place (room or yard, direction of the camera, light) of its own, and
-recordings of test/ never occur in train/. People stay around one spot: they walk and run as on a treadmill. In
-streams/, more people stand, act and stand again (stpr-bench evaluates a bundle on its events.csv), and in background/
-others stand.
+recordings of test/ never occur in train/. People stay around one spot: they walk and run as on a treadmill, unless
+--across. In streams/, more people stand, act and stand again (stpr-bench evaluates a bundle on its events.csv), and in
+background/ others stand.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ CLASSES: Final = ("walk", "run", "jump", "kick", "punch", "spin", "crawl", "danc
 NAMES: Final = {"dance": "dance_a", "getup": "getup_faceup"}  # of the motions, where not the class's
 # Seconds of a motion around which a clip shows it; in the others a clip can start anywhere.
 MIDDLES: Final = {"jump": 1.0, "kick": 0.75, "punch": 1.05, "spin": 2.0, "getup": 2.6, "cartwheel": 1.4}
+GOING: Final = ("walk", "run", "crawl")  # go somewhere with --across
+METRES: Final = (2.5, 4.0)  # how far, in a clip of SECONDS
+SECONDS: Final = (1.0, 5.0)
+OTHERS: Final = (1.5, 4.0)  # seconds of other clips then
 TESTED: Final = (8, 2)  # recordings and clips of each
 FRAMES: Final = 60
 FPS: Final = 30.0
@@ -51,8 +55,9 @@ COLUMNS: Final = (1, 3, 4, 4, 4, 4, 1, 4, 4, 1, 4, 1, 4, 4, 1)  # of a motion: d
 @click.option("--background", default=0, show_default=True, help="Videos of people who only stand.")
 @click.option("--light", default=1.0, show_default=True, help="A factor; below 1, recordings differ in it.")
 @click.option("--far", default=1.0, show_default=True, help="How far from the camera people of test/ are, a factor.")
+@click.option("--across", is_flag=True, help="Clips of 1 to 5 s, and people go through the picture (not in streams/).")
 def main(  # noqa: PLR0913
-    out: Path, recordings: int, clips: int, streams: int, background: int, light: float, far: float
+    out: Path, recordings: int, clips: int, streams: int, background: int, light: float, far: float, across: bool
 ) -> None:
     """Write OUT/train and OUT/test with a folder for each of the ten actions, OUT/streams and OUT/background."""
     if out.exists():
@@ -67,7 +72,8 @@ def main(  # noqa: PLR0913
     )
     for (split, takes, each, view), label in product(parts, CLASSES):
         for take in range(takes):
-            for clip, frames in enumerate(film(motions, (split, label, take), each, view)):
+            filmed = (film_across if across else film)(motions, (split, label, take), each, view)
+            for clip, frames in enumerate(filmed):
                 _write(out / split / label / f"{label}_{take + 1}_{clip + 1}.mp4", frames)
     if streams:
         _write_streams(out / "streams", motions, streams, View(light))
@@ -101,6 +107,27 @@ def film(motions: Path, recording: tuple[str, str, int], clips: int, view: View)
         yield place.film(person, points, take)
 
 
+def film_across(motions: Path, recording: tuple[str, str, int], clips: int, view: View) -> Iterator[Iterator[Image]]:
+    """As `film`, in clips of many lengths; who walks, runs or crawls goes there or back through the picture."""
+    label = recording[1]
+    rng = keyed_rng("people", "across", *recording)
+    person, goes = Person.draw(rng), label in GOING
+    aside = 90 * rng.choice([-1, 1]) + rng.uniform(-35, 35)
+    heading, back = (_turned(aside), _turned(aside + 180)) if goes else (_heading(rng),) * 2
+    takes = [keyed_rng("people", "across", *recording, clip) for clip in range(clips)]
+    metres = _speed(_motion(motions, label)) * person.manner[0] if goes else np.zeros(3)  # a second
+    acts = []
+    for take in takes:
+        seconds = np.clip(take.uniform(*METRES) / np.linalg.norm(metres), *SECONDS) if goes else take.uniform(*OTHERS)
+        moves = _act(motions, label, person, round(FPS * seconds), take)
+        way = np.outer(np.linspace(-seconds / 2, seconds / 2, len(moves.places)), metres)
+        moves = moves._replace(places=moves.places + way)
+        acts.append(person.posed(moves, take) @ (back if take.integers(2) else heading))
+    place = Place.around(np.concatenate(acts), view, rng)
+    for points, take in zip(acts, takes, strict=True):
+        yield place.film(person, points, take)
+
+
 def film_stream(motions: Path, number: int, view: View) -> tuple[Iterator[Image], list[tuple[int, int, str]]]:
     """A person who stands, does each action once, and stands in between: frames, and actions' first and last frames."""
     rng = keyed_rng("people", "streams", number)
@@ -128,7 +155,12 @@ def film_background(number: int, view: View) -> Iterator[Image]:
 
 def _heading(rng: np.random.Generator) -> Floats:
     """Turns points `(…, 3)` of a person who looks at the camera so that they look up to 70 degrees past it."""
-    return np.asarray(Rotation.from_euler("y", rng.uniform(-70, 70), degrees=True).as_matrix().T)
+    return _turned(rng.uniform(-70, 70))
+
+
+def _turned(degrees: float) -> Floats:
+    """Turns points `(…, 3)` of a person who looks at the camera so that they look past it."""
+    return np.asarray(Rotation.from_euler("y", degrees, degrees=True).as_matrix().T)
 
 
 class View(NamedTuple):
@@ -175,8 +207,7 @@ def _act(motions: Path, label: str, person: Person, frames: int, rng: np.random.
     middle = MIDDLES.get(label)
     phase = rng.uniform(0, 9) if middle is None else middle + rng.uniform(-0.2, 0.2)
     seconds = np.asarray((np.arange(frames) - frames / 2) / FPS, np.float64)
-    motion = motions / f"humanoid3d_{NAMES.get(label, label)}.txt"
-    places, turns = _sample(motion, phase + seconds * speed * rng.uniform(0.95, 1.05))
+    places, turns = _sample(_motion(motions, label), phase + seconds * speed * rng.uniform(0.95, 1.05))
     mean = np.broadcast_to(Rotation.from_matrix(turns.mean(axis=0)).as_matrix(), turns.shape)
     return Moves(places, np.concatenate([turns[:, :1], _towards(mean, turns, reach)[:, 1:]], axis=1))
 
@@ -206,6 +237,16 @@ def _towards(first: Floats, then: Floats, share: Floats | float) -> Floats:
     start = Rotation.from_matrix(first.reshape(-1, 3, 3))
     apart = (start.inv() * Rotation.from_matrix(then.reshape(-1, 3, 3))).as_rotvec().reshape(*first.shape[:2], 3)
     return np.asarray((start * Rotation.from_rotvec((share * apart).reshape(-1, 3))).as_matrix().reshape(first.shape))
+
+
+def _motion(motions: Path, label: str) -> Path:
+    return motions / f"humanoid3d_{NAMES.get(label, label)}.txt"
+
+
+def _speed(path: Path) -> Floats:
+    """Metres a second `(3,)` (forward, up, right) from where a motion starts to where it ends."""
+    frames = np.array(json.loads(path.read_text(encoding="utf-8"))["Frames"])
+    return np.asarray((frames[-1, 1:4] - frames[0, 1:4]) / frames[:-1, 0].sum() * [1, 0, 1])
 
 
 def _sample(path: Path, at: Floats) -> tuple[Floats, Floats]:
