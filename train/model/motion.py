@@ -38,16 +38,17 @@ class Windows(NamedTuple):
     size: int  # pixels
     near: float  # minimum spread of the moving region, relative to half a picture
     ridge: float  # weight of the prior flow, so that there is no flow without contrast
-    # With the camera's noise (below) the ridge grows by these multiples of it: where noise hides what one window sees,
-    # its flow is that of a wider one, and where it hides that, too, there is none. 0: no noise, no wider window.
+    # With the camera's noise (below) the ridge grows by these multiples of it: what it hides in a window is seen in a
+    # wider one, and where it hides that, too, there is no flow. 0: no noise, no wider window.
     noise: float = 0.0
     wide_noise: float = 0.0
     wide: int = 0  # windows to a side of a wider one
+    quiet: float = 0.0  # noise at which the prior flow is half that of the wider window; with less it is nearly none
 
 
 WINDOWS: Final[dict[Flow, Windows]] = {
     "coarse": Windows(size=11, near=0.1, ridge=1e-4),
-    "fine": Windows(size=5, near=0.05, ridge=1e-5, noise=20.0, wide_noise=3.0, wide=7),
+    "fine": Windows(size=5, near=0.05, ridge=1e-5, noise=20.0, wide_noise=3.0, wide=7, quiet=2e-5),
 }
 
 
@@ -104,18 +105,17 @@ class Motion(nn.Module):
 
         Regularised Lucas-Kanade: least-squares flow per window, a 2x2 system each.
         """
-        size, wide = self.windows.size, self.windows.wide
+        size, _, ridge, noisy, wide_noisy, wide, quiet = self.windows
         slope = F.conv2d(light, self.slopes)
         x, y, time = slope[:, 0:1], slope[:, 1:2], slope[:, 2:3]
         products = [x * x, y * y, x * y, x * time, y * time, *([time * time] if wide else [])]
         means = _pooled(torch.cat(products, dim=1), size, STRIDE)
         if wide:
-            # Of most windows only noise differs from one picture to the next.
-            noise = _median(means[:, 5:, ::2, ::2])
-            around = _solved(_pooled(means[:, :5], wide), self.windows.ridge + self.windows.wide_noise * noise)
-            moved = _solved(means, self.windows.ridge + self.windows.noise * noise, around)
+            noise = _median(means[:, 5:, ::2, ::2])  # in most windows only noise differs between the two pictures
+            around = _solved(_pooled(means[:, :5], wide), ridge + wide_noisy * noise)
+            moved = _solved(means, ridge + noisy * noise, around * (noise / (noise + quiet)))
         else:
-            moved = _solved(means, self.windows.ridge)
+            moved = _solved(means, ridge)
         return moved - _median(moved)
 
     def _around(self, mass: Tensor, total: Tensor) -> Tensor:

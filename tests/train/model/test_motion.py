@@ -82,7 +82,9 @@ def slow_prior(means: Floats, row: int, column: int, noise: float, windows: Wind
         return nothing
     reach = windows.wide // 2
     around = means[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
-    return slow_solution(around.sum(axis=(0, 1)) / windows.wide**2, windows.ridge + windows.wide_noise * noise, nothing)
+    wide = around.sum(axis=(0, 1)) / windows.wide**2
+    share = noise / (noise + windows.quiet)
+    return share * slow_solution(wide, windows.ridge + windows.wide_noise * noise, nothing)
 
 
 def slow_flow(pair: npt.NDArray[np.uint8], windows: Windows) -> Floats:
