@@ -32,23 +32,27 @@ TYPICAL: Final = 0.3  # the same where somebody moves
 SMALL: Final = 1e-4  # below it a root is nearly a line, so that rounding is not enlarged
 
 
+class Noise(NamedTuple):
+    """How flow allows for a camera's noise: ridges grow by a multiple of it, and a noisy window asks those around."""
+
+    ridge: float  # times the noise, for a window
+    wide: int  # windows to a side of a wider one, whose flow is the prior of the one in its middle
+    wide_ridge: float  # times the noise, for a wider window: where noise hides what it sees, too, there is no flow
+    quiet: float  # noise at which half of the wider window's flow is the prior; with less it is nearly none
+
+
 class Windows(NamedTuple):
     """Windows of constant flow, and how sure a flow must be."""
 
     size: int  # pixels
     near: float  # minimum spread of the moving region, relative to half a picture
     ridge: float  # weight of the prior flow, so that there is no flow without contrast
-    # With the camera's noise (below) the ridge grows by these multiples of it: what it hides in a window is seen in a
-    # wider one, and where it hides that, too, there is no flow. 0: no noise, no wider window.
-    noise: float = 0.0
-    wide_noise: float = 0.0
-    wide: int = 0  # windows to a side of a wider one
-    quiet: float = 0.0  # noise at which the prior flow is half that of the wider window; with less it is nearly none
+    noise: Noise | None = None
 
 
 WINDOWS: Final[dict[Flow, Windows]] = {
     "coarse": Windows(size=11, near=0.1, ridge=1e-4),
-    "fine": Windows(size=5, near=0.05, ridge=1e-5, noise=20.0, wide_noise=3.0, wide=7, quiet=2e-5),
+    "fine": Windows(size=5, near=0.05, ridge=1e-5, noise=Noise(ridge=20.0, wide=7, wide_ridge=3.0, quiet=2e-5)),
 }
 
 
@@ -105,17 +109,17 @@ class Motion(nn.Module):
 
         Regularised Lucas-Kanade: least-squares flow per window, a 2x2 system each.
         """
-        size, _, ridge, noisy, wide_noisy, wide, quiet = self.windows
+        size, ridge, allow = self.windows.size, self.windows.ridge, self.windows.noise
         slope = F.conv2d(light, self.slopes)
         x, y, time = slope[:, 0:1], slope[:, 1:2], slope[:, 2:3]
-        products = [x * x, y * y, x * y, x * time, y * time, *([time * time] if wide else [])]
+        products = [x * x, y * y, x * y, x * time, y * time, *([time * time] if allow else [])]
         means = _pooled(torch.cat(products, dim=1), size, STRIDE)
-        if wide:
-            noise = _median(means[:, 5:, ::2, ::2])  # in most windows only noise differs between the two pictures
-            around = _solved(_pooled(means[:, :5], wide), ridge + wide_noisy * noise)
-            moved = _solved(means, ridge + noisy * noise, around * (noise / (noise + quiet)))
-        else:
+        if allow is None:
             moved = _solved(means, ridge)
+        else:
+            noise = _median(means[:, 5:, ::2, ::2])  # in most windows only noise differs between the two pictures
+            around = _solved(_pooled(means[:, :5], allow.wide), ridge + allow.wide_ridge * noise)
+            moved = _solved(means, ridge + allow.ridge * noise, around * (noise / (noise + allow.quiet)))
         return moved - _median(moved)
 
     def _around(self, mass: Tensor, total: Tensor) -> Tensor:

@@ -77,14 +77,14 @@ def slow_solution(squares: Floats, ridge: float, prior: Floats) -> Floats:
 
 def slow_prior(means: Floats, row: int, column: int, noise: float, windows: Windows) -> Floats:
     """The flow of the windows around one, none where they are not looked at."""
-    nothing = np.zeros(2)
-    if not windows.wide:
+    nothing, allow = np.zeros(2), windows.noise
+    if allow is None:
         return nothing
-    reach = windows.wide // 2
+    reach = allow.wide // 2
     around = means[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
-    wide = around.sum(axis=(0, 1)) / windows.wide**2
-    share = noise / (noise + windows.quiet)
-    return share * slow_solution(wide, windows.ridge + windows.wide_noise * noise, nothing)
+    wide = around.sum(axis=(0, 1)) / allow.wide**2
+    share = noise / (noise + allow.quiet)
+    return share * slow_solution(wide, windows.ridge + allow.wide_ridge * noise, nothing)
 
 
 def slow_flow(pair: npt.NDArray[np.uint8], windows: Windows) -> Floats:
@@ -109,11 +109,10 @@ def slow_flow(pair: npt.NDArray[np.uint8], windows: Windows) -> Floats:
     means = np.array([[squares(top, left) for left in places] for top in places])
     noises = np.sort(means[::2, ::2, 2, 2], axis=None)
     noise = noises[(len(noises) - 1) // 2]
+    ridge = windows.ridge + (windows.noise.ridge * noise if windows.noise else 0)
     flow = np.zeros((2, len(places), len(places)))
     for row, column in np.ndindex(*flow.shape[1:]):
-        flow[:, row, column] = slow_solution(
-            means[row, column], windows.ridge + windows.noise * noise, slow_prior(means, row, column, noise, windows)
-        )
+        flow[:, row, column] = slow_solution(means[row, column], ridge, slow_prior(means, row, column, noise, windows))
     ordered = np.sort(flow.reshape(2, -1), axis=1)
     return flow - ordered[:, (ordered.shape[1] - 1) // 2][:, None, None]
 
